@@ -1,0 +1,58 @@
+// loss.ts: losses, each beside its Back twin. Sums over rows are kept in double precision.
+import { rowMax, rowExp, rowExpAdd, logOf } from "./rows";
+
+const W: usize = sizeof<real>();
+
+/**
+ * y[0] = factor Σ over rows of lse - x[target], rows whose target is `ignore` left out; factor is 1, or with `mean` 1 / rows counted.
+ * Leaves the largest x and Σ exp(x - largest) of each row, and the factor. Returns how many rows counted.
+ */
+export function crossEntropy(rows: usize, v: usize, ignore: i32, mean: bool, x: usize, targets: usize, y: usize, most: usize, sums: usize, factor: usize): usize {
+  let total: f64 = 0, count: usize = 0;
+  for (let r: usize = 0; r < rows; r++, x += v * W, targets += 4) {
+    const target = load<i32>(targets);
+    if (target == ignore) continue;
+    const top = rowMax(v, x), sum = rowExp(v, top, x, 0);
+    if (most) store<real>(most + r * W, top);
+    if (sums) store<real>(sums + r * W, sum);
+    total += <f64>(logOf(sum) - (load<real>(x + <usize>target * W) - top));
+    count++;
+  }
+  const by: f64 = mean ? 1 / <f64>count : 1;
+  store<real>(y, <real>(total * by));
+  if (factor) store<real>(factor, <real>by);
+  return count;
+}
+
+/** dx += factor[0] dy[0] (softmax(x) - onehot(target)) */
+export function crossEntropyBack(rows: usize, v: usize, ignore: i32, x: usize, targets: usize, most: usize, sums: usize, factor: usize, dy: usize, dx: usize): void {
+  if (!dx) return;
+  const by = load<real>(factor) * load<real>(dy);
+  for (let r: usize = 0; r < rows; r++, x += v * W, dx += v * W, targets += 4) {
+    const target = load<i32>(targets);
+    if (target == ignore) continue;
+    rowExpAdd(v, load<real>(most + r * W), by / load<real>(sums + r * W), x, dx);
+    const at = dx + <usize>target * W;
+    store<real>(at, load<real>(at) - by);
+  }
+}
+
+/** y[0] = Σ of e²/2 where |e| <= delta, delta (|e| - delta/2) beyond, with e = a - b. delta infinite: half the squares. */
+export function huber(n: usize, delta: real, a: usize, b: usize, y: usize): void {
+  let total: f64 = 0;
+  for (let i: usize = 0; i < n * W; i += W) {
+    const e = load<real>(a + i) - load<real>(b + i), size = abs<real>(e);
+    total += <f64>(size <= delta ? e * e * <real>0.5 : delta * (size - delta * <real>0.5));
+  }
+  store<real>(y, <real>total);
+}
+
+/** da += by dy[0] clamp(e, ±delta), db -= the same. */
+export function huberBack(n: usize, delta: real, by: real, a: usize, b: usize, dy: usize, da: usize, db: usize): void {
+  by *= load<real>(dy);
+  for (let i: usize = 0; i < n * W; i += W) {
+    const g = by * max<real>(-delta, min<real>(delta, load<real>(a + i) - load<real>(b + i)));
+    if (da) store<real>(da + i, load<real>(da + i) + g);
+    if (db) store<real>(db + i, load<real>(db + i) - g);
+  }
+}

@@ -1,0 +1,235 @@
+// map.ts: elementwise kernels, each beside its Back twin. Buffers are padded to 16 bytes, so whole vectors cover the tail.
+// A Back kernel takes (n, x, y, dy, dx) whether its slope is cheapest from x or from y.
+import { at, past, splat } from "./simd";
+import * as math from "./math";
+
+/** dx += dy slope, for one vector. */
+function push(dy: usize, dx: usize, slope: v128): void {
+  v128.store(dx, v128.add<real>(v128.load(dx), v128.mul<real>(v128.load(dy), slope)));
+}
+
+/** y = e^x */
+export function exp(n: usize, x: usize, y: usize): void {
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, math.exp(v128.load(x)));
+}
+
+/** dx += dy y */
+export function expBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+  for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) push(dy, dx, v128.load(y));
+}
+
+/** y = log x */
+export function log(n: usize, x: usize, y: usize): void {
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, math.log(v128.load(x)));
+}
+
+/** dx += dy/x */
+export function logBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
+    v128.store(dx, v128.add<real>(v128.load(dx), v128.div<real>(v128.load(dy), v128.load(x))));
+  }
+}
+
+/** y = √x */
+export function sqrt(n: usize, x: usize, y: usize): void {
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.sqrt<real>(v128.load(x)));
+}
+
+/** dx += dy/(2y) */
+export function sqrtBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+  const half = splat(0.5);
+  for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) push(dy, dx, v128.div<real>(half, v128.load(y)));
+}
+
+/** y = tanh x */
+export function tanh(n: usize, x: usize, y: usize): void {
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, math.tanh(v128.load(x)));
+}
+
+/** dx += dy (1 - y²) */
+export function tanhBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+  const one = splat(1);
+  for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) {
+    const v = v128.load(y);
+    push(dy, dx, v128.sub<real>(one, v128.mul<real>(v, v)));
+  }
+}
+
+/** y = 1/(1 + e^-x) */
+export function sigmoid(n: usize, x: usize, y: usize): void {
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, math.sigmoid(v128.load(x)));
+}
+
+/** dx += dy y (1 - y) */
+export function sigmoidBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+  const one = splat(1);
+  for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) {
+    const v = v128.load(y);
+    push(dy, dx, v128.mul<real>(v, v128.sub<real>(one, v)));
+  }
+}
+
+/** y = max(x, 0) */
+export function relu(n: usize, x: usize, y: usize): void {
+  const zero = splat(0);
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.pmax<real>(v128.load(x), zero));
+}
+
+/** dx += dy where x > 0 */
+export function reluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+  const zero = splat(0), one = splat(1);
+  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) push(dy, dx, v128.and(v128.gt<real>(v128.load(x), zero), one));
+}
+
+/** σ(2u) with u = √(2/π) (x + 0.044715 x³), for (1 + tanh u)/2: the same number without cancellation. */
+function gate(x: v128): v128 {
+  const c = memory.data<real>([0.07135481627260025, 1.5957691216057308]);
+  return math.sigmoid(v128.mul<real>(x, v128.add<real>(v128.mul<real>(v128.mul<real>(x, x), at(c, 0)), at(c, 1))));
+}
+
+/** y = x (1 + tanh(√(2/π) (x + 0.044715 x³)))/2 */
+export function geluTanh(n: usize, x: usize, y: usize): void {
+  for (const end = past(y, n); y < end; x += 16, y += 16) {
+    const v = v128.load(x);
+    v128.store(y, v128.mul<real>(v, gate(v)));
+  }
+}
+
+/** dx += dy (s + 2 x u' s (1 - s)), where s = σ(2u) */
+export function geluTanhBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+  // 0 1: beyond them the slope is 0 or 1 to the last bit and x³ might overflow
+  const c = sizeof<real>() == 4
+    ? memory.data<f32>([-12, 12, 1, 0.21406444881780076, 1.5957691216057308])
+    : memory.data<f64>([-24, 24, 1, 0.21406444881780076, 1.5957691216057308]);
+  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
+    const v = v128.pmin<real>(v128.pmax<real>(v128.load(x), at(c, 0)), at(c, 1)), s = gate(v);
+    const slope = v128.add<real>(v128.mul<real>(v128.mul<real>(v, v), at(c, 3)), at(c, 4));
+    push(dy, dx, v128.add<real>(s, v128.mul<real>(v128.mul<real>(v, slope), v128.mul<real>(s, v128.sub<real>(at(c, 2), s)))));
+  }
+}
+
+/** Φ(x) = (1 + erf(x/√2))/2 */
+function normal(x: v128): v128 {
+  const c = memory.data<real>([0.7071067811865476, 0.5]);
+  return v128.add<real>(v128.mul<real>(math.erf(v128.mul<real>(x, at(c, 0))), at(c, 1)), at(c, 1));
+}
+
+/** y = x (1 + erf(x/√2))/2 */
+export function geluErf(n: usize, x: usize, y: usize): void {
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.mul<real>(v128.load(x), normal(v128.load(x))));
+}
+
+/** dx += dy (Φ(x) + x e^(-x²/2)/√(2π)) */
+export function geluErfBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+  const c = memory.data<real>([-0.5, 0.3989422804014327]);
+  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
+    const v = v128.load(x), e = math.exp(v128.mul<real>(v128.mul<real>(v, v), at(c, 0)));
+    push(dy, dx, v128.add<real>(normal(v), v128.mul<real>(v128.mul<real>(v, at(c, 1)), e)));
+  }
+}
+
+/** y = x σ(x) */
+export function silu(n: usize, x: usize, y: usize): void {
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.mul<real>(v128.load(x), math.sigmoid(v128.load(x))));
+}
+
+/** dx += dy s (1 + x (1 - s)), where s = σ(x) */
+export function siluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+  const one = splat(1);
+  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
+    const v = v128.load(x), s = math.sigmoid(v);
+    push(dy, dx, v128.mul<real>(s, v128.add<real>(v128.mul<real>(v, v128.sub<real>(one, s)), one)));
+  }
+}
+
+/** y = sin x */
+export function sin(n: usize, x: usize, y: usize): void {
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, math.sin(v128.load(x)));
+}
+
+/** dx += dy cos x */
+export function sinBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) push(dy, dx, math.cos(v128.load(x)));
+}
+
+/** y = cos x */
+export function cos(n: usize, x: usize, y: usize): void {
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, math.cos(v128.load(x)));
+}
+
+/** dx -= dy sin x */
+export function cosBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) push(dy, dx, v128.neg<real>(math.sin(v128.load(x))));
+}
+
+/** y = erf x */
+export function erf(n: usize, x: usize, y: usize): void {
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, math.erf(v128.load(x)));
+}
+
+/** dx += dy 2/√π e^(-x²) */
+export function erfBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+  const c = splat(1.1283791670955126);
+  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
+    const v = v128.load(x);
+    push(dy, dx, v128.mul<real>(math.exp(v128.neg<real>(v128.mul<real>(v, v))), c));
+  }
+}
+
+/** y = a + b */
+export function add(n: usize, a: usize, b: usize, y: usize): void {
+  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16) v128.store(y, v128.add<real>(v128.load(a), v128.load(b)));
+}
+
+/** y = a - b */
+export function sub(n: usize, a: usize, b: usize, y: usize): void {
+  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16) v128.store(y, v128.sub<real>(v128.load(a), v128.load(b)));
+}
+
+/** y = a b */
+export function mul(n: usize, a: usize, b: usize, y: usize): void {
+  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16) v128.store(y, v128.mul<real>(v128.load(a), v128.load(b)));
+}
+
+/** y = a/b */
+export function div(n: usize, a: usize, b: usize, y: usize): void {
+  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16) v128.store(y, v128.div<real>(v128.load(a), v128.load(b)));
+}
+
+/** da += dy/b, db -= dy y/b */
+export function divBack(n: usize, b: usize, y: usize, dy: usize, da: usize, db: usize): void {
+  for (let i: usize = 0, end = past(da, n) - da; i < end; i += 16) {
+    v128.store(da + i, v128.add<real>(v128.load(da + i), v128.div<real>(v128.load(dy + i), v128.load(b + i))));
+  }
+  for (let i: usize = 0, end = past(db, n) - db; i < end; i += 16) {
+    v128.store(db + i, v128.sub<real>(v128.load(db + i), v128.mul<real>(v128.div<real>(v128.load(dy + i), v128.load(b + i)), v128.load(y + i))));
+  }
+}
+
+/** y = by x + plus */
+export function scale(n: usize, by: real, plus: real, x: usize, y: usize): void {
+  const c = splat(by), d = splat(plus);
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.add<real>(v128.mul<real>(v128.load(x), c), d));
+}
+
+/** y += by x */
+export function scaleAdd(n: usize, by: real, x: usize, y: usize): void {
+  const c = splat(by);
+  for (const end = past(y, n); y < end; x += 16, y += 16) push(x, y, c);
+}
+
+/** y += x */
+export function accumulate(n: usize, x: usize, y: usize): void {
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.add<real>(v128.load(y), v128.load(x)));
+}
+
+/** y += a b */
+export function mulAdd(n: usize, a: usize, b: usize, y: usize): void {
+  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16) push(a, y, v128.load(b));
+}
+
+/** y = c */
+export function fill(n: usize, c: real, y: usize): void {
+  const v = splat(c);
+  for (const end = past(y, n); y < end; y += 16) v128.store(y, v);
+}

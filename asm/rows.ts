@@ -1,0 +1,330 @@
+// rows.ts: kernels that treat a buffer as rows of d numbers, each beside its Back twin. A row is summed left to right, one sum
+// a lane, so that it does not depend on how many rows there are. Rows may start off a 16-byte boundary, and a row's tail is read
+// lane by lane: what lies behind a row belongs to the next one, or to nobody.
+import { LANES, sumLanes, maxLanes } from "./simd";
+import { exp, log } from "./math";
+
+const W: usize = sizeof<real>();
+const LEAST: real = sizeof<real>() == 4 ? -3.4028234663852886e38 : <real>-1.7976931348623157e308;
+
+/** The first `n` < LANES numbers at x; the other lanes hold `fill`. */
+export function loadTail(x: usize, n: usize, fill: real): v128 {
+  let v = v128.splat<real>(fill);
+  v = v128.replace_lane<real>(v, 0, load<real>(x));
+  if (sizeof<real>() == 4) {
+    if (n > 1) v = v128.replace_lane<real>(v, 1, load<real>(x + W));
+    if (n > 2) v = v128.replace_lane<real>(v, LANES == 4 ? 2 : 0, load<real>(x + 2 * W));
+  }
+  return v;
+}
+
+/** Writes the first `n` < LANES lanes of v to y. */
+export function storeTail(y: usize, n: usize, v: v128): void {
+  store<real>(y, v128.extract_lane<real>(v, 0));
+  if (sizeof<real>() == 4) {
+    if (n > 1) store<real>(y + W, v128.extract_lane<real>(v, 1));
+    if (n > 2) store<real>(y + 2 * W, v128.extract_lane<real>(v, LANES == 4 ? 2 : 0));
+  }
+}
+
+/** Σ x over n numbers. */
+export function rowSum(n: usize, x: usize): real {
+  let s = v128.splat<real>(0);
+  const whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; x < whole; x += 16) s = v128.add<real>(s, v128.load(x));
+  if (tail) s = v128.add<real>(s, loadTail(x, tail, 0));
+  return sumLanes(s);
+}
+
+/** Σ a b over n numbers. */
+export function rowDot(n: usize, a: usize, b: usize): real {
+  let s = v128.splat<real>(0);
+  const whole = a + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; a < whole; a += 16, b += 16) s = v128.add<real>(s, v128.mul<real>(v128.load(a), v128.load(b)));
+  if (tail) s = v128.add<real>(s, v128.mul<real>(loadTail(a, tail, 0), loadTail(b, tail, 0)));
+  return sumLanes(s);
+}
+
+/** The largest of n numbers. */
+export function rowMax(n: usize, x: usize): real {
+  let top = v128.splat<real>(LEAST);
+  const whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; x < whole; x += 16) top = v128.max<real>(top, v128.load(x));
+  if (tail) top = v128.max<real>(top, loadTail(x, tail, LEAST));
+  return maxLanes(top);
+}
+
+/** y = exp(x - shift) over n numbers where y is not 0; returns Σ y. */
+export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
+  let s = v128.splat<real>(0);
+  const by = v128.splat<real>(shift), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; x < whole; x += 16) {
+    const e = exp(v128.sub<real>(v128.load(x), by));
+    s = v128.add<real>(s, e);
+    if (y) { v128.store(y, e); y += 16; }
+  }
+  if (tail) {
+    const e = exp(v128.sub<real>(loadTail(x, tail, -Infinity), by)); // 0 in the lanes past the tail
+    s = v128.add<real>(s, e);
+    if (y) storeTail(y, tail, e);
+  }
+  return sumLanes(s);
+}
+
+/** y = by x over n numbers. */
+export function rowScale(n: usize, by: real, x: usize, y: usize): void {
+  const c = v128.splat<real>(by), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; x < whole; x += 16, y += 16) v128.store(y, v128.mul<real>(c, v128.load(x)));
+  if (tail) storeTail(y, tail, v128.mul<real>(c, loadTail(x, tail, 0)));
+}
+
+/** y += by x over n numbers. */
+export function rowScaleAdd(n: usize, by: real, x: usize, y: usize): void {
+  const c = v128.splat<real>(by), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; x < whole; x += 16, y += 16) v128.store(y, v128.add<real>(v128.load(y), v128.mul<real>(c, v128.load(x))));
+  if (tail) storeTail(y, tail, v128.add<real>(loadTail(y, tail, 0), v128.mul<real>(c, loadTail(x, tail, 0))));
+}
+
+/** log of one number. */
+export function logOf(x: real): real { return v128.extract_lane<real>(log(v128.splat<real>(x)), 0); }
+
+/** y = softmax(x) along each row, the row's largest value subtracted first. */
+export function softmax(rows: usize, d: usize, x: usize, y: usize): void {
+  for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
+    const sum = rowExp(d, rowMax(d, x), x, y);
+    rowScale(d, 1 / sum, y, y);
+  }
+}
+
+/** dx += y (dy - Σ y dy) */
+export function softmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usize): void {
+  if (!dx) return;
+  const tail = d & (LANES - 1);
+  for (let r: usize = 0; r < rows; r++) {
+    const dot = v128.splat<real>(rowDot(d, y, dy));
+    for (const end = y + (d - tail) * W; y < end; y += 16, dy += 16, dx += 16)
+      v128.store(dx, v128.add<real>(v128.load(dx), v128.mul<real>(v128.load(y), v128.sub<real>(v128.load(dy), dot))));
+    if (tail) {
+      storeTail(dx, tail, v128.add<real>(loadTail(dx, tail, 0), v128.mul<real>(loadTail(y, tail, 0), v128.sub<real>(loadTail(dy, tail, 0), dot))));
+      y += tail * W; dy += tail * W; dx += tail * W;
+    }
+  }
+}
+
+/** y = log Σ exp(x), one number a row. */
+export function logsumexp(rows: usize, d: usize, x: usize, y: usize): void {
+  for (let r: usize = 0; r < rows; r++, x += d * W, y += W) {
+    const top = rowMax(d, x);
+    store<real>(y, top + logOf(rowExp(d, top, x, 0)));
+  }
+}
+
+/** dx += dy softmax(x), dy one number a row. The sum is taken again: exp(x - y) would carry the rounding of a large y. */
+export function logsumexpBack(rows: usize, d: usize, x: usize, dy: usize, dx: usize): void {
+  if (!dx) return;
+  for (let r: usize = 0; r < rows; r++, x += d * W, dx += d * W, dy += W) {
+    const top = rowMax(d, x), sum = rowExp(d, top, x, 0);
+    rowExpAdd(d, top, load<real>(dy) / sum, x, dx);
+  }
+}
+
+/** y += by exp(x - shift) over n numbers. */
+export function rowExpAdd(n: usize, shift: real, by: real, x: usize, y: usize): void {
+  const s = v128.splat<real>(shift), c = v128.splat<real>(by), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; x < whole; x += 16, y += 16) v128.store(y, v128.add<real>(v128.load(y), v128.mul<real>(c, exp(v128.sub<real>(v128.load(x), s)))));
+  if (tail) storeTail(y, tail, v128.add<real>(loadTail(y, tail, 0), v128.mul<real>(c, exp(v128.sub<real>(loadTail(x, tail, shift), s)))));
+}
+
+/** y = x - log Σ exp(x) along each row. */
+export function logSoftmax(rows: usize, d: usize, x: usize, y: usize): void {
+  const tail = d & (LANES - 1);
+  for (let r: usize = 0; r < rows; r++) {
+    const most = rowMax(d, x), top = v128.splat<real>(most), lse = v128.splat<real>(logOf(rowExp(d, most, x, 0)));
+    for (const end = x + (d - tail) * W; x < end; x += 16, y += 16) v128.store(y, v128.sub<real>(v128.sub<real>(v128.load(x), top), lse));
+    if (tail) { storeTail(y, tail, v128.sub<real>(v128.sub<real>(loadTail(x, tail, 0), top), lse)); x += tail * W; y += tail * W; }
+  }
+}
+
+/** dx += dy - exp(y) Σ dy */
+export function logSoftmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usize): void {
+  if (!dx) return;
+  const tail = d & (LANES - 1);
+  for (let r: usize = 0; r < rows; r++) {
+    const sum = v128.splat<real>(rowSum(d, dy));
+    for (const end = y + (d - tail) * W; y < end; y += 16, dy += 16, dx += 16)
+      v128.store(dx, v128.add<real>(v128.load(dx), v128.sub<real>(v128.load(dy), v128.mul<real>(sum, exp(v128.load(y))))));
+    if (tail) {
+      storeTail(dx, tail, v128.add<real>(loadTail(dx, tail, 0), v128.sub<real>(loadTail(dy, tail, 0), v128.mul<real>(sum, exp(loadTail(y, tail, 0))))));
+      y += tail * W; dy += tail * W; dx += tail * W;
+    }
+  }
+}
+
+/** y = (x - mean) / √(variance + eps) w + b along each row; leaves mean and rstd = 1/√(variance + eps). b may be 0. */
+export function layerNorm(rows: usize, d: usize, eps: real, x: usize, w: usize, b: usize, y: usize, mean: usize, rstd: usize): void {
+  const tail = d & (LANES - 1), whole = (d - tail) * W;
+  for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
+    const m = rowSum(d, x) / <real>d, mv = v128.splat<real>(m);
+    let square = v128.splat<real>(0);
+    for (let o: usize = 0; o < whole; o += 16) {
+      const c = v128.sub<real>(v128.load(x + o), mv);
+      square = v128.add<real>(square, v128.mul<real>(c, c));
+    }
+    if (tail) {
+      const c = v128.sub<real>(loadTail(x + whole, tail, m), mv);
+      square = v128.add<real>(square, v128.mul<real>(c, c));
+    }
+    const s = <real>1 / sqrt<real>(sumLanes(square) / <real>d + eps), sv = v128.splat<real>(s);
+    if (mean) { store<real>(mean, m); mean += W; }
+    if (rstd) { store<real>(rstd, s); rstd += W; }
+    for (let o: usize = 0; o < whole; o += 16) {
+      let v = v128.mul<real>(v128.mul<real>(v128.sub<real>(v128.load(x + o), mv), sv), v128.load(w + o));
+      if (b) v = v128.add<real>(v, v128.load(b + o));
+      v128.store(y + o, v);
+    }
+    if (tail) {
+      let v = v128.mul<real>(v128.mul<real>(v128.sub<real>(loadTail(x + whole, tail, 0), mv), sv), loadTail(w + whole, tail, 0));
+      if (b) v = v128.add<real>(v, loadTail(b + whole, tail, 0));
+      storeTail(y + whole, tail, v);
+    }
+  }
+}
+
+/** With n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)); dw += Σ dy n; db += Σ dy. */
+export function layerNormBack(rows: usize, d: usize, x: usize, w: usize, mean: usize, rstd: usize, dy: usize, dx: usize, dw: usize, db: usize): void {
+  const tail = d & (LANES - 1), whole = (d - tail) * W;
+  for (let r: usize = 0; r < rows; r++, x += d * W, dy += d * W) {
+    const mv = v128.splat<real>(load<real>(mean + r * W)), sv = v128.splat<real>(load<real>(rstd + r * W));
+    let sg = v128.splat<real>(0), sgn = sg;
+    for (let o: usize = 0; o < whole; o += 16) {
+      const g = v128.load(dy + o), n = v128.mul<real>(v128.sub<real>(v128.load(x + o), mv), sv), gw = v128.mul<real>(g, v128.load(w + o));
+      sg = v128.add<real>(sg, gw);
+      sgn = v128.add<real>(sgn, v128.mul<real>(gw, n));
+      if (dw) v128.store(dw + o, v128.add<real>(v128.load(dw + o), v128.mul<real>(g, n)));
+      if (db) v128.store(db + o, v128.add<real>(v128.load(db + o), g));
+    }
+    if (tail) {
+      const g = loadTail(dy + whole, tail, 0), n = v128.mul<real>(v128.sub<real>(loadTail(x + whole, tail, 0), mv), sv), gw = v128.mul<real>(g, loadTail(w + whole, tail, 0));
+      sg = v128.add<real>(sg, gw);
+      sgn = v128.add<real>(sgn, v128.mul<real>(gw, n));
+      if (dw) storeTail(dw + whole, tail, v128.add<real>(loadTail(dw + whole, tail, 0), v128.mul<real>(g, n)));
+      if (db) storeTail(db + whole, tail, v128.add<real>(loadTail(db + whole, tail, 0), g));
+    }
+    if (!dx) continue;
+    const a = v128.splat<real>(sumLanes(sg) / <real>d), c = v128.splat<real>(sumLanes(sgn) / <real>d);
+    for (let o: usize = 0; o < whole; o += 16) {
+      const n = v128.mul<real>(v128.sub<real>(v128.load(x + o), mv), sv), gw = v128.mul<real>(v128.load(dy + o), v128.load(w + o));
+      v128.store(dx + o, v128.add<real>(v128.load(dx + o), v128.mul<real>(sv, v128.sub<real>(v128.sub<real>(gw, a), v128.mul<real>(n, c)))));
+    }
+    if (tail) {
+      const n = v128.mul<real>(v128.sub<real>(loadTail(x + whole, tail, 0), mv), sv), gw = v128.mul<real>(loadTail(dy + whole, tail, 0), loadTail(w + whole, tail, 0));
+      storeTail(dx + whole, tail, v128.add<real>(loadTail(dx + whole, tail, 0), v128.mul<real>(sv, v128.sub<real>(v128.sub<real>(gw, a), v128.mul<real>(n, c)))));
+    }
+    dx += d * W;
+  }
+}
+
+/** y = x / √(mean of x² + eps) w along each row; leaves rstd = 1/√(...). */
+export function rmsNorm(rows: usize, d: usize, eps: real, x: usize, w: usize, y: usize, rstd: usize): void {
+  for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
+    const s = <real>1 / sqrt<real>(rowDot(d, x, x) / <real>d + eps);
+    if (rstd) { store<real>(rstd, s); rstd += W; }
+    rowScale(d, s, x, y);
+    rowMul(d, y, w, y);
+  }
+}
+
+/** y = a b over n numbers. */
+function rowMul(n: usize, a: usize, b: usize, y: usize): void {
+  const whole = a + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; a < whole; a += 16, b += 16, y += 16) v128.store(y, v128.mul<real>(v128.load(a), v128.load(b)));
+  if (tail) storeTail(y, tail, v128.mul<real>(loadTail(a, tail, 0), loadTail(b, tail, 0)));
+}
+
+/** With g = dy w: dx += rstd (g - x rstd² mean(g x)); dw += Σ dy x rstd. */
+export function rmsNormBack(rows: usize, d: usize, x: usize, w: usize, rstd: usize, dy: usize, dx: usize, dw: usize): void {
+  for (let r: usize = 0; r < rows; r++, x += d * W, dy += d * W) {
+    const s = load<real>(rstd + r * W);
+    let dot: real = 0;
+    for (let i: usize = 0; i < d; i++) {
+      const o = i * W, xs = load<real>(x + o), g = load<real>(dy + o);
+      dot += g * load<real>(w + o) * xs;
+      if (dw) store<real>(dw + o, load<real>(dw + o) + g * xs * s);
+    }
+    if (!dx) continue;
+    const c = dot * s * s / <real>d;
+    for (let i: usize = 0; i < d; i++) {
+      const o = i * W;
+      store<real>(dx + o, load<real>(dx + o) + s * (load<real>(dy + o) * load<real>(w + o) - load<real>(x + o) * c));
+    }
+    dx += d * W;
+  }
+}
+
+/** y = x + b along each row. */
+export function bias(rows: usize, d: usize, x: usize, b: usize, y: usize): void {
+  const tail = d & (LANES - 1), whole = (d - tail) * W;
+  for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
+    for (let o: usize = 0; o < whole; o += 16) v128.store(y + o, v128.add<real>(v128.load(x + o), v128.load(b + o)));
+    if (tail) storeTail(y + whole, tail, v128.add<real>(loadTail(x + whole, tail, 0), loadTail(b + whole, tail, 0)));
+  }
+}
+
+/** db += Σ over rows of dy. */
+export function biasBack(rows: usize, d: usize, dy: usize, db: usize): void {
+  if (!db) return;
+  for (let r: usize = 0; r < rows; r++, dy += d * W) rowScaleAdd(d, 1, dy, db);
+}
+
+/** Sums the middle axis: y[o, i] = Σ_n x[o, n, i]. */
+export function sum(o: usize, n: usize, i: usize, x: usize, y: usize): void {
+  for (let a: usize = 0; a < o; a++, y += i * W) {
+    if (i == 1) { store<real>(y, rowSum(n, x)); x += n * W; continue; }
+    memory.fill(y, 0, i * W);
+    for (let b: usize = 0; b < n; b++, x += i * W) rowScaleAdd(i, 1, x, y);
+  }
+}
+
+/** dx[o, n, i] += dy[o, i] */
+export function sumBack(o: usize, n: usize, i: usize, dy: usize, dx: usize): void {
+  if (!dx) return;
+  for (let a: usize = 0; a < o; a++, dy += i * W)
+    for (let b: usize = 0; b < n; b++, dx += i * W) {
+      if (i == 1) store<real>(dx, load<real>(dx) + load<real>(dy));
+      else rowScaleAdd(i, 1, dy, dx);
+    }
+}
+
+/** Running sums along the middle axis: y[o, n, i] = Σ_{m <= n} x[o, m, i]; from the far end when `reverse`. */
+export function cumsum(o: usize, n: usize, i: usize, reverse: bool, x: usize, y: usize): void {
+  for (let a: usize = 0; a < o; a++)
+    for (let b: usize = 0; b < n; b++) {
+      const at = (a * n + (reverse ? n - 1 - b : b)) * i * W, before = reverse ? at + i * W : at - i * W;
+      for (let c: usize = 0; c < i * W; c += W) store<real>(y + at + c, load<real>(x + at + c) + (b ? load<real>(y + before + c) : 0));
+    }
+}
+
+/** dx += running sums of dy in the direction given: the transpose of `cumsum` is `cumsum` the other way. */
+export function cumsumBack(o: usize, n: usize, i: usize, reverse: bool, dy: usize, dx: usize): void {
+  if (!dx) return;
+  for (let a: usize = 0; a < o; a++)
+    for (let c: usize = 0; c < i; c++) {
+      let s: real = 0;
+      for (let b: usize = 0; b < n; b++) {
+        const at = ((a * n + (reverse ? n - 1 - b : b)) * i + c) * W;
+        s += load<real>(dy + at);
+        store<real>(dx + at, load<real>(dx + at) + s);
+      }
+    }
+}
+
+/** Copies `rows` rows of n numbers; rows lie `xi` apart in x and `yi` in y. */
+export function copyRows(rows: usize, n: usize, x: usize, xi: usize, y: usize, yi: usize): void {
+  for (let r: usize = 0; r < rows; r++, x += xi * W, y += yi * W) memory.copy(y, x, n * W);
+}
+
+/** Adds `rows` rows of n numbers; rows lie `xi` apart in x and `yi` in y. */
+export function addRows(rows: usize, n: usize, x: usize, xi: usize, y: usize, yi: usize): void {
+  if (!y) return;
+  for (let r: usize = 0; r < rows; r++, x += xi * W, y += yi * W) rowScaleAdd(n, 1, x, y);
+}

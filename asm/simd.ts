@@ -1,0 +1,44 @@
+// simd.ts: vectors of `real` lanes, and sums and maxima over lanes in one fixed order, so that they give the same bits everywhere.
+
+/** Lanes in a vector. */
+export const LANES: usize = 16 / sizeof<real>();
+
+/** Bytes taken by `n` numbers. */
+export function bytes(n: usize): usize {
+  return n * sizeof<real>();
+}
+
+/** Where the `n` numbers at `y` end; `y` itself when it is 0, so that a loop up to here skips a destination nobody asked for. */
+export function past(y: usize, n: usize): usize {
+  return y ? y + bytes(n) : 0;
+}
+
+/** `c` in every lane. */
+export function splat(c: real): v128 {
+  return v128.splat<real>(c);
+}
+
+/** The `i`-th number of a table in every lane. Node 24 rebuilds a splat constant at every use; this is one load. */
+export function at(table: usize, i: usize): v128 {
+  return v128.load_splat<real>(table + i * sizeof<real>());
+}
+
+/** Every lane moved `n` bits to the right, zeros coming in. */
+export function shiftRight(v: v128, n: i32): v128 {
+  return sizeof<real>() == 4 ? v128.shr<u32>(v, n) : v128.shr<u64>(v, n);
+}
+
+/** The sum of the lanes: (0 + 2) + (1 + 3), or 0 + 1. */
+export function sumLanes(v: v128): real {
+  if (sizeof<real>() == 4) {
+    return (v128.extract_lane<real>(v, 0) + v128.extract_lane<real>(v, 2)) + (v128.extract_lane<real>(v, 1) + v128.extract_lane<real>(v, 3));
+  }
+  return v128.extract_lane<real>(v, 0) + v128.extract_lane<real>(v, 1);
+}
+
+/** The largest lane; NaN if any lane is. */
+export function maxLanes(v: v128): real {
+  const m: real = max(v128.extract_lane<real>(v, 0), v128.extract_lane<real>(v, 1));
+  if (sizeof<real>() == 4) return max(m, max(v128.extract_lane<real>(v, 2), v128.extract_lane<real>(v, 3)));
+  return m;
+}

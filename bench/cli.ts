@@ -1,0 +1,148 @@
+// cli.ts: command lines from one table of options. The table is what is parsed, what --help prints and what
+// TypeScript knows of the values. Long options, -h and -x shorts, --name value, --name=value, --no-name, and --.
+import { parseArgs } from "node:util";
+import { writeSync } from "node:fs";
+
+interface About { help: string; short?: string }
+interface NumberOption extends About { type: "number"; default?: number; min?: number; max?: number; integer?: boolean }
+interface StringOption extends About { type: "string"; default?: string }
+interface BooleanOption extends About { type: "boolean"; default?: boolean }
+interface ChoiceOption extends About { type: "choice"; choices: readonly string[]; default?: string }
+export type Option = NumberOption | StringOption | BooleanOption | ChoiceOption;
+
+/** A program: what it does, how it is called, two examples as [command, what it does], its options. */
+export interface Spec {
+  name: string; // as a person types it: "npm start --"
+  version?: string; // without it there is no --version
+  about: string;
+  examples: readonly (readonly [string, string])[];
+  positionals?: { name: string; help: string; choices?: readonly string[]; most?: number };
+  options: { readonly [name: string]: Option };
+}
+
+type Kind<O> = O extends { type: "number" } ? number : O extends { type: "boolean" } ? boolean
+  : O extends { type: "choice"; choices: readonly (infer C)[] } ? C : string;
+type Value<O> = O extends { type: "boolean" } ? boolean : O extends { default: {} } ? Kind<O> : Kind<O> | undefined;
+type Place<S> = S extends { positionals: { choices: readonly (infer C)[] } } ? C : string;
+export type Values<S extends Spec> = { -readonly [K in keyof S["options"]]: Value<S["options"][K]> };
+export type Parsed<S extends Spec> = { values: Values<S>; positionals: Place<S>[] };
+
+/** Reads argv. Never prints and never exits, so that it can be tested; `args` does both. */
+export function parse<const S extends Spec>(argv: readonly string[], spec: S): Parsed<S> | { help: string } | { error: string } {
+  const options: { [name: string]: Option } = {
+    ...spec.options,
+    help: { type: "boolean", short: "h", help: "print this and stop" },
+    ...(spec.version !== undefined && { version: { type: "boolean", help: "print the version and stop" } }),
+  };
+  const { tokens } = parseArgs({
+    args: [...argv], strict: false, tokens: true, allowPositionals: true,
+    options: Object.fromEntries(Object.entries(options).map(([name, o]) => [name, {
+      type: o.type === "boolean" ? "boolean" as const : "string" as const, ...(o.short && { short: o.short }),
+    }])),
+  });
+  const values: { [name: string]: unknown } = {};
+  for (const [name, o] of Object.entries(spec.options)) values[name] = o.default ?? (o.type === "boolean" ? false : undefined);
+  const positionals: string[] = [];
+  const places = spec.positionals;
+  const asked = (name: string) => tokens.some((t) => t.kind === "option" && t.name === name);
+  if (asked("help")) return { help: help(spec, options) };
+  if (spec.version !== undefined && asked("version")) return { help: `${spec.version}\n` };
+  for (const token of tokens) {
+    if (token.kind === "positional") {
+      if (!places) return { error: `unexpected argument "${token.value}"` };
+      if (places.choices && !places.choices.includes(token.value)) {
+        return { error: `unknown ${places.name} "${token.value}"${meant(token.value, places.choices)}; it is one of ${places.choices.join(", ")}` };
+      }
+      if (positionals.length === (places.most ?? Infinity)) return { error: `unexpected argument "${token.value}"` };
+      positionals.push(token.value);
+    } else if (token.kind === "option") {
+      const off = !Object.hasOwn(options, token.name) && token.name.startsWith("no-");
+      const name = off ? token.name.slice(3) : token.name;
+      const option = Object.hasOwn(options, name) ? options[name] : undefined;
+      if (!option || (off && option.type !== "boolean")) {
+        return { error: `unknown option ${token.rawName}${meant(token.name, Object.keys(options), "--")}` };
+      }
+      const got = read(token.rawName, option, token.value, token.inlineValue);
+      if ("error" in got) return got;
+      values[name] = off ? false : got.value;
+    }
+  }
+  return { values: values as Values<S>, positionals: positionals as Place<S>[] };
+}
+
+/** One option's text to its value, or what is wrong with it. */
+function read(name: string, o: Option, text: string | undefined, inline: boolean | undefined): { value: unknown } | { error: string } {
+  if (o.type === "boolean") return text === undefined ? { value: true } : { error: `${name} takes no value, got "${text}"` };
+  const number = text !== undefined && /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : NaN;
+  // A value that looks like an option is one the caller forgot a value before; -3 is a number and --x=-y is meant.
+  if (text === undefined || (!inline && text.startsWith("-") && text !== "-" && Number.isNaN(number))) return { error: `${name} needs ${wants(o)}` };
+  if (o.type === "choice" && !o.choices.includes(text)) {
+    return { error: `${name} wants ${wants(o)}, got "${text}"${meant(text, o.choices)}` };
+  }
+  if (o.type !== "number") return { value: text };
+  const wrong = !Number.isFinite(number) || (o.integer && !Number.isInteger(number))
+    || number < (o.min ?? -Infinity) || number > (o.max ?? Infinity);
+  return wrong ? { error: `${name} wants ${wants(o)}, got "${text}"` } : { value: number };
+}
+
+/** What a value must be, in words. */
+function wants(o: Option): string {
+  if (o.type === "choice") return `one of ${o.choices.join(", ")}`;
+  if (o.type !== "number") return "a value";
+  const kind = o.integer ? "a whole number" : "a number";
+  if (o.min !== undefined && o.max !== undefined) return `${kind} from ${o.min} to ${o.max}`;
+  return kind + (o.min !== undefined ? ` of at least ${o.min}` : o.max !== undefined ? ` of at most ${o.max}` : "");
+}
+
+/** ", did you mean --seed?" when one of the names is near enough to be a slip, else nothing. */
+function meant(got: string, names: readonly string[], prefix = ""): string {
+  const near = names.map((name) => [distance(got, name), name] as const).sort((a, b) => a[0] - b[0])[0];
+  return near && near[0] <= Math.max(1, Math.floor(near[1].length / 3) + 1) ? `, did you mean ${prefix}${near[1]}?` : "";
+}
+
+/** Edits between two words, where swapping two neighbours is one edit (Damerau, restricted). */
+function distance(a: string, b: string): number {
+  const d = Array.from({ length: a.length + 1 }, (_, i) => Array.from({ length: b.length + 1 }, (_, j) => (i && j ? 0 : i + j)));
+  for (let i = 1; i <= a.length; i++) {
+    for (let j = 1; j <= b.length; j++) {
+      d[i]![j] = Math.min(d[i - 1]![j]! + 1, d[i]![j - 1]! + 1, d[i - 1]![j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1));
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) d[i]![j] = Math.min(d[i]![j]!, d[i - 2]![j - 2]! + 1);
+    }
+  }
+  return d[a.length]![b.length]!;
+}
+
+/** "npm start -- [study ...] [options]" */
+export function usage(spec: Spec): string {
+  const place = spec.positionals;
+  return `${spec.name}${place ? ` [${place.name}${place.most === 1 ? "" : " ..."}]` : ""} [options]`;
+}
+
+function help(spec: Spec, options: { [name: string]: Option }): string {
+  const rows: [string, string][] = Object.entries(options).map(([name, o]) => {
+    const value = o.type === "boolean" ? "" : o.type === "choice" ? ` ${o.choices.join("|")}` : ` <${o.type}>`;
+    const sets = o.default === undefined || o.default === false ? "" : ` (default ${o.default})`;
+    return [`${o.short ? `-${o.short}, ` : ""}--${o.type === "boolean" && o.default ? "no-" : ""}${name}${value}`, o.help + (o.default === true ? "" : sets)];
+  });
+  const place = spec.positionals;
+  if (place) rows.unshift([place.choices?.join("|") ?? place.name, place.help]);
+  const columns = (pairs: readonly (readonly [string, string])[]) => {
+    const width = Math.max(...pairs.map(([left]) => left.length));
+    return pairs.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`.trimEnd()).join("\n");
+  };
+  return `${spec.about}\n\nUsage: ${usage(spec)}\n\nExamples\n${columns(spec.examples)}\n\nOptions\n${columns(rows)}\n`;
+}
+
+/** Parses the command line of this process; prints help or the one-line error, and leaves with 0 or 2. */
+export function args<const S extends Spec>(spec: S, argv: readonly string[] = process.argv.slice(2)): Parsed<S> {
+  const got = parse(argv, spec);
+  if ("help" in got) {
+    writeSync(1, got.help);
+    process.exit(0);
+  }
+  if ("error" in got) {
+    writeSync(2, `${got.error}\nUsage: ${usage(spec)}    (--help lists the options)\n`);
+    process.exit(2);
+  }
+  return got;
+}

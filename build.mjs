@@ -1,0 +1,104 @@
+// node build.mjs [start | test | bench] [arguments] [--debug]
+// Compiles the kernels once per dtype, bundles the library, writes its types, prints sizes; then runs what was asked for.
+// Installs the development tools when they are missing. Everything printed here goes to stderr: stdout belongs to the program.
+import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+
+const root = dirname(fileURLToPath(import.meta.url));
+const caller = process.cwd();
+process.chdir(root);
+const say = (...words) => process.stderr.write(words.join(" ") + "\n");
+const dtypes = {
+  f32: { real: "f32", bits: "i32" },
+  f64: { real: "f64", bits: "i64" },
+};
+const BUDGET = 60_000; // bytes of a page's share: minified, gzipped, both dtypes inside
+
+if (!existsSync("node_modules/assemblyscript") || !existsSync("node_modules/typescript")) {
+  say("installing the development tools (npm ci)");
+  execFileSync("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], { stdio: ["ignore", 2, 2], shell: process.platform === "win32" });
+}
+const { default: esbuild } = await import("esbuild");
+
+const files = (folder, ending) => readdirSync(folder, { recursive: true }).map(f => join(folder, f)).filter(f => f.endsWith(ending)).sort();
+const stamp = (...paths) => {
+  const hash = createHash("sha256");
+  for (const path of paths) hash.update(path).update(readFileSync(path));
+  return hash.digest("hex");
+};
+
+/** Runs `make` unless `dist/NAME.stamp` says that the same sources were built before. */
+async function once(name, sources, make) {
+  const now = stamp("build.mjs", "package-lock.json", ...sources) + (debug ? "-debug" : ""), file = `dist/dev/${name}.stamp`;
+  if (existsSync(file) && readFileSync(file, "utf8") === now) return;
+  rmSync(file, { force: true });
+  await make();
+  writeFileSync(file, now);
+}
+
+/** asm/ -> dist/f32.wasm, dist/f64.wasm and the kernels' types, as the compiler itself writes them. */
+async function kernels() {
+  const { default: asc } = await import("assemblyscript/asc");
+  for (const [dtype, names] of Object.entries(dtypes)) {
+    const aliases = Object.entries(names).flatMap(([name, is]) => ["--use", `${name}=${is}`]);
+    const mode = debug ? ["--debug", "--sourceMap"] : ["-O3", "--noAssert"];
+    const { error, stderr } = await asc.main(["asm/index.ts", "-o", `dist/${dtype}.wasm`, "--bindings", "raw", ...aliases, ...mode,
+      "--enable", "simd", "--runtime", "stub", "--importMemory", "--noExportMemory"]);
+    if (error) throw new Error(`asc, ${dtype}:\n${stderr}`);
+  }
+  const list = [...readFileSync("dist/f32.d.ts", "utf8").matchAll(/^ *export function (\w+\(.*\): \w+);$/gm)].map(m => `  ${m[1]};`);
+  writeFileSync("dist/kernels.d.ts", `/** The kernels of one dtype: sizes in elements, addresses in bytes. */\nexport interface Kernels {\n${list.join("\n")}\n}\n`);
+  for (const f of ["f32", "f64"]) for (const end of ["js", "d.ts"]) rmSync(`dist/${f}.${end}`, { force: true });
+}
+
+const bundle = { bundle: true, format: "esm", target: "es2022", loader: { ".wasm": "binary" }, legalComments: "none", logLevel: "error" };
+
+async function library() {
+  await esbuild.build({ ...bundle, entryPoints: ["src/index.ts"], outfile: "dist/index.js", platform: "neutral", sourcemap: debug });
+  const page = await esbuild.build({ ...bundle, entryPoints: ["src/index.ts"], platform: "neutral", minify: true, write: false });
+  const zipped = bytes => gzipSync(bytes, { level: 9 }).length;
+  for (const f of ["f32.wasm", "f64.wasm", "index.js"]) {
+    const bytes = readFileSync(`dist/${f}`);
+    say(f.padEnd(20), String(bytes.length).padStart(7), "bytes", String(zipped(bytes)).padStart(7), "gzipped");
+  }
+  const size = zipped(page.outputFiles[0].contents);
+  say("minified for a page".padEnd(20), String(page.outputFiles[0].contents.length).padStart(7), "bytes", String(size).padStart(7), `gzipped, of ${BUDGET} allowed`);
+  if (size > BUDGET && !debug) throw new Error(`the bundle for a page is ${size} bytes gzipped; at most ${BUDGET} are allowed`);
+}
+
+function types() {
+  const tsc = args => spawnSync(process.execPath, ["node_modules/typescript/bin/tsc", ...args], { stdio: ["ignore", 2, 2] }).status;
+  for (const f of files("dist", ".d.ts")) if (basename(f) !== "kernels.d.ts") rmSync(f);
+  if (tsc(["-p", "tsconfig.json"]) !== 0) throw new Error("types: src/ does not check");
+}
+
+/** Bundles programs (tests, bench) that import the library by its own name. */
+async function programs(folder, entries) {
+  rmSync(`dist/dev/${folder}`, { recursive: true, force: true });
+  await esbuild.build({ ...bundle, entryPoints: entries, outdir: `dist/dev/${folder}`, outbase: folder, platform: "node",
+    external: ["farsight", "farsight/*", "esbuild", "typescript"], sourcemap: "inline", outExtension: { ".js": ".mjs" } });
+}
+
+const words = process.argv.slice(2).filter(w => w !== "--debug");
+const debug = process.argv.includes("--debug");
+const command = ["start", "test", "bench"].includes(words[0]) ? words.shift() : "";
+mkdirSync("dist/dev", { recursive: true });
+try {
+  const asm = files("asm", ".ts"), src = files("src", ".ts");
+  await once("kernels", asm, kernels);
+  await once("library", [...asm, ...src], library);
+  await once("types", [...asm, ...src, "tsconfig.json"], types);
+  if (command) await programs(command === "test" ? "test" : "bench", files(command === "test" ? "test" : "bench", ".ts").filter(f => !f.endsWith(".d.ts")));
+} catch (error) {
+  say(String(error.message ?? error));
+  process.exit(1);
+}
+if (command) {
+  const program = { start: "bench/start.mjs", test: "test/run.mjs", bench: "bench/bench.mjs" }[command];
+  const child = spawnSync(process.execPath, ["--enable-source-maps", join(root, "dist/dev", program), ...words], { stdio: "inherit", cwd: command === "test" ? root : caller });
+  process.exit(child.status ?? 130);
+}

@@ -1,0 +1,97 @@
+// engine.ts: one dtype's kernels over one growable memory, and a bump allocator with mark and rewind.
+// It knows addresses and bytes; shapes, gradients and lifetimes belong to the tape.
+import f32 from "../dist/f32.wasm";
+import f64 from "../dist/f64.wasm";
+import type { Kernels as Exports } from "../dist/kernels.js";
+
+/** The number type of everything on a tape. */
+export type Dtype = "f32" | "f64";
+/** Numbers of one tape, or the integers that index them. */
+export type Numbers = Float32Array | Float64Array | Int32Array;
+/** The compiled kernels, the address of the block they may scribble on, and the bytes of a number. */
+export interface Kernels extends Exports { readonly scratch: number; readonly width: number }
+
+const bytes = { f32, f64 };
+const modules = new Map<Dtype, WebAssembly.Module>();
+const PAGE = 65536;
+const MOST = 65536 * PAGE; // 4 GiB: what a 32-bit address reaches
+
+function compiled(dtype: Dtype): WebAssembly.Module {
+  let module = modules.get(dtype);
+  if (!module) {
+    try {
+      module = new WebAssembly.Module(bytes[dtype]);
+    } catch (error) {
+      if (String(error).includes("unsafe-eval")) throw new Error("engine: this page's Content-Security-Policy needs script-src 'wasm-unsafe-eval'", { cause: error });
+      throw error;
+    }
+    modules.set(dtype, module);
+  }
+  return module;
+}
+
+/** Options of an engine. `module`: the compiled `farsight/f32.wasm`, for hosts that forbid compiling bytes. `limit`: most bytes of memory. */
+export interface EngineOptions { module?: WebAssembly.Module; limit?: number }
+
+/** The kernels of one dtype and the memory they work on. */
+export class Engine {
+  readonly dtype: Dtype;
+  /** Bytes of one number. */
+  readonly width: 4 | 8;
+  readonly memory: WebAssembly.Memory;
+  readonly kernels: Kernels;
+  readonly limit: number;
+  #top: number;
+
+  constructor(dtype: Dtype, { module, limit = MOST }: EngineOptions = {}) {
+    if (dtype !== "f32" && dtype !== "f64") throw new TypeError(`engine: dtype is ${String(dtype)}\n  wants f32 or f64`);
+    this.dtype = dtype;
+    this.width = dtype === "f32" ? 4 : 8;
+    this.limit = Math.min(limit, MOST);
+    this.memory = new WebAssembly.Memory({ initial: 1, maximum: MOST / PAGE });
+    const instance = new WebAssembly.Instance(module ?? compiled(dtype), { env: { memory: this.memory } });
+    const exports = instance.exports as unknown as Exports;
+    const scratch = exports.heapBase();
+    this.kernels = { ...exports, scratch, width: this.width };
+    this.#top = scratch;
+    this.#top = this.alloc(exports.scratchSize() / this.width) + exports.scratchSize();
+  }
+
+  /** Claims room for `n` numbers of `width` bytes, padded to 16 bytes; what it holds is left over from earlier use. */
+  alloc(n: number, width: number = this.width): number {
+    const at = this.#top, end = at + Math.ceil((n * width) / 16) * 16, have = this.memory.buffer.byteLength;
+    if (end > have) this.#grow(at, end, have);
+    this.#top = end;
+    return at;
+  }
+
+  #grow(at: number, end: number, have: number): void {
+    const wants = `memory: wants ${megabytes(end - at)} more, holds ${megabytes(at)} of at most ${megabytes(this.limit)}`;
+    const advice = "\n  lower the batch, the sequence or the segment length, or wrap layers in tape.checkpoint";
+    if (end > this.limit) throw new RangeError(wants + advice);
+    // A quarter more than asked, so that growing stays rare: each time detaches every view.
+    const goal = Math.min(Math.max(end, have * 1.25), this.limit);
+    try {
+      this.memory.grow(Math.ceil((goal - have) / PAGE));
+    } catch {
+      try { this.memory.grow(Math.ceil((end - have) / PAGE)); } catch (error) { throw new RangeError(`${wants}; the host refused${advice}`, { cause: error }); }
+    }
+  }
+
+  /** Fills `n` numbers at `at` with zero. */
+  zero(at: number, n: number): void { new Uint8Array(this.memory.buffer, at, n * this.width).fill(0); }
+
+  /** A fresh view of `n` numbers; growing the memory detaches it, so it is made at each access. */
+  view(at: number, n: number): Float32Array | Float64Array {
+    return this.width === 4 ? new Float32Array(this.memory.buffer, at, n) : new Float64Array(this.memory.buffer, at, n);
+  }
+  /** A fresh view of `n` 32-bit integers. */
+  integers(at: number, n: number): Int32Array { return new Int32Array(this.memory.buffer, at, n); }
+
+  /** Where the next claim begins. */
+  get mark(): number { return this.#top; }
+  /** Gives back everything claimed since `mark`. */
+  rewind(mark: number): void { this.#top = mark; }
+}
+
+const megabytes = (n: number): string => `${(n / 1048576).toFixed(1)} MiB`;

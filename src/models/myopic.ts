@@ -1,0 +1,36 @@
+// myopic.ts: training without foresight (Wu, Morris, Levine 2024, arXiv 2404.00859). The forward pass never changes. Backward,
+// what reader i sends to the state of an earlier place j is multiplied by an edge weight: 0 for strict myopia.
+import { pow } from "../math.ts";
+
+/**
+ * Which gradients to earlier places survive. `mode`: "diagonal" none, "window" those at most `horizon` steps back in each
+ * layer, "discount" each times gamma^(steps back).
+ *
+ * `cut` says where a place's state ends, that is who owns the projections: "kv": keys and values are stopped, and W_K, W_V see only
+ * what their own place sends; "post_ln": the normed state is stopped and W_K, W_V see the full gradient (the authors' choice);
+ * "pre_ln": the state before the norm is stopped, and the norm sees the full gradient too. The gradient to the states is the same.
+ */
+export interface Myopia { cut?: Cut; mode?: "diagonal" | "window" | "discount"; horizon?: number; gamma?: number }
+export type Cut = "kv" | "post_ln" | "pre_ln";
+
+/** Checks the options of myopic training and fills in the defaults. */
+export function myopia({ cut = "post_ln", mode = "diagonal", horizon = 0, gamma = 0 }: Myopia): Required<Myopia> {
+  if (!["kv", "post_ln", "pre_ln"].includes(cut)) throw new RangeError(`myopia: cut is ${cut}\n  wants kv, post_ln or pre_ln`);
+  if (!["diagonal", "window", "discount"].includes(mode)) throw new RangeError(`myopia: mode is ${mode}\n  wants diagonal, window or discount`);
+  if (!(Number.isInteger(horizon) && horizon >= 0)) throw new RangeError(`myopia: horizon is ${horizon}\n  wants a whole number from 0`);
+  if (!(gamma >= 0 && gamma <= 1)) throw new RangeError(`myopia: gamma is ${gamma}\n  wants a number from 0 to 1`);
+  return { cut, mode, horizon, gamma };
+}
+
+/** The weight of an edge over `steps` of time; steps of 0 or less are the same moment and weigh 1. */
+export function edgeWeight(steps: number, { mode, horizon, gamma }: Required<Myopia>): number {
+  if (steps <= 0) return 1;
+  return mode === "diagonal" ? 0 : mode === "window" ? (steps <= horizon ? 1 : 0) : gamma === 0 ? 0 : pow(gamma, steps);
+}
+
+/** Edge weights of readers (rows) and sources (columns) that stand at the given times: t x t numbers. */
+export function edgeWeights(times: ArrayLike<number>, how: Required<Myopia>): Float64Array {
+  const t = times.length, m = new Float64Array(t * t);
+  for (let i = 0; i < t; i++) for (let j = 0; j < t; j++) m[i * t + j] = edgeWeight(times[i]! - times[j]!, how);
+  return m;
+}

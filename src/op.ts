@@ -1,0 +1,151 @@
+// op.ts: an operation is a name, a shape signature, and the kernel calls of its two directions.
+//
+// Signatures, e.g. "... k, n k, n? -> ... n":
+//   letters are sizes; the same letter is the same size everywhere; a number is itself
+//   ...     any leading axes, the same in every tensor that has them; their product is the size `rows`
+//   ?       after an input: it may be left out (its address is then 0, which kernels skip)
+//   ...<v   integers from 0 to v - 1
+//   m+t     in the result: the sum of two sizes
+// The signature is the shape check, the shape of the result, the error text, the types, and what the gradient check draws from.
+import type { Kernels } from "./engine.ts";
+import { Tensor, product, show, type Tape } from "./tape.ts";
+
+type Side<S extends string> = S extends `${infer A}, ${infer Rest}` ? [A, ...Side<Rest>] : S extends "" ? [] : [S];
+type Inputs<S extends string> = S extends `${infer In} -> ${string}` ? Side<In> : never;
+/** What a caller passes: tensors, then options; those tensors that may be left out may give way to the options. */
+type Args<I, A> = I extends [infer H extends string, ...infer Rest]
+  ? H extends `${string}?` ? [options?: Partial<A>] | [x: Tensor | undefined, ...Args<Rest, A>] : [x: Tensor, ...Args<Rest, A>]
+  : [options?: Partial<A>];
+type Words<S extends string> = S extends `${infer A} ${infer B}` ? Words<A> | Words<B> : S extends `${infer A},` ? Words<A> : S extends `${infer A}?` ? Words<A>
+  : S extends `${infer A}<${infer B}` ? Words<A> | B : S extends `${infer A}+${infer B}` ? A | B : S extends "->" | "" ? never : S extends "..." ? "rows" : S;
+type Operands<I> = I extends [string, ...infer Rest] ? [x: Operand, ...Operands<Rest>] : [];
+
+/** What a rule sees of a tensor: addresses, 0 where there is nothing to read or nobody asked. */
+export interface Operand { readonly data: number; readonly grad: number; readonly size: number; readonly shape: readonly number[] }
+
+/** Sizes by letter (`rows` for `...`), options by name, saved buffers as addresses. */
+type Names<S extends string, A, V> = Record<Words<S>, number> & A & Record<keyof V, number>;
+
+/** What an operation is: kernel calls only. */
+export interface Rule<S extends string, A extends object, V extends object, D extends object> {
+  /** Options and their defaults; callers may pass any of them as a last argument. */
+  attrs?: A;
+  /** Buffers the forward pass leaves for the backward pass, each with its shape in the signature's letters. */
+  save?: V;
+  /** Complains of options (a RangeError, to which the operation and the shapes are added), and may return more names for the rule. */
+  derive?(sizes: Names<S, A, V>, tape: Tape): D | void;
+  forward(K: Kernels, sizes: Names<S, A, V> & D, y: Operand, ...x: Operands<Inputs<S>>): void;
+  backward?(K: Kernels, sizes: Names<S, A, V> & D, y: Operand, ...x: Operands<Inputs<S>>): void;
+  /** Inputs (by place) that are constants: masks, weights of edges. Passing one that wants a gradient is an error. */
+  constant?: readonly number[];
+  /** An integer outside 0..v-1 that is allowed all the same, given the options (crossEntropy's -100). */
+  allow?(sizes: Names<S, A, V>): number;
+  /** Where the gradient check may sample inputs, away from kinks and poles; [-2, 2] unless told. */
+  domain?: readonly [number, number];
+}
+
+/** A callable operation that carries its own description. */
+export interface Op<S extends string = string, A extends object = object> {
+  (...args: Args<Inputs<S>, A>): Tensor;
+  readonly opName: string;
+  readonly signature: S;
+  readonly attrs: A;
+  readonly constant: readonly number[];
+  readonly domain: readonly [number, number];
+}
+
+interface Spec { readonly dims: readonly string[]; readonly lead: boolean; readonly below: string; readonly optional: boolean }
+
+const NONE: Operand = { data: 0, grad: 0, size: 0, shape: [] };
+
+function spec(text: string): Spec {
+  const optional = text.endsWith("?"), [shape = "", below = ""] = (optional ? text.slice(0, -1) : text).split("<");
+  const dims = shape.split(" ").filter(Boolean), lead = dims[0] === "...";
+  return { dims: lead ? dims.slice(1) : dims, lead, below, optional };
+}
+
+/** Reads a signature. The gradient check and the op table use it too. */
+export function signature(text: string): { inputs: Spec[]; output: Spec } {
+  const [left = "", right = ""] = text.split(" ->");
+  return { inputs: left.split(", ").map(spec), output: spec(right.trim()) };
+}
+
+/** Makes an operation out of its name, its signature and its rule. */
+export function op<const S extends string, A extends object = Record<never, never>, V extends object = Record<never, never>, D extends object = Record<never, never>>(name: string, text: S, rule: Rule<S, A, V, D>): Op<S, A> {
+  const { inputs: specs, output } = signature(text);
+  const needed = specs.filter(s => !s.optional).length;
+  const attrs = rule.attrs ?? {} as A, saved = Object.entries(rule.save ?? {}).map(([key, dims]) => ({ key, ...spec(dims as string) }));
+  const constant = rule.constant ?? [], readsIntegers = specs.map(s => s.below !== "");
+
+  const call = (...args: unknown[]): Tensor => {
+    const last = args[args.length - 1];
+    const options = last !== undefined && !(last instanceof Tensor) ? args.pop() as Record<string, unknown> : undefined;
+    while (args.length > specs.length && args[args.length - 1] === undefined) args.pop();
+    const xs = args as (Tensor | undefined)[];
+    const got = (): string => xs.map(x => x instanceof Tensor ? show(x) + (x.whole ? " integers" : "") : String(x)).join(", ");
+    const fail = (kind: typeof RangeError | typeof TypeError, why: string): never => { throw new kind(`${name}: ${why}\n  wants ${text}\n  got   ${got()}`); };
+    if (xs.length < needed || xs.length > specs.length) fail(TypeError, `takes ${needed === specs.length ? needed : `${needed} to ${specs.length}`} tensors, got ${xs.length}`);
+
+    const sizes = { ...attrs } as Record<string, unknown>;
+    if (options) {
+      if (typeof options !== "object" || options === null || Array.isArray(options)) fail(TypeError, `the options are ${String(options)}`);
+      for (const key in options) {
+        if (!(key in attrs)) fail(RangeError, `unknown option ${key}; knows ${Object.keys(attrs).join(", ") || "none"}`);
+        if (options[key] !== undefined) sizes[key] = options[key];
+      }
+    }
+    let tape: Tape | undefined, lead: readonly number[] | undefined, wants = false;
+    for (let i = 0; i < specs.length; i++) {
+      const x = xs[i], s = specs[i]!;
+      if (x === undefined) { if (!s.optional) fail(TypeError, `input ${i} is undefined`); continue; }
+      if (!(x instanceof Tensor)) return fail(TypeError, `input ${i} is no tensor`);
+      if (tape === undefined) tape = x.tape; else if (x.tape !== tape) fail(TypeError, `input ${i} is on another tape`);
+      x.alive(name);
+      if (x.whole !== readsIntegers[i]) fail(TypeError, x.whole ? `input ${i} holds integers` : `input ${i} must hold integers; make it with tape.integers`);
+      const { shape } = x, { dims } = s, ahead = shape.length - dims.length;
+      if (s.lead ? ahead < 0 : ahead !== 0) fail(RangeError, `input ${i} has ${shape.length} axes`);
+      if (s.lead) {
+        if (lead === undefined) sizes.rows = product(lead = shape.slice(0, ahead));
+        else if (lead.length !== ahead || lead.some((n, a) => n !== shape[a])) fail(RangeError, `... is [${lead.join(" ")}] and [${shape.slice(0, ahead).join(" ")}]`);
+      }
+      for (let a = 0; a < dims.length; a++) {
+        const dim = dims[a]!, n = shape[ahead + a]!, fixed = Number(dim);
+        if (fixed >= 0) { if (n !== fixed) fail(RangeError, `input ${i} has ${n} where ${dim} is due`); }
+        else if (sizes[dim] === undefined) sizes[dim] = n;
+        else if (sizes[dim] !== n) fail(RangeError, `${dim} is ${String(sizes[dim])} and ${n}`);
+      }
+      if (x.wants) {
+        if (constant.includes(i)) fail(TypeError, `input ${i} gets no gradient; pass stopGradient of it`);
+        wants = true;
+      }
+    }
+    const names = sizes as Names<S, A, V> & D, on = tape!;
+    try { Object.assign(sizes, rule.derive?.(names, on)); } catch (error) { if (error instanceof RangeError) fail(RangeError, error.message); throw error; }
+    for (let i = 0; i < specs.length; i++) if (specs[i]!.below !== "" && xs[i]) {
+      const limit = sizes[specs[i]!.below] as number, allowed = rule.allow?.(names), ids = xs[i]!.values();
+      for (let j = 0; j < ids.length; j++) {
+        const id = ids[j]!;
+        if ((id < 0 || id >= limit) && id !== allowed) fail(RangeError, `input ${i} holds ${id} at place ${j}, outside 0..${limit - 1}${allowed === undefined ? "" : ` and ${allowed}`}`);
+      }
+    }
+
+    const engine = on.engine, kernels = engine.kernels, recorded = wants && on.recording;
+    const extent = (dim: string): number => dim.includes("+") ? dim.split("+").reduce((n, d) => n + extent(d), 0) : Number(dim) >= 0 ? Number(dim) : sizes[dim] as number;
+    const dims = output.dims.map(extent);
+    const y = on.claim(output.lead ? [...lead!, ...dims] : dims, recorded);
+    for (const { key, lead: all, dims } of saved) sizes[key] = recorded ? engine.alloc(dims.reduce((n, d) => n * extent(d), all ? sizes.rows as number : 1)) : 0;
+    const operands = specs.map((_, i) => xs[i] ?? NONE) as never;
+    const done = on.trace?.({ name, phase: "forward", bytes: y.size * engine.width });
+    rule.forward(kernels, names, y, ...operands);
+    done?.();
+    if (on.check) on.verify(name, y, xs);
+    on.noteReads(xs);
+    if (recorded) {
+      const { backward } = rule;
+      if (!backward) return fail(TypeError, "has no gradient; pass stopGradient of its input");
+      on.record({ name, inputs: xs, outputs: [y], back: K => backward(K, names, y, ...operands) });
+    }
+    return y;
+  };
+  return Object.assign(call, { opName: name, signature: text, attrs, constant, domain: rule.domain ?? [-2, 2] as const }) as unknown as Op<S, A>;
+}

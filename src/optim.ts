@@ -1,0 +1,107 @@
+// optim.ts: optimisers, clipping and schedules. State lies on the tape beside the parameters, below every scope.
+import { cos, pow } from "./math.ts";
+import { leaves, type Tree } from "./nn.ts";
+import type { Tensor } from "./tape.ts";
+
+/** Updates parameters from their gradients. */
+export interface Optimizer {
+  /** One update at learning rate `lr`, the one given at the start unless another is given. */
+  step(lr?: number): void;
+  /** What it remembers of each parameter, under the parameter's path: part of a run's state. */
+  readonly state: Tree;
+  /** How many updates were made: part of a run's state. */
+  updates: number;
+}
+
+/** Options of `sgd`. `decay`: decoupled weight decay, on the parameters that `decays` picks (those of two axes or more unless given). */
+export interface SgdOptions { lr?: number; momentum?: number; nesterov?: boolean; decay?: number; decays?: (path: string, p: Tensor) => boolean }
+/** Options of `adam` and `adamw`. */
+export interface AdamOptions { lr?: number; betas?: readonly [number, number]; eps?: number; decay?: number; decays?: (path: string, p: Tensor) => boolean }
+
+const matrices = (_: string, p: Tensor): boolean => p.shape.length > 1;
+
+function within(who: string, name: string, value: number, low: number, high: number): void {
+  if (!(value >= low && value < high)) throw new RangeError(`${who}: ${name} is ${value}\n  wants a number from ${low}${high === Infinity ? "" : ` to below ${high}`}`);
+}
+function parameters(who: string, tree: Tree): [string, Tensor][] {
+  const list = leaves(tree), constant = list.find(([, p]) => !p.wants);
+  if (list.length === 0) throw new RangeError(`${who}: no parameters`);
+  if (constant) throw new TypeError(`${who}: ${constant[0]} is no parameter\n  wants tensors made by tape.param`);
+  return list;
+}
+
+/** Stochastic gradient descent: v = momentum v + g; p -= lr v, or lr (g + momentum v) with `nesterov`. */
+export function sgd(params: Tree, { lr = 0.1, momentum = 0, nesterov = false, decay = 0, decays = matrices }: SgdOptions = {}): Optimizer {
+  within("sgd", "lr", lr, 0, Infinity);
+  within("sgd", "momentum", momentum, 0, 1);
+  within("sgd", "decay", decay, 0, Infinity);
+  if (nesterov && !momentum) throw new RangeError("sgd: nesterov needs a momentum above 0");
+  const list = parameters("sgd", params), v = list.map(([, p]) => momentum ? p.tape.tensor(p.shape) : undefined);
+  return {
+    updates: 0,
+    state: Object.fromEntries(list.flatMap(([path], i) => v[i] ? [[path, { v: v[i] }]] : [])),
+    step(rate = lr) {
+      list.forEach(([path, p], i) => {
+        p.alive("sgd");
+        const keep = 1 - (decay && decays(path, p) ? rate * decay : 0);
+        p.tape.engine.kernels.sgd(p.size, rate, keep, momentum, nesterov, p.grad, v[i]?.data ?? 0, p.data);
+      });
+      this.updates++;
+    },
+  };
+}
+
+/** AdamW (Loshchilov and Hutter 2019): Adam, with p *= 1 - lr decay on the parameters that `decays` picks. */
+export function adamw(params: Tree, { lr = 1e-3, betas: [b1, b2] = [0.9, 0.999], eps = 1e-8, decay = 0.01, decays = matrices }: AdamOptions = {}): Optimizer {
+  within("adamw", "lr", lr, 0, Infinity);
+  within("adamw", "betas[0]", b1, 0, 1);
+  within("adamw", "betas[1]", b2, 0, 1);
+  within("adamw", "eps", eps, 0, Infinity);
+  within("adamw", "decay", decay, 0, Infinity);
+  const list = parameters("adamw", params), m = list.map(([, p]) => p.tape.tensor(p.shape)), v = list.map(([, p]) => p.tape.tensor(p.shape));
+  return {
+    updates: 0,
+    state: Object.fromEntries(list.map(([path], i) => [path, { m: m[i], v: v[i] }])),
+    step(rate = lr) {
+      const t = ++this.updates, scaled = rate / (1 - pow(b1, t)), root = 1 / Math.sqrt(1 - pow(b2, t));
+      list.forEach(([path, p], i) => {
+        p.alive("adamw");
+        const keep = 1 - (decay && decays(path, p) ? rate * decay : 0);
+        p.tape.engine.kernels.adamw(p.size, keep, scaled, root, b1, 1 - b1, b2, 1 - b2, eps, p.grad, m[i]!.data, v[i]!.data, p.data);
+      });
+    },
+  };
+}
+/** Adam (Kingma and Ba 2015): `adamw` without decay. */
+export const adam = (params: Tree, options: Omit<AdamOptions, "decay" | "decays"> = {}): Optimizer => adamw(params, { ...options, decay: 0 });
+
+/** Scales all gradients so that their norm, taken over every number together, is at most `most`; returns the norm before. */
+export function clipNorm(params: Tree, most: number): number {
+  within("clipNorm", "most", most, 0, Infinity);
+  const list = parameters("clipNorm", params);
+  const norm = Math.sqrt(list.reduce((s, [, p]) => s + p.tape.engine.kernels.squares(p.size, p.grad), 0));
+  if (norm > most) for (const [, p] of list) p.tape.engine.kernels.scale(p.size, most / norm, 0, p.grad, p.grad);
+  return norm;
+}
+/** Moves every number of every gradient into -most..most. */
+export function clipValue(params: Tree, most: number): void {
+  within("clipValue", "most", most, 0, Infinity);
+  for (const [, p] of parameters("clipValue", params)) p.tape.engine.kernels.clamp(p.size, most, p.grad);
+}
+
+/** A learning rate for each step, from 0. */
+export type Schedule = (step: number) => number;
+/**
+ * Rises linearly to `lr` over `warmup` steps, then stays ("constant"), or falls to `final` at step `steps` in a straight line
+ * ("linear") or along half a cosine ("cosine").
+ */
+export function schedule(kind: "constant" | "linear" | "cosine", { lr, steps = 0, warmup = 0, final = 0 }: { lr: number; steps?: number; warmup?: number; final?: number }): Schedule {
+  if (!["constant", "linear", "cosine"].includes(kind)) throw new RangeError(`schedule: ${kind} is none of constant, linear, cosine`);
+  if (kind !== "constant" && !(steps > warmup)) throw new RangeError(`schedule: steps is ${steps} and warmup ${warmup}\n  wants more steps than warm-up`);
+  return step => {
+    if (step < warmup) return lr * (step + 1) / warmup;
+    if (kind === "constant") return lr;
+    const done = Math.min(1, (step - warmup) / (steps - warmup));
+    return final + (lr - final) * (kind === "linear" ? 1 - done : (1 + cos(Math.PI * done)) / 2);
+  };
+}

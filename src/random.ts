@@ -1,0 +1,149 @@
+// Random numbers by counting: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+// The whole state is (seed, position); word i is word i & 3 of the block whose counter is floor(i / 4) and whose key is the seed.
+import { cos, log } from "./math.ts";
+
+const WORD = 4294967296; // 2^32
+
+/** A stream of random numbers that is a function of `seed` and `position` and of nothing else. */
+export interface Random {
+  readonly seed: number;
+  /** The number of 32-bit words drawn so far; setting it resumes there. */
+  position: number;
+  /** 32 random bits, as an integer from 0 to 2^32 - 1. Every other method draws through this one. */
+  word(): number;
+  /** A multiple of 2^-53 in [0, 1), from two words, the higher bits first. */
+  uniform(): number;
+  /** An integer from 0 to n - 1, all equally likely; from one word where n <= 2^32 and two above, and as many again after each rejection. */
+  integer(n: number): number;
+  /** A number of the normal distribution with mean 0 and variance 1, always from four words: sqrt(-2 ln u) cos(2π v). */
+  normal(): number;
+  /** The independent generator of a seed that derives from this one's seed and `key`; this one's position does not matter and does not move. */
+  fork(key: number | string): Random;
+  /** One of the items, all equally likely. */
+  choice<T>(items: ArrayLike<T>): T;
+  /** A new array with the items in random order. */
+  shuffle<T>(items: ArrayLike<T>): T[];
+  /** Rounds the position up to a multiple of 4, where a block begins, and returns it. */
+  aligned(): number;
+  /** Passes over n words. */
+  skip(n: number): void;
+}
+
+/** The upper 32 bits of a b, for a whole b of 32 bits in halves. */
+function high(a: number, bh: number, bl: number): number {
+  const ah = a >>> 16, al = a & 0xffff;
+  const middle = Math.imul(ah, bl) + (Math.imul(al, bl) >>> 16) | 0;
+  const lower = Math.imul(al, bh) + (middle & 0xffff) | 0;
+  return Math.imul(ah, bh) + (middle >>> 16) + (lower >>> 16) | 0;
+}
+
+function rounds(c0: number, c1: number, c2: number, c3: number, k0: number, k1: number, out: Uint32Array): void {
+  for (let i = 0; i < 10; i++) {
+    const h0 = high(c0, 0xd251, 0x1f53), l0 = Math.imul(c0, 0xd2511f53);
+    const h1 = high(c2, 0xcd9e, 0x8d57), l1 = Math.imul(c2, 0xcd9e8d57);
+    c0 = h1 ^ c1 ^ k0; c1 = l1; c2 = h0 ^ c3 ^ k1; c3 = l0;
+    k0 = k0 + 0x9e3779b9 | 0; k1 = k1 + 0xbb67ae85 | 0; // the golden ratio, and the square root of 3 less 1
+  }
+  out[0] = c0; out[1] = c1; out[2] = c2; out[3] = c3;
+}
+
+/** The block of four words that Philox4x32-10 makes of a counter of four words and a key of two. */
+export function philox(counter: ArrayLike<number>, key: ArrayLike<number>): Uint32Array {
+  if (counter.length !== 4 || key.length !== 2)
+    throw new RangeError(`philox: ${counter.length} words of counter and ${key.length} of key\n  wants 4 and 2\n  got   [${Array.from(counter)}], [${Array.from(key)}]`);
+  const out = new Uint32Array(4);
+  rounds(counter[0]! | 0, counter[1]! | 0, counter[2]! | 0, counter[3]! | 0, key[0]! | 0, key[1]! | 0, out);
+  return out;
+}
+
+/** Returns `value` if it is an integer from `least` to `most`, and throws in the name of `fn` if not. */
+export function whole(fn: string, name: string, value: number, least = 0, most = Number.MAX_SAFE_INTEGER): number {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
+  const Kind = typeof value === "number" ? RangeError : TypeError, shown = typeof value === "string" ? JSON.stringify(value) : String(value);
+  throw new Kind(`${fn}: ${name} is ${shown}\n  wants an integer from ${least} to ${most}\n  got   ${shown}`);
+}
+
+/** The seed of a fork, from blocks whose counters have a last word that is not 0: the stream never uses those. */
+function derived(low: number, top: number, key: number | string): number {
+  let a = 0, b = 0;
+  const mixed = new Uint32Array(4);
+  if (typeof key === "string") {
+    for (let i = 0; i < key.length; i++) { // each UTF-16 unit, chained through a block of its own
+      rounds(a ^ key.charCodeAt(i), b, i, 2, low, top, mixed);
+      a = mixed[0]!; b = mixed[1]!;
+    }
+    rounds(a, b, key.length, 3, low, top, mixed);
+  } else {
+    whole("fork", "key", key, -Number.MAX_SAFE_INTEGER);
+    rounds(key | 0, Math.floor(key / WORD), 0, 1, low, top, mixed);
+  }
+  return mixed[0]! + (mixed[1]! & 0x1fffff) * WORD; // 53 bits
+}
+
+/**
+ * A random number generator: the same numbers for the same seed on every machine, from any position at once.
+ *
+ *     const rng = random(7);
+ *     rng.normal(); rng.integer(10); rng.fork("data").uniform();
+ *     const resumed = random(rng.seed, rng.position);
+ */
+export function random(seed: number, position = 0): Random {
+  const low = whole("random", "seed", seed) | 0, top = Math.floor(seed / WORD);
+  whole("random", "position", position);
+  const block = new Uint32Array(4);
+  let held = -1; // the number of the block held
+
+  function word(): number {
+    const i = position, number = Math.floor(i * 0.25);
+    if (number !== held) {
+      rounds(number | 0, Math.floor(number / WORD), 0, 0, low, top, block);
+      held = number;
+    }
+    position = i + 1;
+    return block[i & 3]!;
+  }
+  function uniform(): number {
+    const upper = word() >>> 5;
+    return (upper * 67108864 + (word() >>> 6)) / 9007199254740992; // (2^26 upper + lower) / 2^53
+  }
+  function integer(n: number): number {
+    if (whole("integer", "n", n, 1) <= WORD) {
+      const limit = WORD - WORD % n;
+      for (;;) {
+        const x = word();
+        if (x < limit) return x % n;
+      }
+    }
+    const limit = 2 * WORD * 1048576 - 2 * WORD * 1048576 % n; // 2^53 less what would favour the first few
+    for (;;) {
+      const x = uniform() * 9007199254740992;
+      if (x < limit) return x % n;
+    }
+  }
+  return {
+    seed,
+    get position() { return position; },
+    set position(value) { position = whole("random", "position", value); },
+    word, uniform, integer,
+    normal() {
+      const u = 1 - uniform(); // in (0, 1]: the logarithm stays finite
+      return Math.sqrt(-2 * log(u)) * cos(6.283185307179586 * uniform());
+    },
+    fork: key => random(derived(low, top, key)),
+    choice<T>(items: ArrayLike<T>): T {
+      if (!(items.length > 0)) throw new RangeError(`choice: nothing to choose from\n  wants at least one item\n  got   ${items.length}`);
+      return items[integer(items.length)]!;
+    },
+    shuffle<T>(items: ArrayLike<T>): T[] {
+      const list = Array.from(items);
+      for (let i = list.length - 1; i > 0; i--) { // Fisher and Yates
+        const j = integer(i + 1), item = list[i]!;
+        list[i] = list[j]!;
+        list[j] = item;
+      }
+      return list;
+    },
+    aligned: () => position = Math.ceil(position / 4) * 4,
+    skip(n) { position = whole("skip", "the position it leads to", position + whole("skip", "n", n)); },
+  };
+}

@@ -1,0 +1,335 @@
+// tape.ts: tensors, the record of what ran, and the regions of memory they live in.
+// A tensor is an address and a shape. Nothing is freed one by one: a region ends and everything made in it is gone.
+import { Engine, type Dtype, type EngineOptions, type Kernels, type Numbers } from "./engine.ts";
+import { random, type Random } from "./random.ts";
+
+/** A stretch of a tape's life. Tensors made in it are dead once it has ended. */
+interface Region { alive: boolean; readonly mark: number; readonly records: number; readonly params: number }
+
+/** What an operation leaves on the tape: how to run it backwards, and what to print. */
+export interface Entry {
+  readonly name: string;
+  readonly inputs: readonly (Tensor | undefined)[];
+  readonly outputs: readonly Tensor[];
+  back(kernels: Kernels): void;
+}
+
+/** A row-major array on a tape. Made by `tape.tensor`, `tape.param` and operations, never by `new`. */
+export class Tensor {
+  readonly tape: Tape;
+  readonly shape: readonly number[];
+  /** How many numbers it holds. */
+  readonly size: number;
+  /** Address of the first number. Operations read it; everyone else uses `values()`. */
+  readonly data: number;
+  /** Whether it holds 32-bit integers (tokens, targets) instead of numbers of the tape's dtype. */
+  readonly whole: boolean;
+  /** Whether gradients flow to it. */
+  readonly wants: boolean;
+  /** The tensor whose memory this one shares (itself unless made by `reshape`); gradients meet there. */
+  readonly root: Tensor;
+  readonly region: Region;
+  #grad = 0;
+
+  constructor(tape: Tape, shape: readonly number[], data: number, region: Region, wants: boolean, whole = false, root?: Tensor) {
+    this.tape = tape;
+    this.shape = shape;
+    this.size = product(shape);
+    this.data = data;
+    this.region = region;
+    this.wants = wants;
+    this.whole = whole;
+    this.root = root ?? this;
+  }
+
+  /** Address of the gradient, 0 when nobody asked for it or nothing has reached it yet. */
+  get grad(): number { return this.root.#grad; }
+  set grad(address: number) { this.root.#grad = address; }
+
+  /** A view of the numbers, good until the tape's memory grows: use it at once, copy it with `.slice()`. */
+  values(): Numbers {
+    this.alive("values");
+    const { engine } = this.tape;
+    return this.whole ? engine.integers(this.data, this.size) : engine.view(this.data, this.size);
+  }
+
+  /** The gradient: a view of it, or zeros where none arrived. Throws where none was asked for. */
+  gradient(): Float32Array | Float64Array {
+    this.alive("gradient");
+    if (!this.wants) throw new Error(`gradient: ${show(this)} asked for none; make it with tape.param, or compute it from one`);
+    const { engine } = this.tape;
+    return this.grad ? engine.view(this.grad, this.size) : engine.width === 4 ? new Float32Array(this.size) : new Float64Array(this.size);
+  }
+
+  /** The number a tensor of size 1 holds. */
+  item(): number {
+    if (this.size !== 1) throw new RangeError(`item: ${show(this)} holds ${this.size} numbers, not one`);
+    return this.values()[0]!;
+  }
+
+  /** Throws if the region this tensor was made in has ended. */
+  alive(who: string): void {
+    if (!this.region.alive) throw new Error(`${who}: tensor ${show(this)} was used after its scope ended\n  copy what you need out of the scope with .values().slice()`);
+  }
+
+  toString(): string {
+    if (!this.region.alive) return `Tensor ${show(this)} (its scope has ended)`;
+    const some = Array.from(this.values().subarray(0, 6), x => Number(x.toPrecision(5)));
+    return `Tensor ${this.whole ? "i32" : this.tape.engine.dtype} ${show(this)} ${some.join(" ")}${this.size > 6 ? " ..." : ""}`;
+  }
+  [Symbol.for("nodejs.util.inspect.custom")](): string { return this.toString(); }
+}
+
+/** Called when an operation starts; what it returns, if anything, is called when that is done. */
+export type Trace = (event: { name: string; phase: "forward" | "backward"; bytes: number }) => (() => void) | void;
+
+/**
+ * Options of a tape. `check`: look for NaN and infinity after every operation and name the first place (slow).
+ * `trace`: a hook around every operation. `seed`: of the generator that dropout draws from.
+ */
+export interface TapeOptions extends EngineOptions { check?: boolean; trace?: Trace; seed?: number }
+
+/** Records operations as they run and runs them backwards on request; owns all memory. */
+export class Tape {
+  readonly engine: Engine;
+  readonly check: boolean;
+  readonly trace: Trace | undefined;
+  /** The generator of dropout. Its `seed` and `position` are part of a run's state. */
+  random: Random;
+  #entries: Entry[] = [];
+  #regions: Region[];
+  #params: Tensor[] = [];
+  #recording = true;
+  #reads: { of: Region; tensors: Set<Tensor> } | undefined;
+
+  constructor(dtype: Dtype = "f32", { check = false, trace, seed = 0, ...engine }: TapeOptions = {}) {
+    this.engine = new Engine(dtype, engine);
+    this.check = check;
+    this.trace = trace;
+    this.random = random(seed);
+    this.#regions = [{ alive: true, mark: this.engine.mark, records: 0, params: 0 }];
+  }
+
+  get dtype(): Dtype { return this.engine.dtype; }
+  /** Whether operations are being recorded. */
+  get recording(): boolean { return this.#recording; }
+  /** Every parameter made so far, in order. */
+  get params(): readonly Tensor[] { return this.#params; }
+  /** Bytes of memory the tape holds from its host; it never shrinks. */
+  get bytes(): number { return this.engine.memory.buffer.byteLength; }
+
+  get #region(): Region { return this.#regions[this.#regions.length - 1]!; }
+
+  /** A constant: `shape` numbers, zero unless `values` are given. */
+  tensor(shape: readonly number[], values?: ArrayLike<number>): Tensor {
+    const t = this.claim(checked("tensor", shape, values), false);
+    if (values) t.values().set(values); else this.engine.zero(t.data, t.size);
+    return t;
+  }
+
+  /** Integers: tokens, targets, indices. */
+  integers(shape: readonly number[], values: ArrayLike<number>): Tensor {
+    checked("integers", shape, values);
+    for (let i = 0; i < values.length; i++)
+      if (values[i] !== (values[i]! | 0)) throw new RangeError(`integers: ${values[i]} at ${i} is no 32-bit integer`);
+    const t = new Tensor(this, shape.slice(), this.engine.alloc(product(shape), 4), this.#region, false, true);
+    t.values().set(values);
+    return t;
+  }
+
+  /** A tensor whose gradient is wanted: a parameter, or an input to differentiate by. */
+  param(shape: readonly number[], values?: ArrayLike<number>): Tensor {
+    checked("param", shape, values);
+    const t = new Tensor(this, shape.slice(), this.engine.alloc(product(shape)), this.#region, true);
+    t.grad = this.engine.alloc(t.size);
+    this.engine.zero(t.grad, t.size);
+    if (values) t.values().set(values); else this.engine.zero(t.data, t.size);
+    this.#params.push(t);
+    return t;
+  }
+
+  /** Room for an operation's result; its numbers are whatever was there. */
+  claim(shape: readonly number[], wants: boolean): Tensor {
+    return new Tensor(this, shape, this.engine.alloc(product(shape)), this.#region, wants);
+  }
+
+  /** Another tensor over the memory of `x`; the two share one gradient, or, with `wants` false, none reaches `x`. */
+  alias(x: Tensor, shape: readonly number[], wants: boolean): Tensor {
+    x.alive("alias");
+    if (this.#reads) this.noteReads([x]);
+    return new Tensor(this, shape, x.data, x.region, wants, x.whole, wants ? x.root : undefined);
+  }
+
+  /** Puts an operation on the tape. `op` calls it; a hand-written operation may. */
+  record(entry: Entry): void { this.#entries.push(entry); }
+
+  /** Notes tensors that a checkpointed function reads from outside of it. */
+  noteReads(inputs: readonly (Tensor | undefined)[]): void {
+    if (this.#reads) for (const x of inputs) if (x?.wants && x.root.region !== this.#reads.of) this.#reads.tensors.add(x.root);
+  }
+
+  /** Runs `body` in a region of its own: what it makes is gone when it returns. */
+  scope<T>(body: () => T): T {
+    const region: Region = { alive: true, mark: this.engine.mark, records: this.#entries.length, params: this.#params.length };
+    const depth = this.#regions.push(region);
+    try {
+      const result = body();
+      if (result instanceof Promise) throw new TypeError("scope: the function returned a promise; a scope ends when its function returns");
+      return result;
+    } finally {
+      for (const r of this.#regions.splice(depth - 1)) r.alive = false;
+      this.engine.rewind(region.mark);
+      this.#entries.length = region.records;
+      this.#params.length = region.params;
+    }
+  }
+
+  /** Runs `body` without recording: nothing made in it can be run backwards. */
+  noGrad<T>(body: () => T): T {
+    const before = this.#recording;
+    this.#recording = false;
+    try { return body(); } finally { this.#recording = before; }
+  }
+
+  /** Sets the gradient of every parameter to zero. */
+  zeroGrad(): void { for (const p of this.#params) this.engine.zero(p.grad, p.size); }
+
+  /**
+   * One training step up to the gradients: zeroes them, runs `body` in a scope, runs its loss backwards, returns its value.
+   * Throws a RangeError, before anything is run backwards, when the loss is not finite.
+   */
+  step(body: () => Tensor, { accumulate = false }: { accumulate?: boolean } = {}): number {
+    return this.scope(() => {
+      const loss = body();
+      if (!(loss instanceof Tensor)) throw new TypeError(`step: the function returned ${String(loss)}\n  wants the loss, a tensor of size 1`);
+      const value = loss.item();
+      if (!Number.isFinite(value)) throw new RangeError(`step: the loss is ${value}; parameters and gradients are as before\n  lower the learning rate, clip gradients, or look with new Tape("${this.dtype}", { check: true })`);
+      if (!accumulate) this.zeroGrad();
+      this.backward(loss);
+      return value;
+    });
+  }
+
+  /** Adds d`loss`/d`x` to the gradient of every tensor that wants one. `seed`: the gradient of `loss` itself, for one that is no scalar. */
+  backward(loss: Tensor, seed?: ArrayLike<number>): void {
+    if (loss.tape !== this) throw new TypeError("backward: the tensor is of another tape");
+    loss.alive("backward");
+    if (!loss.wants) throw new Error(`backward: ${show(loss)} depends on no parameter`);
+    if (!seed && loss.size !== 1) throw new RangeError(`backward: ${show(loss)} is no scalar\n  wants a tensor of size 1, or the gradient to start from`);
+    if (seed && seed.length !== loss.size) throw new RangeError(`backward: the gradient to start from has ${seed.length} numbers, ${show(loss)} has ${loss.size}`);
+    const from = this.#region.records;
+    if (this.#entries.length === from) throw new Error("backward: nothing is recorded; it ran already, or the work was done outside of this scope");
+    if (!loss.grad) loss.grad = this.engine.alloc(loss.size);
+    const at = this.engine.view(loss.grad, loss.size);
+    if (seed) at.set(seed); else at.fill(1);
+    this.#replay(from);
+  }
+
+  /** Runs the entries from the last down to `from` backwards, taking each off the tape first. */
+  #replay(from: number): void {
+    const kernels = this.engine.kernels, region = this.#region;
+    while (this.#entries.length > from) {
+      const entry = this.#entries.pop()!;
+      if (!entry.outputs.some(y => y.grad)) continue; // nothing that the loss depends on
+      for (const x of entry.inputs) if (x?.wants && !x.grad) {
+        if (x.root.region !== region) throw new Error(`backward: ${entry.name} read ${show(x)} from outside of this scope\n  call backward in the scope where it was made`);
+        x.grad = this.engine.alloc(x.size);
+        this.engine.zero(x.grad, x.size);
+      }
+      const done = this.trace?.({ name: entry.name, phase: "backward", bytes: entry.outputs.reduce((n, y) => n + y.size * this.engine.width, 0) });
+      entry.back(kernels);
+      done?.();
+      if (this.check) for (const x of entry.inputs) if (x?.wants) this.#finite(x, x.grad, `${entry.name}, backward (op ${this.#entries.length})`, entry.outputs);
+    }
+  }
+
+  /** Check mode: throws at the first number of `y` that is not finite. */
+  verify(name: string, y: Tensor, inputs: readonly (Tensor | undefined)[]): void {
+    this.#finite(y, y.data, `${name} (op ${this.#entries.length})`, inputs);
+  }
+
+  #finite(y: Tensor, address: number, who: string, inputs: readonly (Tensor | undefined)[]): void {
+    const bad = this.engine.view(address, y.size).findIndex(v => !Number.isFinite(v));
+    if (bad < 0) return;
+    const place: number[] = [];
+    for (let axis = y.shape.length - 1, rest = bad; axis >= 0; rest = Math.floor(rest / y.shape[axis]!), axis--) place.unshift(rest % y.shape[axis]!);
+    const ranges = inputs.filter(x => x !== undefined).map(x => {
+      let low = Infinity, high = -Infinity;
+      for (const v of x.values()) { if (v < low) low = v; if (v > high) high = v; }
+      return `${show(x)} in [${low}, ${high}]`;
+    });
+    throw new RangeError(`${who}: ${this.engine.view(address, y.size)[bad]} at [${place.join(" ")}] of ${show(y)}; inputs ${ranges.join(", ")}`);
+  }
+
+  /**
+   * Runs `body` without keeping what it computes on the way; the backward pass runs it again (Chen et al. 2016).
+   * Memory for time: one more forward pass. What `body` returns, a tensor or several, is the same to the bit, dropout included.
+   */
+  checkpoint<T extends Tensor | readonly Tensor[]>(body: () => T): T {
+    if (!this.#recording) return body();
+    const position = this.random.position, tensors = new Set<Tensor>(), outer = this.#reads;
+    const results = this.scope(() => {
+      this.#reads = { of: this.#region, tensors };
+      try {
+        const made = this.noGrad(body);
+        this.noteReads([made].flat());
+        return [made].flat().map(y => ({ shape: y.shape, values: y.values().slice(), single: made instanceof Tensor }));
+      } finally { this.#reads = outer; }
+    });
+    const inputs = [...tensors];
+    this.noteReads(inputs);
+    const wants = inputs.length > 0;
+    const outputs = results.map(({ shape, values }) => {
+      const y = this.claim(shape, wants);
+      y.values().set(values);
+      return y;
+    });
+    if (wants) this.record({
+      name: "checkpoint", inputs, outputs,
+      back: kernels => this.scope(() => {
+        const after = this.random.position, recording = this.#recording, from = this.#entries.length;
+        this.random.position = position;
+        this.#recording = true;
+        try {
+          const again = [body()].flat();
+          outputs.forEach((y, i) => {
+            const x = again[i]!;
+            if (!y.grad || !x.wants) return;
+            if (x.grad) kernels.accumulate(y.size, y.grad, x.grad); else x.grad = y.grad;
+          });
+          this.#replay(from);
+        } finally {
+          this.random.position = after;
+          this.#recording = recording;
+        }
+      }),
+    });
+    return (results[0]?.single ? outputs[0] : outputs) as unknown as T;
+  }
+
+  /** The recorded program, one operation a line with shapes: `%2 matmul [4 8] <- %1 [4 3], param [3 8]`. */
+  toString(): string {
+    const numbers = new Map<Tensor, string>();
+    const name = (x: Tensor): string => `${numbers.get(x.root) ?? (x.wants ? "param" : "const")} ${show(x)}`;
+    let next = 0;
+    return this.#entries.map(e => {
+      const from = e.inputs.filter(x => x !== undefined).map(name).join(", ");
+      for (const y of e.outputs) numbers.set(y.root, `%${next++}`);
+      return `${e.outputs.map(y => numbers.get(y.root)).join(" ")} ${e.name} ${e.outputs.map(show).join(" ")} <- ${from}`;
+    }).join("\n");
+  }
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return `Tape ${this.dtype}: ${this.#params.length} parameters, ${this.#entries.length} operations, ${(this.bytes / 1048576).toFixed(1)} MiB`;
+  }
+}
+
+/** A shape as errors and listings print it. */
+export const show = (t: { readonly shape: readonly number[] }): string => `[${t.shape.join(" ")}]`;
+export const product = (shape: readonly number[]): number => { let n = 1; for (let i = 0; i < shape.length; i++) n *= shape[i]!; return n; };
+
+function checked(who: string, shape: readonly number[], values: ArrayLike<number> | undefined): readonly number[] {
+  if (!Array.isArray(shape)) throw new TypeError(`${who}: shape is ${String(shape)}\n  wants an array of sizes`);
+  for (const n of shape) if (!Number.isInteger(n) || n < 0) throw new RangeError(`${who}: shape [${shape.join(" ")}] has the size ${n}\n  wants whole numbers from 0`);
+  if (values && values.length !== product(shape)) throw new RangeError(`${who}: [${shape.join(" ")}] takes ${product(shape)} numbers, got ${values.length}`);
+  return shape.slice();
+}
