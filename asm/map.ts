@@ -77,8 +77,10 @@ export function relu(n: usize, x: usize, y: usize): void {
 
 /** dx += dy where x > 0 */
 export function reluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
-  const zero = splat(0), one = splat(1);
-  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) push(dy, dx, v128.and(v128.gt<real>(v128.load(x), zero), one));
+  const zero = splat(0);
+  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
+    v128.store(dx, v128.add<real>(v128.load(dx), v128.and(v128.load(dy), v128.gt<real>(v128.load(x), zero))));
+  }
 }
 
 /** σ(2u) with u = √(2/π) (x + 0.044715 x³), for (1 + tanh u)/2: the same number without cancellation. */
