@@ -1,7 +1,7 @@
 // node build.mjs [start | test | bench] [arguments] [--debug]
 // Compiles the kernels once per dtype, bundles the library, writes its types, prints sizes; then runs what was asked for.
 // Installs the development tools when they are missing. Everything printed here goes to stderr: stdout belongs to the program.
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -92,13 +92,14 @@ try {
   await once("kernels", asm, kernels);
   await once("library", [...asm, ...src], library);
   await once("types", [...asm, ...src, "tsconfig.json"], types);
-  if (command) await programs(command === "test" ? "test" : "bench", files(command === "test" ? "test" : "bench", ".ts").filter(f => !f.endsWith(".d.ts")));
+  for (const folder of command === "test" ? ["test", "bench"] : command ? ["bench"] : []) await programs(folder, files(folder, ".ts"));
 } catch (error) {
   say(String(error.message ?? error));
   process.exit(1);
 }
 if (command) {
   const program = { start: "bench/start.mjs", test: "test/run.mjs", bench: "bench/bench.mjs" }[command];
-  const child = spawnSync(process.execPath, ["--enable-source-maps", join(root, "dist/dev", program), ...words], { stdio: "inherit", cwd: command === "test" ? root : caller });
-  process.exit(child.status ?? 130);
+  process.on("SIGINT", () => {}); // the program has it too, and ends in its own time
+  const child = spawn(process.execPath, ["--enable-source-maps", join(root, "dist/dev", program), ...words], { stdio: "inherit", cwd: command === "test" ? root : caller });
+  child.on("close", code => process.exit(code ?? 130));
 }

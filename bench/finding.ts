@@ -134,8 +134,9 @@ function remembered(gs: readonly Group[]): string {
   const end = `${far.key} segment${far.key === "1" ? "" : "s"}`;
   const other = at(without, far.key);
   const tail = `${other === undefined ? "" : `, against ${percent(other)} with ${name(without!.arm)}`} (chance is ${percent(chance)})`;
-  const held = with_.measures.slice(0, [...with_.measures, { here: -1 }].findIndex((m) => m.here < 90)).at(-1);
-  const reach = held && `It answers at least 90 % right up to ${held.key} segment${held.key === "1" ? "" : "s"}${trained && Number(held.key) > trained ? `, ${times(Number(held.key) / trained)} times the longest it was trained on` : ""}.`;
+  const first = with_.measures.findIndex((m) => m.here >= 90), drop = with_.measures.findIndex((m, i) => i > first && m.here < 90);
+  const held = first < 0 ? undefined : with_.measures[drop < 0 ? with_.measures.length - 1 : drop - 1]!, many = (key: string) => `${key} segment${key === "1" ? "" : "s"}`;
+  const reach = held && `It answers at least 90 % right ${first > 0 ? `from ${many(with_.measures[first]!.key)} ` : ""}up to ${many(held.key)}${trained && Number(held.key) > trained ? `, ${times(Number(held.key) / trained)} times the longest it was trained on` : ""}.`;
   const helps = far.here > Math.max(other ?? 0, chance) + 10, longer = trained !== undefined && Number(far.key) > trained;
   const inside = with_.measures.filter((m) => trained !== undefined && Number(m.key) <= trained).at(-1);
   const begin = trained === undefined ? "" : `Trained on at most ${trained} segment${trained === 1 ? "" : "s"}, `;

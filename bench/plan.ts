@@ -6,11 +6,12 @@ import { ridge } from "./ridge.ts";
 import type { Choice, Trial } from "./trial.ts";
 
 export const arms = ["full", "myopic"] as const;
-const E = (k: string, d: number) => Number(process.env[k] ?? d);
+/** At p = 1 with a = b = 10, 64 places and d 128: the last training loss in the authors' checkpoint names, and their myopic score. Always answering 0 has 1.258 there. */
+const published: Readonly<Record<string, number>> = { full: 0.01, myopic: 1.257 };
 
 /** One arm: "full", or "myopic" with the cut of the authors' code, post_ln. */
 export function plan(arm: string, { seed, steps: wanted, quick }: Choice): Trial {
-  const a = 3, f = 5, p = E("P", 1), t = E("T", 16), d = E("D", 32), layers = 2, heads = E("H", 2), b = E("B", 64), steps = wanted ?? (quick ? 150 : E("STEPS", 2500)), lr = E("LR", 3e-3), lags = 8;
+  const a = 3, f = 5, p = 1, t = 16, d = 32, layers = 2, heads = 2, b = 64, steps = wanted ?? (quick ? 400 : 2000), lr = 3e-3, lags = 8;
   const task = sine({ a, b: f, p, t }), tape = new Tape("f32", { seed });
   const model = transformer({ inputs: 2, outputs: 1, d, layers, heads, context: t, activation: "relu", headBias: true, position: "absolute", myopic: arm === "myopic" ? { cut: "post_ln" } : undefined });
   const params = model.params(tape, { seed }), data = random(seed).fork("plan"), held = random(2024).fork("plan, held out"), tests = quick ? 500 : 4000;
@@ -39,7 +40,7 @@ export function plan(arm: string, { seed, steps: wanted, quick }: Choice): Trial
   return {
     study: "plan", arm, tape, params, steps, tokens: b * t,
     config: { a, b: f, p, places: t, layers, d, heads, batch: b, steps, lr, ...(arm === "myopic" ? { cut: "post_ln" } : {}) },
-    paper: {},
+    paper: { loss: published[arm]! },
     optimizer: adamw(params, { lr }),
     schedule: schedule("cosine", { lr, steps, warmup: Math.floor(steps / 50), final: 0 }),
     clip: { norm: 1 },

@@ -33,6 +33,12 @@ function compiled(dtype: Dtype): WebAssembly.Module {
 /** Options of an engine. `module`: the compiled `farsight/f32.wasm`, for hosts that forbid compiling bytes. `limit`: most bytes of memory. */
 export interface EngineOptions { module?: WebAssembly.Module; limit?: number }
 
+/** Throws unless `options` is an object with no names but `names`. */
+export function known(who: string, options: object, ...names: string[]): void {
+  if (typeof options !== "object" || options === null) throw new TypeError(`${who}: the options are ${String(options)}\n  wants an object with ${names.join(", ")}`);
+  for (const key in options) if (!names.includes(key)) throw new RangeError(`${who}: unknown option ${key}\n  wants ${names.join(", ")}`);
+}
+
 /** The kernels of one dtype and the memory they work on. */
 export class Engine {
   readonly dtype: Dtype;
@@ -47,7 +53,10 @@ export class Engine {
     if (dtype !== "f32" && dtype !== "f64") throw new TypeError(`engine: dtype is ${String(dtype)}\n  wants f32 or f64`);
     this.dtype = dtype;
     this.width = dtype === "f32" ? 4 : 8;
-    this.limit = Math.min(limit, MOST);
+    if (!(limit >= 0)) throw new RangeError(`engine: limit is ${limit}\n  wants a number of bytes`);
+    this.limit = Math.floor(Math.min(limit, MOST) / PAGE) * PAGE;
+    const wrong = (): never => { throw new TypeError(`engine: the module is ${String(module)}, and no kernels of ${dtype}\n  wants the compiled farsight/${dtype}.wasm`); };
+    if (module && (String(module) !== "[object WebAssembly.Module]" || !WebAssembly.Module.exports(module).some(e => e.name === "heapBase"))) wrong();
     this.memory = new WebAssembly.Memory({ initial: 1, maximum: MOST / PAGE });
     const instance = new WebAssembly.Instance(module ?? compiled(dtype), { env: { memory: this.memory } });
     const exports = instance.exports as unknown as Exports;
@@ -55,12 +64,14 @@ export class Engine {
     this.kernels = { ...exports, scratch, width: this.width };
     this.#top = scratch;
     this.#top = this.alloc(exports.scratchSize() / this.width) + exports.scratchSize();
+    exports.fill(1, 1, scratch);
+    if (this.view(scratch, 1)[0] !== 1) wrong();
   }
 
   /** Claims room for `n` numbers of `width` bytes, padded to 16 bytes; what it holds is left over from earlier use. */
   alloc(n: number, width: number = this.width): number {
     const at = this.#top, end = at + Math.ceil((n * width) / 16) * 16, have = this.memory.buffer.byteLength;
-    if (end > have) this.#grow(at, end, have);
+    if (!(end >= at && end <= have)) this.#grow(at, end, have);
     this.#top = end;
     return at;
   }
@@ -68,7 +79,7 @@ export class Engine {
   #grow(at: number, end: number, have: number): void {
     const wants = `memory: wants ${megabytes(end - at)} more, holds ${megabytes(at)} of at most ${megabytes(this.limit)}`;
     const advice = "\n  lower the batch, the sequence or the segment length, or wrap layers in tape.checkpoint";
-    if (end > this.limit) throw new RangeError(wants + advice);
+    if (!(end >= at && end <= this.limit)) throw new RangeError(wants + advice);
     // A quarter more than asked, so that growing stays rare: each time detaches every view.
     const goal = Math.min(Math.max(end, have * 1.25), this.limit);
     try {

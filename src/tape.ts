@@ -1,6 +1,6 @@
 // tape.ts: tensors, the record of what ran, and the regions of memory they live in.
 // A tensor is an address and a shape. Nothing is freed one by one: a region ends and everything made in it is gone.
-import { Engine, type Dtype, type EngineOptions, type Kernels, type Numbers } from "./engine.ts";
+import { Engine, known, type Dtype, type EngineOptions, type Kernels, type Numbers } from "./engine.ts";
 import { random, type Random } from "./random.ts";
 
 /** A stretch of a tape's life. Tensors made in it are dead once it has ended. */
@@ -29,6 +29,8 @@ export class Tensor {
   /** The tensor whose memory this one shares (itself unless made by `reshape`); gradients meet there. */
   readonly root: Tensor;
   readonly region: Region;
+  /** Whether its record ran backwards already: gradients that reach it now would go no further. */
+  spent = false;
   #grad = 0;
 
   constructor(tape: Tape, shape: readonly number[], data: number, region: Region, wants: boolean, whole = false, root?: Tensor) {
@@ -102,7 +104,10 @@ export class Tape {
   #recording = true;
   #reads: { of: Region; tensors: Set<Tensor> } | undefined;
 
-  constructor(dtype: Dtype = "f32", { check = false, trace, seed = 0, ...engine }: TapeOptions = {}) {
+  constructor(dtype: Dtype = "f32", options: TapeOptions = {}) {
+    known("tape", options, "check", "trace", "seed", "module", "limit");
+    const { check = false, trace, seed = 0, ...engine } = options;
+    if (trace !== undefined && typeof trace !== "function") throw new TypeError(`tape: trace is ${String(trace)}\n  wants a function`);
     this.engine = new Engine(dtype, engine);
     this.check = check;
     this.trace = trace;
@@ -129,6 +134,7 @@ export class Tape {
 
   /** Integers: tokens, targets, indices. */
   integers(shape: readonly number[], values: ArrayLike<number>): Tensor {
+    if (!values) throw new TypeError(`integers: the values are ${String(values)}\n  wants an array of them`);
     checked("integers", shape, values);
     for (let i = 0; i < values.length; i++)
       if (values[i] !== (values[i]! | 0)) throw new RangeError(`integers: ${values[i]} at ${i} is no 32-bit integer`);
@@ -140,8 +146,8 @@ export class Tape {
   /** A tensor whose gradient is wanted: a parameter, or an input to differentiate by. */
   param(shape: readonly number[], values?: ArrayLike<number>): Tensor {
     checked("param", shape, values);
-    const t = new Tensor(this, shape.slice(), this.engine.alloc(product(shape)), this.#region, true);
-    t.grad = this.engine.alloc(t.size);
+    const mark = this.engine.mark, t = new Tensor(this, shape.slice(), this.engine.alloc(product(shape)), this.#region, true);
+    try { t.grad = this.engine.alloc(t.size); } catch (error) { this.engine.rewind(mark); throw error; }
     this.engine.zero(t.grad, t.size);
     if (values) t.values().set(values); else this.engine.zero(t.data, t.size);
     this.#params.push(t);
@@ -202,6 +208,7 @@ export class Tape {
     return this.scope(() => {
       const loss = body();
       if (!(loss instanceof Tensor)) throw new TypeError(`step: the function returned ${String(loss)}\n  wants the loss, a tensor of size 1`);
+      this.#ready(loss);
       const value = loss.item();
       if (!Number.isFinite(value)) throw new RangeError(`step: the loss is ${value}; parameters and gradients are as before\n  lower the learning rate, clip gradients, or look with new Tape("${this.dtype}", { check: true })`);
       if (!accumulate) this.zeroGrad();
@@ -212,17 +219,25 @@ export class Tape {
 
   /** Adds d`loss`/d`x` to the gradient of every tensor that wants one. `seed`: the gradient of `loss` itself, for one that is no scalar. */
   backward(loss: Tensor, seed?: ArrayLike<number>): void {
+    this.#ready(loss, seed);
+    const fresh = !loss.grad;
+    if (fresh) loss.grad = this.engine.alloc(loss.size);
+    const at = this.engine.view(loss.grad, loss.size);
+    if (fresh) at.fill(0);
+    for (let i = 0; i < at.length; i++) at[i]! += seed ? seed[i]! : 1;
+    this.#replay(this.#region.records);
+  }
+
+  /** Throws unless `loss` can be run backwards, from `seed` if given. */
+  #ready(loss: Tensor, seed?: ArrayLike<number>): void {
+    if (!(loss instanceof Tensor)) throw new TypeError(`backward: got ${String(loss)}\n  wants a tensor of size 1`);
     if (loss.tape !== this) throw new TypeError("backward: the tensor is of another tape");
     loss.alive("backward");
-    if (!loss.wants) throw new Error(`backward: ${show(loss)} depends on no parameter`);
+    if (!loss.wants) throw new Error(`backward: ${show(loss)} depends on no parameter, or was computed in noGrad`);
     if (!seed && loss.size !== 1) throw new RangeError(`backward: ${show(loss)} is no scalar\n  wants a tensor of size 1, or the gradient to start from`);
     if (seed && seed.length !== loss.size) throw new RangeError(`backward: the gradient to start from has ${seed.length} numbers, ${show(loss)} has ${loss.size}`);
-    const from = this.#region.records;
-    if (this.#entries.length === from) throw new Error("backward: nothing is recorded; it ran already, or the work was done outside of this scope");
-    if (!loss.grad) loss.grad = this.engine.alloc(loss.size);
-    const at = this.engine.view(loss.grad, loss.size);
-    if (seed) at.set(seed); else at.fill(1);
-    this.#replay(from);
+    if (this.#entries.length === this.#region.records || loss.root.spent) throw new Error("backward: nothing is recorded; it ran already, or the work was done outside of this scope");
+    if (!loss.grad && loss.root.region !== this.#region) throw new Error(`backward: ${show(loss)} was made outside of this scope\n  call backward in the scope where it was made`);
   }
 
   /** Runs the entries from the last down to `from` backwards, taking each off the tape first. */
@@ -230,7 +245,10 @@ export class Tape {
     const kernels = this.engine.kernels, region = this.#region;
     while (this.#entries.length > from) {
       const entry = this.#entries.pop()!;
+      for (const y of entry.outputs) y.spent = true;
       if (!entry.outputs.some(y => y.grad)) continue; // nothing that the loss depends on
+      const spent = entry.inputs.find(x => x?.wants && x.root.spent);
+      if (spent) throw new Error(`backward: ${entry.name} read ${show(spent)}, through which backward ran already\n  add the losses up and call backward once, or read it through stopGradient`);
       for (const x of entry.inputs) if (x?.wants && !x.grad) {
         if (x.root.region !== region) throw new Error(`backward: ${entry.name} read ${show(x)} from outside of this scope\n  call backward in the scope where it was made`);
         x.grad = this.engine.alloc(x.size);
@@ -271,7 +289,8 @@ export class Tape {
     const results = this.scope(() => {
       this.#reads = { of: this.#region, tensors };
       try {
-        const made = this.noGrad(body);
+        const made = this.noGrad(body), odd = [made].flat().find(y => !(y instanceof Tensor));
+        if (odd !== undefined || made === undefined) throw new TypeError(`checkpoint: the function returned ${String(odd)}\n  wants a tensor, or a list of tensors`);
         this.noteReads([made].flat());
         return [made].flat().map(y => ({ shape: y.shape, values: y.values().slice(), single: made instanceof Tensor }));
       } finally { this.#reads = outer; }
@@ -327,9 +346,13 @@ export class Tape {
 export const show = (t: { readonly shape: readonly number[] }): string => `[${t.shape.join(" ")}]`;
 export const product = (shape: readonly number[]): number => { let n = 1; for (let i = 0; i < shape.length; i++) n *= shape[i]!; return n; };
 
-function checked(who: string, shape: readonly number[], values: ArrayLike<number> | undefined): readonly number[] {
+/** Throws unless `shape` is one and `values`, where given, are as many numbers; returns a copy of the shape. */
+export function checked(who: string, shape: readonly number[], values: ArrayLike<number> | undefined): readonly number[] {
   if (!Array.isArray(shape)) throw new TypeError(`${who}: shape is ${String(shape)}\n  wants an array of sizes`);
   for (const n of shape) if (!Number.isInteger(n) || n < 0) throw new RangeError(`${who}: shape [${shape.join(" ")}] has the size ${n}\n  wants whole numbers from 0`);
-  if (values && values.length !== product(shape)) throw new RangeError(`${who}: [${shape.join(" ")}] takes ${product(shape)} numbers, got ${values.length}`);
+  if (values === undefined) return shape.slice();
+  if (typeof values !== "object" || values === null || typeof values.length !== "number") throw new TypeError(`${who}: the values are ${String(values)}\n  wants an array of numbers`);
+  if (values.length !== product(shape)) throw new RangeError(`${who}: [${shape.join(" ")}] takes ${product(shape)} numbers, got ${values.length}`);
+  for (let i = 0, n = ArrayBuffer.isView(values) ? Math.min(1, values.length) : values.length; i < n; i++) if (typeof values[i] !== "number") throw new TypeError(`${who}: the value at ${i} is ${String(values[i])}\n  wants numbers`);
   return shape.slice();
 }

@@ -42,13 +42,13 @@ export interface Rmt {
   params(tape: Tape, options?: { seed?: number }): RmtWeights;
   /** The memory that enters the first segment: b memory d. */
   start(params: RmtWeights, b: number): Tensor;
-  /** One segment: tokens b l, memory b m d, and how many tokens came before -> states of the tokens b l d, and the memory handed on. */
-  step(params: RmtWeights, tokens: Tensor, memory: Tensor, before?: number): { states: Tensor; memory: Tensor };
-  /** Tokens b t of any length -> logits b t v, and the memories: one before the first segment and one after each. */
+  /** One segment: tokens b l, memory b m d, and how many tokens came before -> states of the tokens b l d, and the memory handed on. Without dropout unless asked. */
+  step(params: RmtWeights, tokens: Tensor, memory: Tensor, before?: number, how?: { dropout?: number }): { states: Tensor; memory: Tensor };
+  /** Tokens b t of any length -> logits b t v, and the memories: one before the first segment and one after each. Without dropout. */
   logits(params: RmtWeights, tokens: Tensor): { logits: Tensor; memories: Tensor[] };
   /** Runs through any number of segments in the memory of one, without gradients -> the last segment's logits, b l v, as numbers. */
   stream(params: RmtWeights, tokens: Tensor): { shape: readonly number[]; values: ArrayLike<number> };
-  /** Mean cross-entropy over the targets b t that are not -100. */
+  /** Mean cross-entropy over the targets b t that are not -100, with the model's dropout. */
   loss(params: RmtWeights, tokens: Tensor, targets: Tensor): Tensor;
 }
 
@@ -137,7 +137,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
     model, options: o,
     params: (tape, { seed = 0 } = {}) => ({ ...model.params(tape, { seed }), memory: memoryOf(tape, seed, m, c.d) }),
     start: (params, b) => repeated(params.memory, b),
-    step(params, tokens, memory, before = 0) {
+    step(params, tokens, memory, before = 0, { dropout = 0 } = {}) {
       const { tape } = tokens, [b, n] = tokens.shape as [number, number], t = 2 * m + n;
       if (n > l) throw new RangeError(`rmt: a segment of ${n} tokens\n  wants at most ${l}`);
       if (memory.shape.length !== 3 || memory.shape[0] !== b || memory.shape[1] !== m) throw new RangeError(`rmt: memory is ${show(memory)}\n  wants [${b} ${m} ${c.d}]`);
@@ -149,7 +149,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       }
       const x = concat([memory, model.embed(params, tokens), write], { axis: 1 });
       const y = model.states(params, x, {
-        dropout: tape.recording ? c.dropout : 0,
+        dropout,
         allowed: tape.tensor([t, t], allowed(n)),
         edges: c.myopic && tape.recording ? tape.tensor([t, t], edges(n, before)) : undefined,
       });
@@ -189,7 +189,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       const segments = counts.map((_, s) => ({ ids: columns(tokens, s * l, Math.min(t, s * l + l)), want: columns(targets, s * l, Math.min(t, s * l + l)) }));
       const losses = unroll(n, self.start(params, b), o, (s, memory, wanted) => {
         const run = (): Tensor[] => {
-          const { states, memory: next } = self.step(params, segments[s]!.ids, memory, s * l);
+          const { states, memory: next } = self.step(params, segments[s]!.ids, memory, s * l, { dropout: c.dropout });
           return wanted && counts[s] ? [next, crossEntropy(model.head(params, states), segments[s]!.want, { reduction: "sum" })] : [next];
         };
         const [next, loss] = o.replay ? tape.checkpoint(run) : run();
@@ -221,9 +221,9 @@ export interface RmtEncoderWeights extends RmtWeights { readonly classifier: Wei
 export interface RmtEncoder {
   readonly model: Transformer;
   params(tape: Tape, options?: { seed?: number }): RmtEncoderWeights;
-  /** Sequences of ids, all of one number of segments, cut from the right -> class logits of each segment [b classes], and the memories. */
+  /** Sequences of ids, all of one number of segments, cut from the right -> class logits of each segment [b classes], and the memories. Without dropout. */
   logits(params: RmtEncoderWeights, sequences: readonly ArrayLike<number>[]): { logits: Tensor[]; memories: Tensor[] };
-  /** Mean cross-entropy of the class logits of the last segment, or of all. */
+  /** Mean cross-entropy of the class logits of the last segment, or of all, with the model's dropout. */
   loss(params: RmtEncoderWeights, sequences: readonly ArrayLike<number>[], labels: Tensor): Tensor;
 }
 
@@ -233,7 +233,7 @@ export function rmtEncoder(model: Transformer, { classes, cls = 1, sep = 2, pad 
   if (!c.vocab || c.causal || c.norm !== "post") throw new RangeError("rmtEncoder: the model is causal, or norms before its layers\n  wants a transformer over tokens with causal: false and norm: \"post\"");
   if (m + l + 3 > c.context) throw new RangeError(`rmtEncoder: a segment of ${l} with ${m} memory vectors and 3 marks takes ${m + l + 3} places, more than the context of ${c.context}`);
 
-  function segment(params: RmtEncoderWeights, memory: Tensor, parts: readonly number[][]): { logits: Tensor; memory: Tensor } {
+  function segment(params: RmtEncoderWeights, memory: Tensor, parts: readonly number[][], dropout = 0): { logits: Tensor; memory: Tensor } {
     const { tape } = memory, b = parts.length, t = Math.max(...parts.map(x => x.length)) + m + 3;
     const ids = new Int32Array(b * t).fill(pad), real = new Float64Array(b * t);
     parts.forEach((x, i) => {
@@ -243,7 +243,7 @@ export function rmtEncoder(model: Transformer, { classes, cls = 1, sep = 2, pad 
     });
     const words = model.embed(params, tape.integers([b, t], ids));
     const x = concat([slice(words, 0, 1, { axis: 1 }), memory, slice(words, m + 1, t, { axis: 1 })], { axis: 1 });
-    const y = model.states(params, x, { dropout: tape.recording ? c.dropout : 0, keys: tape.tensor([b, t], real) });
+    const y = model.states(params, x, { dropout, keys: tape.tensor([b, t], real) });
     const flat = reshape(slice(y, 0, 1, { axis: 1 }), [b, c.d]);
     return { logits: apply(params.pooler ? tanh(apply(flat, params.pooler)) : flat, params.classifier), memory: slice(y, 1, 1 + m, { axis: 1 }) };
   }
@@ -273,7 +273,7 @@ export function rmtEncoder(model: Transformer, { classes, cls = 1, sep = 2, pad 
       const { tape } = labels, segments = cut(sequences), n = segments.length;
       const losses = unroll(n, repeated(params.memory, sequences.length), o, (s, memory, wanted) => {
         const run = (): Tensor[] => {
-          const { logits, memory: next } = segment(params, memory, segments[s]!);
+          const { logits, memory: next } = segment(params, memory, segments[s]!, c.dropout);
           return wanted && (o.losses === "all" || s === n - 1) ? [next, crossEntropy(logits, labels)] : [next];
         };
         const [next, loss] = o.replay ? tape.checkpoint(run) : run();

@@ -96,12 +96,12 @@ export interface How {
 }
 
 const defaults = { d: 64, layers: 2, heads: 4, context: 64, norm: "pre", embeddingNorm: false, causal: true, activation: "gelu", tied: false, headBias: false, dropout: 0, eps: 1e-5, position: "absolute" } as const;
-const known = new Set([...Object.keys(defaults), "vocab", "inputs", "outputs", "inner", "cope", "relative", "rope", "myopic"]);
+const known = (): string[] => [...Object.keys(defaults), "vocab", "inputs", "outputs", "inner", "cope", "relative", "rope", "myopic"]; // a call: bundlers keep a list made at the top level
 
 /** Checks options and fills in what was left out. */
 function settled(options: TransformerOptions): Config {
   const fail = (why: string, wants: string): never => { throw new RangeError(`transformer: ${why}\n  wants ${wants}`); };
-  for (const key in options) if (!known.has(key)) fail(`unknown option ${key}`, [...known].join(", "));
+  for (const key in options) if (!known().includes(key)) fail(`unknown option ${key}`, known().join(", "));
   const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) as TransformerOptions;
   const { vocab = 0, inputs = 0, ...rest } = given, o = { ...defaults, ...rest };
   const c: Config = {

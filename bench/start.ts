@@ -1,0 +1,133 @@
+// start.ts: `npm start`. Trains the three studies, arm by arm, two at a time; prints a table and writes a report.
+// stdout carries the result (the table, or with --json a record a line), stderr everything else.
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { availableParallelism, cpus } from "node:os";
+import { join, relative } from "node:path";
+import { Worker } from "node:worker_threads";
+import { args, type Spec } from "./cli.ts";
+import { arms as countArms } from "./count.ts";
+import { readFile, saveFile } from "./files.ts";
+import { inOrder, table, type Entry, type Study } from "./finding.ts";
+import { arms as planArms } from "./plan.ts";
+import { progress } from "./progress.ts";
+import { arms as rememberArms } from "./remember.ts";
+import { parsed, report } from "./report.ts";
+import type { Order } from "./worker.ts";
+
+const root = join(import.meta.dirname ?? new URL(".", import.meta.url).pathname, "../../..");
+const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+const spec = {
+  name: "npm start --", version,
+  about: "Trains three small studies: counting with contextual positions (CoPE), remembering across segments (RMT),\nand planning with and without gradients to earlier places (myopic). Prints a table, writes a report to look at.",
+  examples: [["npm start", "all three, about four minutes on two cores"], ["npm start -- count --seed 7 --json", "one study with another seed, as JSON lines"]],
+  positionals: { name: "study", help: "which studies; all three unless given", choices: inOrder },
+  options: {
+    seed: { type: "number", default: 1, min: 0, integer: true, help: "of parameters, batches and dropout" },
+    quick: { type: "boolean", help: "a tenth of the steps: shows that everything works, not what the papers found" },
+    steps: { type: "number", min: 1, integer: true, help: "training steps of every arm" },
+    text: { type: "string", help: "a text file to hide the fact in (remember), instead of invented words" },
+    out: { type: "string", default: "out", help: "folder of report.html, run.jsonl and checkpoints" },
+    resume: { type: "boolean", help: "go on with the run that was interrupted in --out" },
+    fresh: { type: "boolean", help: "throw away an interrupted run in --out" },
+    jobs: { type: "number", min: 1, integer: true, help: "arms trained at once; one a core, two at most, unless given" },
+    json: { type: "boolean", help: "print JSON lines instead of the table" },
+  },
+} as const satisfies Spec;
+const { values: o, positionals } = args(spec);
+const stderr = (text: string): void => { process.stderr.write(`${text}\n`); };
+const give = (code: number, text: string): never => { show.clear(); stderr(text); process.exit(code); };
+const show = progress();
+
+const armsOf: Record<Study, readonly string[]> = { count: countArms, remember: rememberArms, plan: planArms };
+const chosen = inOrder.filter(s => positionals.length === 0 || positionals.includes(s));
+const jobs = chosen.flatMap(study => armsOf[study].map(arm => ({ study, arm, file: join(o.out, `${study}-${arm}-${o.seed}.safetensors`) })));
+const log = join(o.out, "run.jsonl"), page = join(o.out, "report.html");
+const same = (e: Entry, job: { study: string; arm: string }): boolean => e.study === job.study && e.arm === job.arm;
+
+let text: string | undefined;
+if (o.text !== undefined) try { text = readFileSync(o.text, "utf8"); } catch (error) { give(2, `--text: ${(error as Error).message}`); }
+
+function git(...words: string[]): string {
+  try { return execFileSync("git", words, { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim(); } catch { return ""; }
+}
+const commit = git("rev-parse", "--short=12", "HEAD");
+const head: Entry = {
+  type: "run", command: ["npm start", ...(process.argv.length > 2 ? ["--", ...process.argv.slice(2)] : [])].join(" "), arguments: process.argv.slice(2), seed: o.seed,
+  versions: { farsight: version, node: process.versions.node }, commit: commit && git("status", "--porcelain", "--untracked-files=no") ? `${commit}, changed` : commit,
+  machine: { cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism() }, date: new Date().toISOString(),
+};
+
+// What an interrupted run left: finished arms stay, others go on from their checkpoints.
+const left = jobs.filter(job => existsSync(job.file));
+if (left.length && !o.resume && !o.fresh) give(2, `${relative(".", o.out) || "."} holds an interrupted run (${left.map(j => `${j.study} ${j.arm}`).join(", ")})\n  go on with it: --resume; throw it away: --fresh; leave it alone: --out another-folder`);
+if (o.fresh) for (const job of left) rmSync(job.file);
+let records: Entry[] = [head];
+if (o.resume) {
+  const old = readFile(log);
+  if (!old && !left.length) give(2, `--resume: ${relative(".", o.out) || "."} holds no run`);
+  if (old) {
+    const before = parsed(Buffer.from(old).toString("utf8")), done = jobs.filter(job => before.some(e => e.type === "result" && same(e, job) && e.seed === o.seed));
+    records = [head, ...before.filter(e => e.type !== "run" && jobs.some(job => same(e, job) && (done.includes(job) || existsSync(job.file))))];
+    for (const job of done) jobs.splice(jobs.indexOf(job), 1);
+  }
+}
+const emit = (e: Entry): void => {
+  records.push(e);
+  if (o.json) { show.clear(); process.stdout.write(`${JSON.stringify(e)}\n`); }
+};
+if (o.json) for (const e of records) process.stdout.write(`${JSON.stringify(e)}\n`);
+const keep = (path: string, data: string): boolean => {
+  try { saveFile(path, data); return true; } catch (error) { show.log((error as Error).message); return false; }
+};
+const lines = (): string => records.map(e => JSON.stringify(e)).join("\n") + "\n";
+
+const stop = new Int32Array(new SharedArrayBuffer(4)), stopped: Entry[] = [];
+let failed = false;
+process.on("SIGINT", () => {
+  if (Atomics.exchange(stop, 0, 1)) process.exit(130);
+  show.log("stopping after this step (Ctrl-C again to stop at once)");
+});
+
+/** Trains one arm in a thread; resolves when it has ended, however it did. */
+function train(job: typeof jobs[number]): Promise<void> {
+  const { study, arm } = job, order: Order = { ...job, choice: { seed: o.seed, steps: o.steps, quick: o.quick, text }, stop };
+  return new Promise(resolve => {
+    const worker = new Worker(new URL("./worker.mjs", import.meta.url), { workerData: order });
+    worker.on("message", (e: Entry) => {
+      if (e.type === "progress") show.step(study, arm, e as never);
+      else if (e.type === "saved") keep(log, lines());
+      else if (e.type === "warning") show.log(`${study} ${arm}: ${String(e.text)}`);
+      else if (e.type === "stopped") stopped.push(e);
+      else if (e.type === "resumed") {
+        show.log(`${study} ${arm}: going on from step ${String(e.step)}`);
+        records = records.filter(r => !(r.type === "step" && same(r, job) && Number(r.step) > Number(e.step)));
+      } else emit(e);
+    });
+    worker.on("error", error => {
+      failed = true;
+      Atomics.store(stop, 0, 1); // the others end too, and leave their checkpoints
+      show.log(`${study} ${arm}: ${error.message}`);
+    });
+    worker.on("exit", () => { show.done(study, arm); resolve(); });
+  });
+}
+const queue = [...jobs];
+async function lane(): Promise<void> {
+  for (let job = queue.shift(); job && !Atomics.load(stop, 0); job = queue.shift()) await train(job);
+}
+await Promise.all(Array.from({ length: o.jobs ?? Math.min(2, availableParallelism()) }, lane));
+show.clear();
+
+keep(log, lines());
+const ended = records.some(e => e.type === "result");
+const wrote = ended && keep(page, report(records));
+if (ended && !o.json) process.stdout.write(table(records, { styled: process.stdout.isTTY && !process.env.NO_COLOR }));
+if (wrote) stderr(`report: ${relative(".", page)}`);
+if (failed) give(1, "an arm failed; the others left their checkpoints");
+if (stopped.length) {
+  const again = process.argv.slice(2).filter(w => w !== "--resume" && w !== "--fresh");
+  give(130, `interrupted at ${stopped.map(e => `${String(e.study)} ${String(e.arm)} step ${String(e.step)} of ${String(e.steps)}`).join(", ")}\n  go on with: npm start -- ${[...again, "--resume"].join(" ")}`);
+}
+if (Atomics.load(stop, 0)) give(130, "interrupted");
+if (!wrote) process.exitCode = 1;
