@@ -1,8 +1,9 @@
 // fit.ts: the training loop, and the state of a run as bytes. Nothing here reads a clock, a file or a screen.
+import { known } from "./engine.ts";
 import { leaves, type Tree } from "./nn.ts";
 import { clipNorm, clipValue, type Optimizer, type Schedule } from "./optim.ts";
-import { random } from "./random.ts";
-import { parse, serialize, type Storable, type Stored } from "./safetensors.ts";
+import { random, whole } from "./random.ts";
+import { label, parse, serialize, type Storable, type Stored } from "./safetensors.ts";
 import type { Tape, Tensor } from "./tape.ts";
 
 /** What `fit` needs. `from`: how many steps were made before. `clip`: `norm` over all gradients together, or `value` for each number. */
@@ -28,6 +29,11 @@ export interface Metrics { step: number; loss: number; lr: number | undefined; n
 export async function* fit({ params, optimizer, loss, steps, from = 0, schedule, clip = {} }: FitOptions): AsyncGenerator<Metrics, void, void> {
   const tape = leaves(params)[0]?.[1].tape;
   if (!tape) throw new RangeError("fit: no parameters");
+  if (typeof loss !== "function") throw new TypeError(`fit: loss is ${String(loss)}\n  wants a function from the step to a tensor`);
+  if (typeof optimizer?.step !== "function") throw new TypeError(`fit: optimizer is ${String(optimizer)}\n  wants what sgd, adam or adamw returned`);
+  whole("fit", "steps", steps);
+  whole("fit", "from", from);
+  known("fit, clip", clip, "norm", "value");
   for (let step = from; step < steps; step++) {
     const value = tape.step(() => loss(step)), lr = schedule?.(step);
     const norm = clip.norm === undefined ? undefined : clipNorm(params, clip.norm);
@@ -46,14 +52,21 @@ const tapeOf = (who: string, tree: Tree): Tape => {
   if (!tape) throw new RangeError(`${who}: no parameters`);
   return tape;
 };
-const tensorsOf = ({ params, optimizer }: Run): Map<string, Tensor> => new Map([
-  ...leaves(params), ...(optimizer ? leaves(optimizer.state).map(([path, t]): [string, Tensor] => [`optimizer.${path}`, t]) : []),
-]);
+function tensorsOf(who: string, { params, optimizer }: Run): Map<string, Tensor> {
+  const map = new Map<string, Tensor>();
+  for (const [path, t] of [...leaves(params), ...(optimizer ? leaves(optimizer.state).map(([path, t]): [string, Tensor] => [`optimizer.${path}`, t]) : [])]) {
+    if (map.has(path)) throw new RangeError(`${who}: two tensors are called ${path}`);
+    t.alive(who);
+    map.set(path, t);
+  }
+  return map;
+}
 
 /** A run as a safetensors file. Parameters keep their dotted paths; what the optimiser remembers lies under `optimizer.`. */
 export function save(run: Run, metadata: Record<string, string> = {}): Uint8Array {
   const tape = tapeOf("save", run.params), list = new Map<string, Storable>();
-  for (const [path, t] of tensorsOf(run)) list.set(path, { shape: t.shape, values: t.values() });
+  whole("save", "step", run.step ?? 0);
+  for (const [path, t] of tensorsOf("save", run)) list.set(path, { shape: t.shape, values: t.values() });
   return serialize(list, {
     format: "pt", ...metadata, "farsight.step": String(run.step ?? 0), "farsight.updates": String(run.optimizer?.updates ?? 0),
     "farsight.seed": String(tape.random.seed), "farsight.position": String(tape.random.position),
@@ -65,12 +78,12 @@ export function save(run: Run, metadata: Record<string, string> = {}): Uint8Arra
  * Returns the step and the metadata. Throws, and changes nothing, unless names, shapes and number types all agree.
  */
 export function load(run: Run, file: Uint8Array): { step: number; metadata: Record<string, string> } {
-  const tape = tapeOf("load", run.params), { tensors, metadata } = parse(file), mine = tensorsOf(run);
+  const tape = tapeOf("load", run.params), { tensors, metadata } = parse(file), mine = tensorsOf("load", run);
   const dtype = tape.dtype === "f32" ? "F32" : "F64";
   complain("load", mine, tensors, s => s.dtype !== dtype ? `is ${s.dtype}, wants ${dtype}` : undefined);
   const number = (key: string): number => {
-    const value = Number(metadata[`farsight.${key}`]);
-    if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`load: the file's ${key} is ${metadata[`farsight.${key}`]}\n  wants a file written by save`);
+    const text = metadata[`farsight.${key}`] ?? "", value = Number(text);
+    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new RangeError(`load: the file's ${key} is ${metadata[`farsight.${key}`]}\n  wants a file written by save`);
     return value;
   };
   const [step, updates, seed, position] = ["step", "updates", "seed", "position"].map(number) as [number, number, number, number];
@@ -82,7 +95,7 @@ export function load(run: Run, file: Uint8Array): { step: number; metadata: Reco
 
 /** Copies parameters from a safetensors file of any float type (a PyTorch state dict, say). Throws, and changes nothing, unless names and shapes agree; names under `optimizer.` are passed over. */
 export function loadParams(params: Tree, file: Uint8Array): Record<string, string> {
-  const { tensors, metadata } = parse(file), mine = new Map(leaves(params));
+  const { tensors, metadata } = parse(file), mine = tensorsOf("loadParams", { params });
   for (const name of [...tensors.keys()]) if (name.startsWith("optimizer.")) tensors.delete(name);
   complain("loadParams", mine, tensors, s => s.dtype.startsWith("I") ? `is ${s.dtype}, wants floats` : undefined);
   for (const [path, t] of mine) t.values().set(tensors.get(path)!.values as Float32Array);
@@ -91,7 +104,7 @@ export function loadParams(params: Tree, file: Uint8Array): Record<string, strin
 
 /** Throws one error that lists every name that is missing, too many, or does not fit. */
 function complain(who: string, mine: Map<string, Tensor>, theirs: ReturnType<typeof parse>["tensors"], other: (s: Stored) => string | undefined): void {
-  const missing = [...mine.keys()].filter(path => !theirs.has(path)), extra = [...theirs.keys()].filter(path => !mine.has(path));
+  const missing = [...mine.keys()].filter(path => !theirs.has(path)), extra = [...theirs.keys()].filter(path => !mine.has(path)).map(label);
   const wrong = [...mine].flatMap(([path, t]) => {
     const s = theirs.get(path);
     if (!s) return [];

@@ -1,6 +1,7 @@
 // gradcheck.ts: gradients against central differences, along random directions.
+import { known } from "./engine.ts";
 import { leaves, type Tree } from "./nn.ts";
-import { random } from "./random.ts";
+import { random, whole } from "./random.ts";
 import type { Tensor } from "./tape.ts";
 
 /** Options of `gradcheck`. `tolerance` is relative; `h` is the half step of the difference; `directions` are drawn for each tensor. */
@@ -15,10 +16,13 @@ export interface GradcheckOptions { tolerance?: number; h?: number; directions?:
  *
  * An error below the rounding noise of the difference, 16 ulp of the loss over h, is not counted.
  */
-export function gradcheck(params: Tree, loss: () => Tensor, { tolerance = 1e-7, h = 1e-5, directions = 1, seed = 0 }: GradcheckOptions = {}): number {
+export function gradcheck(params: Tree, loss: () => Tensor, options: GradcheckOptions = {}): number {
+  known("gradcheck", options, "tolerance", "h", "directions", "seed");
+  const { tolerance = 1e-7, h = 1e-5, directions = 1, seed = 0 } = options;
   const list = leaves(params), tape = list[0]?.[1].tape;
   if (!tape) throw new RangeError("gradcheck: no parameters");
   if (tape.dtype !== "f64") throw new TypeError(`gradcheck: the tape is ${tape.dtype}\n  wants new Tape("f64")`);
+  whole("gradcheck", "directions", directions, 1);
   const rng = random(seed).fork("gradcheck"), position = tape.random.position;
   const value = (): number => tape.scope(() => tape.noGrad(() => { tape.random.position = position; return loss().item(); }));
   const here = tape.step(() => { tape.random.position = position; return loss(); });

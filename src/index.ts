@@ -3,7 +3,7 @@ export { Engine, type Dtype, type EngineOptions, type Kernels, type Numbers } fr
 export { Tape, Tensor, type Entry, type TapeOptions, type Trace } from "./tape.ts";
 export { op, type Op, type Operand, type Rule } from "./op.ts";
 export {
-  add, bias, bmm, concat, cos, crossEntropy, cumsum, div, dropout, embedding, erf, exp, gelu, geluErf, huber, interpolate, layerNorm, linear, log,
+  add, bias, bmm, concat, cos, crossEntropy, cumsum, div, dropout, embedding, erf, exp, fade, gelu, geluErf, huber, interpolate, layerNorm, linear, log,
   logSoftmax, logsumexp, maskedSigmoid, maskedSoftmax, matmul, mean, mix, mse, mul, ops, pick, relu, reshape, rmsNorm, rope, scale, scores, sigmoid,
   silu, sin, slice, softmax, sqrt, stopGradient, sub, sum, tableScores, tanh,
 } from "./ops.ts";
@@ -17,7 +17,7 @@ export { attend, attention, type AttentionOptions } from "./models/attention.ts"
 export { cope, positions, type CopeOptions, type Gates, type Scaling, type View } from "./models/cope.ts";
 export { edgeWeight, edgeWeights, myopia, type Cut, type Myopia } from "./models/myopic.ts";
 export { alibi, alibiSlopes, distances, kinds, mask, rotary, sinusoidal, type Position } from "./models/position.ts";
-export { transformer, type Config, type How, type Transformer, type TransformerOptions, type TransformerWeights } from "./models/transformer.ts";
+export { transformer, type BlockWeights, type Config, type How, type Transformer, type TransformerOptions, type TransformerWeights } from "./models/transformer.ts";
 export { rmt, rmtEncoder, type Rmt, type RmtEncoder, type RmtEncoderOptions, type RmtEncoderWeights, type RmtOptions, type RmtWeights, type Truncation } from "./models/rmt.ts";
 export * from "./tasks/counting.ts";
 export * from "./tasks/memorize.ts";

@@ -10,8 +10,10 @@ export interface Weights { readonly weight: Tensor; readonly bias?: Tensor | und
 
 /** Every tensor of a tree with its dotted path, in the order the tree was written: `["h.0.ln_1.weight", tensor]`. */
 export function leaves(tree: Tree, path = ""): [string, Tensor][] {
+  if (typeof tree !== "object" || tree === null || tree instanceof Tensor) throw new TypeError(`leaves: the tree is ${String(tree)}\n  wants an object or list of tensors`);
   return Object.entries(tree).flatMap(([name, node]): [string, Tensor][] => {
     const here = path ? `${path}.${name}` : name;
+    if (node !== undefined && (typeof node !== "object" || node === null)) throw new TypeError(`leaves: ${here} is ${String(node)}\n  wants a tensor, or an object or list of them`);
     return node === undefined ? [] : node instanceof Tensor ? [[here, node]] : leaves(node as Tree, here);
   });
 }
@@ -47,6 +49,8 @@ interface Weightless { readonly [name: string]: Tensor | Tree | undefined }
 
 /** Two linear layers with a bend between them; with "swiglu", silu(gate x) times (fc x) (Shazeer 2020). */
 export function mlp(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
+  if (activation !== "swiglu" && !Object.hasOwn(activations, activation)) throw new RangeError(`mlp: activation is ${String(activation)}\n  wants gelu, geluErf, relu or swiglu`);
+  if (activation === "swiglu" && !p.c_gate) throw new TypeError("mlp: swiglu without c_gate\n  wants the weights c_fc, c_gate and c_proj");
   const inner = apply(x, p.c_fc);
   const bent = activation === "swiglu" ? mul(silu(apply(x, p.c_gate!)), inner) : activations[activation](inner);
   return apply(bent, p.c_proj);
@@ -66,6 +70,7 @@ export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly Ar
     if (ids.shape.length !== 2 || !ids.whole) throw new TypeError(`tokens: ${show(ids)}${ids.whole ? "" : " of numbers"}\n  wants integers [batch time]; make them with tape.integers`);
     return ids;
   }
+  if (typeof ids !== "object" || ids === null) throw new TypeError(`tokens: got ${String(ids)}\n  wants integers, or rows of them`);
   if (typeof ids[0] === "object") {
     const list = ids as readonly ArrayLike<number>[], t = list[0]!.length;
     const ragged = list.find(row => row.length !== t);

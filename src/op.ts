@@ -74,24 +74,27 @@ export function signature(text: string): { inputs: Spec[]; output: Spec } {
 export function op<const S extends string, A extends object = Record<never, never>, V extends object = Record<never, never>, D extends object = Record<never, never>>(name: string, text: S, rule: Rule<S, A, V, D>): Op<S, A> {
   const { inputs: specs, output } = signature(text);
   const needed = specs.filter(s => !s.optional).length;
+  if (!text.includes(" ->") || output.lead && !specs.some(s => s.lead)) throw new RangeError(`op: ${name} has the signature ${text}\n  wants inputs, an arrow, and a result of their sizes`);
   const attrs = rule.attrs ?? {} as A, saved = Object.entries(rule.save ?? {}).map(([key, dims]) => ({ key, ...spec(dims as string) }));
   const constant = rule.constant ?? [], readsIntegers = specs.map(s => s.below !== "");
 
   const call = (...args: unknown[]): Tensor => {
     const last = args[args.length - 1];
-    const options = last !== undefined && !(last instanceof Tensor) ? args.pop() as Record<string, unknown> : undefined;
+    const options = typeof last === "object" && last !== null && !Array.isArray(last) && !(last instanceof Tensor) ? args.pop() as Record<string, unknown> : undefined;
     while (args.length > specs.length && args[args.length - 1] === undefined) args.pop();
     const xs = args as (Tensor | undefined)[];
     const got = (): string => xs.map(x => x instanceof Tensor ? show(x) + (x.whole ? " integers" : "") : String(x)).join(", ");
     const fail = (kind: typeof RangeError | typeof TypeError, why: string): never => { throw new kind(`${name}: ${why}\n  wants ${text}\n  got   ${got()}`); };
-    if (xs.length < needed || xs.length > specs.length) fail(TypeError, `takes ${needed === specs.length ? needed : `${needed} to ${specs.length}`} tensors, got ${xs.length}`);
+    if (xs.length < needed || xs.length > specs.length) fail(TypeError, `takes ${needed === specs.length ? needed : `${needed} to ${specs.length}`} tensor${specs.length === 1 ? "" : "s"}, got ${xs.length}`);
 
     const sizes = { ...attrs } as Record<string, unknown>;
     if (options) {
-      if (typeof options !== "object" || options === null || Array.isArray(options)) fail(TypeError, `the options are ${String(options)}`);
       for (const key in options) {
-        if (!(key in attrs)) fail(RangeError, `unknown option ${key}; knows ${Object.keys(attrs).join(", ") || "none"}`);
-        if (options[key] !== undefined) sizes[key] = options[key];
+        if (!Object.hasOwn(attrs, key)) fail(RangeError, `unknown option ${key}; knows ${Object.keys(attrs).join(", ") || "none"}`);
+        const kind = typeof attrs[key as keyof A];
+        if (options[key] === undefined) continue;
+        if (typeof options[key] !== kind) fail(TypeError, `the option ${key} is ${String(options[key])}, not a ${kind}`);
+        sizes[key] = options[key];
       }
     }
     let tape: Tape | undefined, lead: readonly number[] | undefined, wants = false;
@@ -119,7 +122,7 @@ export function op<const S extends string, A extends object = Record<never, neve
         wants = true;
       }
     }
-    const names = sizes as Names<S, A, V> & D, on = tape!;
+    const names = sizes as Names<S, A, V> & D, on = tape!, { engine } = on, { kernels, mark } = engine, { position } = on.random;
     try { Object.assign(sizes, rule.derive?.(names, on)); } catch (error) { if (error instanceof RangeError) fail(RangeError, error.message); throw error; }
     for (let i = 0; i < specs.length; i++) if (specs[i]!.below !== "" && xs[i]) {
       const limit = sizes[specs[i]!.below] as number, allowed = rule.allow?.(names), ids = xs[i]!.values();
@@ -129,23 +132,31 @@ export function op<const S extends string, A extends object = Record<never, neve
       }
     }
 
-    const engine = on.engine, kernels = engine.kernels, recorded = wants && on.recording;
-    const extent = (dim: string): number => dim.includes("+") ? dim.split("+").reduce((n, d) => n + extent(d), 0) : Number(dim) >= 0 ? Number(dim) : sizes[dim] as number;
-    const dims = output.dims.map(extent);
-    const y = on.claim(output.lead ? [...lead!, ...dims] : dims, recorded);
-    for (const { key, lead: all, dims } of saved) sizes[key] = recorded ? engine.alloc(dims.reduce((n, d) => n * extent(d), all ? sizes.rows as number : 1)) : 0;
-    const operands = specs.map((_, i) => xs[i] ?? NONE) as never;
-    const done = on.trace?.({ name, phase: "forward", bytes: y.size * engine.width });
-    rule.forward(kernels, names, y, ...operands);
-    done?.();
-    if (on.check) on.verify(name, y, xs);
-    on.noteReads(xs);
-    if (recorded) {
-      const { backward } = rule;
-      if (!backward) return fail(TypeError, "has no gradient; pass stopGradient of its input");
-      on.record({ name, inputs: xs, outputs: [y], back: K => backward(K, names, y, ...operands) });
+    const recorded = wants && on.recording;
+    const extent = (dim: string): number => {
+      const n = dim.includes("+") ? dim.split("+").reduce((n, d) => n + extent(d), 0) : Number(dim) >= 0 ? Number(dim) : sizes[dim];
+      return Number.isInteger(n) ? n as number : fail(RangeError, `${dim} is ${String(n)}`);
+    };
+    try {
+      const dims = output.dims.map(extent), y = on.claim(output.lead ? [...lead!, ...dims] : dims, recorded);
+      for (const { key, lead: all, dims } of saved) sizes[key] = recorded ? engine.alloc(dims.reduce((n, d) => n * extent(d), all ? sizes.rows as number : 1)) : 0;
+      const operands = specs.map((_, i) => xs[i] ?? NONE) as never;
+      const done = on.trace?.({ name, phase: "forward", bytes: y.size * engine.width });
+      rule.forward(kernels, names, y, ...operands);
+      done?.();
+      if (on.check) on.verify(name, y, xs);
+      on.noteReads(xs);
+      if (recorded) {
+        const { backward } = rule;
+        if (!backward) return fail(TypeError, "has no gradient; pass stopGradient of its input");
+        on.record({ name, inputs: xs, outputs: [y], back: K => backward(K, names, y, ...operands) });
+      }
+      return y;
+    } catch (error) { // as if it had never been called
+      engine.rewind(mark);
+      on.random.position = position;
+      throw error;
     }
-    return y;
   };
   return Object.assign(call, { opName: name, signature: text, attrs, constant, domain: rule.domain ?? [-2, 2] as const }) as unknown as Op<S, A>;
 }

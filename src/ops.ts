@@ -1,7 +1,7 @@
 // ops.ts: every operation, one entry each. An entry holds kernel calls and nothing else; grammar and rules are in op.ts.
-import type { Kernels } from "./engine.ts";
+import { known, type Kernels } from "./engine.ts";
 import { op, type Op } from "./op.ts";
-import { Tensor, product, show } from "./tape.ts";
+import { Tensor, checked, product, show } from "./tape.ts";
 
 // ------------------------------------------------------------------------------------------------- elementwise
 type Mapped = "exp" | "log" | "sqrt" | "sin" | "cos" | "tanh" | "sigmoid" | "relu" | "geluTanh" | "geluErf" | "silu" | "erf";
@@ -63,6 +63,12 @@ export const scale = /* @__PURE__ */ op("scale", "... -> ...", {
   forward: (K, { rows, by, plus }, y, x) => K.scale(rows, by, plus, x.data, y.data),
   backward: (K, { rows, by }, y, x) => K.scaleAdd(rows, by, y.grad, x.grad),
 });
+/** y = x, to the bit; backward the gradient is multiplied by `by`: between x, at 1, and stopGradient of x, at 0. */
+export const fade = /* @__PURE__ */ op("fade", "... -> ...", {
+  attrs: { by: 1 },
+  forward: (K, { rows }, y, x) => K.copyRows(1, rows, x.data, rows, y.data, rows),
+  backward: (K, { rows, by }, y, x) => K.scaleAdd(rows, by, y.grad, x.grad),
+});
 /** y = x + b, b added to each row. */
 export const bias = /* @__PURE__ */ op("bias", "... d, d -> ... d", {
   forward: (K, { rows, d }, y, x, b) => K.bias(rows, d, x.data, b.data, y.data),
@@ -76,6 +82,7 @@ export const dropout = /* @__PURE__ */ op("dropout", "... -> ...", {
   attrs: { p: 0.1, position: -1 },
   derive({ rows, p, position }, { random }) {
     if (!(p >= 0 && p < 1)) throw new RangeError(`p is ${p}, outside [0, 1)`);
+    if (position !== -1 && !(Number.isSafeInteger(position / 4) && position >= 0)) throw new RangeError(`position is ${position}, no multiple of 4`);
     if (position < 0) {
       position = random.aligned();
       random.skip(Math.ceil(rows / 4) * 4);
@@ -201,7 +208,7 @@ export const crossEntropy = /* @__PURE__ */ op("crossEntropy", "... v, ...<v -> 
   derive({ reduction }) { knows(reduction, ["mean", "sum"]); },
   forward(K, { rows, v, ignore, reduction, most, sums, factor }, y, x, targets) {
     const count = K.crossEntropy(rows, v, ignore, reduction === "mean", x.data, targets.data, y.data, most, sums, factor);
-    if (!count && reduction === "mean") throw new RangeError(`crossEntropy: no mean over nothing: every target is ${ignore}`);
+    if (!count && reduction === "mean") throw new RangeError(`crossEntropy: no mean over nothing: every target is ${ignore}\n  wants at least one that counts, or reduction: "sum"`);
   },
   backward: (K, { rows, v, ignore, most, sums, factor }, y, x, targets) => K.crossEntropyBack(rows, v, ignore, x.data, targets.data, most, sums, factor, y.grad, x.grad),
 });
@@ -324,13 +331,24 @@ export const rope = /* @__PURE__ */ op("rope", "b t h d, t r, t r -> b t h d", {
 });
 
 // ------------------------------------------------------------------------------------------------- shapes
+/** Throws unless `x` is a live tensor, and `options` an object with no names but `names`. */
+function given(name: string, x: Tensor, options: object = {}, ...names: string[]): void {
+  if (!(x instanceof Tensor)) throw new TypeError(`${name}: the input is ${String(x)}\n  wants a tensor`);
+  x.alive(name);
+  known(name, options, ...names);
+}
 /** The same numbers under another shape; memory and gradient are shared. */
 export function reshape(x: Tensor, shape: readonly number[]): Tensor {
+  given("reshape", x);
+  shape = checked("reshape", shape, undefined);
   if (product(shape) !== x.size) throw new RangeError(`reshape: ${show(x)} holds ${x.size} numbers, [${shape.join(" ")}] would hold ${product(shape)}`);
-  return x.tape.alias(x, shape.slice(), x.wants);
+  return x.tape.alias(x, shape, x.wants);
 }
 /** The same numbers, through which no gradient flows. */
-export function stopGradient(x: Tensor): Tensor { return x.tape.alias(x, x.shape, false); }
+export function stopGradient(x: Tensor): Tensor {
+  given("stopGradient", x);
+  return x.tape.alias(x, x.shape, false);
+}
 
 /** x as three axes around `axis`. */
 function around(name: string, x: Tensor, axis: number): Tensor {
@@ -340,30 +358,39 @@ function around(name: string, x: Tensor, axis: number): Tensor {
 const replaced = (shape: readonly number[], axis: number, ...by: number[]): number[] => [...shape.slice(0, axis), ...by, ...shape.slice(axis + 1)];
 
 /** The sum along `axis`, which goes; of everything, a scalar, when none is given. */
-export function sum(x: Tensor, { axis }: { axis?: number } = {}): Tensor {
+export function sum(x: Tensor, options: { axis?: number } = {}): Tensor {
+  given("sum", x, options, "axis");
+  const { axis } = options;
   if (axis === undefined) return reshape(sumMiddle(reshape(x, [1, x.size, 1])), []);
   return reshape(sumMiddle(around("sum", x, axis)), replaced(x.shape, axis));
 }
 /** The mean along `axis`, which goes; of everything, a scalar, when none is given. */
-export function mean(x: Tensor, { axis }: { axis?: number } = {}): Tensor {
-  const y = sum(x, axis === undefined ? {} : { axis });
+export function mean(x: Tensor, options: { axis?: number } = {}): Tensor {
+  given("mean", x, options, "axis");
+  const y = sum(x, options);
   return scale(y, { by: y.size / x.size });
 }
 /** Running sums along `axis` (the last unless given), from the far end when `reverse`; each includes its own place. */
-export function cumsum(x: Tensor, { axis = x.shape.length - 1, reverse = false }: { axis?: number; reverse?: boolean } = {}): Tensor {
+export function cumsum(x: Tensor, options: { axis?: number; reverse?: boolean } = {}): Tensor {
+  given("cumsum", x, options, "axis", "reverse");
+  const { axis = x.shape.length - 1, reverse = false } = options;
   return reshape(cumsumMiddle(around("cumsum", x, axis), { reverse }), x.shape);
 }
 /** Tensors one after the other along `axis` (the last unless given); their other axes must agree. */
-export function concat(list: readonly Tensor[], { axis = (list[0]?.shape.length ?? 1) - 1 }: { axis?: number } = {}): Tensor {
-  const [first, ...more] = list;
-  if (!first) throw new RangeError("concat: nothing to put together\n  wants at least one tensor");
+export function concat(list: readonly Tensor[], options: { axis?: number } = {}): Tensor {
+  if (!Array.isArray(list)) throw new TypeError(`concat: the list is ${String(list)}\n  wants an array of tensors`);
+  if (list.length === 0) throw new RangeError("concat: nothing to put together\n  wants at least one tensor");
+  for (const x of list) given("concat", x, options, "axis");
+  const [first, ...more] = list as [Tensor, ...Tensor[]], { axis = first.shape.length - 1 } = options;
   return more.reduce((a, b) => {
     if (b.shape.length !== a.shape.length || b.shape.some((n, i) => i !== axis && n !== a.shape[i])) throw new RangeError(`concat: ${show(a)} and ${show(b)} differ beyond axis ${axis}`);
     return reshape(concatMiddle(around("concat", a, axis), around("concat", b, axis)), replaced(a.shape, axis, a.shape[axis]! + b.shape[axis]!));
   }, first);
 }
 /** Places `start` to `end` (not included) along `axis` (the last unless given). */
-export function slice(x: Tensor, start: number, end: number, { axis = x.shape.length - 1 }: { axis?: number } = {}): Tensor {
+export function slice(x: Tensor, start: number, end: number, options: { axis?: number } = {}): Tensor {
+  given("slice", x, options, "axis");
+  const { axis = x.shape.length - 1 } = options;
   return reshape(sliceMiddle(around("slice", x, axis), { start, count: end - start }), replaced(x.shape, axis, end - start));
 }
 
@@ -372,6 +399,6 @@ function knows(value: string, choices: readonly string[]): void {
 }
 
 /** Every entry, for the gradient check and the op table. */
-export const ops: readonly Op[] = [exp, log, sqrt, sin, cos, tanh, sigmoid, relu, gelu, geluErf, silu, erf, add, sub, mul, div, scale, bias, dropout,
+export const ops: readonly Op[] = [exp, log, sqrt, sin, cos, tanh, sigmoid, relu, gelu, geluErf, silu, erf, add, sub, mul, div, scale, fade, bias, dropout,
   matmul, bmm, linear, softmax, logSoftmax, logsumexp, layerNorm, rmsNorm, sumMiddle, cumsumMiddle, concatMiddle, sliceMiddle, embedding, crossEntropy,
   huber, mse, scores, mix, tableScores, pick, interpolate, maskedSoftmax, maskedSigmoid, rope] as unknown as readonly Op[];

@@ -1,5 +1,6 @@
 // optim.ts: optimisers, clipping and schedules. State lies on the tape beside the parameters, below every scope.
 import { cos, pow } from "./math.ts";
+import { known } from "./engine.ts";
 import { leaves, type Tree } from "./nn.ts";
 import type { Tensor } from "./tape.ts";
 
@@ -21,17 +22,29 @@ export interface AdamOptions { lr?: number; betas?: readonly [number, number]; e
 const matrices = (_: string, p: Tensor): boolean => p.shape.length > 1;
 
 function within(who: string, name: string, value: number, low: number, high: number): void {
-  if (!(value >= low && value < high)) throw new RangeError(`${who}: ${name} is ${value}\n  wants a number from ${low}${high === Infinity ? "" : ` to below ${high}`}`);
+  if (!(typeof value === "number" && value >= low && value < high)) throw new RangeError(`${who}: ${name} is ${value}\n  wants a number from ${low}${high === Infinity ? "" : ` to below ${high}`}`);
 }
 function parameters(who: string, tree: Tree): [string, Tensor][] {
-  const list = leaves(tree), constant = list.find(([, p]) => !p.wants);
+  const list = leaves(tree), constant = list.find(([, p]) => !p.wants), roots = new Map<Tensor, string>();
   if (list.length === 0) throw new RangeError(`${who}: no parameters`);
   if (constant) throw new TypeError(`${who}: ${constant[0]} is no parameter\n  wants tensors made by tape.param`);
+  for (const [path, p] of list) {
+    if (roots.has(p.root)) throw new RangeError(`${who}: ${roots.get(p.root)} and ${path} are one parameter\n  wants each once`);
+    roots.set(p.root, path);
+    p.alive(who);
+  }
   return list;
+}
+/** Refuses what would spoil every parameter before any is touched. */
+function ready(who: string, rate: number, list: [string, Tensor][]): void {
+  within(who, "lr", rate, 0, Infinity);
+  for (const [, p] of list) p.alive(who);
 }
 
 /** Stochastic gradient descent: v = momentum v + g; p -= lr v, or lr (g + momentum v) with `nesterov`. */
-export function sgd(params: Tree, { lr = 0.1, momentum = 0, nesterov = false, decay = 0, decays = matrices }: SgdOptions = {}): Optimizer {
+export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
+  known("sgd", options, "lr", "momentum", "nesterov", "decay", "decays");
+  const { lr = 0.1, momentum = 0, nesterov = false, decay = 0, decays = matrices } = options;
   within("sgd", "lr", lr, 0, Infinity);
   within("sgd", "momentum", momentum, 0, 1);
   within("sgd", "decay", decay, 0, Infinity);
@@ -41,8 +54,8 @@ export function sgd(params: Tree, { lr = 0.1, momentum = 0, nesterov = false, de
     updates: 0,
     state: Object.fromEntries(list.flatMap(([path], i) => v[i] ? [[path, { v: v[i] }]] : [])),
     step(rate = lr) {
+      ready("sgd", rate, list);
       list.forEach(([path, p], i) => {
-        p.alive("sgd");
         const keep = 1 - (decay && decays(path, p) ? rate * decay : 0);
         p.tape.engine.kernels.sgd(p.size, rate, keep, momentum, nesterov, p.grad, v[i]?.data ?? 0, p.data);
       });
@@ -52,7 +65,11 @@ export function sgd(params: Tree, { lr = 0.1, momentum = 0, nesterov = false, de
 }
 
 /** AdamW (Loshchilov and Hutter 2019): Adam, with p *= 1 - lr decay on the parameters that `decays` picks. */
-export function adamw(params: Tree, { lr = 1e-3, betas: [b1, b2] = [0.9, 0.999], eps = 1e-8, decay = 0.01, decays = matrices }: AdamOptions = {}): Optimizer {
+export function adamw(params: Tree, options: AdamOptions = {}): Optimizer {
+  known("adamw", options, "lr", "betas", "eps", "decay", "decays");
+  const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, decay = 0.01, decays = matrices } = options;
+  if (!Array.isArray(betas) || betas.length !== 2) throw new TypeError(`adamw: betas is ${String(betas)}\n  wants two numbers`);
+  const [b1, b2] = betas;
   within("adamw", "lr", lr, 0, Infinity);
   within("adamw", "betas[0]", b1, 0, 1);
   within("adamw", "betas[1]", b2, 0, 1);
@@ -63,9 +80,9 @@ export function adamw(params: Tree, { lr = 1e-3, betas: [b1, b2] = [0.9, 0.999],
     updates: 0,
     state: Object.fromEntries(list.map(([path], i) => [path, { m: m[i], v: v[i] }])),
     step(rate = lr) {
+      ready("adamw", rate, list);
       const t = ++this.updates, scaled = rate / (1 - pow(b1, t)), root = 1 / Math.sqrt(1 - pow(b2, t));
       list.forEach(([path, p], i) => {
-        p.alive("adamw");
         const keep = 1 - (decay && decays(path, p) ? rate * decay : 0);
         p.tape.engine.kernels.adamw(p.size, keep, scaled, root, b1, 1 - b1, b2, 1 - b2, eps, p.grad, m[i]!.data, v[i]!.data, p.data);
       });
@@ -73,7 +90,10 @@ export function adamw(params: Tree, { lr = 1e-3, betas: [b1, b2] = [0.9, 0.999],
   };
 }
 /** Adam (Kingma and Ba 2015): `adamw` without decay. */
-export const adam = (params: Tree, options: Omit<AdamOptions, "decay" | "decays"> = {}): Optimizer => adamw(params, { ...options, decay: 0 });
+export function adam(params: Tree, options: Omit<AdamOptions, "decay" | "decays"> = {}): Optimizer {
+  known("adam", options, "lr", "betas", "eps");
+  return adamw(params, { ...options, decay: 0 });
+}
 
 /** Scales all gradients so that their norm, taken over every number together, is at most `most`; returns the norm before. */
 export function clipNorm(params: Tree, most: number): number {
@@ -95,7 +115,10 @@ export type Schedule = (step: number) => number;
  * Rises linearly to `lr` over `warmup` steps, then stays ("constant"), or falls to `final` at step `steps` in a straight line
  * ("linear") or along half a cosine ("cosine").
  */
-export function schedule(kind: "constant" | "linear" | "cosine", { lr, steps = 0, warmup = 0, final = 0 }: { lr: number; steps?: number; warmup?: number; final?: number }): Schedule {
+export function schedule(kind: "constant" | "linear" | "cosine", options: { lr: number; steps?: number; warmup?: number; final?: number }): Schedule {
+  known("schedule", options, "lr", "steps", "warmup", "final");
+  const { lr, steps = 0, warmup = 0, final = 0 } = options;
+  for (const [name, n] of Object.entries({ lr, warmup, final })) within("schedule", name, n, 0, Infinity);
   if (!["constant", "linear", "cosine"].includes(kind)) throw new RangeError(`schedule: ${kind} is none of constant, linear, cosine`);
   if (kind !== "constant" && !(steps > warmup)) throw new RangeError(`schedule: steps is ${steps} and warmup ${warmup}\n  wants more steps than warm-up`);
   return step => {

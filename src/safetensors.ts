@@ -188,7 +188,8 @@ const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as num
 /** "Float32Array", "Object" and so on, also for objects of another realm (a frame, a test runner's vm). */
 const kind = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 const isObject = (value: unknown): value is Record<string, unknown> => kind(value) === "Object";
-const label = (name: string): string => /^[\w.:/-]{1,99}$/.test(name) ? name : show(name);
+/** A name as messages show it: a hostile file can call a tensor anything. */
+export const label = (name: string): string => /^[\w.:/-]{1,99}$/.test(name) ? name : show(name);
 
 /** A value in a message: one line and one level, since a hostile header can hold a megabyte or a million brackets. */
 function show(value: unknown, deep = true): string {

@@ -127,7 +127,9 @@ export class Tape {
 
   /** A constant: `shape` numbers, zero unless `values` are given. */
   tensor(shape: readonly number[], values?: ArrayLike<number>): Tensor {
-    const t = this.claim(checked("tensor", shape, values), false);
+    shape = checked("tensor", shape, values);
+    values = this.#own(values);
+    const t = this.claim(shape, false);
     if (values) t.values().set(values); else this.engine.zero(t.data, t.size);
     return t;
   }
@@ -138,6 +140,7 @@ export class Tape {
     checked("integers", shape, values);
     for (let i = 0; i < values.length; i++)
       if (values[i] !== (values[i]! | 0)) throw new RangeError(`integers: ${values[i]} at ${i} is no 32-bit integer`);
+    values = this.#own(values)!;
     const t = new Tensor(this, shape.slice(), this.engine.alloc(product(shape), 4), this.#region, false, true);
     t.values().set(values);
     return t;
@@ -146,12 +149,18 @@ export class Tape {
   /** A tensor whose gradient is wanted: a parameter, or an input to differentiate by. */
   param(shape: readonly number[], values?: ArrayLike<number>): Tensor {
     checked("param", shape, values);
+    values = this.#own(values);
     const mark = this.engine.mark, t = new Tensor(this, shape.slice(), this.engine.alloc(product(shape)), this.#region, true);
     try { t.grad = this.engine.alloc(t.size); } catch (error) { this.engine.rewind(mark); throw error; }
     this.engine.zero(t.grad, t.size);
     if (values) t.values().set(values); else this.engine.zero(t.data, t.size);
     this.#params.push(t);
     return t;
+  }
+
+  /** A copy of `values` where they are a view of this tape's memory, which a claim may detach. */
+  #own(values: ArrayLike<number> | undefined): ArrayLike<number> | undefined {
+    return ArrayBuffer.isView(values) && values.buffer === this.engine.memory.buffer ? Array.from(values) : values;
   }
 
   /** Room for an operation's result; its numbers are whatever was there. */
@@ -289,8 +298,8 @@ export class Tape {
     const results = this.scope(() => {
       this.#reads = { of: this.#region, tensors };
       try {
-        const made = this.noGrad(body), odd = [made].flat().find(y => !(y instanceof Tensor));
-        if (odd !== undefined || made === undefined) throw new TypeError(`checkpoint: the function returned ${String(odd)}\n  wants a tensor, or a list of tensors`);
+        const made = this.noGrad(body);
+        if (![made].flat().every(y => y instanceof Tensor)) throw new TypeError(`checkpoint: the function returned ${String(made)}\n  wants a tensor, or a list of tensors`);
         this.noteReads([made].flat());
         return [made].flat().map(y => ({ shape: y.shape, values: y.values().slice(), single: made instanceof Tensor }));
       } finally { this.#reads = outer; }
@@ -310,7 +319,9 @@ export class Tape {
         this.random.position = position;
         this.#recording = true;
         try {
-          const again = [body()].flat();
+          const again = [body()].flat(), same = (x: Numbers, y: Numbers): boolean => x.length === y.length && x.every((n, i) => Object.is(n, y[i]));
+          if (again.length !== outputs.length || !outputs.every((y, i) => same(again[i]!.values(), y.values()))) throw new Error(
+            "checkpoint: the function gave other numbers when backward ran it again\n  wants one that reads the same tensors each time; a variable that a loop assigns to must be copied into a const");
           outputs.forEach((y, i) => {
             const x = again[i]!;
             if (!y.grad || !x.wants) return;

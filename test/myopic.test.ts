@@ -2,7 +2,7 @@
 // parameters for each place, G[i][j] the gradient of the loss at i by the copy at j, of which strict myopia keeps the sum of
 // G[i][i] (Wu et al. 2024). The model below is written reader by reader from small operations and shares no attention code.
 import * as assert from "uvu/assert";
-import { Tape, add, adamw, concat, crossEntropy, cumsum, embedding, gradcheck, interpolate, layerNorm, leaves, linear, mix, mlp, random, reshape, rmt, rope, rotary, scale, scores, sigmoid,
+import { Tape, add, adamw, concat, crossEntropy, cumsum, embedding, fade, gradcheck, interpolate, layerNorm, leaves, linear, mix, mlp, random, reshape, rmt, rope, rotary, scale, scores, sigmoid,
   slice, softmax, stopGradient, tableScores, transformer, type BlockWeights, type Cut, type Dtype, type Myopia, type RmtOptions, type Tensor, type TransformerOptions, type TransformerWeights, type Tree, type Weights } from "farsight";
 import { close, suite } from "./check.ts";
 
@@ -162,6 +162,12 @@ for (const cut of cuts) {
     assert.equal(reached("none", { cut, mode: "discount", gamma: 0.5 }).length, 11);
   };
 }
+facts["fade hands on the bits of its input, and its gradient times a number"] = () => {
+  const tape = new Tape("f64"), x = tape.param([3], [-0, 0.1, 1e300]), y = fade(x, { by: 0.3 });
+  assert.ok(same(y.values(), [-0, 0.1, 1e300]));
+  tape.backward(y, [1, 2, -3]);
+  close(x.gradient(), [0.3, 0.6, -0.9], 1e-15);
+};
 suite("myopic training: forward, and exact zeros", facts);
 
 // ------------------------------------------------------------------------------------------------- all three at once

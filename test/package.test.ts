@@ -61,8 +61,8 @@ for (const single of [new Tape("f32"), new Tape("f32", { module })]) {
   console.log(losses.join(" "));
 }
 `;
-/** The losses of \`program\`, to five digits; two versions of Node must agree on all of them. */
-const expected = "@@LOSSES@@";
+/** The losses of `program`, to five digits; two versions of Node must agree on all of them. */
+const expected = "1.6769 1.4176 1.2014";
 
 const typed = `
 import { Tape, adamw, cumsum, fit, load, matmul, op, rmt, save, sum, transformer, type Op, type Tensor } from "farsight";
@@ -103,7 +103,7 @@ suite("the package", {
     if (!process.versions.node.startsWith("20.")) return;
     const there = run("npx", "-y", "node@24", "--version");
     if (!/^v24\./m.test(there.out)) {
-      const why = `Node 24 could not be had through npx: ${there.err.trim().split("\n").at(-1)}`;
+      const why = `Node 24 could not be had through npx: ${/^npm error (?!code|A complete).*$/m.exec(there.err)?.[0] ?? there.err.trim()}`;
       if (process.env.CI === "true") throw new Error(why);
       console.log(`skipped: gives the same bits on Node 24 as on Node 20. ${why}`);
       return;
@@ -141,16 +141,15 @@ suite("the package", {
   async "leaves out of a bundle what the program does not import"() {
     const tape = await bundled("tape.js", `import { Tape } from "farsight"; console.log(new Tape().tensor([2]));`, false);
     const all = await bundled("all.js", `import * as farsight from "farsight"; console.log(Object.values(farsight));`, false);
-    for (const words of ["layerNorm", "crossEntropy", "tensors, got", "transformer: ", "rmt: ", "adamw: ", "memorize: ", "has half a surrogate pair"]) {
+    for (const words of ["layerNorm", "crossEntropy", "opName", "rmtEncoder", "adamw", "sandra", "half a surrogate pair", "embeddingNorm"]) {
       assert.ok(all.code.includes(words), `nothing says "${words}" any more; look for other words`);
       assert.not(tape.code.includes(words), `a program that imports Tape alone carries "${words}"`);
     }
-    assert.not(/embeddingNorm/.test(tape.code), "a program that imports Tape alone carries the transformer's options");
-    assert.ok(tape.code.length < all.code.length / 4, `Tape alone is ${tape.code.length} bytes of code, everything is ${all.code.length}`);
+    assert.ok(tape.code.length < all.code.length / 3, `Tape alone is ${tape.code.length} bytes of code, everything is ${all.code.length}`);
   },
   async "fits a page: small, and free of Node"() {
     const { code, gzipped } = await bundled("page.js", `import * as farsight from "farsight"; globalThis.farsight = farsight;`, true);
     assert.ok(gzipped <= MOST, `${gzipped} bytes gzipped; at most ${MOST} are allowed`);
-    assert.equal(["node:", "process.", "require(", "Buffer.", "fetch("].filter(word => code.includes(word)), []);
+    assert.equal([/node:/, /\bprocess\b/, /\brequire\(/, /\bBuffer\b/, /\bfetch\(/].filter(word => word.test(code)), []);
   },
 });

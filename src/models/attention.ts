@@ -1,9 +1,10 @@
 // attention.ts: attention with every kind of position, and with the gradient to earlier places weighed. Composed from the
 // operations in ops.ts.
+import { known } from "../engine.ts";
 import { add, bias, maskedSoftmax, mix, pick, reshape, rope, scores, tableScores } from "../ops.ts";
-import type { Tensor } from "../tape.ts";
+import { Tensor, show } from "../tape.ts";
 import { cope, scales, type CopeOptions, type View } from "./cope.ts";
-import { alibi, distances, has, mask, rotary, type Position } from "./position.ts";
+import { alibi, distances, has, kinds, mask, rotary, type Position } from "./position.ts";
 
 /** What attention reads beside queries, keys and values. */
 export interface AttentionOptions {
@@ -32,8 +33,18 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
 }
 
 /** The weights of `attention`: softmax_j(logits_ij), b h t s. */
-export function attend(q: Tensor, k: Tensor, v: Tensor, { causal = true, allowed, keys, edges, past, position = "none", tables = {}, cope: how = {}, gateKeys, rope: turn = {} }: AttentionOptions = {}): Tensor {
+export function attend(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  known("attention", options, "causal", "allowed", "keys", "edges", "past", "position", "tables", "cope", "gateKeys", "rope");
+  const { causal = true, allowed, keys, edges, past, position = "none", tables = {}, cope: how = {}, gateKeys, rope: turn = {} } = options;
+  for (const [name, x] of Object.entries({ q, k, v })) {
+    if (!(x instanceof Tensor)) throw new TypeError(`attention: ${name} is ${String(x)}\n  wants a tensor, b t h d`);
+    if (x.shape.length !== 4) throw new RangeError(`attention: ${name} is ${show(x)}\n  wants four axes, b t h d`);
+  }
+  if (!kinds.includes(position)) throw new RangeError(`attention: position is ${String(position)}\n  wants ${kinds.join(", ")}`);
   const tape = q.tape, [b, t, h, d] = q.shape as [number, number, number, number], s = k.shape[1]!;
+  for (const kind of ["cope", "relative"] as const) if (has(position, kind) && !tables[kind]) throw new TypeError(`attention: position is ${position}\n  wants tables.${kind}, [positions ${d}]`);
+  if (has(position, "cope") && how.gates === "sep" && !gateKeys) throw new TypeError("attention: cope.gates is sep\n  wants gateKeys, b s h d");
+  if (!["shared", "sep", "val"].includes(how.gates ?? "shared")) throw new RangeError(`attention: cope.gates is ${String(how.gates)}\n  wants shared, sep or val`);
   const view: View = { allowed: allowed ?? tape.tensor([t, s], mask(t, s, causal)), keys, edges };
   const isCope = has(position, "cope"), { scaling = "listing", gates = "shared", rotated = false } = how;
   const scale = scales(d, isCope ? scaling : "listing").content;
@@ -52,14 +63,11 @@ export function attend(q: Tensor, k: Tensor, v: Tensor, { causal = true, allowed
     // The gates may share the content logits only where those are pure q·k under one scale.
     const source = gates === "val" ? v : gates === "sep" ? gateKeys : turned && !rotated ? k : undefined;
     const stopped = gates === "val" ? past?.v : gates === "sep" ? past?.gateKeys : past?.k;
-    if (gates === "sep" && !gateKeys) throw new TypeError("attention: cope.gates is sep\n  wants gateKeys, b s h d");
-    if (!tables.cope) throw new TypeError(`attention: position is ${position}\n  wants tables.cope, [positions ${d}]`);
-    logits = cope(logits, qs, tables.cope, view, { scaling, gateKeys: source && seen(source), past: source && stopped && seen(stopped) });
+    logits = cope(logits, qs, tables.cope!, view, { scaling, gateKeys: source && seen(source), past: source && stopped && seen(stopped) });
   }
   if (has(position, "relative")) {
-    if (!tables.relative) throw new TypeError(`attention: position is ${position}\n  wants tables.relative, [positions ${d}]`);
-    const rows = tables.relative.shape[0]!, index = tape.integers([t, s], distances(t, s, rows));
-    logits = add(logits, pick(tableScores(q, tables.relative, { scale }), index));
+    const relative = tables.relative!, index = tape.integers([t, s], distances(t, s, relative.shape[0]!));
+    logits = add(logits, pick(tableScores(q, relative, { scale }), index));
   }
   if (has(position, "alibi")) logits = reshape(bias(reshape(logits, [b, h * t * s]), tape.tensor([h * t * s], alibi(h, t, s))), [b, h, t, s]);
   return maskedSoftmax(logits, view.allowed, keys);

@@ -15,8 +15,9 @@ export interface CopeOptions { rows?: number; scaling?: Scaling; gates?: Gates; 
 
 /** The factors of content logits, gate logits and position logits, for heads `d` wide. */
 export function scales(d: number, scaling: Scaling): { content: number; gate: number; position: number } {
-  const r = 1 / Math.sqrt(d);
-  return { listing: { content: r, gate: r, position: 1 }, ram: { content: r, gate: r, position: r }, eq: { content: 1, gate: 1, position: 1 } }[scaling];
+  const r = 1 / Math.sqrt(d), all = { listing: { content: r, gate: r, position: 1 }, ram: { content: r, gate: r, position: r }, eq: { content: 1, gate: 1, position: 1 } };
+  if (!Object.hasOwn(all, scaling)) throw new RangeError(`cope: scaling is ${String(scaling)}\n  wants listing, ram or eq`);
+  return all[scaling];
 }
 
 /** Who may look at whom: `allowed` is t s, `keys` b s, both 1 or 0; `edges` t s weighs gradients to earlier places. */

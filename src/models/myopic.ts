@@ -1,5 +1,6 @@
 // myopic.ts: training without foresight (Wu, Morris, Levine 2024, arXiv 2404.00859). The forward pass never changes. Backward,
 // what reader i sends to the state of an earlier place j is multiplied by an edge weight: 0 for strict myopia.
+import { known } from "../engine.ts";
 import { pow } from "../math.ts";
 
 /**
@@ -14,7 +15,9 @@ export interface Myopia { cut?: Cut; mode?: "diagonal" | "window" | "discount"; 
 export type Cut = "kv" | "post_ln" | "pre_ln";
 
 /** Checks the options of myopic training and fills in the defaults. */
-export function myopia({ cut = "post_ln", mode = "diagonal", horizon = 0, gamma = 0 }: Myopia): Required<Myopia> {
+export function myopia(options: Myopia): Required<Myopia> {
+  known("myopia", options, "cut", "mode", "horizon", "gamma");
+  const { cut = "post_ln", mode = "diagonal", horizon = 0, gamma = 0 } = options;
   if (!["kv", "post_ln", "pre_ln"].includes(cut)) throw new RangeError(`myopia: cut is ${cut}\n  wants kv, post_ln or pre_ln`);
   if (!["diagonal", "window", "discount"].includes(mode)) throw new RangeError(`myopia: mode is ${mode}\n  wants diagonal, window or discount`);
   if (!(Number.isInteger(horizon) && horizon >= 0)) throw new RangeError(`myopia: horizon is ${horizon}\n  wants a whole number from 0`);

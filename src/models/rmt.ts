@@ -2,8 +2,9 @@
 // memory before a segment and writes it after; the encoder (Bulatov et al. 2023, arXiv 2304.11062) holds it once, in front.
 // Only the memory crosses from segment to segment. Training replays segments (tape.checkpoint), so that the memory it takes
 // does not grow with their number.
-import { add, concat, crossEntropy, embedding, reshape, scale, slice, stopGradient, tanh } from "../ops.ts";
-import { apply, linearWeights, maker, type Weights } from "../nn.ts";
+import { add, concat, crossEntropy, embedding, fade, reshape, scale, slice, stopGradient, tanh } from "../ops.ts";
+import { known } from "../engine.ts";
+import { apply, linearWeights, maker, tokens as integers, type Weights } from "../nn.ts";
 import { random } from "../random.ts";
 import { Tensor, show, type Tape } from "../tape.ts";
 import { edgeWeight, edgeWeights } from "./myopic.ts";
@@ -52,10 +53,10 @@ export interface Rmt {
   loss(params: RmtWeights, tokens: Tensor, targets: Tensor): Tensor;
 }
 
-function settled(options: RmtOptions, who: string): Rmt["options"] {
+function settled(options: RmtOptions, who: string, ...names: string[]): Rmt["options"] {
+  known(who, options, "memory", "segment", "losses", "replay", "truncation", "k", ...names);
   const o = { memory: 4, bidirectional: false, losses: "all", replay: true, exempt: "none", truncation: "sliding", k: undefined, ...Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) } as Rmt["options"];
   const fail = (why: string, wants: string): never => { throw new RangeError(`${who}: ${why}\n  wants ${wants}`); };
-  for (const key in options) if (!["memory", "segment", "bidirectional", "losses", "replay", "exempt", "truncation", "k"].includes(key)) fail(`unknown option ${key}`, "memory, segment, bidirectional, losses, replay, exempt, truncation, k");
   for (const name of ["memory", "segment"] as const) if (!(Number.isInteger(o[name]) && o[name] > 0)) fail(`${name} is ${o[name]}`, "a whole number above 0");
   if (o.k !== undefined && !(Number.isInteger(o.k) && o.k >= 0)) fail(`k is ${o.k}`, "a whole number from 0, or nothing for all");
   if (o.truncation !== "sliding" && o.truncation !== "tail") fail(`truncation is ${o.truncation}`, "sliding or tail");
@@ -100,6 +101,12 @@ function unroll<T>(n: number, first: Tensor, { k, truncation }: Truncation, step
   return outs;
 }
 
+/** The sizes b and t of tokens or targets; throws unless they are integers b t, and some. */
+function sizes(x: Tensor): [b: number, t: number] {
+  const { shape } = x instanceof Tensor ? integers(x.tape, x) : { shape: [] };
+  if (!(x?.size > 0)) throw new RangeError(`rmt: no tokens in ${x instanceof Tensor ? show(x) : String(x)}\n  wants integers [batch time]`);
+  return shape as unknown as [number, number];
+}
 /** How many targets are not -100 in each of n segments of b x t targets, l wide. */
 function counted(targets: Tensor, l: number): number[] {
   const [b, t] = targets.shape as [number, number], values = targets.values(), counts = new Array<number>(Math.ceil(t / l)).fill(0);
@@ -115,7 +122,7 @@ function columns(x: Tensor, from: number, to: number): Tensor {
 
 /** A decoder with read and write memory: each segment's row is [memory | tokens | memory], and both blocks start from what the last segment wrote. */
 export function rmt(model: Transformer, options: RmtOptions): Rmt {
-  const o = settled(options, "rmt"), { memory: m, segment: l } = o, c = model.config;
+  const o = settled(options, "rmt", "bidirectional", "exempt"), { memory: m, segment: l } = o, c = model.config;
   if (!c.vocab || !c.causal) throw new RangeError("rmt: the model reads vectors or sees both ways\n  wants a causal transformer over tokens; for an encoder use rmtEncoder");
   if (2 * m + l > c.context) throw new RangeError(`rmt: a segment of ${l} with two blocks of ${m} memory vectors takes ${2 * m + l} places, more than the context of ${c.context}\n  wants context of at least ${2 * m + l}, or shorter segments`);
 
@@ -141,12 +148,8 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       const { tape } = tokens, [b, n] = tokens.shape as [number, number], t = 2 * m + n;
       if (n > l) throw new RangeError(`rmt: a segment of ${n} tokens\n  wants at most ${l}`);
       if (memory.shape.length !== 3 || memory.shape[0] !== b || memory.shape[1] !== m) throw new RangeError(`rmt: memory is ${show(memory)}\n  wants [${b} ${m} ${c.d}]`);
-      let write = memory;
       // Old memory in the write slots is an edge over the whole segment; in the read slots it is read as the segment starts.
-      if (c.myopic && before > 0 && o.exempt === "none" && tape.recording) {
-        const w = edgeWeight(n, c.myopic);
-        write = add(scale(memory, { by: w }), scale(stopGradient(memory), { by: 1 - w }));
-      }
+      const write = c.myopic && before > 0 && o.exempt === "none" ? fade(memory, { by: edgeWeight(n, c.myopic) }) : memory;
       const x = concat([memory, model.embed(params, tokens), write], { axis: 1 });
       const y = model.states(params, x, {
         dropout,
@@ -156,7 +159,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       return { states: slice(y, m, m + n, { axis: 1 }), memory: slice(y, m + n, t, { axis: 1 }) };
     },
     logits(params, tokens) {
-      const [b, t] = tokens.shape as [number, number], memories = [self.start(params, b)], parts: Tensor[] = [];
+      const [b, t] = sizes(tokens), memories = [self.start(params, b)], parts: Tensor[] = [];
       for (let at = 0, s = 0; at < t; at += l, s++) {
         const { states, memory } = self.step(params, columns(tokens, at, Math.min(t, at + l)), memories[s]!, at);
         parts.push(model.head(params, states));
@@ -165,7 +168,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       return { logits: concat(parts, { axis: 1 }), memories };
     },
     stream(params, tokens) {
-      const { tape } = tokens, [b, t] = tokens.shape as [number, number];
+      const [b, t] = sizes(tokens), { tape } = tokens;
       return tape.scope(() => tape.noGrad(() => {
         const held = tape.tensor([b, m, c.d], self.start(params, b).values());
         for (let at = 0; ; at += l) {
@@ -180,7 +183,8 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       }));
     },
     loss(params, tokens, targets) {
-      const { tape } = tokens, [b, t] = tokens.shape as [number, number];
+      const [b, t] = sizes(tokens), { tape } = tokens;
+      sizes(targets);
       if (targets.shape.length !== 2 || targets.shape[0] !== b || targets.shape[1] !== t) throw new RangeError(`rmt: targets are ${show(targets)}\n  wants ${show(tokens)}, as the tokens`);
       const counts = counted(targets, l), n = counts.length;
       if (o.losses === "last") counts.fill(0, 0, n - 1);
@@ -229,9 +233,11 @@ export interface RmtEncoder {
 
 /** An encoder with memory once, in front: each segment's row is [CLS] memory [SEP] tokens [SEP], then padding that nobody sees. */
 export function rmtEncoder(model: Transformer, { classes, cls = 1, sep = 2, pad = 0, pooler = false, ...rest }: RmtEncoderOptions): RmtEncoder {
-  const o = settled(rest, "rmtEncoder"), { memory: m, segment: l } = o, c = model.config;
+  const o = settled(rest, "rmtEncoder", "classes", "cls", "sep", "pad", "pooler"), { memory: m, segment: l } = o, c = model.config;
   if (!c.vocab || c.causal || c.norm !== "post") throw new RangeError("rmtEncoder: the model is causal, or norms before its layers\n  wants a transformer over tokens with causal: false and norm: \"post\"");
-  if (m + l + 3 > c.context) throw new RangeError(`rmtEncoder: a segment of ${l} with ${m} memory vectors and 3 marks takes ${m + l + 3} places, more than the context of ${c.context}`);
+  if (m + l + 3 > c.context) throw new RangeError(`rmtEncoder: a segment of ${l} with ${m} memory vectors and 3 marks takes ${m + l + 3} places, more than the context of ${c.context}\n  wants context of at least ${m + l + 3}, or shorter segments`);
+  if (!(Number.isInteger(classes) && classes > 0)) throw new RangeError(`rmtEncoder: classes is ${classes}\n  wants a whole number above 0`);
+  for (const [name, id] of Object.entries({ cls, sep, pad })) if (!(Number.isInteger(id) && id >= 0 && id < c.vocab)) throw new RangeError(`rmtEncoder: ${name} is ${id}\n  wants a token, from 0 to ${c.vocab - 1}`);
 
   function segment(params: RmtEncoderWeights, memory: Tensor, parts: readonly number[][], dropout = 0): { logits: Tensor; memory: Tensor } {
     const { tape } = memory, b = parts.length, t = Math.max(...parts.map(x => x.length)) + m + 3;
@@ -249,8 +255,9 @@ export function rmtEncoder(model: Transformer, { classes, cls = 1, sep = 2, pad 
   }
 
   function cut(sequences: readonly ArrayLike<number>[]): number[][][] {
-    const n = Math.ceil((sequences[0]?.length ?? 0) / l), odd = sequences.find(x => Math.ceil(x.length / l) !== n);
-    if (!n || odd) throw new RangeError(`rmtEncoder: sequences of ${sequences[0]?.length} and ${odd?.length} tokens\n  wants at least one token, and one number of segments of ${l} for all`);
+    if (!sequences[0]?.length) throw new RangeError(`rmtEncoder: ${sequences.length} sequences, the first of ${sequences[0]?.length ?? "no"} tokens\n  wants at least one sequence of at least one token`);
+    const n = Math.ceil(sequences[0].length / l), odd = sequences.find(x => Math.ceil(x.length / l) !== n);
+    if (odd) throw new RangeError(`rmtEncoder: sequences of ${sequences[0].length} and ${odd.length} tokens\n  wants one number of segments of ${l} for all`);
     return Array.from({ length: n }, (_, s) => sequences.map(x => Array.from(x).slice(Math.max(0, x.length - (n - s) * l), x.length - (n - 1 - s) * l)));
   }
 
@@ -261,8 +268,8 @@ export function rmtEncoder(model: Transformer, { classes, cls = 1, sep = 2, pad 
       return { ...weights, memory: memoryOf(tape, seed, m, c.d), classifier: linearWeights(make, "classifier", classes, c.d), pooler: pooler ? linearWeights(make, "pooler", c.d, c.d) : undefined };
     },
     logits(params, sequences) {
-      const memories = [repeated(params.memory, sequences.length)], logits: Tensor[] = [];
-      cut(sequences).forEach((parts, s) => {
+      const segments = cut(sequences), memories = [repeated(params.memory, sequences.length)], logits: Tensor[] = [];
+      segments.forEach((parts, s) => {
         const y = segment(params, memories[s]!, parts);
         logits.push(y.logits);
         memories.push(y.memory);

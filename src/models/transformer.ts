@@ -1,6 +1,7 @@
 // transformer.ts: one decoder or encoder for every study here. Parameters carry nanoGPT's names, linear weights are [out, in].
 import { random } from "../random.ts";
 import { add, bias, crossEntropy, embedding, linear, reshape, slice, stopGradient } from "../ops.ts";
+import { known } from "../engine.ts";
 import { apply, drop, linearWeights, maker, mlp, norm, normWeights, type Activation, type MlpWeights, type Tree, type Weights } from "../nn.ts";
 import { Tensor, show, type Tape } from "../tape.ts";
 import { attention } from "./attention.ts";
@@ -96,12 +97,15 @@ export interface How {
 }
 
 const defaults = { d: 64, layers: 2, heads: 4, context: 64, norm: "pre", embeddingNorm: false, causal: true, activation: "gelu", tied: false, headBias: false, dropout: 0, eps: 1e-5, position: "absolute" } as const;
-const known = (): string[] => [...Object.keys(defaults), "vocab", "inputs", "outputs", "inner", "cope", "relative", "rope", "myopic"]; // a call: bundlers keep a list made at the top level
+const names = (): string[] => [...Object.keys(defaults), "vocab", "inputs", "outputs", "inner", "cope", "relative", "rope", "myopic"]; // a call: bundlers keep a list made at the top level
 
 /** Checks options and fills in what was left out. */
 function settled(options: TransformerOptions): Config {
   const fail = (why: string, wants: string): never => { throw new RangeError(`transformer: ${why}\n  wants ${wants}`); };
-  for (const key in options) if (!known().includes(key)) fail(`unknown option ${key}`, known().join(", "));
+  known("transformer", options, ...names());
+  known("transformer, cope", options.cope ?? {}, "rows", "scaling", "gates", "rotated");
+  known("transformer, relative", options.relative ?? {}, "rows");
+  known("transformer, rope", options.rope ?? {}, "theta", "interleaved");
   const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) as TransformerOptions;
   const { vocab = 0, inputs = 0, ...rest } = given, o = { ...defaults, ...rest };
   const c: Config = {
@@ -110,8 +114,11 @@ function settled(options: TransformerOptions): Config {
     relative: { rows: o.context, ...o.relative }, rope: { theta: 10000, interleaved: false, ...o.rope },
     myopic: o.myopic && myopia(o.myopic),
   };
+  for (const [name, n] of Object.entries({ vocab, inputs })) if (!(Number.isInteger(n) && n >= 0)) fail(`${name} is ${n}`, "a whole number above 0");
   for (const [name, n] of Object.entries({ d: c.d, layers: c.layers, heads: c.heads, inner: c.inner, context: c.context, outputs: c.outputs, "cope.rows": c.cope.rows, "relative.rows": c.relative.rows }))
     if (!(Number.isInteger(n) && n > 0)) fail(`${name} is ${n}`, name === "outputs" ? "vocab, or inputs and outputs" : "a whole number above 0");
+  if (!(c.eps >= 0)) fail(`eps is ${c.eps}`, "a number from 0");
+  if (!(c.rope.theta > 0)) fail(`rope.theta is ${c.rope.theta}`, "a number above 0");
   if (vocab > 0 === inputs > 0) fail(`vocab is ${vocab} and inputs ${inputs}`, "one of the two");
   if (c.d % c.heads) fail(`${c.heads} heads do not divide d ${c.d}`, "d a multiple of heads");
   if (!kinds.includes(c.position)) fail(`position is ${c.position}`, kinds.join(", "));
@@ -190,12 +197,15 @@ export function transformer(options: TransformerOptions): Transformer {
       };
     },
     embed(params, x) {
+      if (c.vocab && x instanceof Tensor && x.shape.length !== 2) throw new RangeError(`transformer: got ${show(x)}\n  wants tokens [batch time]`);
       if (c.vocab) return embedding(params.wte.weight, x);
-      if (x.shape.length !== 3 || x.whole) throw new TypeError(`transformer: got ${show(x)}${x.whole ? " integers" : ""}\n  wants vectors [batch time ${c.inputs}]`);
+      if (!(x instanceof Tensor) || x.shape.length !== 3 || x.whole) throw new TypeError(`transformer: got ${x instanceof Tensor ? show(x) + (x.whole ? " integers" : "") : String(x)}\n  wants vectors [batch time ${c.inputs}]`);
       return apply(x, params.wte);
     },
     states(params, x, { dropout = 0, allowed, keys, edges, watch } = {}) {
       const { tape } = x, [b, t] = x.shape as [number, number, number];
+      if (x.shape.length !== 3 || x.shape[2] !== c.d) throw new RangeError(`transformer: got ${show(x)}\n  wants embeddings [batch time ${c.d}]`);
+      if (params.h.length !== c.layers || has(c.position, "absolute") && !params.wpe) throw new RangeError(`transformer: the parameters have ${params.h.length} layers and ${params.wpe ? "a" : "no"} table wpe\n  wants those that this model's params made`);
       if (t > c.context) throw new RangeError(`transformer: ${t} places are more than the context of ${c.context}\n  wants sequences of at most ${c.context}, or a larger context`);
       if (has(c.position, "absolute")) x = reshape(bias(reshape(x, [b, t * c.d]), reshape(slice(params.wpe!.weight, 0, t, { axis: 0 }), [t * c.d])), x.shape);
       if (has(c.position, "sinusoidal")) x = reshape(bias(reshape(x, [b, t * c.d]), tape.tensor([t * c.d], sinusoidal(t, c.d))), x.shape);

@@ -1,0 +1,127 @@
+// The shape of the project, read from its files: imports run down one line, nothing reaches outside, and lists are complete.
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { dirname, join } from "node:path/posix";
+import * as assert from "uvu/assert";
+import * as library from "farsight";
+import * as entries from "../src/ops.ts";
+import { suite } from "./check.ts";
+
+/** Files from the bottom up, one rank a line: a file imports only from ranks below its own. */
+const ranks = [
+  ["src/math.ts", "src/safetensors.ts", "src/engine.ts"],
+  ["src/random.ts"],
+  ["src/tape.ts"],
+  ["src/op.ts"],
+  ["src/ops.ts"],
+  ["src/nn.ts"],
+  ["src/optim.ts", "src/gradcheck.ts"],
+  ["src/fit.ts"],
+  ["src/models/myopic.ts", "src/models/position.ts", "src/models/cope.ts"],
+  ["src/models/attention.ts"],
+  ["src/models/transformer.ts"],
+  ["src/models/rmt.ts"],
+  ["src/tasks/counting.ts", "src/tasks/memorize.ts", "src/tasks/sine.ts"],
+  ["src/index.ts"],
+];
+const rank = new Map(ranks.flatMap((files, i) => files.map(file => [file, i] as const)));
+/** What tasks may use: numbers, and no engine, so that a page may draw data without kernels. */
+const pure = ["src/math.ts", "src/random.ts"];
+
+const folder = (name: string): string[] => (readdirSync(name, { recursive: true }) as string[]).map(f => join(name, f.replaceAll("\\", "/"))).filter(f => f.endsWith(".ts") && !f.endsWith(".d.ts")).sort();
+const read = (file: string): string => readFileSync(file, "utf8");
+const sources = folder("src"), kernels = folder("asm"), tests = folder("test").filter(f => f.endsWith(".test.ts"));
+
+/** Code without comments; strings stay. Strings and comments are told apart, a template's `${...}` included. */
+function code(text: string): string {
+  return text.replace(/("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g, (_, string: string | undefined) => string ?? " ");
+}
+/** Files that a file imports, as paths from the project's root. */
+const imports = (file: string): string[] => [...code(read(file)).matchAll(/^(?:import|export)\b[\w\s{},*$]*"([^"]+)";|\bimport\s*\(\s*"?([^")]*)/gm)].map(m => m[1] ?? m[2]!)
+  .map(to => to.startsWith(".") ? join(dirname(file), to) : to);
+/** Imports that break the line. */
+const upward = (file: string, list: readonly string[]): string[] => list.filter(to => to.startsWith("src/") ? !(rank.get(to)! < rank.get(file)!) : !(file === "src/engine.ts" && to.startsWith("dist/")));
+
+/** What the host's Math may be asked for: results that IEEE 754 and ECMA-262 fix to the last bit. */
+const exact = ["abs", "ceil", "clz32", "floor", "fround", "imul", "max", "min", "round", "sign", "sqrt", "trunc", "PI", "LN2", "SQRT2"];
+const outside = /\b(?:process|console|Date|performance|Buffer|require|globalThis|window|document|navigator|fetch|setTimeout|setInterval|setImmediate|queueMicrotask|localStorage|crypto|Intl|toLocaleString|localeCompare)(?:\?\.|\s*[.[(])|\b(?:new|typeof|=) ?(?:Date|process|window|globalThis)\b|\bimport\.meta\b|\*\*/;
+function reaches(text: string): string[] {
+  const bare = code(text).replace(/"[^"\n]*"/g, '""');
+  return [.../"node:\w+/.exec(code(text)) ?? [], ...outside.exec(bare) ?? [], ...[...bare.matchAll(/\bMath\.(\w+)|\bMath\[/g)].filter(m => !exact.includes(m[1] ?? "")).map(m => m[0])];
+}
+
+suite("layers", {
+  "every file of src/ has a rank, and every rank its files"() {
+    assert.equal([...rank.keys()].sort(), sources);
+  },
+  "imports only run down the line engine, tape, op, ops, nn, models, tasks"() {
+    for (const file of sources) assert.equal(upward(file, imports(file)), [], file);
+    assert.ok(imports("src/ops.ts").includes("src/op.ts") && imports("src/models/rmt.ts").length > 4, "the imports were read");
+    assert.equal(upward("src/op.ts", ["src/tape.ts", "src/ops.ts", "src/op.ts", "uvu", "dist/f32.wasm"]), ["src/ops.ts", "src/op.ts", "uvu", "dist/f32.wasm"]);
+  },
+  "tasks are functions of random numbers and nothing else"() {
+    for (const file of sources.filter(f => f.startsWith("src/tasks/"))) assert.equal(imports(file).filter(to => !pure.includes(to)), [], file);
+  },
+  "no file of src/ touches the outside, or functions whose last bit depends on the host"() {
+    for (const file of sources) assert.equal(reaches(read(file)), [], file);
+    for (const bad of ["process.env.X", "console.log(1)", "new Date()", "Date.now()", "Math.random()", "Math.exp(x)", "Math.log(x)", "Math.tanh(x)", "Math.sin(x)", "Math.cos(x)", "Math.pow(x, 2)", "x ** 2", "Math.hypot(x)", "Math.cbrt(x)", "Math[name](x)", 'import "node:fs"', "performance.now()", "`${Math.expm1(x)}`"])
+      assert.ok(reaches(`const y = 1; // a comment\n${bad};`).length > 0, bad);
+    assert.equal(reaches('/** Math.exp, process and Date */ const s = Math.sqrt(2), u = "https://x"; // console'), []);
+  },
+  "index.ts lists names one by one, and no file has a default export or an enum"() {
+    for (const file of sources) assert.not.match(code(read(file)), /\bexport default\b|\benum \w|\bnamespace \w|@ts-ignore|@ts-nocheck/);
+    assert.not.match(code(read("src/index.ts")), /\b(?:const|function|class|let)\b/);
+  },
+});
+
+suite("lists", {
+  "ops holds every operation that src/ops.ts exports, each once"() {
+    const all = Object.values(entries).filter(x => typeof x === "function" && "opName" in x) as unknown as (typeof entries.ops)[number][];
+    assert.equal(all.filter(o => !entries.ops.includes(o)).map(o => o.opName), []);
+    assert.is(new Set(entries.ops).size, entries.ops.length);
+    assert.is(entries.ops.length, all.length);
+    assert.equal([...new Set(entries.ops.map(o => o.opName))].length, all.length, "two operations share a name");
+  },
+  "the package exports every operation under its own name"() {
+    const names = Object.keys(library);
+    for (const o of entries.ops) assert.ok(names.includes(o.opName), o.opName);
+    assert.equal(library.ops.map(o => `${o.opName}: ${o.signature}`), entries.ops.map(o => `${o.opName}: ${o.signature}`));
+  },
+  "package.json has no dependencies, and only files that exist"() {
+    const pkg = JSON.parse(read("package.json")) as Record<string, unknown> & { exports: Record<string, string | Record<string, string>> };
+    for (const kind of ["dependencies", "peerDependencies", "optionalDependencies", "bundleDependencies", "bundledDependencies"]) assert.is(pkg[kind], undefined, kind);
+    for (const target of Object.values(pkg.exports).flatMap(x => typeof x === "string" ? [x] : Object.values(x))) assert.ok(existsSync(target), target);
+    for (const name of ["preinstall", "install", "postinstall"]) assert.not.ok(name in (pkg.scripts as object), name);
+  },
+});
+
+suite("kernels", {
+  "asm/ imports only asm/, and never Math"() {
+    assert.ok(kernels.length > 5);
+    for (const file of kernels) {
+      const bare = code(read(file));
+      for (const m of bare.matchAll(/\bfrom\s*"([^"]+)"/g)) assert.ok(/^\.\/\w+$/.test(m[1]!) && existsSync(join("asm", `${m[1]}.ts`)), `${file} imports ${m[1]}`);
+      assert.not.match(bare, /Math[.fF]|@ts-ignore|@external|\bdeclare\b|\bnew \w|\bArray</, file);
+    }
+  },
+  "asm/ keeps no state and uses no relaxed or random instruction"() {
+    for (const file of kernels) assert.not.match(code(read(file)), /^(?:export )?let\b|\brelaxed_|\bheap\.|\bseed\(|\btrace\(|\bstring\b/m, file);
+  },
+  "both builds export the same kernels, and each is called from src/"() {
+    const names = (["f32", "f64"] as const).map(dtype => Object.keys(new library.Engine(dtype).kernels).sort());
+    assert.equal(names[0], names[1]);
+    const used = code(sources.map(read).join("\n")) + tests.map(read).join("\n");
+    for (const name of names[0]!) assert.ok(new RegExp(`\\b${name.replace(/Back$/, "(?:Back)?")}\\b`).test(used), `nobody calls ${name}`);
+  },
+});
+
+suite("tests", {
+  "every test file calls suite, and leaves run to it"() {
+    assert.ok(tests.length > 5);
+    for (const file of tests) {
+      const bare = code(read(file));
+      assert.match(bare, /\bsuite\(/, file);
+      assert.match(bare, /import \{[^}]*\bsuite\b[^}]*\} from "\.\/check\.ts"/, file);
+      assert.not.match(bare, /from "uv[u]"|\b(?:test|group|suite)[.](?:only|skip)\(/, file);
+    }
+  },
+});
