@@ -24,18 +24,30 @@ export function copeTable(p: usize, z: usize, pairs: usize): void {
 /** Whole positions as integers. */
 function index(f: v128): v128 { return sizeof<real>() == 4 ? v128.trunc_sat<i32>(f) : i32x4.trunc_sat_f64x2_s_zero(f); }
 
-/** The pairs of LANES lanes at positions f, as values and differences in one go: `half` is 0 for either, see below. */
-function look(pairs: usize, f: v128, differences: bool): v128 {
-  const i = index(f);
-  if (sizeof<real>() == 4) {
-    let a = v128.load64_zero(pairs + <usize>v128.extract_lane<i32>(i, 0) * PAIRS);
-    a = v128.load_lane<u64>(pairs + <usize>v128.extract_lane<i32>(i, 1) * PAIRS, a, 1, PAIR);
-    let b = v128.load64_zero(pairs + <usize>v128.extract_lane<i32>(i, 2) * PAIRS, 2 * PAIR);
-    b = v128.load_lane<u64>(pairs + <usize>v128.extract_lane<i32>(i, 3) * PAIRS, b, 1, 3 * PAIR);
-    return differences ? v128.shuffle<f32>(a, b, 1, 3, 5, 7) : v128.shuffle<f32>(a, b, 0, 2, 4, 6);
-  }
-  const a = v128.load(pairs + <usize>v128.extract_lane<i32>(i, 0) * PAIRS), b = v128.load(pairs + <usize>v128.extract_lane<i32>(i, 1) * PAIRS, PAIR);
-  return differences ? v128.shuffle<f64>(a, b, 1, 3) : v128.shuffle<f64>(a, b, 0, 2);
+/** The pairs at positions i of the first half of LANES lanes (f64: of the first). */
+function lowPairs(pairs: usize, i: v128): v128 {
+  if (sizeof<real>() == 8) return v128.load(pairs + <usize>v128.extract_lane<i32>(i, 0) * PAIRS);
+  const a = v128.load64_zero(pairs + <usize>v128.extract_lane<i32>(i, 0) * PAIRS);
+  return v128.load_lane<u64>(pairs + <usize>v128.extract_lane<i32>(i, 1) * PAIRS, a, 1, PAIR);
+}
+/** The pairs of the second half. */
+function highPairs(pairs: usize, i: v128): v128 {
+  if (sizeof<real>() == 8) return v128.load(pairs + <usize>v128.extract_lane<i32>(i, 1) * PAIRS, PAIR);
+  const a = v128.load64_zero(pairs + <usize>v128.extract_lane<i32>(i, 2) * PAIRS, 2 * PAIR);
+  return v128.load_lane<u64>(pairs + <usize>v128.extract_lane<i32>(i, 3) * PAIRS, a, 1, 3 * PAIR);
+}
+/** z[f] of all lanes, from their pairs. */
+function values(low: v128, high: v128): v128 {
+  return sizeof<real>() == 4 ? v128.shuffle<f32>(low, high, 0, 2, 4, 6) : v128.shuffle<f64>(low, high, 0, 2);
+}
+/** z[f+1] - z[f] of all lanes. */
+function differences(low: v128, high: v128): v128 {
+  return sizeof<real>() == 4 ? v128.shuffle<f32>(low, high, 1, 3, 5, 7) : v128.shuffle<f64>(low, high, 1, 3);
+}
+/** z interpolated at positions up to p - 1. */
+function interpolated(at: v128, pairs: usize): v128 {
+  const f = v128.floor<real>(at), i = index(f), low = lowPairs(pairs, i), high = highPairs(pairs, i);
+  return v128.add<real>(values(low, high), v128.mul<real>(v128.sub<real>(at, f), differences(low, high)));
 }
 
 /**
@@ -54,14 +66,11 @@ export function copeLogits(end: usize, p: usize, st: usize, ut: usize, pairs: us
       v128.store(gates + o, g0); v128.store(gates + o, g1, 16);
       v128.store(places + o, at0); v128.store(places + o, at1, 16);
     }
-    const p0 = v128.min<real>(at0, most), p1 = v128.min<real>(at1, most), f0 = v128.floor<real>(p0), f1 = v128.floor<real>(p1);
-    const b0 = v128.add<real>(look(pairs, f0, false), v128.mul<real>(v128.sub<real>(p0, f0), look(pairs, f0, true)));
-    const b1 = v128.add<real>(look(right, f1, false), v128.mul<real>(v128.sub<real>(p1, f1), look(right, f1, true)));
-    v128.store(st + o, v128.add<real>(v128.load(st + o), b0));
-    v128.store(st + o, v128.add<real>(v128.load(st + o, 16), b1), 16);
+    v128.store(st + o, v128.add<real>(v128.load(st + o), interpolated(v128.min<real>(at0, most), pairs)));
+    v128.store(st + o, v128.add<real>(v128.load(st + o, 16), interpolated(v128.min<real>(at1, most), right)), 16);
     if (v128.all_true<bits>(v128.and(v128.ge<real>(at0, most), v128.ge<real>(at1, most)))) break;
   }
-  const last0 = look(pairs, most, false), last1 = look(right, most, false);
+  const last0 = interpolated(most, pairs), last1 = interpolated(most, right);
   for (let o: usize = 0; o < j * ROW; o += ROW) {
     v128.store(st + o, v128.add<real>(v128.load(st + o), last0));
     v128.store(st + o, v128.add<real>(v128.load(st + o, 16), last1), 16);
@@ -69,9 +78,8 @@ export function copeLogits(end: usize, p: usize, st: usize, ut: usize, pairs: us
   return j;
 }
 
-/** Adds (g (1 - w), g w) to the pairs at positions f. */
-function gather(pairs: usize, f: v128, low: v128, high: v128): void {
-  const i = index(f);
+/** Adds the pairs (low, high) of each lane at positions i. */
+function gather(pairs: usize, i: v128, low: v128, high: v128): void {
   if (sizeof<real>() == 4) {
     const a = v128.shuffle<f32>(low, high, 0, 4, 1, 5), b = v128.shuffle<f32>(low, high, 2, 6, 3, 7);
     const t0 = pairs + <usize>v128.extract_lane<i32>(i, 0) * PAIRS, t1 = pairs + <usize>v128.extract_lane<i32>(i, 1) * PAIRS + PAIR;
@@ -90,10 +98,10 @@ function gather(pairs: usize, f: v128, low: v128, high: v128): void {
 /** One half of the lanes of `copeBack` at one key; returns the running sum of the positions' gradients. */
 function keyBack(o: usize, sum: v128, most: v128, pairs: usize, gates: usize, places: usize, dt: usize, ut: usize, dpairs: usize): v128 {
   const zero = v128.splat<real>(0), place = v128.load(places + o), at = v128.min<real>(place, most), f = v128.floor<real>(at), w = v128.sub<real>(at, f);
-  const d = v128.load(dt + o), high = v128.mul<real>(d, w);
-  gather(dpairs, f, v128.sub<real>(d, high), high);
+  const d = v128.load(dt + o), share = v128.mul<real>(d, w), i = index(f);
+  gather(dpairs, i, v128.sub<real>(d, share), share);
   // No slope on whole positions (there ceil and floor of the paper's listing agree) and none past the last one.
-  const slope = v128.and(look(pairs, f, true), v128.and(v128.ne<real>(w, zero), v128.le<real>(place, most)));
+  const slope = v128.and(differences(lowPairs(pairs, i), highPairs(pairs, i)), v128.and(v128.ne<real>(w, zero), v128.le<real>(place, most)));
   sum = v128.add<real>(sum, v128.mul<real>(d, slope));
   const g = v128.load(gates + o), du = v128.mul<real>(sum, v128.mul<real>(g, v128.sub<real>(v128.splat<real>(1), g)));
   if (ut) v128.store(ut + o, du);
