@@ -1,60 +1,325 @@
-// attention.ts: what attention needs over a b h t s array of logits. `allowed` is a t x s array, 1 where query t may look at
-// key s and 0 where not; `keys` is a b x s array, 0 for padding, or nothing.
-import { LANES, sumLanes, maxLanes } from "./simd";
-import { exp, sigmoid } from "./math";
-import { loadTail, storeTail, rowScale } from "./rows";
+// attention.ts: fused attention, forward and backward, one head after the other; nothing of size t x s is kept.
+//
+// How the data moves: a head's keys and values are packed once. Then NR queries at a time (a panel, two vectors of lanes, a lane a
+// query) meet all keys they may see: logits lie key by key, NR lanes each, so that maxima, sums, and the running positions of CoPE
+// (cope.ts) are vector operations from one key to the next, with no sums over lanes and no transposing; and that layout is what
+// the product with the values takes as its packed right side. Causal panels stop at their last key. The backward pass makes
+// logits and weights again from lse, the logarithm of each row's sum.
+import { LANES } from "./simd";
+import { exp, log } from "./math";
+import { MR, NR, packColumns, packRows, panels, put, transpose } from "./matmul";
+import { rowDot, rowScaleAdd } from "./rows";
+import { copeBack, copeLogits, copeTable } from "./cope";
 
 const W: usize = sizeof<real>();
+const ROW: usize = NR * W; // bytes of one key's logits
 const LEAST: real = sizeof<real>() == 4 ? -3.4028234663852886e38 : <real>-1.7976931348623157e308;
 
-/** One vector of a mask row: its product with the key mask, where there is one. */
-function seen(allowed: usize, keys: usize): v128 {
-  const a = v128.load(allowed);
-  return keys ? v128.mul<real>(a, v128.load(keys)) : a;
-}
-function seenTail(n: usize, allowed: usize, keys: usize): v128 {
-  const a = loadTail(allowed, n, 0);
-  return keys ? v128.mul<real>(a, loadTail(keys, n, 0)) : a;
+/** n rounded up to whole panels. */
+function full(n: usize): usize { return (n + MR - 1) / MR * MR; }
+
+/** Numbers of room that `attentionBack` needs, and `attention` with it: packed keys, values and tables, and the panels of one group of queries. */
+export function attentionRoom(s: usize, d: usize, p: usize, r: usize): usize {
+  const wide = (d + NR - 1) / NR * NR;
+  return 3 * full(s) * d + 2 * full(d) * s + full(p) * d + full(d) * p + full(r) * d + full(d) * r
+    + NR * (3 * d + 3 * wide + 6 * full(s) + full(d) + 2 * full(max(p, r)) + 4 * full(p + 1) + 6 + MR);
 }
 
-/** y = softmax of x over the keys that are allowed, 0 elsewhere; a row that allows nothing is all 0. */
-export function maskedSoftmax(b: usize, h: usize, t: usize, s: usize, x: usize, allowed: usize, keys: usize, y: usize): void {
-  const tail = s & (LANES - 1), whole = (s - tail) * W, zero = v128.splat<real>(0), least = v128.splat<real>(LEAST);
-  for (let r: usize = 0; r < b * h * t; r++, x += s * W, y += s * W) {
-    const ok = allowed + (r % t) * s * W, real_ = keys ? keys + (r / (h * t)) * s * W : 0;
-    let top = least;
-    for (let o: usize = 0; o < whole; o += 16)
-      top = v128.max<real>(top, v128.bitselect(v128.load(x + o), least, v128.ne<real>(seen(ok + o, real_ ? real_ + o : 0), zero)));
-    if (tail) top = v128.max<real>(top, v128.bitselect(loadTail(x + whole, tail, LEAST), least, v128.ne<real>(seenTail(tail, ok + whole, real_ ? real_ + whole : 0), zero)));
-    const shift = v128.splat<real>(maxLanes(top));
-    let total = zero;
-    for (let o: usize = 0; o < whole; o += 16) {
-      const e = v128.and(exp(v128.sub<real>(v128.load(x + o), shift)), v128.ne<real>(seen(ok + o, real_ ? real_ + o : 0), zero));
-      total = v128.add<real>(total, e);
-      v128.store(y + o, e);
-    }
-    if (tail) {
-      const e = v128.and(exp(v128.sub<real>(loadTail(x + whole, tail, 0), shift)), v128.ne<real>(seenTail(tail, ok + whole, real_ ? real_ + whole : 0), zero));
-      total = v128.add<real>(total, e);
-      storeTail(y + whole, tail, e);
-    }
-    const sum = sumLanes(total);
-    rowScale(s, sum > 0 ? 1 / sum : 0, y, y);
+/** -Infinity where lane c's query, at place `first + c`, may not see key j, and where keys are padding. */
+function hide(end: usize, first: usize, causal: bool, keys: usize, st: usize): void {
+  if (causal) for (let j = first + 1; j < end; j++) {
+    const lanes = min(NR, j - first);
+    for (let c: usize = 0; c < lanes; c++) store<real>(st + j * ROW + c * W, -Infinity);
+  }
+  if (keys) for (let j: usize = 0; j < end; j++) if (load<real>(keys + j * W) == 0) {
+    v128.store(st + j * ROW, v128.splat<real>(-Infinity));
+    v128.store(st + j * ROW, v128.splat<real>(-Infinity), 16);
   }
 }
 
-/** y = sigmoid(x) where allowed, 0 elsewhere: the gates of CoPE (eq. 3), which count nothing that is masked. */
-export function maskedSigmoid(b: usize, h: usize, t: usize, s: usize, x: usize, allowed: usize, keys: usize, y: usize): void {
-  const tail = s & (LANES - 1), whole = (s - tail) * W;
-  for (let r: usize = 0; r < b * h * t; r++, x += s * W, y += s * W) {
-    const ok = allowed + (r % t) * s * W, real_ = keys ? keys + (r / (h * t)) * s * W : 0;
-    for (let o: usize = 0; o < whole; o += 16) v128.store(y + o, v128.mul<real>(sigmoid(v128.load(x + o)), seen(ok + o, real_ ? real_ + o : 0)));
-    if (tail) storeTail(y + whole, tail, v128.mul<real>(sigmoid(loadTail(x + whole, tail, 0)), seenTail(tail, ok + whole, real_ ? real_ + whole : 0)));
-  }
+/** logits -= slope (place - j), lane c's query being at place `first + c`. */
+function decline(end: usize, first: usize, slope: real, st: usize): void {
+  for (let j: usize = 0; j < end; j++)
+    for (let c: usize = 0; c < NR; c++) {
+      const at = st + j * ROW + c * W;
+      store<real>(at, load<real>(at) - slope * (<real>(first + c) - <real>j));
+    }
 }
 
-/** y = (1 - w) x over n numbers: what an edge of weight w holds back. */
-export function rest(n: usize, w: usize, x: usize, y: usize): void {
-  const one = v128.splat<real>(1);
-  for (const end = y + n * W; y < end; w += 16, x += 16, y += 16) v128.store(y, v128.mul<real>(v128.sub<real>(one, v128.load(w)), v128.load(x)));
+/** logits += z[min(place - j, r - 1)], z being r rows of NR lanes; or, `back`, the transpose: dz[...] += dlogits. */
+function shift(end: usize, first: usize, r: usize, z: usize, st: usize, back: bool): void {
+  for (let j: usize = 0; j < end; j++)
+    for (let c: usize = 0; c < NR; c++) {
+      const distance = first + c > j ? first + c - j : 0;
+      const at = st + j * ROW + c * W, row = z + min(distance, r - 1) * ROW + c * W;
+      if (back) store<real>(row, load<real>(row) + load<real>(at));
+      else store<real>(at, load<real>(at) + load<real>(row));
+    }
+}
+
+/** st = exp(st - top) over the keys, each lane's largest logit taken off; leaves 1/Σ in `inverse` and top + log Σ in `lse`. */
+function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize): void {
+  let top0 = v128.splat<real>(LEAST), top1 = top0;
+  const stop = st + end * ROW;
+  for (let at = st; at < stop; at += ROW) {
+    top0 = v128.max<real>(top0, v128.load(at));
+    top1 = v128.max<real>(top1, v128.load(at, 16));
+  }
+  let sum0 = v128.splat<real>(0), sum1 = sum0;
+  for (let at = st; at < stop; at += ROW) {
+    const e0 = exp(v128.sub<real>(v128.load(at), top0)), e1 = exp(v128.sub<real>(v128.load(at, 16), top1));
+    v128.store(at, e0);
+    v128.store(at, e1, 16);
+    sum0 = v128.add<real>(sum0, e0);
+    sum1 = v128.add<real>(sum1, e1);
+  }
+  settle(top0, sum0, inverse, lse);
+  settle(top1, sum1, inverse + 16, lse + 16);
+}
+/** A query that may see nothing has Σ = 0: its weights are 0, and so is its lse, with which the backward pass makes 0 of -Infinity. */
+function settle(top: v128, sum: v128, inverse: usize, lse: usize): void {
+  const some = v128.gt<real>(sum, v128.splat<real>(0));
+  v128.store(inverse, v128.and(v128.div<real>(v128.splat<real>(1), sum), some));
+  v128.store(lse, v128.and(v128.add<real>(top, log(sum)), some));
+}
+
+/** The first n lanes of d rows of lanes, times by[lane] (or 1 at address 0), to n rows of d numbers `step` bytes apart; added when `add`. */
+function spread(n: usize, d: usize, from: usize, by: usize, y: usize, step: usize, add: bool, square: usize): void {
+  if (by) {
+    const b0 = v128.load(by), b1 = v128.load(by, 16);
+    for (let at = from; at < from + d * ROW; at += ROW) {
+      v128.store(at, v128.mul<real>(b0, v128.load(at)));
+      v128.store(at, v128.mul<real>(b1, v128.load(at, 16)), 16);
+    }
+  }
+  const whole = n & ~(LANES - 1);
+  for (let c: usize = 0; c < whole; c += LANES) {
+    let i: usize = 0;
+    for (const most = d & ~(LANES - 1); i < most; i += LANES) {
+      const at = y + c * step + i * W, source = from + i * ROW + c * W;
+      if (!add) { transpose(source, ROW, at, step); continue; }
+      transpose(source, ROW, square, 16);
+      for (let l: usize = 0; l < LANES; l++) v128.store(at + l * step, v128.add<real>(v128.load(at + l * step), v128.load(square + l * 16)));
+    }
+    for (; i < d; i++) for (let l: usize = c; l < c + LANES; l++) move(from + i * ROW + l * W, y + l * step + i * W, add);
+  }
+  for (let c = whole; c < n; c++) for (let i: usize = 0; i < d; i++) move(from + i * ROW + c * W, y + c * step + i * W, add);
+}
+function move(from: usize, to: usize, add: bool): void {
+  store<real>(to, add ? load<real>(to) + load<real>(from) : load<real>(from));
+}
+
+/** y (m x n, rows `yi` apart) += alpha a b, a being m rows of NR lanes and b NR rows packed by columns: what a group of queries adds to all keys. */
+function update(m: usize, n: usize, alpha: real, a: usize, b: usize, y: usize, yi: usize, edge: usize): void {
+  for (let j: usize = 0; j < n; j += NR) {
+    const columns = min(NR, n - j);
+    for (let i: usize = 0; i < m; i += MR) {
+      const rows = min(MR, m - i), at = y + (i * yi + j) * W, pa = a + i * ROW, pb = b + j * ROW;
+      if (rows == MR && columns == NR) tileRows(alpha, pa, pb, at, yi, true);
+      else {
+        tileRows(alpha, pa, pb, edge, NR, false);
+        for (let r: usize = 0; r < rows; r++)
+          for (let c: usize = 0; c < columns; c++) {
+            const to = at + (r * yi + c) * W;
+            store<real>(to, load<real>(to) + load<real>(edge + (r * NR + c) * W));
+          }
+      }
+    }
+  }
+}
+/** As `tile` in matmul.ts, with a in MR rows of NR numbers. */
+function tileRows(alpha: real, a: usize, b: usize, y: usize, yi: usize, add: bool): void {
+  let c00 = v128.splat<real>(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00;
+  let c30 = c00, c31 = c00, c40 = c00, c41 = c00, c50 = c00, c51 = c00;
+  for (const end = a + ROW; a < end; a += W, b += ROW) {
+    const b0 = v128.load(b), b1 = v128.load(b, 16);
+    let s = v128.load_splat<real>(a);
+    c00 = v128.add<real>(c00, v128.mul<real>(s, b0)); c01 = v128.add<real>(c01, v128.mul<real>(s, b1));
+    s = v128.load_splat<real>(a, ROW);
+    c10 = v128.add<real>(c10, v128.mul<real>(s, b0)); c11 = v128.add<real>(c11, v128.mul<real>(s, b1));
+    s = v128.load_splat<real>(a, 2 * ROW);
+    c20 = v128.add<real>(c20, v128.mul<real>(s, b0)); c21 = v128.add<real>(c21, v128.mul<real>(s, b1));
+    s = v128.load_splat<real>(a, 3 * ROW);
+    c30 = v128.add<real>(c30, v128.mul<real>(s, b0)); c31 = v128.add<real>(c31, v128.mul<real>(s, b1));
+    s = v128.load_splat<real>(a, 4 * ROW);
+    c40 = v128.add<real>(c40, v128.mul<real>(s, b0)); c41 = v128.add<real>(c41, v128.mul<real>(s, b1));
+    s = v128.load_splat<real>(a, 5 * ROW);
+    c50 = v128.add<real>(c50, v128.mul<real>(s, b0)); c51 = v128.add<real>(c51, v128.mul<real>(s, b1));
+  }
+  const by = v128.splat<real>(alpha), step = yi * W;
+  put(y, by, c00, c01, add); y += step;
+  put(y, by, c10, c11, add); y += step;
+  put(y, by, c20, c21, add); y += step;
+  put(y, by, c30, c31, add); y += step;
+  put(y, by, c40, c41, add); y += step;
+  put(y, by, c50, c51, add);
+}
+
+/**
+ * o_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j for b x h heads; q, o: b t h d, k, v: b s h d; queries are the last t
+ * of s places. At address 0: `keys` (b s, 0 for padding), `slopes` (h, ALiBi), `rel` (r d, relative positions, scaled as the
+ * logits), `table` (p d, CoPE, scaled by `reach`), `gk` (b s h d, gate keys; the keys themselves unless given), `gq` (gate queries).
+ */
+export function attention(
+  b: usize, h: usize, t: usize, s: usize, d: usize, p: usize, r: usize, causal: bool, scale: real, reach: real,
+  q: usize, k: usize, v: usize, table: usize, gq: usize, gk: usize, rel: usize, slopes: usize, keys: usize, o: usize, lse: usize, room: usize,
+): void {
+  const step = h * d, kp = room, vp = kp + full(s) * d * W, gp = vp + full(d) * s * W, ep = gp + full(s) * d * W, rp = ep + full(p) * d * W;
+  const qp = rp + full(r) * d * W, st = qp + d * ROW, ut = st + full(s) * ROW, ot = ut + full(s) * ROW, zt = ot + full(d) * ROW, pt = zt + full(max(p, r)) * ROW;
+  const gqp = pt + 2 * full(p + 1) * ROW, small = gqp + d * ROW, edge = small + 4 * ROW;
+  if (table) packRows(p, d, table, d, 1, ep);
+  if (rel) packRows(r, d, rel, d, 1, rp);
+  for (let i: usize = 0; i < b; i++) for (let j: usize = 0; j < h; j++) {
+    const qs = q + (i * t * h + j) * d * W, ks = k + (i * s * h + j) * d * W, offset = (i * s * h + j) * d * W;
+    packRows(s, d, ks, step, 1, kp);
+    packRows(d, s, v + offset, 1, step, vp);
+    if (gk) packRows(s, d, gk + offset, step, 1, gp);
+    for (let at: usize = 0; at < t; at += NR) {
+      const n = min(NR, t - at), first = s - t + at, end = causal ? min(s, first + n) : s;
+      packColumns(d, n, qs + at * step * W, 1, step, qp);
+      panels(full(end), d, NR, scale, kp, d, qp, st, NR, false, edge);
+      hide(end, first, causal, keys ? keys + i * s * W : 0, st);
+      if (table) {
+        // Content and gate logits share one scale in every convention, so gates from the keys themselves read the same logits.
+        if (gk) gateLogits(d, n, scale, gq ? gq + (i * t * h + j) * d * W + at * step * W : 0, step, gp, qp, gqp, end, first, causal, keys ? keys + i * s * W : 0, ut, edge);
+        panels(full(p), d, NR, reach, ep, d, gq ? gqp : qp, zt, NR, false, edge);
+        copeTable(p, zt, pt);
+        copeLogits(end, p, st, gk ? ut : st, pt, 0, 0);
+      }
+      if (rel) {
+        panels(full(r), d, NR, scale, rp, d, qp, zt, NR, false, edge);
+        shift(end, first, r, zt, st, false);
+      }
+      if (slopes) decline(end, first, load<real>(slopes + j * W), st);
+      softmaxPanel(end, st, small, small + ROW);
+      panels(full(d), end, NR, 1, vp, s, st, ot, NR, false, edge);
+      spread(n, d, ot, small, o + (i * t * h + j) * d * W + at * step * W, step * W, false, small + 2 * ROW);
+      if (lse) memory.copy(lse + ((i * h + j) * t + at) * W, small + ROW, n * W);
+    }
+  }
+}
+function gateLogits(d: usize, n: usize, scale: real, gq: usize, step: usize, gp: usize, qp: usize, gqp: usize, end: usize, first: usize, causal: bool, keys: usize, ut: usize, edge: usize): void {
+  if (gq) packColumns(d, n, gq, 1, step, gqp);
+  panels(full(end), d, NR, scale, gp, d, gq ? gqp : qp, ut, NR, false, edge);
+  hide(end, first, causal, keys, ut);
+}
+
+/** pt = exp(st - lse), lane by lane. */
+function weights(end: usize, st: usize, lse: usize, pt: usize): void {
+  const l0 = v128.load(lse), l1 = v128.load(lse, 16);
+  for (const stop = st + end * ROW; st < stop; st += ROW, pt += ROW) {
+    v128.store(pt, exp(v128.sub<real>(v128.load(st), l0)));
+    v128.store(pt, exp(v128.sub<real>(v128.load(st, 16), l1)), 16);
+  }
+}
+/** dt = pt (dt - delta): from the gradient of the weights to that of the logits. */
+function logitsBack(end: usize, pt: usize, delta: usize, dt: usize): void {
+  const d0 = v128.load(delta), d1 = v128.load(delta, 16);
+  for (const stop = pt + end * ROW; pt < stop; pt += ROW, dt += ROW) {
+    v128.store(dt, v128.mul<real>(v128.load(pt), v128.sub<real>(v128.load(dt), d0)));
+    v128.store(dt, v128.mul<real>(v128.load(pt, 16), v128.sub<real>(v128.load(dt, 16), d1)), 16);
+  }
+}
+/** Adds what a group of queries sends to a source: all of it, or with `own` only each query's own place. */
+function send(n: usize, d: usize, end: usize, first: usize, alpha: real, a: usize, x: usize, xp: usize, step: usize, to: usize, own: bool, edge: usize): void {
+  if (!to) return;
+  if (!own) return update(end, d, alpha, a, xp, to, step, edge);
+  for (let c: usize = 0; c < n; c++) rowScaleAdd(d, alpha * load<real>(a + (first + c) * ROW + c * W), x + c * step * W, to + (first + c) * step * W);
+}
+/** Takes each query's own place out: what is left goes to the past. */
+function clearOwn(n: usize, first: usize, a: usize): void {
+  for (let c: usize = 0; c < n; c++) store<real>(a + (first + c) * ROW + c * W, 0);
+}
+
+/**
+ * Adds the gradients of `attention`. With `own` (myopic training, diagonal) keys, values and gate keys get what their own place sends
+ * and nothing else; what other places send goes to the pasts `pk`, `pv`, `pg`, or nowhere: then no product is spent on it.
+ */
+export function attentionBack(
+  b: usize, h: usize, t: usize, s: usize, d: usize, p: usize, r: usize, causal: bool, scale: real, reach: real, own: bool,
+  q: usize, k: usize, v: usize, table: usize, gq: usize, gk: usize, rel: usize, slopes: usize, keys: usize, o: usize, lse: usize, dout: usize,
+  dq: usize, dk: usize, dv: usize, dtable: usize, dgq: usize, dgk: usize, drel: usize, pk: usize, pv: usize, pg: usize, room: usize,
+): void {
+  const step = h * d, wide = (d + NR - 1) / NR * NR;
+  const kp = room, vp = kp + full(s) * d * W, gp = vp + full(s) * d * W, kt = gp + full(s) * d * W, gt = kt + full(d) * s * W;
+  const ep = gt + full(d) * s * W, et = ep + full(p) * d * W, rp = et + full(d) * p * W, rt = rp + full(r) * d * W;
+  const qp = rt + full(d) * r * W, op = qp + d * ROW, qr = op + d * ROW, or = qr + wide * ROW, gqp = or + wide * ROW, gqr = gqp + d * ROW;
+  const st = gqr + wide * ROW, pt = st + full(s) * ROW, dt = pt + full(s) * ROW, ut = dt + full(s) * ROW, gates = ut + full(s) * ROW, places = gates + full(s) * ROW;
+  const ot = places + full(s) * ROW, zt = ot + full(d) * ROW, dz = zt + full(max(p, r)) * ROW, pairs = dz + full(max(p, r)) * ROW, dpairs = pairs + 2 * full(p + 1) * ROW;
+  const small = dpairs + 2 * full(p + 1) * ROW, edge = small + 6 * ROW;
+  if (table) { packRows(p, d, table, d, 1, ep); packRows(d, p, table, 1, d, et); }
+  if (rel) { packRows(r, d, rel, d, 1, rp); packRows(d, r, rel, 1, d, rt); }
+  for (let i: usize = 0; i < b; i++) for (let j: usize = 0; j < h; j++) {
+    const head = (i * t * h + j) * d * W, offset = (i * s * h + j) * d * W, real_ = keys ? keys + i * s * W : 0;
+    packRows(s, d, k + offset, step, 1, kp);
+    packRows(s, d, v + offset, step, 1, vp);
+    packRows(d, s, k + offset, 1, step, kt);
+    if (gk) { packRows(s, d, gk + offset, step, 1, gp); packRows(d, s, gk + offset, 1, step, gt); }
+    for (let at: usize = 0; at < t; at += NR) {
+      const n = min(NR, t - at), first = s - t + at, end = causal ? min(s, first + n) : s, here = head + at * step * W;
+      packColumns(d, n, q + here, 1, step, qp);
+      packColumns(d, n, dout + here, 1, step, op);
+      panels(full(end), d, NR, scale, kp, d, qp, st, NR, false, edge);
+      hide(end, first, causal, real_, st);
+      let certain: usize = 0; // keys before this one are past the last position, in every lane
+      if (table) {
+        if (gk) gateLogits(d, n, scale, gq ? gq + here : 0, step, gp, qp, gqp, end, first, causal, real_, ut, edge);
+        panels(full(p), d, NR, reach, ep, d, gq ? gqp : qp, zt, NR, false, edge);
+        copeTable(p, zt, pairs);
+        certain = copeLogits(end, p, st, gk ? ut : st, pairs, gates, places);
+      }
+      if (rel) {
+        panels(full(r), d, NR, scale, rp, d, qp, zt, NR, false, edge);
+        shift(end, first, r, zt, st, false);
+      }
+      if (slopes) decline(end, first, load<real>(slopes + j * W), st);
+      v128.store(small, v128.splat<real>(0));
+      v128.store(small, v128.splat<real>(0), 16);
+      v128.store(small + ROW, v128.splat<real>(0));
+      v128.store(small + ROW, v128.splat<real>(0), 16);
+      memory.copy(small, lse + ((i * h + j) * t + at) * W, n * W);
+      for (let c: usize = 0; c < n; c++) store<real>(small + ROW + c * W, rowDot(d, dout + here + c * step * W, o + here + c * step * W));
+      weights(end, st, small, pt);
+      panels(full(end), d, NR, 1, vp, d, op, dt, NR, false, edge);
+      logitsBack(end, pt, small + ROW, dt);
+
+      const toKeys = own ? pk != 0 : dk != 0, toValues = own ? pv != 0 : dv != 0, toGates = own ? pg != 0 : dgk != 0;
+      if (toKeys || toGates || dtable || drel) packWideRows(n, d, q + here, step, qr);
+      if (toValues) packWideRows(n, d, dout + here, step, or);
+      // Values: through the weights.
+      const dvs = dv ? dv + offset : 0, dks = dk ? dk + offset : 0, dgs = dgk ? dgk + offset : 0;
+      send(n, d, end, first, 1, pt, dout + here, or, step, dvs, own, edge);
+      if (own && pv) { clearOwn(n, first, pt); update(end, d, 1, pt, or, pv + offset, step, edge); }
+      if (rel) {
+        memory.fill(dz, 0, full(r) * ROW);
+        shift(end, first, r, dz, dt, true);
+        if (drel) update(r, d, scale, dz, qr, drel, d, edge);
+        if (dq) { panels(full(d), r, NR, scale, rt, r, dz, ot, NR, false, edge); spread(n, d, ot, 0, dq + here, step * W, true, small + 2 * ROW); }
+      }
+      if (table) {
+        memory.fill(dpairs, 0, 2 * (p + 1) * ROW);
+        // From here on dt holds the gradient of the content logits, with the gates' added where they read the same; ut that of other gates.
+        copeBack(end, p, certain, pairs, gates, places, dt, gk ? ut : 0, dpairs, dz);
+        if (dtable) { if (gq) packWideRows(n, d, gq + here, step, gqr); update(p, d, reach, dz, gq ? gqr : qr, dtable, d, edge); }
+        const dqz = gq ? dgq : dq;
+        if (dqz) { panels(full(d), p, NR, reach, et, p, dz, ot, NR, false, edge); spread(n, d, ot, 0, dqz + here, step * W, true, small + 2 * ROW); }
+        if (gk) {
+          if (dqz) { panels(full(d), end, NR, scale, gt, s, ut, ot, NR, false, edge); spread(n, d, ot, 0, dqz + here, step * W, true, small + 2 * ROW); }
+          if (gq && toGates && !dtable) packWideRows(n, d, gq + here, step, gqr);
+          send(n, d, end, first, scale, ut, (gq ? gq : q) + here, gq ? gqr : qr, step, dgs, own, edge);
+          if (own && pg) { clearOwn(n, first, ut); update(end, d, scale, ut, gq ? gqr : qr, pg + offset, step, edge); }
+        }
+      }
+      if (dq) { panels(full(d), end, NR, scale, kt, s, dt, ot, NR, false, edge); spread(n, d, ot, 0, dq + here, step * W, true, small + 2 * ROW); }
+      send(n, d, end, first, scale, dt, q + here, qr, step, dks, own, edge);
+      if (own && pk) { clearOwn(n, first, dt); update(end, d, scale, dt, qr, pk + offset, step, edge); }
+    }
+  }
+}
+/** n rows of d numbers, packed by columns NR deep; rows that are not there are zeros. */
+function packWideRows(n: usize, d: usize, x: usize, step: usize, to: usize): void {
+  if (n == NR) return packColumns(NR, d, x, step, 1, to);
+  for (let i: usize = 0; i < d; i += NR)
+    for (let c: usize = 0; c < NR; c++)
+      for (let l: usize = 0; l < NR; l++, to += W) store<real>(to, c < n && i + l < d ? load<real>(x + (c * step + i + l) * W) : 0);
 }

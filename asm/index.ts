@@ -17,8 +17,9 @@ export {
 } from "./rows";
 export { crossEntropy, crossEntropyBack, huber, huberBack } from "./loss";
 export { gather, gatherBack, pick, pickBack, interpolate, interpolateBack, rope } from "./gather";
-export { maskedSoftmax, maskedSigmoid, rest } from "./attention";
+export { maskedSoftmax, maskedSigmoid, rest } from "./masked";
 export { sgd, adamw, squares, clamp } from "./step";
 
 /** The first address past the constants that the kernels keep. */
 export function heapBase(): usize { return __heap_base; }
+export { attention, attentionBack, attentionRoom } from "./attention";

@@ -8,8 +8,9 @@
 import { LANES } from "./simd";
 
 const W: usize = sizeof<real>();
-const MR: usize = 6;
-const NR: usize = 2 * LANES;
+/** Rows and columns of a tile. */
+export const MR: usize = 6;
+export const NR: usize = 2 * LANES;
 const MC: usize = 96;
 const KC: usize = 256;
 const NC: usize = 512;
@@ -19,46 +20,108 @@ const PANELS = TILE + MR * NR * W;   // where packed b lies
 /** Bytes of scratch that `matmul` needs. */
 export function scratchSize(): usize { return PANELS + KC * NC * W; }
 
-/** Packs mc x kc of a into panels MR high. */
-function packRows(mc: usize, kc: usize, a: usize, ai: usize, ak: usize, to: usize): void {
-  for (let i: usize = 0; i < mc; i += MR) {
-    const rows = min(MR, mc - i), from = a + i * ai * W;
-    if (rows == MR) {
-      const step = ai * W;
-      for (let p: usize = 0, at = from; p < kc; p++, at += ak * W, to += MR * W) {
-        store<real>(to, load<real>(at));
-        store<real>(to + W, load<real>(at + step));
-        store<real>(to + 2 * W, load<real>(at + 2 * step));
-        store<real>(to + 3 * W, load<real>(at + 3 * step));
-        store<real>(to + 4 * W, load<real>(at + 4 * step));
-        store<real>(to + 5 * W, load<real>(at + 5 * step));
-      }
-    } else {
-      for (let p: usize = 0; p < kc; p++, to += MR * W)
+/** Packs m x k of a into panels MR high, k-major; a last panel that is not full is filled up with zeros. */
+export function packRows(m: usize, k: usize, a: usize, ai: usize, ak: usize, to: usize): void {
+  for (let i: usize = 0; i < m; i += MR) {
+    const rows = min(MR, m - i), from = a + i * ai * W;
+    if (rows < MR) {
+      for (let p: usize = 0; p < k; p++, to += MR * W)
         for (let r: usize = 0; r < MR; r++) store<real>(to + r * W, r < rows ? load<real>(from + (r * ai + p * ak) * W) : 0);
+    } else if (ai == 1) {
+      for (let p: usize = 0, at = from; p < k; p++, at += ak * W, to += MR * W) copyTall(at, to);
+    } else if (ak == 1) {
+      to = packTall(k, from, ai * W, to);
+    } else {
+      for (let p: usize = 0, at = from; p < k; p++, at += ak * W, to += MR * W)
+        for (let r: usize = 0; r < MR; r++) store<real>(to + r * W, load<real>(at + r * ai * W));
     }
   }
 }
+/** Six numbers that lie together. */
+function copyTall(from: usize, to: usize): void {
+  v128.store(to, v128.load(from));
+  if (sizeof<real>() == 4) {
+    store<u64>(to, load<u64>(from, 16), 16);
+  } else {
+    v128.store(to, v128.load(from, 16), 16);
+    v128.store(to, v128.load(from, 32), 32);
+  }
+}
+/** Six rows of k numbers, `step` bytes apart, into one panel: transposed in registers, a vector of each row at a time. */
+function packTall(k: usize, a: usize, step: usize, to: usize): usize {
+  const whole = k & ~(LANES - 1);
+  let p: usize = 0;
+  for (; p < whole; p += LANES, a += 16) {
+    const r0 = v128.load(a), r1 = v128.load(a + step), r2 = v128.load(a + 2 * step);
+    const r3 = v128.load(a + 3 * step), r4 = v128.load(a + 4 * step), r5 = v128.load(a + 5 * step);
+    if (sizeof<real>() == 4) {
+      const a0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5), a1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+      const b0 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5), b1 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+      const c0 = v128.shuffle<f32>(r4, r5, 0, 4, 1, 5), c1 = v128.shuffle<f32>(r4, r5, 2, 6, 3, 7);
+      v128.store(to, v128.shuffle<f64>(a0, b0, 0, 2));
+      v128.store(to, v128.shuffle<f64>(c0, a0, 0, 3), 16);
+      v128.store(to, v128.shuffle<f64>(b0, c0, 1, 3), 32);
+      v128.store(to, v128.shuffle<f64>(a1, b1, 0, 2), 48);
+      v128.store(to, v128.shuffle<f64>(c1, a1, 0, 3), 64);
+      v128.store(to, v128.shuffle<f64>(b1, c1, 1, 3), 80);
+    } else {
+      v128.store(to, v128.shuffle<f64>(r0, r1, 0, 2));
+      v128.store(to, v128.shuffle<f64>(r2, r3, 0, 2), 16);
+      v128.store(to, v128.shuffle<f64>(r4, r5, 0, 2), 32);
+      v128.store(to, v128.shuffle<f64>(r0, r1, 1, 3), 48);
+      v128.store(to, v128.shuffle<f64>(r2, r3, 1, 3), 64);
+      v128.store(to, v128.shuffle<f64>(r4, r5, 1, 3), 80);
+    }
+    to += LANES * MR * W;
+  }
+  for (; p < k; p++, a += W, to += MR * W)
+    for (let r: usize = 0; r < MR; r++) store<real>(to + r * W, load<real>(a + r * step));
+  return to;
+}
 
-/** Packs kc x nc of b into panels NR wide. */
-function packColumns(kc: usize, nc: usize, b: usize, bk: usize, bn: usize, to: usize): void {
-  for (let j: usize = 0; j < nc; j += NR) {
-    const columns = min(NR, nc - j), from = b + j * bn * W;
+/** Packs k x n of b into panels NR wide, k-major; a last panel that is not full is filled up with zeros. */
+export function packColumns(k: usize, n: usize, b: usize, bk: usize, bn: usize, to: usize): void {
+  for (let j: usize = 0; j < n; j += NR) {
+    const columns = min(NR, n - j), from = b + j * bn * W;
     if (columns < NR) {
-      for (let p: usize = 0; p < kc; p++, to += NR * W)
+      for (let p: usize = 0; p < k; p++, to += NR * W)
         for (let c: usize = 0; c < NR; c++) store<real>(to + c * W, c < columns ? load<real>(from + (p * bk + c * bn) * W) : 0);
     } else if (bn == 1) {
-      for (let p: usize = 0, at = from; p < kc; p++, at += bk * W, to += NR * W) {
+      for (let p: usize = 0, at = from; p < k; p++, at += bk * W, to += NR * W) {
         v128.store(to, v128.load(at));
         v128.store(to, v128.load(at, 16), 16);
       }
+    } else if (bk == 1) {
+      packWide(k, from, bn * W, to);
+      packWide(k, from + LANES * bn * W, bn * W, to + 16);
+      to += k * NR * W;
     } else {
-      for (let c: usize = 0; c < NR; c++) {
-        let at = from + c * bn * W, put = to + c * W;
-        for (let p: usize = 0; p < kc; p++, at += bk * W, put += NR * W) store<real>(put, load<real>(at));
-      }
-      to += kc * NR * W;
+      for (let p: usize = 0; p < k; p++, to += NR * W)
+        for (let c: usize = 0; c < NR; c++) store<real>(to + c * W, load<real>(from + (p * bk + c * bn) * W));
     }
+  }
+}
+/** LANES rows of k numbers, `step` bytes apart, into one half of a panel's width. */
+function packWide(k: usize, b: usize, step: usize, to: usize): void {
+  let p: usize = 0;
+  for (const whole = k & ~(LANES - 1); p < whole; p += LANES, b += 16, to += LANES * NR * W) transpose(b, step, to, NR * W);
+  for (; p < k; p++, b += W, to += NR * W)
+    for (let c: usize = 0; c < LANES; c++) store<real>(to + c * W, load<real>(b + c * step));
+}
+/** A LANES x LANES square from rows `step` bytes apart to rows `pitch` bytes apart, transposed. */
+export function transpose(x: usize, step: usize, y: usize, pitch: usize): void {
+  const r0 = v128.load(x), r1 = v128.load(x + step);
+  if (sizeof<real>() == 4) {
+    const r2 = v128.load(x + 2 * step), r3 = v128.load(x + 3 * step);
+    const a0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5), a1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+    const b0 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5), b1 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+    v128.store(y, v128.shuffle<f64>(a0, b0, 0, 2));
+    v128.store(y + pitch, v128.shuffle<f64>(a0, b0, 1, 3));
+    v128.store(y + 2 * pitch, v128.shuffle<f64>(a1, b1, 0, 2));
+    v128.store(y + 3 * pitch, v128.shuffle<f64>(a1, b1, 1, 3));
+  } else {
+    v128.store(y, v128.shuffle<f64>(r0, r1, 0, 2));
+    v128.store(y + pitch, v128.shuffle<f64>(r0, r1, 1, 3));
   }
 }
 
@@ -68,17 +131,17 @@ function tile(kc: usize, alpha: real, a: usize, b: usize, y: usize, yi: usize, a
   let c30 = c00, c31 = c00, c40 = c00, c41 = c00, c50 = c00, c51 = c00;
   for (const end = a + kc * MR * W; a < end; a += MR * W, b += NR * W) {
     const b0 = v128.load(b), b1 = v128.load(b, 16);
-    let s = v128.splat<real>(load<real>(a));
+    let s = v128.load_splat<real>(a);
     c00 = v128.add<real>(c00, v128.mul<real>(s, b0)); c01 = v128.add<real>(c01, v128.mul<real>(s, b1));
-    s = v128.splat<real>(load<real>(a + W));
+    s = v128.load_splat<real>(a, W);
     c10 = v128.add<real>(c10, v128.mul<real>(s, b0)); c11 = v128.add<real>(c11, v128.mul<real>(s, b1));
-    s = v128.splat<real>(load<real>(a + 2 * W));
+    s = v128.load_splat<real>(a, 2 * W);
     c20 = v128.add<real>(c20, v128.mul<real>(s, b0)); c21 = v128.add<real>(c21, v128.mul<real>(s, b1));
-    s = v128.splat<real>(load<real>(a + 3 * W));
+    s = v128.load_splat<real>(a, 3 * W);
     c30 = v128.add<real>(c30, v128.mul<real>(s, b0)); c31 = v128.add<real>(c31, v128.mul<real>(s, b1));
-    s = v128.splat<real>(load<real>(a + 4 * W));
+    s = v128.load_splat<real>(a, 4 * W);
     c40 = v128.add<real>(c40, v128.mul<real>(s, b0)); c41 = v128.add<real>(c41, v128.mul<real>(s, b1));
-    s = v128.splat<real>(load<real>(a + 5 * W));
+    s = v128.load_splat<real>(a, 5 * W);
     c50 = v128.add<real>(c50, v128.mul<real>(s, b0)); c51 = v128.add<real>(c51, v128.mul<real>(s, b1));
   }
   const by = v128.splat<real>(alpha), step = yi * W;
@@ -90,7 +153,7 @@ function tile(kc: usize, alpha: real, a: usize, b: usize, y: usize, yi: usize, a
   put(y, by, c50, c51, add);
 }
 
-function put(y: usize, by: v128, c0: v128, c1: v128, add: bool): void {
+export function put(y: usize, by: v128, c0: v128, c1: v128, add: bool): void {
   c0 = v128.mul<real>(by, c0);
   c1 = v128.mul<real>(by, c1);
   if (add) {
@@ -99,6 +162,25 @@ function put(y: usize, by: v128, c0: v128, c1: v128, add: bool): void {
   }
   v128.store(y, c0);
   v128.store(y, c1, 16);
+}
+
+/** y = alpha a b, or y += when `add`, of a packed by rows, its panels `depth` >= k deep, and b packed by columns; `edge` is room for one tile. */
+export function panels(m: usize, k: usize, n: usize, alpha: real, a: usize, depth: usize, b: usize, y: usize, yi: usize, add: bool, edge: usize): void {
+  for (let j: usize = 0; j < n; j += NR) {
+    const columns = min(NR, n - j);
+    for (let i: usize = 0; i < m; i += MR) {
+      const rows = min(MR, m - i), at = y + (i * yi + j) * W, pa = a + i * depth * W, pb = b + j * k * W;
+      if (rows == MR && columns == NR) tile(k, alpha, pa, pb, at, yi, add);
+      else {
+        tile(k, alpha, pa, pb, edge, NR, false);
+        for (let r: usize = 0; r < rows; r++)
+          for (let c: usize = 0; c < columns; c++) {
+            const to = at + (r * yi + c) * W, sum = load<real>(edge + (r * NR + c) * W);
+            store<real>(to, add ? load<real>(to) + sum : sum);
+          }
+      }
+    }
+  }
 }
 
 /**
@@ -112,31 +194,16 @@ export function matmul(
 ): void {
   if (!y) return;
   if (!k && !add) for (let i: usize = 0; i < m; i++) memory.fill(y + i * yi * W, 0, n * W);
-  const edge = scratch + TILE, panels = scratch + PANELS;
+  const edge = scratch + TILE, panelsOfB = scratch + PANELS;
   for (let j: usize = 0; j < n; j += NC) {
     const nc = min(NC, n - j);
     for (let p: usize = 0; p < k; p += KC) {
       const kc = min(KC, k - p), adds = add || p > 0;
-      packColumns(kc, nc, b + (p * bk + j * bn) * W, bk, bn, panels);
+      packColumns(kc, nc, b + (p * bk + j * bn) * W, bk, bn, panelsOfB);
       for (let i: usize = 0; i < m; i += MC) {
         const mc = min(MC, m - i);
         packRows(mc, kc, a + (i * ai + p * ak) * W, ai, ak, scratch);
-        for (let jj: usize = 0; jj < nc; jj += NR) {
-          const columns = min(NR, nc - jj);
-          for (let ii: usize = 0; ii < mc; ii += MR) {
-            const rows = min(MR, mc - ii), at = y + ((i + ii) * yi + j + jj) * W;
-            const pa = scratch + ii * kc * W, pb = panels + jj * kc * W;
-            if (rows == MR && columns == NR) tile(kc, alpha, pa, pb, at, yi, adds);
-            else {
-              tile(kc, alpha, pa, pb, edge, NR, false);
-              for (let r: usize = 0; r < rows; r++)
-                for (let c: usize = 0; c < columns; c++) {
-                  const to = at + (r * yi + c) * W, sum = load<real>(edge + (r * NR + c) * W);
-                  store<real>(to, adds ? load<real>(to) + sum : sum);
-                }
-            }
-          }
-        }
+        panels(mc, kc, nc, alpha, scratch, kc, panelsOfB, y + (i * yi + j) * W, yi, adds, edge);
       }
     }
   }

@@ -76,6 +76,13 @@ export class Engine {
     return at;
   }
 
+  /** The address of room for `n` numbers that the next claim will take again. */
+  reserve(n: number): number {
+    const at = this.alloc(n);
+    this.#top = at;
+    return at;
+  }
+
   #grow(at: number, end: number, have: number): void {
     const wants = `memory: wants ${megabytes(end - at)} more, holds ${megabytes(at)} of at most ${megabytes(this.limit)}`;
     const advice = "\n  lower the batch, the sequence or the segment length, or wrap layers in tape.checkpoint";

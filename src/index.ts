@@ -3,7 +3,7 @@ export { Engine, type Dtype, type EngineOptions, type Kernels, type Numbers } fr
 export { Tape, Tensor, type Entry, type TapeOptions, type Trace } from "./tape.ts";
 export { op, type Op, type Operand, type Rule } from "./op.ts";
 export {
-  add, bias, bmm, concat, cos, crossEntropy, cumsum, div, dropout, embedding, erf, exp, fade, gelu, geluErf, huber, interpolate, layerNorm, linear, log,
+  add, bias, bmm, concat, cos, crossEntropy, cumsum, div, dropout, embedding, erf, exp, fade, fusedAttention, gelu, geluErf, huber, interpolate, layerNorm, linear, log,
   logSoftmax, logsumexp, maskedSigmoid, maskedSoftmax, matmul, mean, mix, mse, mul, ops, pick, relu, reshape, rmsNorm, rope, scale, scores, sigmoid,
   silu, sin, slice, softmax, sqrt, stopGradient, sub, sum, tableScores, tanh,
 } from "./ops.ts";

@@ -24,7 +24,7 @@ type Operands<I> = I extends [string, ...infer Rest] ? [x: Operand, ...Operands<
 export interface Operand { readonly data: number; readonly grad: number; readonly size: number; readonly shape: readonly number[] }
 
 /** Sizes by letter (`rows` for `...`), options by name, saved buffers as addresses. */
-type Names<S extends string, A, V> = Record<Words<S>, number> & A & Record<keyof V, number>;
+type Names<S extends string, A, V> = Record<Words<S> | "room", number> & A & Record<keyof V, number>;
 
 /** What an operation is: kernel calls only. */
 export interface Rule<S extends string, A extends object, V extends object, D extends object> {
@@ -36,6 +36,8 @@ export interface Rule<S extends string, A extends object, V extends object, D ex
   derive?(sizes: Names<S, A, V>, tape: Tape): D | void;
   forward(K: Kernels, sizes: Names<S, A, V> & D, y: Operand, ...x: Operands<Inputs<S>>): void;
   backward?(K: Kernels, sizes: Names<S, A, V> & D, y: Operand, ...x: Operands<Inputs<S>>): void;
+  /** How many numbers of room the kernels may scribble on; its address is then the name `room`. */
+  room?(K: Kernels, sizes: Names<S, A, V> & D): number;
   /** Inputs (by place) that are constants: masks, weights of edges. Passing one that wants a gradient is an error. */
   constant?: readonly number[];
   /** An integer outside 0..v-1 that is allowed all the same, given the options (crossEntropy's -100). */
@@ -140,6 +142,8 @@ export function op<const S extends string, A extends object = Record<never, neve
     try {
       const dims = output.dims.map(extent), y = on.claim(output.lead ? [...lead!, ...dims] : dims, recorded);
       for (const { key, lead: all, dims } of saved) sizes[key] = recorded ? engine.alloc(dims.reduce((n, d) => n * extent(d), all ? sizes.rows as number : 1)) : 0;
+      const reserve = (K: Kernels): void => { if (rule.room) sizes.room = engine.reserve(rule.room(K, names)); };
+      reserve(kernels);
       const operands = specs.map((_, i) => xs[i] ?? NONE) as never;
       const done = on.trace?.({ name, phase: "forward", bytes: y.size * engine.width });
       rule.forward(kernels, names, y, ...operands);
@@ -149,7 +153,7 @@ export function op<const S extends string, A extends object = Record<never, neve
       if (recorded) {
         const { backward } = rule;
         if (!backward) return fail(TypeError, "has no gradient; pass stopGradient of its input");
-        on.record({ name, inputs: xs, outputs: [y], back: K => backward(K, names, y, ...operands) });
+        on.record({ name, inputs: xs, outputs: [y], back: K => { reserve(K); backward(K, names, y, ...operands); } });
       }
       return y;
     } catch (error) { // as if it had never been called

@@ -18,14 +18,14 @@ function heads(tape: Tape, g: Golden, name: string): Tensor {
   return tape.param([b, t, h, d], exchange(g.values(name), [b, h, t, d]));
 }
 
-function attentionCase(g: Golden, dtype: Dtype, v: string): void {
+function attentionCase(g: Golden, dtype: Dtype, v: string, composed: boolean): void {
   const c = variant(g, v).attention as unknown as Keys, tape = new Tape(dtype), names = g.names("in."), has = (n: string) => names.includes(n);
   const [q, k, value] = ["q", "k", "v"].map(n => heads(tape, g, `in.${n}`)) as [Tensor, Tensor, Tensor], gateKeys = has("gate_keys") ? heads(tape, g, "in.gate_keys") : undefined;
   const [b, t, h, d] = q.shape as [number, number, number, number], s = k.shape[1]!, params = g.names("param.");
   const tables = { cope: params.includes("cope.weight") ? tape.param(g.shape("param.cope.weight"), g.values("param.cope.weight")) : undefined, relative: params.includes("rel.weight") ? tape.param(g.shape("param.rel.weight"), g.values("param.rel.weight")) : undefined };
   const keys = has("key_mask") ? tape.tensor([b, s], g.values("in.key_mask")) : undefined, my = myopicOf(c);
-  const edges = my && tape.tensor([t, s], edgeWeights(Array.from({ length: t }, (_, i) => i), myopia(my)));
-  const options = { causal: c.causal, keys, edges, position: c.pos, tables, cope: copeOf(c), gateKeys, rope: ropeOf(c) };
+  const own = my?.mode === "diagonal", edges = my && !own ? tape.tensor([t, s], edgeWeights(Array.from({ length: t }, (_, i) => i), myopia(my))) : undefined;
+  const options = { composed, causal: c.causal, keys, edges, own, position: c.pos, tables, cope: copeOf(c), gateKeys, rope: ropeOf(c) };
   const y = attention(q, k, value, options);
   match(g, dtype, exchange(y.values(), [b, t, h, d]), g.expected("out", "y", v), `${v} y`);
   if (g.names("out.").includes("weights")) match(g, dtype, attend(q, k, value, options).values(), g.expected("out", "weights", v), `${v} weights`);
@@ -112,8 +112,12 @@ function encoderCase(g: Golden, dtype: Dtype, v: string): void {
   gradients(g, dtype, v, params);
 }
 
-const kinds: [string, string, (g: Golden, dtype: Dtype, v: string) => void][] = [
-  ["attention equals PyTorch", "attention.", attentionCase], ["CoPE equals PyTorch", "cope.", attentionCase], ["myopic attention equals PyTorch", "myopic.", attentionCase],
+type Kind = [title: string, start: string, run: (g: Golden, dtype: Dtype, v: string) => void];
+const kinds: Kind[] = [
+  ...["attention.", "cope.", "myopic."].flatMap((start): Kind[] => [
+    [`${start}* equal PyTorch, fused`, start, (g, dtype, v) => attentionCase(g, dtype, v, false)],
+    [`${start}* equal PyTorch, composed`, start, (g, dtype, v) => attentionCase(g, dtype, v, true)],
+  ]),
   ["transformers equal PyTorch", "gpt.", gptCase],
   ["RMT decoders equal PyTorch, replaying", "rmt.decoder.", (g, dtype, v) => decoderCase(g, dtype, v, true)],
   ["RMT decoders equal PyTorch, keeping", "rmt.decoder.", (g, dtype, v) => decoderCase(g, dtype, v, false)],

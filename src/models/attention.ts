@@ -1,10 +1,11 @@
-// attention.ts: attention with every kind of position, and with the gradient to earlier places weighed. Composed from the
-// operations in ops.ts.
+// attention.ts: attention with every kind of position, and with the gradient to earlier places weighed. Written twice on purpose: once as
+// one kernel, which is what runs, and once composed from small operations, which reads like the papers, serves what the kernel
+// does not (masks and edge weights of any form), and is what tests hold the kernel against.
 import { known } from "../engine.ts";
-import { add, bias, maskedSoftmax, mix, pick, reshape, rope, scores, tableScores } from "../ops.ts";
+import { add, bias, fusedAttention, maskedSoftmax, mix, pick, reshape, rope, scores, tableScores } from "../ops.ts";
 import { Tensor, show } from "../tape.ts";
 import { cope, scales, type CopeOptions, type View } from "./cope.ts";
-import { alibi, distances, has, kinds, mask, rotary, type Position } from "./position.ts";
+import { alibi, alibiSlopes, distances, has, kinds, mask, rotary, type Position } from "./position.ts";
 
 /** What attention reads beside queries, keys and values. */
 export interface AttentionOptions {
@@ -16,6 +17,8 @@ export interface AttentionOptions {
   keys?: Tensor | undefined;
   /** t s, from 0 to 1: weighs what queries send back to keys and values; see `scores`. */
   edges?: Tensor | undefined;
+  /** Instead of `edges`: keys and values get the gradient of the query at their own place and no other (strict myopia). */
+  own?: boolean;
   /** Keys, values and gate keys computed from a stopped state; they take the gradient that the edges hold back. */
   past?: { k: Tensor; v: Tensor; gateKeys?: Tensor | undefined } | undefined;
   position?: Position;
@@ -25,50 +28,69 @@ export interface AttentionOptions {
   /** b s h d: CoPE's gate keys where `cope.gates` is "sep". */
   gateKeys?: Tensor | undefined;
   rope?: { theta?: number; interleaved?: boolean };
+  /** Compose it from small operations even where the kernel would do. */
+  composed?: boolean;
 }
 
 /** y_i = Σ_j softmax_j(logits_ij) v_j, head by head: q b t h d, k and v b s h d -> b t h d. A row that may see nothing gives 0. */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
-  return mix(attend(q, k, v, options), v, options.edges, options.past?.v);
+  const { allowed, edges, composed = false } = options;
+  if (!composed && !allowed && !edges) return fused(q, k, v, options);
+  return mix(attend(q, k, v, options), v, edgesOf(q, k, options), options.past?.v);
 }
 
-/** The weights of `attention`: softmax_j(logits_ij), b h t s. */
-export function attend(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
-  known("attention", options, "causal", "allowed", "keys", "edges", "past", "position", "tables", "cope", "gateKeys", "rope");
-  const { causal = true, allowed, keys, edges, past, position = "none", tables = {}, cope: how = {}, gateKeys, rope: turn = {} } = options;
+/** What a settled choice of positions turns, adds and reads. */
+function parts(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) {
+  known("attention", options, "causal", "allowed", "keys", "edges", "own", "past", "position", "tables", "cope", "gateKeys", "rope", "composed");
+  const { position = "none", tables = {}, cope: how = {}, gateKeys, past, rope: turn = {} } = options, { scaling = "listing", gates = "shared", rotated = false } = how;
   for (const [name, x] of Object.entries({ q, k, v })) {
     if (!(x instanceof Tensor)) throw new TypeError(`attention: ${name} is ${String(x)}\n  wants a tensor, b t h d`);
     if (x.shape.length !== 4) throw new RangeError(`attention: ${name} is ${show(x)}\n  wants four axes, b t h d`);
   }
   if (!kinds.includes(position)) throw new RangeError(`attention: position is ${String(position)}\n  wants ${kinds.join(", ")}`);
-  const tape = q.tape, [b, t, h, d] = q.shape as [number, number, number, number], s = k.shape[1]!;
-  for (const kind of ["cope", "relative"] as const) if (has(position, kind) && !tables[kind]) throw new TypeError(`attention: position is ${position}\n  wants tables.${kind}, [positions ${d}]`);
-  if (has(position, "cope") && how.gates === "sep" && !gateKeys) throw new TypeError("attention: cope.gates is sep\n  wants gateKeys, b s h d");
-  if (!["shared", "sep", "val"].includes(how.gates ?? "shared")) throw new RangeError(`attention: cope.gates is ${String(how.gates)}\n  wants shared, sep or val`);
-  const view: View = { allowed: allowed ?? tape.tensor([t, s], mask(t, s, causal)), keys, edges };
-  const isCope = has(position, "cope"), { scaling = "listing", gates = "shared", rotated = false } = how;
-  const scale = scales(d, isCope ? scaling : "listing").content;
-
+  const [, t, h, d] = q.shape as [number, number, number, number], s = k.shape[1]!, isCope = has(position, "cope"), turned = has(position, "rope");
+  for (const kind of ["cope", "relative"] as const)
+    if (has(position, kind) && !tables[kind]) throw new TypeError(`attention: position is ${position}\n  wants tables.${kind}, [positions ${d}]`);
+  if (isCope && gates === "sep" && !gateKeys) throw new TypeError("attention: cope.gates is sep\n  wants gateKeys, b s h d");
+  if (!["shared", "sep", "val"].includes(gates)) throw new RangeError(`attention: cope.gates is ${String(gates)}\n  wants shared, sep or val`);
   let turnQ = (x: Tensor): Tensor => x, turnK = turnQ;
-  if (has(position, "rope")) {
-    const { cos, sin } = rotary(tape, s, d, turn), last = rotary(tape, t, d, { ...turn, start: s - t });
-    turnK = x => rope(x, cos, sin, { interleaved: turn.interleaved ?? false });
-    turnQ = x => rope(x, last.cos, last.sin, { interleaved: turn.interleaved ?? false });
+  if (turned) {
+    const { tape } = q, all = rotary(tape, s, d, turn), last = t === s ? all : rotary(tape, t, d, { ...turn, start: s - t }), interleaved = turn.interleaved ?? false;
+    turnK = x => rope(x, all.cos, all.sin, { interleaved });
+    turnQ = x => rope(x, last.cos, last.sin, { interleaved });
   }
-  const pastK = past && turnK(past.k);
-  let logits = scores(turnQ(q), turnK(k), edges, pastK, { scale });                                                // b h t s
-  if (isCope) {
-    const turned = has(position, "rope");
-    const seen = (x: Tensor): Tensor => turned && rotated ? turnK(x) : x, qs = turned && rotated ? turnQ(q) : q;
-    // The gates may share the content logits only where those are pure q·k under one scale.
-    const source = gates === "val" ? v : gates === "sep" ? gateKeys : turned && !rotated ? k : undefined;
-    const stopped = gates === "val" ? past?.v : gates === "sep" ? past?.gateKeys : past?.k;
-    logits = cope(logits, qs, tables.cope!, view, { scaling, gateKeys: source && seen(source), past: source && stopped && seen(stopped) });
-  }
-  if (has(position, "relative")) {
-    const relative = tables.relative!, index = tape.integers([t, s], distances(t, s, relative.shape[0]!));
-    logits = add(logits, pick(tableScores(q, relative, { scale }), index));
-  }
-  if (has(position, "alibi")) logits = reshape(bias(reshape(logits, [b, h * t * s]), tape.tensor([h * t * s], alibi(h, t, s))), [b, h, t, s]);
+  const seen = (x: Tensor | undefined): Tensor | undefined => x && (turned && rotated ? turnK(x) : x);
+  // The gates may read the content logits themselves only where those are q·k as the gates would see them.
+  const source = !isCope ? undefined : gates === "val" ? v : gates === "sep" ? gateKeys : turned && !rotated ? k : undefined;
+  const stopped = source && (gates === "val" ? past?.v : gates === "sep" ? past?.gateKeys : past?.k);
+  return {
+    h, t, s, isCope, scale: scales(d, isCope ? scaling : "listing"), scaling, q: turnQ(q), k: turnK(k), past: past && turnK(past.k),
+    gateQ: isCope && turned && !rotated ? q : undefined, gateK: seen(source), gatePast: seen(stopped),
+    cope: isCope ? tables.cope : undefined, relative: has(position, "relative") ? tables.relative : undefined, alibi: has(position, "alibi"),
+  };
+}
+
+function fused(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
+  const { causal = true, keys, own = false, past } = options, a = parts(q, k, v, options);
+  const slopes = a.alibi ? q.tape.tensor([a.h], alibiSlopes(a.h)) : undefined;
+  return fusedAttention(a.q, a.k, v, a.cope, a.gateQ, a.gateK, a.relative, slopes, keys, a.past, past?.v, a.gatePast, { causal, own, scale: a.scale.content, reach: a.scale.position });
+}
+
+/** The edge weights of an attention: those given, or for `own` those of the diagonal. */
+function edgesOf(q: Tensor, k: Tensor, { edges, own = false }: AttentionOptions): Tensor | undefined {
+  if (edges || !own || !q.tape.recording) return edges;
+  const t = q.shape[1]!, s = k.shape[1]!, diagonal = new Float64Array(t * s);
+  for (let i = 0; i < t; i++) diagonal[i * s + s - t + i] = 1;
+  return q.tape.tensor([t, s], diagonal);
+}
+
+/** The weights of `attention`: softmax_j(logits_ij), b h t s, composed from small operations. */
+export function attend(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  const { tape } = q, { causal = true, allowed, keys } = options, a = parts(q, k, v, options), { t, s, h } = a, [b] = q.shape as [number];
+  const edges = edgesOf(q, k, options), view: View = { allowed: allowed ?? tape.tensor([t, s], mask(t, s, causal)), keys, edges };
+  let logits = scores(a.q, a.k, edges, a.past, { scale: a.scale.content }); // b h t s
+  if (a.cope) logits = cope(logits, a.gateQ ?? a.q, a.cope, view, { scaling: a.scaling, gateKeys: a.gateK, past: a.gatePast });
+  if (a.relative) logits = add(logits, pick(tableScores(a.q, a.relative, { scale: a.scale.content }), tape.integers([t, s], distances(t, s, a.relative.shape[0]!))));
+  if (a.alibi) logits = reshape(bias(reshape(logits, [b, h * t * s]), tape.tensor([h * t * s], alibi(h, t, s))), [b, h, t, s]);
   return maskedSoftmax(logits, view.allowed, keys);
 }

@@ -129,7 +129,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
   /** Causal over the row; the two memory blocks open in themselves when bidirectional. */
   function allowed(n: number): Float64Array {
     const t = 2 * m + n, a = mask(t, t, true);
-    if (o.bidirectional) for (const at of [0, m + n]) for (let i = 0; i < m; i++) a.fill(1, (at + i) * t + at, (at + i) * t + at + m);
+    for (const at of [0, m + n]) for (let i = 0; i < m; i++) a.fill(1, (at + i) * t + at, (at + i) * t + at + m);
     return a;
   }
   /** Edge weights by time: read memory stands at the segment's start, a token at its number, write memory at the last token's. */
@@ -153,7 +153,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       const x = concat([memory, model.embed(params, tokens), write], { axis: 1 });
       const y = model.states(params, x, {
         dropout,
-        allowed: tape.tensor([t, t], allowed(n)),
+        allowed: o.bidirectional ? tape.tensor([t, t], allowed(n)) : undefined,
         edges: c.myopic && tape.recording ? tape.tensor([t, t], edges(n, before)) : undefined,
       });
       return { states: slice(y, m, m + n, { axis: 1 }), memory: slice(y, m + n, t, { axis: 1 }) };

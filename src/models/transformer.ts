@@ -4,10 +4,10 @@ import { add, bias, crossEntropy, embedding, linear, reshape, slice, stopGradien
 import { known } from "../engine.ts";
 import { apply, drop, linearWeights, maker, mlp, norm, normWeights, type Activation, type MlpWeights, type Tree, type Weights } from "../nn.ts";
 import { Tensor, show, type Tape } from "../tape.ts";
-import { attention } from "./attention.ts";
-import type { CopeOptions, View } from "./cope.ts";
+import { attention, type AttentionOptions } from "./attention.ts";
+import type { CopeOptions } from "./cope.ts";
 import { edgeWeights, myopia, type Myopia } from "./myopic.ts";
-import { has, kinds, mask, sinusoidal, type Position } from "./position.ts";
+import { has, kinds, sinusoidal, type Position } from "./position.ts";
 
 /** Options of `transformer`. */
 export interface TransformerOptions {
@@ -52,6 +52,9 @@ type Settled = Required<Omit<TransformerOptions, "cope" | "relative" | "rope" | 
   & { cope: Required<CopeOptions>; relative: { rows: number }; rope: { theta: number; interleaved: boolean }; myopic: Required<Myopia> | undefined };
 /** A transformer's options, all settled. */
 export type Config = { readonly [K in keyof Settled]: Settled[K] };
+
+/** Who looks at whom, and what gradients survive. */
+type View = Pick<AttentionOptions, "causal" | "allowed" | "keys" | "edges" | "own">;
 
 export interface AttentionWeights { readonly c_attn: Weights; readonly c_proj: Weights; readonly cope?: { weight: Tensor; gate?: Weights | undefined } | undefined; readonly rel?: { weight: Tensor } | undefined; readonly [name: string]: Tensor | Tree | undefined }
 export interface BlockWeights { readonly ln_1: Weights; readonly attn: AttentionWeights; readonly ln_2: Weights; readonly mlp: MlpWeights; readonly [name: string]: Tensor | Tree | undefined }
@@ -153,7 +156,7 @@ export function transformer(options: TransformerOptions): Transformer {
   /** Attention on the residual stream x b t d; `n` norms it first, or does nothing. */
   function attend(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, view: View): Tensor {
     const state = n(x), { q, k, v, gateKeys } = project(state, p), cut = c.myopic?.cut ?? "kv";
-    const past = view.edges && cut !== "kv" ? project(cut === "post_ln" ? stopGradient(state) : n(stopGradient(x)), p) : undefined;
+    const past = (view.edges || view.own) && cut !== "kv" ? project(cut === "post_ln" ? stopGradient(state) : n(stopGradient(x)), p) : undefined;
     const y = attention(q, k, v, { ...view, position: c.position, cope: c.cope, rope: c.rope, gateKeys, past, tables: { cope: p.cope?.weight, relative: p.rel?.weight } });
     return apply(reshape(y, x.shape), p.c_proj);
   }
@@ -211,8 +214,9 @@ export function transformer(options: TransformerOptions): Transformer {
       if (has(c.position, "sinusoidal")) x = reshape(bias(reshape(x, [b, t * c.d]), tape.tensor([t * c.d], sinusoidal(t, c.d))), x.shape);
       if (params.ln_emb) x = norm(x, params.ln_emb, c.eps);
       x = drop(x, dropout);
-      if (!edges && c.myopic && tape.recording) edges = tape.tensor([t, t], edgeWeights(Array.from({ length: t }, (_, i) => i), c.myopic));
-      const view = { allowed: allowed ?? tape.tensor([t, t], mask(t, t, c.causal)), keys, edges };
+      const own = !edges && c.myopic?.mode === "diagonal" && tape.recording;
+      if (!edges && !own && c.myopic && tape.recording) edges = tape.tensor([t, t], edgeWeights(Array.from({ length: t }, (_, i) => i), c.myopic));
+      const view: View = { causal: c.causal, allowed, keys, edges, own };
       watch?.(0, x);
       params.h.forEach((p, i) => {
         x = block(x, p, view, dropout);
