@@ -147,6 +147,10 @@ for (const cut of cuts) {
     const want = run({ position: "cope" }, undefined).grads;
     for (const mode of [{ mode: "discount", gamma: 1 }, { mode: "window", horizon: T }] as const) { const got = run({ position: "cope" }, { cut, ...mode }).grads; for (const path in want) close(got[path]!, want[path]!, 1e-12, path); }
   };
+  facts[`${cut}: a discount weighs each token's embedding by gamma to the steps before the loss, across segments too`] = () => {
+    const last = (myopic: Myopia | undefined): Float64Array => { const { tape, params, loss } = recur({}, { myopic }, "f64", 10); tape.step(loss); return Float64Array.from(params.wte.weight.gradient()); };
+    close(last({ cut, mode: "discount", gamma: 0.8 }), last(undefined).map((g, n) => g * 0.8 ** (10 - Math.floor(n / 8))), 1e-12);
+  };
   facts[`${cut}: strict myopia gives the memory of RMT exactly nothing; exempt memory learns`] = () => {
     for (const replay of [true, false]) for (const exempt of ["none", "source", "touch"] as const) {
       const { tape, params, loss } = recur({ exempt, replay }, { myopic: { cut } });

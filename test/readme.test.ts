@@ -78,7 +78,7 @@ function opTable(): string {
     const sentence = words.split("\n\n")[0]!.replaceAll("\n", " ").split(/(?<=\.) (?=[A-Z`])/)[0]!.replace(/\.$/, "");
     const options = Object.entries(o.attrs as Record<string, unknown>).map(([name, value]) => `\`${name} = ${typeof value === "string" ? `"${value}"` : String(value)}\``).join(", ");
     const call = calls[o.opName]; // reads the axis and hands the operation three
-    return [`\`${call ?? o.opName}\``, `\`${o.signature.trim()}\``, call ? "" : options, sentence].map(cell => cell.replaceAll("|", "\\|")).join(" | ");
+    return [`\`${call ?? o.opName}\``, `\`${o.signature.trim()}\``, call ? "" : options, sentence].map(cell => cell.replaceAll("|", "&#124;")).join(" | ");
   });
   return `| operation | signature | options | |\n|---|---|---|---|\n${rows.map(row => `| ${row} |\n`).join("")}`;
 }

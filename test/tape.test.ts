@@ -24,7 +24,8 @@ suite("scope", {
     assert.is(copy.length, 6);
     assert.is(thrown(Error, () => inner.values()), "values: tensor [2 3] was used after its scope ended\n  copy what you need out of the scope with .values().slice()");
     for (const [name, use] of Object.entries({
-      gradient: () => inner.gradient(), item: () => alias.item(), tanh: () => tanh(inner), reshape: () => reshape(alias, [2, 3]), stopGradient: () => stopGradient(inner), sum: () => sum(alias), backward: () => tape.backward(inner, copy),
+      gradient: () => inner.gradient(), item: () => alias.item(), tanh: () => tanh(inner), reshape: () => reshape(alias, [2, 3]),
+      stopGradient: () => stopGradient(inner), sum: () => sum(alias), backward: () => tape.backward(inner, copy),
     })) assert.match(name === "item" ? thrown(RangeError, use) : thrown(Error, use), name);
     assert.is(String(inner), "Tensor [2 3] (its scope has ended)");
   },
@@ -210,7 +211,8 @@ suite("checkpoint", {
     const { tape, w, x } = start();
     let y = x;
     for (let i = 0; i < 3; i++) y = tape.checkpoint(() => tanh(matmul(y, w)));
-    assert.is(thrown(Error, () => tape.backward(sum(y))), "checkpoint: the function gave other numbers when backward ran it again\n  wants one that reads the same tensors each time; a variable that a loop assigns to must be copied into a const");
+    assert.is(thrown(Error, () => tape.backward(sum(y))), "checkpoint: the function gave other numbers when backward ran it again\n"
+      + "  wants one that reads the same tensors each time; a variable that a loop assigns to must be copied into a const");
   },
   "in noGrad it is its function; it may return its input; constants need no record"() {
     const { tape, w, x } = start();
@@ -270,7 +272,8 @@ suite("memory", {
   },
   "its limit is an error that says how much was wanted, and the tape goes on"() {
     const tape = new Tape("f32", { limit: 2 ** 22 }), w = tape.param([2], [1, 2]), before = state(tape);
-    assert.is(thrown(RangeError, () => tape.tensor([1000, 1000])), "memory: wants 3.8 MiB more, holds 0.6 MiB of at most 4.0 MiB\n  lower the batch, the sequence or the segment length, or wrap layers in tape.checkpoint");
+    assert.is(thrown(RangeError, () => tape.tensor([1000, 1000])), "memory: wants 3.8 MiB more, holds 0.6 MiB of at most 4.0 MiB\n"
+      + "  lower the batch, the sequence or the segment length, or wrap layers in tape.checkpoint");
     const at = tape.engine.mark;
     assert.match(thrown(RangeError, () => tape.param([500_000])), /^memory: wants 1.9 MiB/, "room for its numbers, none for its gradient");
     assert.is(tape.engine.mark, at);
@@ -287,10 +290,12 @@ suite("memory", {
     const bytes = (dtype: string) => new WebAssembly.Module(readFileSync(new URL(import.meta.resolve(`farsight/${dtype}.wasm`))));
     const tape = new Tape("f32", { module: bytes("f32") });
     assert.is(sum(tape.tensor([2], [1, 2])).item(), 3);
-    for (const dtype of ["f32", "f64"] as const) assert.match(thrown(TypeError, () => new Engine(dtype, { module: bytes(dtype === "f32" ? "f64" : "f32") })), `no kernels of ${dtype}\n  wants the compiled farsight/${dtype}.wasm`);
+    for (const dtype of ["f32", "f64"] as const)
+      assert.match(thrown(TypeError, () => new Engine(dtype, { module: bytes(dtype === "f32" ? "f64" : "f32") })), `no kernels of ${dtype}\n  wants the compiled farsight/${dtype}.wasm`);
   },
   "tokens, parameters and optimisers of a whole model fit below the mark, and a step gives all the rest back"() {
-    const tape = new Tape("f32"), model = transformer({ vocab: 5, d: 8, heads: 2, layers: 1, context: 8 }), params = model.params(tape), ids = tape.integers([2, 4], [0, 1, 2, 3, 4, 0, 1, 2]), mark = tape.engine.mark;
+    const tape = new Tape("f32"), model = transformer({ vocab: 5, d: 8, heads: 2, layers: 1, context: 8 }), params = model.params(tape);
+    const ids = tape.integers([2, 4], [0, 1, 2, 3, 4, 0, 1, 2]), mark = tape.engine.mark;
     for (let i = 0; i < 3; i++) assert.ok(tape.step(() => model.loss(params, ids, ids)) > 0);
     assert.is(tape.engine.mark, mark);
     assert.is(tape.params.length, leaves(params).length);

@@ -93,7 +93,7 @@ for (const [name, job] of Object.entries(jobs)) {
     const dirty = new Tape("f32", { seed: 3 });
     dirty.scope(() => { const trash = dirty.tensor([200_000]); trash.values().fill(NaN); });
     const [a, b] = [job(), job(dirty)], [x, y] = [await train(a, adamw(a.params), 0, 20), await train(b, adamw(b.params), 0, 20)];
-    assert.equal(x, y);
+    assert.is(x.join(), y.join());
     assert.is(bits(a.params), bits(b.params));
   };
   same[`${name}: a run saved at step 25 and loaded into a fresh tape goes on bit for bit`] = async () => {
@@ -104,7 +104,7 @@ for (const [name, job] of Object.entries(jobs)) {
     await train(b, second, 0, 3); // a state of its own, all of which must go
     const { step, metadata } = load({ params: b.params, optimizer: second }, file);
     assert.equal([step, metadata.note, second.updates], [25, "half way", 25]);
-    assert.equal(await train(b, second, step, 50), rest);
+    assert.is((await train(b, second, step, 50)).join(), rest.join());
     assert.is(bits(b.params), bits(a.params));
     assert.is(bits(second.state), bits(first.state));
     assert.is(b.tape.random.position, a.tape.random.position);
