@@ -8,7 +8,7 @@
 import { LANES } from "./simd";
 import { exp, log } from "./math";
 import { MR, NR, packColumns, packRows, panels, put, transpose } from "./matmul";
-import { rowDot, rowScaleAdd } from "./rows";
+import { rowDot } from "./rows";
 import { copeBack, copeLogits, copeTable } from "./cope";
 
 const W: usize = sizeof<real>();
@@ -22,11 +22,13 @@ function full(n: usize): usize { return (n + MR - 1) / MR * MR; }
 export function attentionRoom(s: usize, d: usize, p: usize, r: usize): usize {
   const wide = (d + NR - 1) / NR * NR;
   return 3 * full(s) * d + 2 * full(d) * s + full(p) * d + full(d) * p + full(r) * d + full(d) * r
-    + NR * (3 * d + 3 * wide + 6 * full(s) + full(d) + 2 * full(max(p, r)) + 4 * full(p + 1) + 6 + MR);
+    + NR * (3 * d + 3 * wide + 7 * full(s) + full(d) + 2 * full(max(p, r)) + 4 * full(p + 1) + 6 + MR);
 }
 
-/** -Infinity where lane c's query, at place `first + c`, may not see key j, and where keys are padding. */
-function hide(end: usize, first: usize, causal: bool, keys: usize, st: usize): void {
+/** -Infinity where lane c's query, at place `first + c`, may not see key j (by `allowed`, its row of s numbers, or when causal), and where keys are padding. */
+function hide(n: usize, s: usize, end: usize, first: usize, causal: bool, allowed: usize, keys: usize, st: usize): void {
+  if (allowed) for (let c: usize = 0; c < n; c++)
+    for (let j: usize = 0; j < s; j++) if (load<real>(allowed + (c * s + j) * W) == 0) store<real>(st + j * ROW + c * W, -Infinity);
   if (causal) for (let j = first + 1; j < end; j++) {
     const lanes = min(NR, j - first);
     for (let c: usize = 0; c < lanes; c++) store<real>(st + j * ROW + c * W, -Infinity);
@@ -81,6 +83,15 @@ function settle(top: v128, sum: v128, inverse: usize, lse: usize): void {
   const some = v128.gt<real>(sum, v128.splat<real>(0));
   v128.store(inverse, v128.and(v128.div<real>(v128.splat<real>(1), sum), some));
   v128.store(lse, v128.and(v128.add<real>(top, log(sum)), some));
+}
+
+/** to = a times the edge weights of each query (rows of s numbers), or times what they hold back when `rest`. */
+function weigh(n: usize, s: usize, end: usize, edges: usize, rest: bool, a: usize, to: usize): void {
+  for (let j: usize = 0; j < end; j++)
+    for (let c: usize = 0; c < NR; c++) {
+      const w: real = c < n ? load<real>(edges + (c * s + j) * W) : 0;
+      store<real>(to + j * ROW + c * W, (rest ? 1 - w : w) * load<real>(a + j * ROW + c * W));
+    }
 }
 
 /** The first n lanes of d rows of lanes, times by[lane] (or 1 at address 0), to n rows of d numbers `step` bytes apart; added when `add`. */
@@ -157,12 +168,12 @@ function tileRows(alpha: real, a: usize, b: usize, y: usize, yi: usize, add: boo
 
 /**
  * o_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j for b x h heads; q, o: b t h d, k, v: b s h d; queries are the last t
- * of s places. At address 0: `keys` (b s, 0 for padding), `slopes` (h, ALiBi), `rel` (r d, relative positions, scaled as the
+ * of s places. At address 0 where there are none: `keys` (b s, 0 for padding), `allowed` (t s, 0 for what may not be seen), `slopes` (h, ALiBi), `rel` (r d, relative positions, scaled as the
  * logits), `table` (p d, CoPE, scaled by `reach`), `gk` (b s h d, gate keys; the keys themselves unless given), `gq` (gate queries).
  */
 export function attention(
   b: usize, h: usize, t: usize, s: usize, d: usize, p: usize, r: usize, causal: bool, scale: real, reach: real,
-  q: usize, k: usize, v: usize, table: usize, gq: usize, gk: usize, rel: usize, slopes: usize, keys: usize, o: usize, lse: usize, room: usize,
+  q: usize, k: usize, v: usize, table: usize, gq: usize, gk: usize, rel: usize, slopes: usize, keys: usize, allowed: usize, o: usize, lse: usize, room: usize,
 ): void {
   const step = h * d, kp = room, vp = kp + full(s) * d * W, gp = vp + full(d) * s * W, ep = gp + full(s) * d * W, rp = ep + full(p) * d * W;
   const qp = rp + full(r) * d * W, st = qp + d * ROW, ut = st + full(s) * ROW, ot = ut + full(s) * ROW, zt = ot + full(d) * ROW, pt = zt + full(max(p, r)) * ROW;
@@ -178,10 +189,11 @@ export function attention(
       const n = min(NR, t - at), first = s - t + at, end = causal ? min(s, first + n) : s;
       packColumns(d, n, qs + at * step * W, 1, step, qp);
       panels(full(end), d, NR, scale, kp, d, qp, st, NR, false, edge);
-      hide(end, first, causal, keys ? keys + i * s * W : 0, st);
+      const real_ = keys ? keys + i * s * W : 0, seen = allowed ? allowed + at * s * W : 0;
+      hide(n, s, end, first, causal, seen, real_, st);
       if (table) {
         // Content and gate logits share one scale in every convention, so gates from the keys themselves read the same logits.
-        if (gk) gateLogits(d, n, scale, gq ? gq + (i * t * h + j) * d * W + at * step * W : 0, step, gp, qp, gqp, end, first, causal, keys ? keys + i * s * W : 0, ut, edge);
+        if (gk) gateLogits(d, n, scale, gq ? gq + (i * t * h + j) * d * W + at * step * W : 0, step, gp, qp, gqp, s, end, first, causal, seen, real_, ut, edge);
         panels(full(p), d, NR, reach, ep, d, gq ? gqp : qp, zt, NR, false, edge);
         copeTable(p, zt, pt);
         copeLogits(end, p, st, gk ? ut : st, pt, 0, 0);
@@ -198,10 +210,10 @@ export function attention(
     }
   }
 }
-function gateLogits(d: usize, n: usize, scale: real, gq: usize, step: usize, gp: usize, qp: usize, gqp: usize, end: usize, first: usize, causal: bool, keys: usize, ut: usize, edge: usize): void {
+function gateLogits(d: usize, n: usize, scale: real, gq: usize, step: usize, gp: usize, qp: usize, gqp: usize, s: usize, end: usize, first: usize, causal: bool, allowed: usize, keys: usize, ut: usize, edge: usize): void {
   if (gq) packColumns(d, n, gq, 1, step, gqp);
   panels(full(end), d, NR, scale, gp, d, gq ? gqp : qp, ut, NR, false, edge);
-  hide(end, first, causal, keys, ut);
+  hide(n, s, end, first, causal, allowed, keys, ut);
 }
 
 /** pt = exp(st - lse), lane by lane. */
@@ -220,32 +232,44 @@ function logitsBack(end: usize, pt: usize, delta: usize, dt: usize): void {
     v128.store(dt, v128.mul<real>(v128.load(pt, 16), v128.sub<real>(v128.load(dt, 16), d1)), 16);
   }
 }
-/** Adds what a group of queries sends to a source: all of it, or with `own` only each query's own place. */
-function send(n: usize, d: usize, end: usize, first: usize, alpha: real, a: usize, x: usize, xp: usize, step: usize, to: usize, own: bool, edge: usize): void {
-  if (!to) return;
-  if (!own) return update(end, d, alpha, a, xp, to, step, edge);
-  for (let c: usize = 0; c < n; c++) rowScaleAdd(d, alpha * load<real>(a + (first + c) * ROW + c * W), x + c * step * W, to + (first + c) * step * W);
+/**
+ * Adds what a group of queries sends to a source: alpha aᵀ x, x being the group's rows, packed in xp. With `own` the source gets what
+ * its own place sends and its past, if it has one, the rest; with `edges` they share by weight. Leaves `a` spoilt.
+ */
+function send(n: usize, s: usize, d: usize, end: usize, first: usize, alpha: real, a: usize, x: usize, xp: usize, step: usize, to: usize, past: usize, own: bool, edges: usize, wt: usize, edge: usize): void {
+  if (own) {
+    for (let c: usize = 0; c < n; c++) {
+      const at = a + (first + c) * ROW + c * W;
+      if (to) rowProductAdd(d, alpha, load<real>(at), x + c * step * W, to + (first + c) * step * W);
+      store<real>(at, 0);
+    }
+    if (past) update(end, d, alpha, a, xp, past, step, edge);
+  } else if (edges) {
+    if (to) { weigh(n, s, end, edges, false, a, wt); update(end, d, alpha, wt, xp, to, step, edge); }
+    if (past) { weigh(n, s, end, edges, true, a, wt); update(end, d, alpha, wt, xp, past, step, edge); }
+  } else if (to) update(end, d, alpha, a, xp, to, step, edge);
 }
-/** Takes each query's own place out: what is left goes to the past. */
-function clearOwn(n: usize, first: usize, a: usize): void {
-  for (let c: usize = 0; c < n; c++) store<real>(a + (first + c) * ROW + c * W, 0);
+/** y += alpha (a x) over n numbers: rounded as `update` rounds it, so that a weight of 1 on the diagonal alone gives the same bits. */
+function rowProductAdd(n: usize, alpha: real, a: real, x: usize, y: usize): void {
+  for (let i: usize = 0; i < n * W; i += W) store<real>(y + i, load<real>(y + i) + alpha * (a * load<real>(x + i)));
 }
 
 /**
  * Adds the gradients of `attention`. With `own` (myopic training, diagonal) keys, values and gate keys get what their own place sends
- * and nothing else; what other places send goes to the pasts `pk`, `pv`, `pg`, or nowhere: then no product is spent on it.
+ * and nothing else; what other places send goes to the pasts `pk`, `pv`, `pg`, or nowhere: then no product is spent on it. With
+ * `edges` (t s) source and past share by weight.
  */
 export function attentionBack(
   b: usize, h: usize, t: usize, s: usize, d: usize, p: usize, r: usize, causal: bool, scale: real, reach: real, own: bool,
-  q: usize, k: usize, v: usize, table: usize, gq: usize, gk: usize, rel: usize, slopes: usize, keys: usize, o: usize, lse: usize, dout: usize,
+  q: usize, k: usize, v: usize, table: usize, gq: usize, gk: usize, rel: usize, slopes: usize, keys: usize, allowed: usize, edges: usize, o: usize, lse: usize, dout: usize,
   dq: usize, dk: usize, dv: usize, dtable: usize, dgq: usize, dgk: usize, drel: usize, pk: usize, pv: usize, pg: usize, room: usize,
 ): void {
   const step = h * d, wide = (d + NR - 1) / NR * NR;
   const kp = room, vp = kp + full(s) * d * W, gp = vp + full(s) * d * W, kt = gp + full(s) * d * W, gt = kt + full(d) * s * W;
   const ep = gt + full(d) * s * W, et = ep + full(p) * d * W, rp = et + full(d) * p * W, rt = rp + full(r) * d * W;
   const qp = rt + full(d) * r * W, op = qp + d * ROW, qr = op + d * ROW, or = qr + wide * ROW, gqp = or + wide * ROW, gqr = gqp + d * ROW;
-  const st = gqr + wide * ROW, pt = st + full(s) * ROW, dt = pt + full(s) * ROW, ut = dt + full(s) * ROW, gates = ut + full(s) * ROW, places = gates + full(s) * ROW;
-  const ot = places + full(s) * ROW, zt = ot + full(d) * ROW, dz = zt + full(max(p, r)) * ROW, pairs = dz + full(max(p, r)) * ROW, dpairs = pairs + 2 * full(p + 1) * ROW;
+  const st = gqr + wide * ROW, pt = st + full(s) * ROW, dt = pt + full(s) * ROW, ut = dt + full(s) * ROW, gates = ut + full(s) * ROW, places = gates + full(s) * ROW, wt = places + full(s) * ROW;
+  const ot = wt + full(s) * ROW, zt = ot + full(d) * ROW, dz = zt + full(max(p, r)) * ROW, pairs = dz + full(max(p, r)) * ROW, dpairs = pairs + 2 * full(p + 1) * ROW;
   const small = dpairs + 2 * full(p + 1) * ROW, edge = small + 6 * ROW;
   if (table) { packRows(p, d, table, d, 1, ep); packRows(d, p, table, 1, d, et); }
   if (rel) { packRows(r, d, rel, d, 1, rp); packRows(d, r, rel, 1, d, rt); }
@@ -260,10 +284,11 @@ export function attentionBack(
       packColumns(d, n, q + here, 1, step, qp);
       packColumns(d, n, dout + here, 1, step, op);
       panels(full(end), d, NR, scale, kp, d, qp, st, NR, false, edge);
-      hide(end, first, causal, real_, st);
+      const seen = allowed ? allowed + at * s * W : 0, by = edges ? edges + at * s * W : 0;
+      hide(n, s, end, first, causal, seen, real_, st);
       let certain: usize = 0; // keys before this one are past the last position, in every lane
       if (table) {
-        if (gk) gateLogits(d, n, scale, gq ? gq + here : 0, step, gp, qp, gqp, end, first, causal, real_, ut, edge);
+        if (gk) gateLogits(d, n, scale, gq ? gq + here : 0, step, gp, qp, gqp, s, end, first, causal, seen, real_, ut, edge);
         panels(full(p), d, NR, reach, ep, d, gq ? gqp : qp, zt, NR, false, edge);
         copeTable(p, zt, pairs);
         certain = copeLogits(end, p, st, gk ? ut : st, pairs, gates, places);
@@ -283,13 +308,10 @@ export function attentionBack(
       panels(full(end), d, NR, 1, vp, d, op, dt, NR, false, edge);
       logitsBack(end, pt, small + ROW, dt);
 
-      const toKeys = own ? pk != 0 : dk != 0, toValues = own ? pv != 0 : dv != 0, toGates = own ? pg != 0 : dgk != 0;
+      const toKeys = own ? pk != 0 : dk + pk != 0, toValues = own ? pv != 0 : dv + pv != 0, toGates = own ? pg != 0 : dgk + pg != 0;
       if (toKeys || toGates || dtable || drel) packWideRows(n, d, q + here, step, qr);
       if (toValues) packWideRows(n, d, dout + here, step, or);
-      // Values: through the weights.
-      const dvs = dv ? dv + offset : 0, dks = dk ? dk + offset : 0, dgs = dgk ? dgk + offset : 0;
-      send(n, d, end, first, 1, pt, dout + here, or, step, dvs, own, edge);
-      if (own && pv) { clearOwn(n, first, pt); update(end, d, 1, pt, or, pv + offset, step, edge); }
+      send(n, s, d, end, first, 1, pt, dout + here, or, step, dv ? dv + offset : 0, pv ? pv + offset : 0, own, by, wt, edge);
       if (rel) {
         memory.fill(dz, 0, full(r) * ROW);
         shift(end, first, r, dz, dt, true);
@@ -306,13 +328,11 @@ export function attentionBack(
         if (gk) {
           if (dqz) { panels(full(d), end, NR, scale, gt, s, ut, ot, NR, false, edge); spread(n, d, ot, 0, dqz + here, step * W, true, small + 2 * ROW); }
           if (gq && toGates && !dtable) packWideRows(n, d, gq + here, step, gqr);
-          send(n, d, end, first, scale, ut, (gq ? gq : q) + here, gq ? gqr : qr, step, dgs, own, edge);
-          if (own && pg) { clearOwn(n, first, ut); update(end, d, scale, ut, gq ? gqr : qr, pg + offset, step, edge); }
+          send(n, s, d, end, first, scale, ut, (gq ? gq : q) + here, gq ? gqr : qr, step, dgk ? dgk + offset : 0, pg ? pg + offset : 0, own, by, wt, edge);
         }
       }
       if (dq) { panels(full(d), end, NR, scale, kt, s, dt, ot, NR, false, edge); spread(n, d, ot, 0, dq + here, step * W, true, small + 2 * ROW); }
-      send(n, d, end, first, scale, dt, q + here, qr, step, dks, own, edge);
-      if (own && pk) { clearOwn(n, first, dt); update(end, d, scale, dt, qr, pk + offset, step, edge); }
+      send(n, s, d, end, first, scale, dt, q + here, qr, step, dk ? dk + offset : 0, pk ? pk + offset : 0, own, by, wt, edge);
     }
   }
 }

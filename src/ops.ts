@@ -333,23 +333,24 @@ export const rope = /* @__PURE__ */ op("rope", "b t h d, t r, t r -> b t h d", {
 /**
  * Attention in one kernel: y_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j, queries being the last t of s places;
  * nothing of size t s is kept. Everything but q, k, v may be left out: CoPE's `table` (p d, weighed by `reach`) with gate queries and
- * gate keys (q and k unless given); relative positions' table (r d); ALiBi's slopes (h); `keys` (b s, 0 for padding).
- * With `own` (myopic training) keys, values and gate keys get the gradient of their own place only; the rest goes to their pasts.
+ * gate keys (q and k unless given); relative positions' table (r d); ALiBi's slopes (h); `keys` (b s, 0 for padding); `allowed` (t s,
+ * 0 for what may not be seen); `edges` (t s), which weigh what queries send back to keys, values and gate keys, or with `own` only
+ * what their own place sends; and the pasts of keys, values and gate keys, which take the rest.
  */
-export const fusedAttention = /* @__PURE__ */ op("fusedAttention", "b t h d, b s h d, b s h d, p d?, b t h d?, b s h d?, r d?, h?, b s?, b s h d?, b s h d?, b s h d? -> b t h d", {
+export const fusedAttention = /* @__PURE__ */ op("fusedAttention", "b t h d, b s h d, b s h d, p d?, b t h d?, b s h d?, r d?, h?, b s?, t s?, t s?, b s h d?, b s h d?, b s h d? -> b t h d", {
   attrs: { causal: true, scale: 0, reach: 1, own: false },
   save: { lse: "b h t" },
-  constant: [7, 8],
+  constant: [7, 8, 9, 10],
   derive: ({ d, p, r, t, s, causal, scale }) => {
     if (causal && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);
     return { scale: scale || 1 / Math.sqrt(d), p: p ?? 0, r: r ?? 0 };
   },
   room: (K, { s, d, p, r }) => K.attentionRoom(s, d, p, r),
-  forward: (K, { b, h, t, s, d, p, r, causal, scale, reach, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys) =>
-    K.attention(b, h, t, s, d, p, r, causal, scale, reach, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, y.data, lse, room),
-  backward: (K, { b, h, t, s, d, p, r, causal, scale, reach, own, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys, pk, pv, pg) =>
-    K.attentionBack(b, h, t, s, d, p, r, causal, scale, reach, own, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, y.data, lse, y.grad,
-      q.grad, k.grad, v.grad, table.grad, gq.grad, gk.grad, rel.grad, pk.grad, pv.grad, pg.grad, room),
+  forward: (K, { b, h, t, s, d, p, r, causal, scale, reach, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed) =>
+    K.attention(b, h, t, s, d, p, r, causal, scale, reach, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, y.data, lse, room),
+  backward: (K, { b, h, t, s, d, p, r, causal, scale, reach, own, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed, edges, pk, pv, pg) =>
+    K.attentionBack(b, h, t, s, d, p, r, causal, scale, reach, own, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, edges.data,
+      y.data, lse, y.grad, q.grad, k.grad, v.grad, table.grad, gq.grad, gk.grad, rel.grad, pk.grad, pv.grad, pg.grad, room),
 });
 
 // ------------------------------------------------------------------------------------------------- shapes

@@ -1,6 +1,6 @@
 // attention.ts: attention with every kind of position, and with the gradient to earlier places weighed. Written twice on purpose: once as
-// one kernel, which is what runs, and once composed from small operations, which reads like the papers, serves what the kernel
-// does not (masks and edge weights of any form), and is what tests hold the kernel against.
+// one kernel, which is what runs, and once composed from small operations, which reads like the papers and is what tests hold the
+// kernel against.
 import { known } from "../engine.ts";
 import { add, bias, fusedAttention, maskedSoftmax, mix, pick, reshape, rope, scores, tableScores } from "../ops.ts";
 import { Tensor, show } from "../tape.ts";
@@ -28,14 +28,13 @@ export interface AttentionOptions {
   /** b s h d: CoPE's gate keys where `cope.gates` is "sep". */
   gateKeys?: Tensor | undefined;
   rope?: { theta?: number; interleaved?: boolean };
-  /** Compose it from small operations even where the kernel would do. */
+  /** Compose it from small operations instead of running the kernel. */
   composed?: boolean;
 }
 
 /** y_i = Σ_j softmax_j(logits_ij) v_j, head by head: q b t h d, k and v b s h d -> b t h d. A row that may see nothing gives 0. */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
-  const { allowed, edges, composed = false } = options;
-  if (!composed && !allowed && !edges) return fused(q, k, v, options);
+  if (!options.composed) return fused(q, k, v, options);
   return mix(attend(q, k, v, options), v, edgesOf(q, k, options), options.past?.v);
 }
 
@@ -71,9 +70,9 @@ function parts(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) {
 }
 
 function fused(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
-  const { causal = true, keys, own = false, past } = options, a = parts(q, k, v, options);
+  const { allowed, causal = true, keys, edges, own = false, past } = options, a = parts(q, k, v, options);
   const slopes = a.alibi ? q.tape.tensor([a.h], alibiSlopes(a.h)) : undefined;
-  return fusedAttention(a.q, a.k, v, a.cope, a.gateQ, a.gateK, a.relative, slopes, keys, a.past, past?.v, a.gatePast, { causal, own, scale: a.scale.content, reach: a.scale.position });
+  return fusedAttention(a.q, a.k, v, a.cope, a.gateQ, a.gateK, a.relative, slopes, keys, allowed, edges, a.past, past?.v, a.gatePast, { causal: causal && !allowed, own, scale: a.scale.content, reach: a.scale.position });
 }
 
 /** The edge weights of an attention: those given, or for `own` those of the diagonal. */
