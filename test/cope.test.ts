@@ -125,6 +125,24 @@ tests["at whole positions and past the table's end the slope is 0, the conventio
   close(at.gradient(), [0, 0, 0, 0, 0, -5, 9], 0);
   close(z.gradient(), [1, 1.75, 1.75, 2.5], 1e-15); // whole positions give all to their own row
 };
+/** Attention both ways, backwards too, on `t` queries of `s` places whose gate keys are times `by`: what the kernel gives, then what small operations give. */
+function both(t: number, s: number, by: number, padded: boolean): Record<string, Float64Array>[] {
+  return [false, true].map(composed => {
+    const tape = new Tape("f64"), make = (n: number, seed: number, times = 1): Tensor => tape.param([B, n, H, D], normals(B * n * H * D, seed).map(x => times * x));
+    const q = make(t, 1), k = make(s, 2), v = make(s, 3), gateKeys = make(s, 4, by), table = tape.param([9, D], normals(9 * D, 5));
+    const keys = padded ? tape.tensor([B, s], Array.from({ length: B * s }, (_, n) => Number(n % 5 !== 1))) : undefined;
+    const y = attention(q, k, v, { position: "cope", cope: { gates: "sep" }, tables: { cope: table }, gateKeys, keys, composed });
+    back(y);
+    return Object.fromEntries([["y", Float64Array.from(y.values())], ...Object.entries({ q, k, v, gateKeys, table }).map(([n, x]): [string, Float64Array] => [n, Float64Array.from(x.gradient())])]);
+  });
+}
+for (const [what, by] of [["half open, at whole positions every other time", 0], ["of every kind", 1], ["open or shut", 20]] as const)
+  tests[`gates ${what}: the kernel gives what small operations give, over many blocks, with padding and for late queries`] = () => {
+    for (const [t, s] of [[7, 7], [67, 67], [1, 67], [20, 67]] as const) for (const padded of [false, true]) {
+      const [a, b] = both(t, s, by, padded);
+      for (const name in a) close(a[name]!, b![name]!, 1e-12, `${name} of ${t} of ${s}${padded ? ", padded" : ""}`);
+    }
+  };
 tests["a gate that reaches only whole positions gets exactly no gradient, and the others what cumulated slopes give"] = () => {
   // Two places, gates 1/2: query 1 stands at positions 1 (key 0, whole) and 1/2 (key 1). Only the latter slopes, and only gate 1 is in it.
   const tape = new Tape("f64"), u = tape.param([1, 1, 2, 2]), z = tape.param([1, 1, 2, 3], [1, 3, -2, 1, 4, -2]);

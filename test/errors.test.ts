@@ -206,7 +206,7 @@ suite("models", {
       [RangeError, scoped(() => net.loss(np, ids, two)), "crossEntropy: ... is [2 3] and [2 2]..."], [RangeError, scoped(() => net.loss(np, ids, none)), "crossEntropy: no mean over nothing..."],
       [RangeError, () => net.states(np, A), "transformer: got [2 3]\n  wants embeddings [batch time 8]"],
       [RangeError, scoped(() => net.logits({ ...np, h: [] }, ids)), "transformer: the parameters have 0 layers and a table wpe..."],
-      [RangeError, scoped(() => net.logits(np, ids, { allowed: A })), "maskedSoftmax: t is 3 and 2..."],
+      [RangeError, scoped(() => net.logits(np, ids, { allowed: A })), "fusedAttention: t is 3 and 2..."],
     ]);
   },
   "attention, masks and positions"() {
