@@ -5,7 +5,7 @@
 // (cope.ts) are vector operations from one key to the next, with no sums over lanes and no transposing; and that layout is what
 // the product with the values takes as its packed right side. Causal panels stop at their last key. The backward pass makes
 // logits and weights again from lse, the logarithm of each row's sum.
-import { LANES } from "./simd";
+import { LANES, madd } from "./simd";
 import { exp, log } from "./math";
 import { MR, NR, packColumns, packRows, panels, put, transpose } from "./matmul";
 import { rowDot } from "./rows";
@@ -145,17 +145,17 @@ function tileRows(alpha: real, a: usize, b: usize, y: usize, yi: usize, add: boo
   for (const end = a + ROW; a < end; a += W, b += ROW) {
     const b0 = v128.load(b), b1 = v128.load(b, 16);
     let s = v128.load_splat<real>(a);
-    c00 = v128.add<real>(c00, v128.mul<real>(s, b0)); c01 = v128.add<real>(c01, v128.mul<real>(s, b1));
+    c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
     s = v128.load_splat<real>(a, ROW);
-    c10 = v128.add<real>(c10, v128.mul<real>(s, b0)); c11 = v128.add<real>(c11, v128.mul<real>(s, b1));
+    c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
     s = v128.load_splat<real>(a, 2 * ROW);
-    c20 = v128.add<real>(c20, v128.mul<real>(s, b0)); c21 = v128.add<real>(c21, v128.mul<real>(s, b1));
+    c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
     s = v128.load_splat<real>(a, 3 * ROW);
-    c30 = v128.add<real>(c30, v128.mul<real>(s, b0)); c31 = v128.add<real>(c31, v128.mul<real>(s, b1));
+    c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
     s = v128.load_splat<real>(a, 4 * ROW);
-    c40 = v128.add<real>(c40, v128.mul<real>(s, b0)); c41 = v128.add<real>(c41, v128.mul<real>(s, b1));
+    c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
     s = v128.load_splat<real>(a, 5 * ROW);
-    c50 = v128.add<real>(c50, v128.mul<real>(s, b0)); c51 = v128.add<real>(c51, v128.mul<real>(s, b1));
+    c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
   }
   const by = v128.splat<real>(alpha), step = yi * W;
   put(y, by, c00, c01, add); y += step;
@@ -257,7 +257,8 @@ function rowProductAdd(n: usize, alpha: real, a: real, x: usize, y: usize): void
 /**
  * Adds the gradients of `attention`. With `own` (myopic training, diagonal) keys, values and gate keys get what their own place sends
  * and nothing else; what other places send goes to the pasts `pk`, `pv`, `pg`, or nowhere: then no product is spent on it. With
- * `edges` (t s) source and past share by weight.
+ * `edges` (t s) source and past share by weight. `dtable` and `drel` hold a table for each of the b sequences, for the caller to add up:
+ * the order of that sum must not depend on who computes which sequence.
  */
 export function attentionBack(
   b: usize, h: usize, t: usize, s: usize, d: usize, p: usize, r: usize, causal: bool, scale: real, reach: real, own: bool,
@@ -315,14 +316,14 @@ export function attentionBack(
       if (rel) {
         memory.fill(dz, 0, full(r) * ROW);
         shift(end, first, r, dz, dt, true);
-        if (drel) update(r, d, scale, dz, qr, drel, d, edge);
+        if (drel) update(r, d, scale, dz, qr, drel + i * r * d * W, d, edge);
         if (dq) { panels(full(d), r, NR, scale, rt, r, dz, ot, NR, false, edge); spread(n, d, ot, 0, dq + here, step * W, true, small + 2 * ROW); }
       }
       if (table) {
         memory.fill(dpairs, 0, 2 * (p + 1) * ROW);
         // From here on dt holds the gradient of the content logits, with the gates' added where they read the same; ut that of other gates.
         copeBack(end, p, certain, pairs, gates, places, dt, gk ? ut : 0, dpairs, dz);
-        if (dtable) { if (gq) packWideRows(n, d, gq + here, step, gqr); update(p, d, reach, dz, gq ? gqr : qr, dtable, d, edge); }
+        if (dtable) { if (gq) packWideRows(n, d, gq + here, step, gqr); update(p, d, reach, dz, gq ? gqr : qr, dtable + i * p * d * W, d, edge); }
         const dqz = gq ? dgq : dq;
         if (dqz) { panels(full(d), p, NR, reach, et, p, dz, ot, NR, false, edge); spread(n, d, ot, 0, dqz + here, step * W, true, small + 2 * ROW); }
         if (gk) {

@@ -12,7 +12,7 @@ export {
 export { dropout, dropoutBack, philox } from "./random";
 export { matmul, scratchSize } from "./matmul";
 export {
-  softmax, softmaxBack, logSoftmax, logSoftmaxBack, logsumexp, logsumexpBack, layerNorm, layerNormBack, rmsNorm, rmsNormBack,
+  softmax, softmaxBack, logSoftmax, logSoftmaxBack, logsumexp, logsumexpBack, layerNorm, layerNormBack, chunks, rmsNorm, rmsNormBack,
   bias, biasBack, sum, sumBack, cumsum, cumsumBack, copyRows, addRows,
 } from "./rows";
 export { crossEntropy, crossEntropyBack, huber, huberBack } from "./loss";

@@ -2,14 +2,14 @@
 // Reductions of the range after Cody and Waite (1980): n times the first part of a split constant is exact. Polynomials are minimax,
 // found by Remez's exchange in 60 digits, with the error stated beside them. No branches: 0, infinity and NaN take the way of all
 // numbers. Constants live in tables because Node 24 rebuilds a constant vector at every use (`at`).
-import { at, shiftRight } from "./simd";
+import { at, madd, shiftRight } from "./simd";
 
 const SINGLE = sizeof<real>() == 4;
 const MANTISSA: i32 = SINGLE ? 23 : 52;
 
 /** p x + c[i]: a step of Horner's rule. */
 function term(p: v128, x: v128, c: usize, i: usize): v128 {
-  return v128.add<real>(v128.mul<real>(p, x), at(c, i));
+  return madd(p, x, at(c, i));
 }
 
 /** (e^r - 1 - r)/r² for |r| < ln 2 / 2; e^r - 1 is then good to 2^-26.1 of itself (f32) or 2^-55.2 (f64). */

@@ -5,7 +5,7 @@
 // 16 a CPU has) and streams through one panel of each. Every number of y is summed in the order of k, whatever the blocking of
 // rows and columns, so work may be split by rows or columns without changing a bit. Panels are padded with zeros; a tile at the
 // edge is computed whole into a buffer, and only what exists is copied out.
-import { LANES } from "./simd";
+import { LANES, madd } from "./simd";
 
 const W: usize = sizeof<real>();
 /** Rows and columns of a tile. */
@@ -132,17 +132,17 @@ function tile(kc: usize, alpha: real, a: usize, b: usize, y: usize, yi: usize, a
   for (const end = a + kc * MR * W; a < end; a += MR * W, b += NR * W) {
     const b0 = v128.load(b), b1 = v128.load(b, 16);
     let s = v128.load_splat<real>(a);
-    c00 = v128.add<real>(c00, v128.mul<real>(s, b0)); c01 = v128.add<real>(c01, v128.mul<real>(s, b1));
+    c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
     s = v128.load_splat<real>(a, W);
-    c10 = v128.add<real>(c10, v128.mul<real>(s, b0)); c11 = v128.add<real>(c11, v128.mul<real>(s, b1));
+    c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
     s = v128.load_splat<real>(a, 2 * W);
-    c20 = v128.add<real>(c20, v128.mul<real>(s, b0)); c21 = v128.add<real>(c21, v128.mul<real>(s, b1));
+    c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
     s = v128.load_splat<real>(a, 3 * W);
-    c30 = v128.add<real>(c30, v128.mul<real>(s, b0)); c31 = v128.add<real>(c31, v128.mul<real>(s, b1));
+    c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
     s = v128.load_splat<real>(a, 4 * W);
-    c40 = v128.add<real>(c40, v128.mul<real>(s, b0)); c41 = v128.add<real>(c41, v128.mul<real>(s, b1));
+    c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
     s = v128.load_splat<real>(a, 5 * W);
-    c50 = v128.add<real>(c50, v128.mul<real>(s, b0)); c51 = v128.add<real>(c51, v128.mul<real>(s, b1));
+    c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
   }
   const by = v128.splat<real>(alpha), step = yi * W;
   put(y, by, c00, c01, add); y += step;

@@ -190,8 +190,24 @@ export function layerNorm(rows: usize, d: usize, eps: real, x: usize, w: usize, 
   }
 }
 
-/** With n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)); dw += Σ dy n; db += Σ dy. */
+/** Rows whose share of a weight's gradient is summed by itself, so that chunks may be computed anywhere and added up in order. */
+const CHUNK: usize = 64;
+/** How many chunks `rows` rows make. */
+export function chunks(rows: usize): usize { return (rows + CHUNK - 1) / CHUNK; }
+
+/**
+ * With n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)). Leaves Σ dy n and Σ dy of each chunk of rows in dw and
+ * db, d numbers a chunk.
+ */
 export function layerNormBack(rows: usize, d: usize, x: usize, w: usize, mean: usize, rstd: usize, dy: usize, dx: usize, dw: usize, db: usize): void {
+  for (let r: usize = 0; r < rows; r += CHUNK) {
+    const n = min(CHUNK, rows - r), at = r * d * W, part = r / CHUNK * d * W;
+    if (dw) memory.fill(dw + part, 0, d * W);
+    if (db) memory.fill(db + part, 0, d * W);
+    layerNormChunk(n, d, x + at, w, mean + r * W, rstd + r * W, dy + at, dx ? dx + at : 0, dw ? dw + part : 0, db ? db + part : 0);
+  }
+}
+function layerNormChunk(rows: usize, d: usize, x: usize, w: usize, mean: usize, rstd: usize, dy: usize, dx: usize, dw: usize, db: usize): void {
   const tail = d & (LANES - 1), whole = (d - tail) * W;
   for (let r: usize = 0; r < rows; r++, x += d * W, dy += d * W) {
     const mv = v128.splat<real>(load<real>(mean + r * W)), sv = v128.splat<real>(load<real>(rstd + r * W));

@@ -28,6 +28,11 @@ export function shiftRight(v: v128, n: i32): v128 {
   return sizeof<real>() == 4 ? v128.shr<u32>(v, n) : v128.shr<u64>(v, n);
 }
 
+/** a b + c: two roundings in the exact engine, one in the fast one, whose modules are built with relaxed SIMD (build.mjs). */
+export function madd(a: v128, b: v128, c: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? v128.relaxed_madd<real>(a, b, c) : v128.add<real>(v128.mul<real>(a, b), c);
+}
+
 /** The sum of the lanes: (0 + 2) + (1 + 3), or 0 + 1. */
 export function sumLanes(v: v128): real {
   if (sizeof<real>() == 4) {

@@ -154,7 +154,13 @@ export const layerNorm = /* @__PURE__ */ op("layerNorm", "... d, d, d? -> ... d"
   attrs: { eps: 1e-5 },
   save: { mean: "...", rstd: "..." },
   forward: (K, { rows, d, eps, mean, rstd }, y, x, w, b) => K.layerNorm(rows, d, eps, x.data, w.data, b.data, y.data, mean, rstd),
-  backward: (K, { rows, d, mean, rstd }, y, x, w, b) => K.layerNormBack(rows, d, x.data, w.data, mean, rstd, y.grad, x.grad, w.grad, b.grad),
+  room: (K, { rows, d }) => 2 * K.chunks(rows) * d,
+  backward(K, { rows, d, mean, rstd, room }, y, x, w, b) {
+    const n = K.chunks(rows), dw = room, db = room + n * d * K.width;
+    K.layerNormBack(rows, d, x.data, w.data, mean, rstd, y.grad, x.grad, w.grad && dw, b.grad && db);
+    K.biasBack(n, d, dw, w.grad);
+    K.biasBack(n, d, db, b.grad);
+  },
 });
 /** y = x / √(mean of x² + eps) w along the last axis (Zhang and Sennrich 2019). */
 export const rmsNorm = /* @__PURE__ */ op("rmsNorm", "... d, d -> ... d", {
@@ -345,12 +351,17 @@ export const fusedAttention = /* @__PURE__ */ op("fusedAttention", "b t h d, b s
     if (causal && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);
     return { scale: scale || 1 / Math.sqrt(d), p: p ?? 0, r: r ?? 0 };
   },
-  room: (K, { s, d, p, r }) => K.attentionRoom(s, d, p, r),
+  room: (K, { b, s, d, p, r }) => b * (p + r) * d + K.attentionRoom(s, d, p, r),
   forward: (K, { b, h, t, s, d, p, r, causal, scale, reach, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed) =>
     K.attention(b, h, t, s, d, p, r, causal, scale, reach, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, y.data, lse, room),
-  backward: (K, { b, h, t, s, d, p, r, causal, scale, reach, own, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed, edges, pk, pv, pg) =>
+  backward(K, { b, h, t, s, d, p, r, causal, scale, reach, own, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed, edges, pk, pv, pg) {
+    const dtable = room, drel = dtable + b * p * d * K.width, rest = drel + b * r * d * K.width; // a table for each sequence
+    K.fill(b * (p + r) * d, 0, room);
     K.attentionBack(b, h, t, s, d, p, r, causal, scale, reach, own, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, edges.data,
-      y.data, lse, y.grad, q.grad, k.grad, v.grad, table.grad, gq.grad, gk.grad, rel.grad, pk.grad, pv.grad, pg.grad, room),
+      y.data, lse, y.grad, q.grad, k.grad, v.grad, table.grad && dtable, gq.grad, gk.grad, rel.grad && drel, pk.grad, pv.grad, pg.grad, rest);
+    K.biasBack(b, p * d, dtable, table.grad);
+    K.biasBack(b, r * d, drel, rel.grad);
+  },
 });
 
 // ------------------------------------------------------------------------------------------------- shapes
