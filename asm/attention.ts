@@ -152,18 +152,22 @@ function tileRows(alpha: real, a: usize, b: usize, y: usize, yi: usize, add: boo
     c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
     s = v128.load_splat<real>(a, 3 * ROW);
     c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
-    s = v128.load_splat<real>(a, 4 * ROW);
-    c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
-    s = v128.load_splat<real>(a, 5 * ROW);
-    c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+    if (MR == 6) {
+      s = v128.load_splat<real>(a, 4 * ROW);
+      c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
+      s = v128.load_splat<real>(a, 5 * ROW);
+      c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+    }
   }
   const by = v128.splat<real>(alpha), step = yi * W;
   put(y, by, c00, c01, add); y += step;
   put(y, by, c10, c11, add); y += step;
   put(y, by, c20, c21, add); y += step;
   put(y, by, c30, c31, add); y += step;
-  put(y, by, c40, c41, add); y += step;
-  put(y, by, c50, c51, add);
+  if (MR == 6) {
+    put(y, by, c40, c41, add); y += step;
+    put(y, by, c50, c51, add);
+  }
 }
 
 /**
