@@ -9,7 +9,7 @@ import { LANES, madd } from "./simd";
 import { exp, log } from "./math";
 import { MR, NR, packColumns, packRows, panels, put, transpose } from "./matmul";
 import { rowDot } from "./rows";
-import { copeBack, copeLogits, copeTable } from "./cope";
+import { copeBack, copeLogits, copePlaces, copeReach, copeTable } from "./cope";
 
 const W: usize = sizeof<real>();
 const ROW: usize = NR * W; // bytes of one key's logits
@@ -181,7 +181,7 @@ export function attention(
 ): void {
   const step = h * d, kp = room, vp = kp + full(s) * d * W, gp = vp + full(d) * s * W, ep = gp + full(s) * d * W, rp = ep + full(p) * d * W;
   const qp = rp + full(r) * d * W, st = qp + d * ROW, ut = st + full(s) * ROW, ot = ut + full(s) * ROW, zt = ot + full(d) * ROW, pt = zt + full(max(p, r)) * ROW;
-  const gqp = pt + 2 * full(p + 1) * ROW, small = gqp + d * ROW, edge = small + 4 * ROW;
+  const gqp = pt + 2 * full(p + 1) * ROW, places = gqp + d * ROW, small = places + full(s) * ROW, edge = small + 4 * ROW;
   if (table) packRows(p, d, table, d, 1, ep);
   if (rel) packRows(r, d, rel, d, 1, rp);
   for (let i: usize = 0; i < b; i++) for (let j: usize = 0; j < h; j++) {
@@ -198,9 +198,11 @@ export function attention(
       if (table) {
         // Content and gate logits share one scale in every convention, so gates from the keys themselves read the same logits.
         if (gk) gateLogits(d, n, scale, gq ? gq + (i * t * h + j) * d * W + at * step * W : 0, step, gp, qp, gqp, s, end, first, causal, seen, real_, ut, edge);
-        panels(full(p), d, NR, reach, ep, d, gq ? gqp : qp, zt, NR, false, edge);
-        copeTable(p, zt, pt);
-        copeLogits(end, p, st, gk ? ut : st, pt, 0, 0);
+        // Positions first: only the rows of the table that they reach are multiplied with the queries.
+        const certain = copePlaces(end, p, gk ? ut : st, 0, places), far = copeReach(certain, p, places);
+        panels(full(far), d, NR, reach, ep, d, gq ? gqp : qp, zt, NR, false, edge);
+        copeTable(far, zt, pt);
+        copeLogits(end, p, certain, st, places, pt);
       }
       if (rel) {
         panels(full(r), d, NR, scale, rp, d, qp, zt, NR, false, edge);
@@ -291,12 +293,14 @@ export function attentionBack(
       panels(full(end), d, NR, scale, kp, d, qp, st, NR, false, edge);
       const seen = allowed ? allowed + at * s * W : 0, by = edges ? edges + at * s * W : 0;
       hide(n, s, end, first, causal, seen, real_, st);
-      let certain: usize = 0; // keys before this one are past the last position, in every lane
+      let certain: usize = 0, far: usize = 0; // keys before `certain` are past the last position in every lane; rows of the table reached
       if (table) {
         if (gk) gateLogits(d, n, scale, gq ? gq + here : 0, step, gp, qp, gqp, s, end, first, causal, seen, real_, ut, edge);
-        panels(full(p), d, NR, reach, ep, d, gq ? gqp : qp, zt, NR, false, edge);
-        copeTable(p, zt, pairs);
-        certain = copeLogits(end, p, st, gk ? ut : st, pairs, gates, places);
+        certain = copePlaces(end, p, gk ? ut : st, gates, places);
+        far = copeReach(certain, p, places);
+        panels(full(far), d, NR, reach, ep, d, gq ? gqp : qp, zt, NR, false, edge);
+        copeTable(far, zt, pairs);
+        copeLogits(end, p, certain, st, places, pairs);
       }
       if (rel) {
         panels(full(r), d, NR, scale, rp, d, qp, zt, NR, false, edge);
@@ -324,12 +328,12 @@ export function attentionBack(
         if (dq) { panels(full(d), r, NR, scale, rt, r, dz, ot, NR, false, edge); spread(n, d, ot, 0, dq + here, step * W, true, small + 2 * ROW); }
       }
       if (table) {
-        memory.fill(dpairs, 0, 2 * (p + 1) * ROW);
+        memory.fill(dpairs, 0, 2 * (far + 1) * ROW);
         // From here on dt holds the gradient of the content logits, with the gates' added where they read the same; ut that of other gates.
-        copeBack(end, p, certain, pairs, gates, places, dt, gk ? ut : 0, dpairs, dz);
-        if (dtable) { if (gq) packWideRows(n, d, gq + here, step, gqr); update(p, d, reach, dz, gq ? gqr : qr, dtable + i * p * d * W, d, edge); }
+        copeBack(end, p, far, certain, pairs, gates, places, dt, gk ? ut : 0, dpairs, dz);
+        if (dtable) { if (gq) packWideRows(n, d, gq + here, step, gqr); update(far, d, reach, dz, gq ? gqr : qr, dtable + i * p * d * W, d, edge); }
         const dqz = gq ? dgq : dq;
-        if (dqz) { panels(full(d), p, NR, reach, et, p, dz, ot, NR, false, edge); spread(n, d, ot, 0, dqz + here, step * W, true, small + 2 * ROW); }
+        if (dqz) { panels(full(d), far, NR, reach, et, p, dz, ot, NR, false, edge); spread(n, d, ot, 0, dqz + here, step * W, true, small + 2 * ROW); }
         if (gk) {
           if (dqz) { panels(full(d), end, NR, scale, gt, s, ut, ot, NR, false, edge); spread(n, d, ot, 0, dqz + here, step * W, true, small + 2 * ROW); }
           if (gq && toGates && !dtable) packWideRows(n, d, gq + here, step, gqr);
