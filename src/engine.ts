@@ -20,7 +20,7 @@ function compiled(dtype: Dtype): WebAssembly.Module {
   let module = modules.get(dtype);
   if (!module) {
     try {
-      module = new WebAssembly.Module(bytes[dtype]);
+      module = new WebAssembly.Module(Uint8Array.from(bytes[dtype], c => c.charCodeAt(0)));
     } catch (error) {
       if (String(error).includes("unsafe-eval")) throw new Error("engine: this page's Content-Security-Policy needs script-src 'wasm-unsafe-eval'", { cause: error });
       throw error;
