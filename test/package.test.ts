@@ -41,7 +41,7 @@ async function bundled(name: string, text: string, minify: boolean): Promise<{ t
   install();
   const { outputFiles } = await esbuild.build({ entryPoints: [write(name, text)], absWorkingDir: consumer, bundle: true, write: false, format: "esm", platform: "browser", target: "es2022", minify });
   const { text: made, contents } = outputFiles[0]!;
-  return { text: made, code: made.replace(/"(?:[^"\\]|\\.){1000,}"|'(?:[^'\\]|\\.){1000,}'|`(?:[^`\\]|\\.){1000,}`/gs, '""'), gzipped: gzipSync(contents, { level: 9 }).length };
+  return { text: made, code: made.replace(/(["'`])\\0asm(?:(?!\1)[^\\]|\\.)*\1/gs, '""'), gzipped: gzipSync(contents, { level: 9 }).length };
 }
 
 const program = `
@@ -141,7 +141,7 @@ suite("the package", {
   async "leaves out of a bundle what the program does not import"() {
     const tape = await bundled("tape.js", `import { Tape } from "farsight"; console.log(new Tape().tensor([2]));`, false);
     const all = await bundled("all.js", `import * as farsight from "farsight"; console.log(Object.values(farsight));`, false);
-    for (const words of ["... d, d, d? -> ... d", "no mean over nothing", "opName", "rmtEncoder", "clipNorm", "sandra", "half a surrogate pair", "embeddingNorm"]) {
+    for (const words of ["layerNorm", "crossEntropy", "opName", "rmtEncoder", "adamw", "sandra", "half a surrogate pair", "embeddingNorm"]) {
       assert.ok(all.code.includes(words), `nothing says "${words}" any more; look for other words`);
       assert.not(tape.code.includes(words), `a program that imports Tape alone carries "${words}"`);
     }
