@@ -30,10 +30,10 @@ function leave(code: number): void { process.stdout.write("", () => process.stde
 function table(rows: readonly Row[]): string {
   const percent = (x: number | undefined): string => x === undefined ? "" : `${(100 * x).toFixed(0)} %`;
   const line = (r: Row): string[] => [
-    r.case, r.dtype ?? "", r.size, r.samples ? figures(r.median) : "", r.samples ? `± ${(100 * r.mad / r.median).toFixed(1)} %` : "",
-    r.rate === undefined ? "" : figures(r.rate), r.unit ?? "", r.ceiling === undefined ? "" : figures(r.ceiling), percent(r.fraction), r.checksum, r.note ?? "",
+    r.case, r.dtype ?? "", r.size, r.peer ?? "", r.samples ? figures(r.median) : "", r.samples ? `± ${(100 * r.mad / r.median).toFixed(1)} %` : "",
+    r.rate === undefined ? "" : figures(r.rate), r.unit ?? "", r.ceiling === undefined ? "" : figures(r.ceiling), percent(r.fraction), r.ratio === undefined ? "" : `${r.ratio.toFixed(2)} (${r.ratios![0].toFixed(2)} to ${r.ratios![1].toFixed(2)})`, r.checksum, [r.note, r.busy].filter(Boolean).join("; "),
   ];
-  const head = ["case", "dtype", "size", "ms", "spread", "rate", "", "ceiling", "of it", "checksum", ""], body = rows.map(line);
+  const head = ["case", "dtype", "size", "library", "ms", "spread", "rate", "", "ceiling", "of it", "theirs / ours", "checksum", ""], body = rows.map(line);
   const used = head.map((_, i) => body.some(r => r[i])), pick = (list: string[]): string[] => list.filter((_, i) => used[i]);
   return columns(pick(head), body.map(pick));
 }
@@ -44,7 +44,7 @@ async function main(): Promise<void> {
     return leave(2);
   }
   const asked: Asked = { bench, words: (o.case ?? "").toLowerCase().split(/\s+/).filter(Boolean), quick: o.quick, engine: o.engine, threads: o.threads, fma: o.fma };
-  if (asked.engine === "exact" && asked.threads > 1 && bench !== "peers") {
+  if (asked.engine === "exact" && asked.threads > 1) {
     process.stderr.write(`--threads ${asked.threads}: the exact engine has one thread; add --engine fast\n`);
     return leave(2);
   }

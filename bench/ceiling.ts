@@ -3,7 +3,8 @@
 import { spawnSync } from "node:child_process";
 import { Worker } from "node:worker_threads";
 import type { Dtype } from "farsight";
-import { root, time, type Asked } from "./measure.ts";
+import { time, type Asked } from "./measure.ts";
+import { root } from "./place.ts";
 
 /** GFLOP/s of `madd`; GB/s, read and written, of copying `bytes` bytes. */
 export interface Ceilings { madd(dtype: Dtype): number; copy(bytes: number): number }
@@ -81,9 +82,9 @@ export async function ceilings(asked: Asked, dtypes: readonly Dtype[], sizes: re
     for (const name of ["chain", "stream"]) best = Math.max(best, threads * 2 * lanes * flops[name]! * N / await loop(dtype, module, name, N) / 1e6);
     made.set(dtype, best);
   }
-  const module = compiled("f32", false);
-  for (const bytes of sizes) {
-    const half = Math.ceil(bytes / 128) * 64, ms = Math.min(await loop("f32", module, "copy", half), await loop("f32", module, "bulk", half));
+  const module = sizes.length ? compiled("f32", false) : undefined;
+  for (const bytes of module ? sizes : []) {
+    const half = Math.ceil(bytes / 128) * 64, ms = Math.min(await loop("f32", module!, "copy", half), await loop("f32", module!, "bulk", half));
     made.set(`copy ${bytes}`, threads * 2 * half / ms / 1e6);
   }
   return { madd: dtype => made.get(dtype)!, copy: bytes => made.get(`copy ${bytes}`)! };

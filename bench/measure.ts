@@ -1,9 +1,9 @@
 // measure.ts: what every benchmark shares: options, timing, rows of results, and the tape a case runs on.
 import { execFileSync } from "node:child_process";
 import { availableParallelism, cpus } from "node:os";
-import { join } from "node:path";
 import { Bench } from "tinybench";
 import { Tape, type Dtype, type Numbers } from "farsight";
+import { root } from "./place.ts";
 import { progress } from "./progress.ts";
 
 /** What a run was asked for. `words`: all of them are in the names of the cases wanted. */
@@ -15,10 +15,11 @@ export interface Row {
   unit?: string; rate?: number; ceiling?: number; fraction?: number; checksum: string;
   /** What else is to be known of it, for readers. */
   note?: string;
+  /** That other programs took the processor meanwhile. Among peers: whose it is, its median over ours, the least and largest of that, and whether its results are other than ours. */
+  peer?: string; busy?: string; ratio?: number; ratios?: readonly [number, number]; wrong?: boolean;
   [more: string]: unknown;
 }
 
-export const root = join(import.meta.dirname ?? new URL(".", import.meta.url).pathname, "../../..");
 export const show = progress();
 
 function git(...words: string[]): string {
@@ -60,7 +61,7 @@ export const median = (list: readonly number[]): number => {
 export const deviation = (list: readonly number[]): number => { const m = median(list); return median(list.map(x => Math.abs(x - m))); };
 
 /** Milliseconds a call, warm: called until its speed has settled (V8 compiles twice), then timed by tinybench. */
-export function time(body: () => void, { quick }: Pick<Asked, "quick">): { median: number; mad: number; samples: number } {
+export function time(body: () => void, { quick }: Pick<Asked, "quick">): { median: number; mad: number; samples: number; busy?: string } {
   const slice = quick ? 15 : 100, most = quick ? 2 : 20;
   let calls = 0, last = Infinity, each = 0;
   const run = (n: number): number => { const from = performance.now(); for (let i = 0; i < n; i++) body(); return (performance.now() - from) / n; };
@@ -74,10 +75,11 @@ export function time(body: () => void, { quick }: Pick<Asked, "quick">): { media
   const batch = Math.max(1, Math.round(0.2 / each)); // samples of 0.2 ms at least: the clock ticks by the microsecond
   const bench = new Bench({ time: quick ? 30 : 500, iterations: quick ? 3 : 12, warmup: false, throws: true });
   bench.add("case", batch === 1 ? body : () => { run(batch); });
-  const [task] = bench.runSync(), result = task!.result;
+  const from = performance.now(), before = process.cpuUsage(), [task] = bench.runSync(), spent = process.cpuUsage(before), result = task!.result;
+  const share = (spent.user + spent.system) / 1000 / (performance.now() - from);
   if (!("latency" in result)) throw new Error(`the benchmark ended as ${result.state}`);
   const { p50, mad, samplesCount } = result.latency;
-  return { median: p50 / batch, mad: mad / batch, samples: samplesCount };
+  return { median: p50 / batch, mad: mad / batch, samples: samplesCount, ...(share < 0.93 && { busy: `had only ${(100 * share).toFixed(0)} % of a core` }) };
 }
 
 /** Eight digits that change with any bit of the numbers (FNV-1a by 32-bit words). */

@@ -1,5 +1,6 @@
 // step.ts: whole training steps, forward, backward and AdamW: a small and a big transformer, plain and with each of the three mechanisms.
 import { adamw, random, rmt, transformer, type Optimizer, type Tape, type Tree, type Tensor } from "farsight";
+import { ceilings } from "./ceiling.ts";
 import { median, noise, show, tapeOf, time, wanted, type Asked, type Row } from "./measure.ts";
 
 export const sizes = {
@@ -31,28 +32,31 @@ export function training(tape: Tape, size: Size, variant: Variant): Training {
   return { params, optimizer, tokens, targets, loss, step: () => { const value = tape.step(loss); optimizer.step(); return value; } };
 }
 
-/** Floating-point operations of a step's products: 6 a weight and token, and 6 a key and number of a causal query. */
-export function stepFlop(size: Size): number {
-  const { vocab, d, layers, inner, t, b } = sizes[size];
-  return 6 * b * t * (layers * (4 * d * d + 2 * d * inner + t * d) + vocab * d);
+/** Floating-point operations of a step's products: 6 a weight and token, and for attention 6 a number of each key that a causal query sees. */
+export function stepFlop(size: Size, variant: Variant): number {
+  const { vocab, d, layers, inner, t, b } = sizes[size], isRmt = variant.startsWith("rmt");
+  const row = isRmt ? t / SEGMENTS + 2 * MEMORY : t, rows = b * (isRmt ? SEGMENTS : 1) * row; // what attention sees, and what goes through the layers
+  const more = variant === "cope" ? POSITIONS * d : variant === "myopic" ? 2 * d * d : 0;   // the table; keys and values of the stopped state
+  return 6 * (layers * rows * (4 * d * d + 2 * d * inner + row * d + more) + b * t * vocab * d) * (variant === "rmt replay" ? 8 / 6 : 1);
 }
 
 export async function* step(asked: Asked): AsyncGenerator<Row, string> {
   const list = (Object.keys(sizes) as Size[]).flatMap(size => variants.map(variant => ({ size, variant }))).filter(c => wanted(asked, "step", c.size, c.variant));
   if (list.length === 0) throw new RangeError(`--case ${asked.words.join(" ")}: no step of that name\n  wants words of small, big, ${variants.join(", ")}`);
+  const ceiling = (await ceilings(asked, ["f32"], [])).madd("f32");
   for (const [i, { size, variant }] of list.entries()) {
     show.step("step", `${size} ${variant}`, { step: i, steps: list.length });
     const tape = await tapeOf("f32", asked), run = training(tape, size, variant), losses: number[] = [];
     for (let k = 0; k < 5; k++) losses.push(run.step());
-    const phases = asked.quick ? undefined : split(run, tape);
-    const measured = time(() => { run.step(); }, asked), { b, t } = sizes[size];
+    const phases = asked.quick ? "" : `; ${split(run, tape)}`;
+    const measured = time(() => { run.step(); }, asked), { b, t } = sizes[size], rate = stepFlop(size, variant) / measured.median / 1e6;
     show.done("step", `${size} ${variant}`);
     yield {
-      case: `step ${size} ${variant}`, dtype: "f32", size: `b${b} t${t}`, ...measured, unit: "tokens/s", rate: b * t / measured.median * 1000,
-      checksum: `loss ${losses[4]}`, gflops: stepFlop(size) / measured.median / 1e6, ...(phases && { note: phases }),
+      case: `step ${size} ${variant}`, dtype: "f32", size: `b${b} t${t}`, ...measured, unit: "GFLOP/s", rate, ceiling, fraction: rate / ceiling,
+      checksum: String(losses[4]), tokens: b * t / measured.median * 1000, note: `${Math.round(b * t / measured.median * 1000)} tokens/s${phases}`,
     };
   }
-  return "checksum: the loss of the fifth step. rmt keeps activations, rmt replay recomputes each segment as a user's would by default.";
+  return "checksum: the loss of the fifth step. GFLOP/s counts products alone. rmt keeps activations, rmt replay recomputes each segment as a user's would by default.";
 }
 
 /** Where a step's time goes: forward, backward, AdamW, in milliseconds. */
