@@ -24,7 +24,7 @@ if (!existsSync("node_modules/assemblyscript") || !existsSync("node_modules/type
 }
 const { default: esbuild } = await import("esbuild");
 
-const files = (folder, ending) => readdirSync(folder, { recursive: true }).map(f => join(folder, f)).filter(f => f.endsWith(ending)).sort();
+const files = (folder, ending) => readdirSync(folder, { recursive: true }).map(f => join(folder, f)).filter(f => f.endsWith(ending) && !f.includes("node_modules")).sort();
 const stamp = (...paths) => {
   const hash = createHash("sha256");
   for (const path of paths) hash.update(path).update(readFileSync(path));
