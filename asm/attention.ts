@@ -42,12 +42,15 @@ function hide(n: usize, s: usize, end: usize, first: usize, causal: bool, allowe
   }
 }
 
+/** place - j, 0 for later keys. With more queries than keys the first places lie before the first key: `first` is then a negative number, wrapped. */
+function distance(place: usize, j: usize): usize { return <usize>max<isize>(0, <isize>(place - j)); }
+
 /** logits -= slope (place - j), lane c's query being at place `first + c`. */
 function decline(end: usize, first: usize, slope: real, st: usize): void {
   for (let j: usize = 0; j < end; j++)
     for (let c: usize = 0; c < NR; c++) {
       const at = st + j * ROW + c * W;
-      store<real>(at, load<real>(at) - slope * (<real>(first + c) - <real>j));
+      store<real>(at, load<real>(at) - slope * <real>distance(first + c, j));
     }
 }
 
@@ -55,8 +58,7 @@ function decline(end: usize, first: usize, slope: real, st: usize): void {
 function shift(end: usize, first: usize, r: usize, z: usize, st: usize, back: bool): void {
   for (let j: usize = 0; j < end; j++)
     for (let c: usize = 0; c < NR; c++) {
-      const distance = first + c > j ? first + c - j : 0;
-      const at = st + j * ROW + c * W, row = z + min(distance, r - 1) * ROW + c * W;
+      const at = st + j * ROW + c * W, row = z + min(distance(first + c, j), r - 1) * ROW + c * W;
       if (back) store<real>(row, load<real>(row) + load<real>(at));
       else store<real>(at, load<real>(at) + load<real>(row));
     }
@@ -186,6 +188,7 @@ export function attention(
   b: usize, h: usize, t: usize, s: usize, d: usize, p: usize, r: usize, causal: bool, scale: real, reach: real,
   q: usize, k: usize, v: usize, table: usize, gq: usize, gk: usize, rel: usize, slopes: usize, keys: usize, allowed: usize, o: usize, lse: usize, room: usize,
 ): void {
+  if (gq && !gk) gk = k;
   const step = h * d, kp = room, vp = kp + full(s) * d * W, gp = vp + full(d) * s * W, ep = gp + full(s) * d * W, rp = ep + full(p) * d * W;
   const qp = rp + full(r) * d * W, st = qp + d * ROW, ut = st + full(s) * ROW, ot = ut + full(s) * ROW, zt = ot + full(d) * ROW, pt = zt + full(max(p, r)) * ROW;
   const gqp = pt + 2 * full(p + 1) * ROW, places = gqp + d * ROW, small = places + full(s) * ROW, edge = small + 4 * ROW;
@@ -279,6 +282,7 @@ export function attentionBack(
   dq: usize, dk: usize, dv: usize, dtable: usize, dgq: usize, dgk: usize, drel: usize, pk: usize, pv: usize, pg: usize, room: usize,
 ): void {
   if (!table) gq = gk = dgq = dgk = pg = 0; // gates are read by a table's positions alone
+  if (gq && !gk) { gk = k; dgk = dk; pg = pk; }
   const step = h * d, wide = (d + NR - 1) / NR * NR, pitch = full(s) * ROW, deep = wide * ROW;
   const kp = room, vp = kp + full(s) * d * W, gp = vp + full(s) * d * W, kt = gp + full(s) * d * W, gt = kt + full(d) * s * W;
   const ep = gt + full(d) * s * W, et = ep + full(p) * d * W, rp = et + full(d) * p * W, rt = rp + full(r) * d * W;

@@ -97,10 +97,11 @@ export function geluTanh(n: usize, x: usize, y: usize): void {
   }
 }
 
-/** The gate s of y = x s: y / x, which takes a third of the time of another exponential, and its limit 1/2 where x is too small to divide by. */
+/** The gate s of y = x s: y / x, which takes a third of the time of another exponential; 1/2 and 1 where x is too small or too large to divide by. */
 function gateOf(x: v128, y: v128): v128 {
-  const c = memory.data<real>([1e-30, 0.5]);
-  return v128.bitselect(at(c, 1), v128.div<real>(y, x), v128.lt<real>(v128.abs<real>(x), at(c, 0)));
+  const c = memory.data<real>([1e-30, 0.5, 1e30, 1]);
+  const s = v128.bitselect(at(c, 1), v128.div<real>(y, x), v128.lt<real>(v128.abs<real>(x), at(c, 0)));
+  return v128.bitselect(at(c, 3), s, v128.gt<real>(x, at(c, 2)));
 }
 
 /** dx += dy (s + 2 x u' s (1 - s)), where s = σ(2u) = y / x */

@@ -15,14 +15,17 @@ export function count(arm: string, choice: Choice): Trial {
   const model = transformer({ vocab: task.size, d, layers, heads, context, position: arm as Position, cope: { rows } });
   const params = model.params(tape, { seed }), data = random(seed).fork("count"), held = random(2024).fork("count, held out"), tests = quick ? 200 : 1000;
 
-  /** The share of the first n held-out questions that are answered wrongly. */
+  const answers = new Map<number, number>();
+  /** The share of the first n held-out questions that are answered wrongly; counts their answers. */
   function wrong(n: number): number {
     let failed = 0;
+    answers.clear();
     for (let at = 0; at < n; at += 50) tape.scope(() => tape.noGrad(() => {
       const { tokens, targets, lengths, t } = task.batch(held.fork(at), 50), values = model.logits(params, tape.integers([50, t], tokens)).values();
       lengths.forEach((length, i) => {
-        const last = i * t + length - 1;
-        if (best(values, last * task.size, (last + 1) * task.size) !== targets[last]) failed++;
+        const last = i * t + length - 1, answer = targets[last]!;
+        answers.set(answer, (answers.get(answer) ?? 0) + 1);
+        if (best(values, last * task.size, (last + 1) * task.size) !== answer) failed++;
       });
     }));
     return failed / n;
@@ -52,8 +55,9 @@ export function count(arm: string, choice: Choice): Trial {
     }));
   }
 
+  const mean = task.batch(held.fork("lengths"), 500).lengths.reduce((a, n) => a + n, 0) / 500; // tokens of a program, on average
   return {
-    study: "count", arm, tape, params, steps, tokens: b * 1.17 * (3 + length) / 2,
+    study: "count", arm, tape, params, steps, tokens: b * mean,
     config: { variables, "program steps": length, layers, d, heads, batch: b, steps, lr, ...(arm === "cope" ? { positions: rows } : {}) },
     paper: { error: published[arm]![variables]! },
     optimizer: adamw(params, { lr }),
@@ -64,6 +68,9 @@ export function count(arm: string, choice: Choice): Trial {
       return model.loss(params, tape.integers([b, t], tokens), tape.integers([b, t], targets));
     },
     accuracy: () => 1 - wrong(100),
-    finish: () => ({ metrics: { error: 100 * wrong(tests), tests, chance: 79 }, figures: arm === "cope" ? figure() : [] }),
+    finish() {
+      const error = 100 * wrong(tests), chance = 100 * (1 - Math.max(...answers.values()) / tests); // of always giving the commonest answer
+      return { metrics: { error, tests, chance }, figures: arm === "cope" ? figure() : [] };
+    },
   };
 }

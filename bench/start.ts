@@ -1,6 +1,7 @@
 // start.ts: `npm start`. Trains the three studies, arm by arm, two at a time; prints a table and writes a report.
 // stdout carries the result (the table, or with --json a record a line), stderr everything else.
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { join, relative } from "node:path";
@@ -25,7 +26,7 @@ const spec = {
   positionals: { name: "study", help: "which studies; all three unless given", choices: inOrder },
   options: {
     seed: { type: "number", default: 1, min: 0, integer: true, help: "of parameters, batches and dropout" },
-    quick: { type: "boolean", help: "a tenth of the steps: shows that everything works, not what the papers found" },
+    quick: { type: "boolean", help: "a fraction of the steps: shows that everything works, not what the papers found" },
     steps: { type: "number", min: 1, integer: true, help: "training steps of every arm" },
     text: { type: "string", help: "a text file to hide the fact in (remember), instead of invented words" },
     out: { type: "string", default: "out", help: "folder of report.html, run.jsonl and checkpoints" },
@@ -56,25 +57,31 @@ function git(...words: string[]): string {
   try { return execFileSync("git", words, { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim(); } catch { return ""; }
 }
 const commit = git("rev-parse", "--short=12", "HEAD");
-const head: Entry = {
+const head: Entry & Record<string, unknown> = {
   type: "run", command: ["npm start", ...(process.argv.length > 2 ? ["--", ...process.argv.slice(2)] : [])].join(" "), arguments: process.argv.slice(2), seed: o.seed,
   versions: { farsight: version, node: process.versions.node }, commit: commit && git("status", "--porcelain", "--untracked-files=no") ? `${commit}, changed` : commit,
   machine: { cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism() }, date: new Date().toISOString(),
+  // What results depend on, and what is to be trained: compared before a run is taken up again.
+  choice: { seed: o.seed, quick: o.quick, steps: o.steps ?? 0, text: text === undefined ? "" : createHash("sha256").update(text).digest("hex").slice(0, 12), fast: o.fast },
+  jobs: jobs.map(j => `${j.study} ${j.arm}`),
 };
 
 // What an interrupted run left: finished arms stay, others go on from their checkpoints.
-const left = jobs.filter(job => existsSync(job.file));
-if (left.length && !o.resume && !o.fresh) give(2, `${relative(".", o.out) || "."} holds an interrupted run (${left.map(j => `${j.study} ${j.arm}`).join(", ")})\n  go on with it: --resume; throw it away: --fresh; leave it alone: --out another-folder`);
-if (o.fresh) for (const job of left) rmSync(job.file);
+const old = readFile(log), before = old ? parsed(Buffer.from(old).toString("utf8")) : [], was = before.find(e => e.type === "run"), folder = relative(".", o.out) || ".";
+const done = (job: { study: string; arm: string }): boolean => before.some(e => e.type === "result" && same(e, job) && e.seed === was?.seed);
+const planned = (was?.jobs ?? []) as readonly string[], left = new Set([
+  ...planned.filter(name => { const [study = "", arm = ""] = name.split(" "); return !done({ study, arm }); }),
+  ...jobs.filter(job => existsSync(job.file)).map(j => `${j.study} ${j.arm}`),
+]);
+if (left.size && !o.resume && !o.fresh) give(2, `${folder} holds an interrupted run (${[...left].join(", ")})\n  go on with it: --resume; throw it away: --fresh; leave it alone: --out another-folder`);
+if (o.fresh) for (const job of jobs) rmSync(job.file, { force: true });
 let records: Entry[] = [head];
 if (o.resume) {
-  const old = readFile(log);
-  if (!old && !left.length) give(2, `--resume: ${relative(".", o.out) || "."} holds no run`);
-  if (old) {
-    const before = parsed(Buffer.from(old).toString("utf8")), done = jobs.filter(job => before.some(e => e.type === "result" && same(e, job) && e.seed === o.seed));
-    records = [head, ...before.filter(e => e.type !== "run" && jobs.some(job => same(e, job) && (done.includes(job) || existsSync(job.file))))];
-    for (const job of done) jobs.splice(jobs.indexOf(job), 1);
-  }
+  if (!was && !left.size) give(2, `--resume: ${folder} holds no run`);
+  if (was && JSON.stringify(was.choice) !== JSON.stringify(head.choice)) give(2, `--resume: the run in ${folder} made other choices\n  wants ${JSON.stringify(was.choice)}\n  got   ${JSON.stringify(head.choice)}`);
+  records = [head, ...before.filter(e => e.type !== "run" && jobs.some(job => same(e, job) && (done(job) || existsSync(job.file))))];
+  head.jobs = [...new Set([...planned, ...head.jobs as string[]])];
+  for (const job of jobs.filter(done)) jobs.splice(jobs.indexOf(job), 1);
 }
 const atOnce = Math.max(1, Math.min(o.jobs ?? Math.min(2, availableParallelism()), jobs.length));
 const threads = o.fast ? Math.min(64, Math.max(1, Math.floor(availableParallelism() / atOnce))) : undefined; // of each arm
@@ -132,9 +139,10 @@ const wrote = ended && keep(page, report(records));
 if (ended && !o.json) process.stdout.write(table(records, { styled: process.stdout.isTTY && !process.env.NO_COLOR }));
 if (wrote) stderr(`report: ${relative(".", page)}`);
 if (failed) give(1, "an arm failed; the others left their checkpoints");
-if (stopped.length) {
+const missing = jobs.filter(job => !records.some(e => e.type === "result" && same(e, job)));
+if (Atomics.load(stop, 0) && missing.length) {
+  const at = (job: { study: string; arm: string }): string => { const e = stopped.find(e => same(e, job)); return `${job.study} ${job.arm}${e ? ` step ${String(e.step)} of ${String(e.steps)}` : ""}`; };
   const again = process.argv.slice(2).filter(w => w !== "--resume" && w !== "--fresh");
-  give(130, `interrupted at ${stopped.map(e => `${String(e.study)} ${String(e.arm)} step ${String(e.step)} of ${String(e.steps)}`).join(", ")}\n  go on with: npm start -- ${[...again, "--resume"].join(" ")}`);
+  give(130, `interrupted at ${missing.map(at).join(", ")}\n  go on with: npm start -- ${[...again, "--resume"].join(" ")}`);
 }
-if (Atomics.load(stop, 0)) give(130, "interrupted");
 if (!wrote) process.exitCode = 1;

@@ -38,22 +38,22 @@ function checkpoint(step: number, seconds: number): void {
 
 const { step: from, seconds: before } = resumed(), seconds = (): number => before + (performance.now() - started) / 1000;
 const interval = Math.max(1, Math.floor(trial.steps / 150)), look = Math.max(1, Math.floor(trial.steps / 12));
-let told = 0, kept = performance.now(), sum = 0, n = 0, accuracy: number | undefined, paceFrom = performance.now(), paceStep = from;
+let told = 0, kept = performance.now(), sum = 0, n = 0, accuracy: number | undefined, measured = false, paceFrom = performance.now(), paceStep = from;
 let halted = false;
 for await (const { step, loss } of fit({ ...trial, from })) {
   sum += loss;
   n++;
-  if (trial.accuracy && (step % look === 0 || step === trial.steps)) accuracy = trial.accuracy();
+  if (trial.accuracy && (step % look === 0 || step === trial.steps)) { accuracy = trial.accuracy(); measured = true; }
   const now = performance.now();
   if (now - told > 80 || step === trial.steps) {
     told = now;
     post({ type: "progress", study, arm, step, steps: trial.steps, loss, accuracy, rate: trial.tokens * (step - paceStep) / ((now - paceFrom) / 1000) });
     if (now - paceFrom > 3000) { paceFrom = now; paceStep = step; }
   }
-  if (step % interval === 0 || step === trial.steps) {
-    post({ type: "step", study, arm, seed: choice.seed, step, loss: Number((sum / n).toPrecision(6)), ...(accuracy === undefined ? {} : { accuracy }) });
+  if (step % interval === 0 || measured || step === trial.steps) {
+    post({ type: "step", study, arm, seed: choice.seed, step, loss: Number((sum / n).toPrecision(6)), ...(measured ? { accuracy } : {}) });
     sum = n = 0;
-    if (step % look !== 0) accuracy = undefined;
+    measured = false;
   }
   if (Atomics.load(stop, 0)) {
     checkpoint(step, seconds());

@@ -99,7 +99,7 @@ export class Engine {
     const wants = `memory: wants ${megabytes(end - at)} more, holds ${megabytes(at)} of at most ${megabytes(this.limit)}`;
     const advice = "\n  lower the batch, the sequence or the segment length, or wrap layers in tape.checkpoint";
     if (!(end >= at && end <= this.limit)) throw new RangeError(wants + advice);
-    // A quarter more than asked, so that growing stays rare: each time detaches every view.
+    // A quarter more than it holds, so that growing stays rare: each time detaches every view.
     const goal = Math.min(Math.max(end, have * 1.25), this.limit);
     try {
       this.memory.grow(Math.ceil((goal - have) / PAGE));

@@ -1,6 +1,6 @@
 // nn.ts: parameters as plain nested objects, and the layers that read them. A tree's dotted paths are its state dict,
 // with PyTorch's names and layouts (a linear weight is [out, in]).
-import { dropout, embedding, gelu, geluErf, layerNorm, linear, mul, relu, silu } from "./ops.ts";
+import { dropout, gelu, geluErf, layerNorm, linear, mul, relu, silu } from "./ops.ts";
 import type { Random } from "./random.ts";
 import { Tensor, show, type Tape } from "./tape.ts";
 
@@ -61,8 +61,6 @@ export const apply = (x: Tensor, p: Weights): Tensor => linear(x, p.weight, p.bi
 export const norm = (x: Tensor, p: Weights, eps: number): Tensor => layerNorm(x, p.weight, p.bias, { eps });
 /** Dropout, or x itself where `p` is 0. */
 export const drop = (x: Tensor, p: number): Tensor => p ? dropout(x, { p }) : x;
-/** Rows of an embedding table. */
-export const rows = (p: Weights, ids: Tensor): Tensor => embedding(p.weight, ids);
 
 /** A [b, t] tensor of tokens from what a caller has: a tensor already, or rows of numbers. */
 export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly ArrayLike<number>[], b?: number): Tensor {

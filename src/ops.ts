@@ -320,6 +320,7 @@ export const pick = /* @__PURE__ */ op("pick", "... t p, t s<p -> ... t s", {
 /** x = (1 - w) z[⌊P⌋] + w z[⌈P⌉] with P = min(at, p - 1), w = P - ⌊P⌋: a table's scores at contextual positions (CoPE, eq. 5 and 8). */
 export const interpolate = /* @__PURE__ */ op("interpolate", "... p, ... s -> ... s", {
   domain: [0.1, 0.9],
+  derive({ p }) { if (p === 0) throw new RangeError("p is 0; wants at least one position"); },
   forward: (K, { rows, p, s }, x, z, at) => K.interpolate(rows, p, s, z.data, at.data, x.data),
   backward: (K, { rows, p, s }, x, z, at) => K.interpolateBack(rows, p, s, z.data, at.data, x.grad, z.grad, at.grad),
 });
@@ -343,7 +344,7 @@ export const rope = /* @__PURE__ */ op("rope", "b t h d, t r, t r -> b t h d", {
 });
 
 /**
- * Attention in one kernel: y_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j, queries being the last t of s places;
+ * Attention in one kernel: y_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j (scale 0 stands for 1/√d), queries being the last t of s places;
  * nothing of size t s is kept. Everything but q, k, v may be left out: CoPE's `table` (p d, weighed by `reach`) with gate queries and
  * gate keys (q and k unless given); relative positions' table (r d); ALiBi's slopes (h); `keys` (b s, 0 for padding); `allowed` (t s,
  * 0 for what may not be seen); `edges` (t s), which weigh what queries send back to keys, values and gate keys, or with `own` only
@@ -353,8 +354,9 @@ export const fusedAttention = /* @__PURE__ */ op("fusedAttention", "b t h d, b s
   attrs: { causal: true, scale: 0, reach: 1, own: false },
   save: { lse: "b h t" },
   constant: [7, 8, 9, 10],
-  derive: ({ d, p, r, t, s, causal, scale }) => {
-    if (causal && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);
+  derive: ({ d, p, r, t, s, causal, own, scale }) => {
+    if ((causal || own) && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);
+    for (const n of [p, r]) if (n === 0) throw new RangeError("a table of positions has no rows");
     return { scale: scale || 1 / Math.sqrt(d), p: p ?? 0, r: r ?? 0 };
   },
   room: (K, { b, s, d, p, r }) => b * (p + r) * d + K.attentionRoom(s, d, p, r),

@@ -41,6 +41,9 @@ function ready(who: string, rate: number, list: [string, Tensor][]): void {
   for (const [, p] of list) p.alive(who);
 }
 
+/** Zeros beside each parameter, or nothing at all where memory does not suffice. */
+const like = (list: readonly [string, Tensor][]): Tensor[] => list[0]![1].tape.allOrNothing(() => list.map(([, p]) => p.tape.tensor(p.shape)));
+
 /** Stochastic gradient descent: v = momentum v + g; p -= lr v, or lr (g + momentum v) with `nesterov`. */
 export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
   known("sgd", options, "lr", "momentum", "nesterov", "decay", "decays");
@@ -49,7 +52,7 @@ export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
   within("sgd", "momentum", momentum, 0, 1);
   within("sgd", "decay", decay, 0, Infinity);
   if (nesterov && !momentum) throw new RangeError("sgd: nesterov needs a momentum above 0");
-  const list = parameters("sgd", params), v = list.map(([, p]) => momentum ? p.tape.tensor(p.shape) : undefined);
+  const list = parameters("sgd", params), v = momentum ? like(list) : [];
   return {
     updates: 0,
     state: Object.fromEntries(list.flatMap(([path], i) => v[i] ? [[path, { v: v[i] }]] : [])),
@@ -75,7 +78,7 @@ export function adamw(params: Tree, options: AdamOptions = {}): Optimizer {
   within("adamw", "betas[1]", b2, 0, 1);
   within("adamw", "eps", eps, 0, Infinity);
   within("adamw", "decay", decay, 0, Infinity);
-  const list = parameters("adamw", params), m = list.map(([, p]) => p.tape.tensor(p.shape)), v = list.map(([, p]) => p.tape.tensor(p.shape));
+  const list = parameters("adamw", params), [m, v] = list[0]![1].tape.allOrNothing(() => [like(list), like(list)]);
   return {
     updates: 0,
     state: Object.fromEntries(list.map(([path], i) => [path, { m: m[i], v: v[i] }])),

@@ -207,6 +207,17 @@ export class Tape {
     }
   }
 
+  /** Runs `body`; if it throws, what it made on the tape is gone, as after a scope. For what must be made whole or not at all. */
+  allOrNothing<T>(body: () => T): T {
+    const { mark } = this.engine, params = this.#params.length, records = this.#entries.length;
+    try { return body(); } catch (error) {
+      this.engine.rewind(mark);
+      this.#params.length = params;
+      this.#entries.length = records;
+      throw error;
+    }
+  }
+
   /** Runs `body` without recording: nothing made in it can be run backwards. */
   noGrad<T>(body: () => T): T {
     const before = this.#recording;

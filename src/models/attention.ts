@@ -48,6 +48,7 @@ function parts(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) {
   }
   if (!kinds.includes(position)) throw new RangeError(`attention: position is ${String(position)}\n  wants ${kinds.join(", ")}`);
   const [, t, h, d] = q.shape as [number, number, number, number], s = k.shape[1]!, isCope = has(position, "cope"), turned = has(position, "rope");
+  if (t > s && (options.own || (options.causal ?? true) && !options.allowed)) throw new RangeError(`attention: ${t} queries and ${s} keys\n  wants at most as many queries as keys, unless causal is false`);
   for (const kind of ["cope", "relative"] as const)
     if (has(position, kind) && !tables[kind]) throw new TypeError(`attention: position is ${position}\n  wants tables.${kind}, [positions ${d}]`);
   if (isCope && gates === "sep" && !gateKeys) throw new TypeError("attention: cope.gates is sep\n  wants gateKeys, b s h d");

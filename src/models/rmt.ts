@@ -142,7 +142,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
 
   const self: Rmt = {
     model, options: o,
-    params: (tape, { seed = 0 } = {}) => ({ ...model.params(tape, { seed }), memory: memoryOf(tape, seed, m, c.d) }),
+    params: (tape, { seed = 0 } = {}) => tape.allOrNothing(() => ({ ...model.params(tape, { seed }), memory: memoryOf(tape, seed, m, c.d) })),
     start: (params, b) => repeated(params.memory, b),
     step(params, tokens, memory, before = 0, { dropout = 0 } = {}) {
       const { tape } = tokens, [b, n] = tokens.shape as [number, number], t = 2 * m + n;
@@ -263,10 +263,10 @@ export function rmtEncoder(model: Transformer, { classes, cls = 1, sep = 2, pad 
 
   const self: RmtEncoder = {
     model,
-    params(tape, { seed = 0 } = {}) {
+    params: (tape, { seed = 0 } = {}) => tape.allOrNothing(() => {
       const make = maker(tape, random(seed).fork("rmt")), { lm_head: _, ...weights } = model.params(tape, { seed });
       return { ...weights, memory: memoryOf(tape, seed, m, c.d), classifier: linearWeights(make, "classifier", classes, c.d), pooler: pooler ? linearWeights(make, "pooler", c.d, c.d) : undefined };
-    },
+    }),
     logits(params, sequences) {
       const segments = cut(sequences), memories = [repeated(params.memory, sequences.length)], logits: Tensor[] = [];
       segments.forEach((parts, s) => {

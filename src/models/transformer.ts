@@ -173,7 +173,7 @@ export function transformer(options: TransformerOptions): Transformer {
 
   const model: Transformer = {
     config: c,
-    params(tape, { seed = 0 } = {}) {
+    params: (tape, { seed = 0 } = {}) => tape.allOrNothing(() => {
       const make = maker(tape, random(seed).fork("params")), residual = 1 / Math.sqrt(3 * c.d * 2 * c.layers);
       const table = (path: string, rows: number, std: number) => ({ weight: make(`${path}.weight`, [rows, path.startsWith("w") ? c.d : width], std) });
       const block = (n: string): BlockWeights => ({
@@ -198,7 +198,7 @@ export function transformer(options: TransformerOptions): Transformer {
         ln_f: c.norm === "pre" ? normWeights(make, "ln_f", c.d) : undefined,
         lm_head: c.tied && !c.headBias ? undefined : { weight: c.tied ? undefined : make("lm_head.weight", [c.outputs, c.d], 1 / Math.sqrt(3 * c.d)), bias: c.headBias ? make("lm_head.bias", [c.outputs], 0) : undefined },
       };
-    },
+    }),
     embed(params, x) {
       if (c.vocab && x instanceof Tensor && x.shape.length !== 2) throw new RangeError(`transformer: got ${show(x)}\n  wants tokens [batch time]`);
       if (c.vocab) return embedding(params.wte.weight, x);
