@@ -353,6 +353,7 @@ export const rope = /* @__PURE__ */ op("rope", "b t h d, t r, t r -> b t h d", {
 export const fusedAttention = /* @__PURE__ */ op("fusedAttention", "b t h d, b s h d, b s h d, p d?, b t h d?, b s h d?, r d?, h?, b s?, t s?, t s?, b s h d?, b s h d?, b s h d? -> b t h d", {
   attrs: { causal: true, scale: 0, reach: 1, own: false },
   save: { lse: "b h t" },
+  domain: [-1, 1],
   constant: [7, 8, 9, 10],
   derive: ({ d, p, r, t, s, causal, own, scale }) => {
     if ((causal || own) && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);

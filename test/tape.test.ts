@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { inspect } from "node:util";
 import * as assert from "uvu/assert";
-import { Engine, Tape, type Tensor, add, dropout, embedding, exp, leaves, log, matmul, mul, random, reshape, scale, slice, sqrt, stopGradient, sub, sum, tanh, transformer } from "farsight";
+import { Engine, Tape, type Tensor, adamw, add, dropout, embedding, exp, leaves, log, matmul, mul, random, reshape, scale, slice, sqrt, stopGradient, sub, sum, tanh, transformer } from "farsight";
 import { close, suite, thrown } from "./check.ts";
 
 const numbers = (n: number, seed = 1): Float64Array => { const rng = random(seed); return Float64Array.from({ length: n }, () => Math.fround(rng.normal())); };
@@ -263,6 +263,14 @@ suite("what a tape shows", {
 });
 
 suite("memory", {
+  "a model or an optimiser that does not fit leaves the tape as it was"() {
+    const tape = new Tape("f32", { limit: 4 << 20 }), { mark } = tape.engine, model = transformer({ vocab: 100, d: 128, layers: 8, heads: 4, context: 32 });
+    assert.match(thrown(RangeError, () => model.params(tape)), /^memory: wants /);
+    assert.equal([tape.engine.mark, tape.params.length], [mark, 0]);
+    const params = transformer({ vocab: 100, d: 128, layers: 1, heads: 4, context: 32 }).params(tape), after = tape.engine.mark;
+    assert.match(thrown(RangeError, () => adamw(params)), /^memory: wants /);
+    assert.is(tape.engine.mark, after);
+  },
   "growth keeps values, also of a view that is copied from"() {
     const tape = new Tape("f32"), w = tape.param([500], numbers(500)), held = bits(w.values()), bytes = tape.bytes;
     const copy = tape.tensor([500, 400], Float32Array.from({ length: 200_000 }, (_, i) => i)), again = tape.param([500, 400], copy.values()), more = tape.tensor([500, 400], again.values());
