@@ -35,17 +35,21 @@ export function circumstances({ engine, threads, fma }: Asked) {
   };
 }
 
+/** The module of the fast engine. Throws where this build has none. */
+async function fastModule(): Promise<{ fast(dtype: Dtype, options: { threads: number; fma: boolean }): unknown }> {
+  const path = "farsight/fast"; // not a literal: types and bundler must do without it
+  try { return await import(path); } catch (error) { throw new Error(`--engine fast: this build has no ${path}\n  wants --engine exact`, { cause: error }); }
+}
 /** A tape of `dtype` on the engine asked for. Throws, and never falls back, where there is no such engine. */
 export async function tapeOf(dtype: Dtype, { engine, threads, fma }: Pick<Asked, "engine" | "threads" | "fma">): Promise<Tape> {
-  if (engine === "exact") {
-    if (threads !== 1) throw new RangeError(`--threads ${threads}: the exact engine has one thread\n  wants --engine fast`);
-    return new Tape(dtype);
-  }
-  const path = "farsight/fast"; // not a literal: types and bundler must do without it
-  let made: { fast(dtype: Dtype, options: { threads: number; fma: boolean }): unknown };
-  try { made = await import(path); } catch (error) { throw new Error(`--engine fast: this build has no ${path}\n  wants --engine exact`, { cause: error }); }
-  return new Tape(dtype, { engine: await made.fast(dtype, { threads, fma }) } as ConstructorParameters<typeof Tape>[1]);
+  if (engine === "fast") return new Tape(dtype, { engine: (await fastModule()).fast(dtype, { threads, fma }) } as ConstructorParameters<typeof Tape>[1]);
+  if (threads !== 1) throw new RangeError(`--threads ${threads}: the exact engine has one thread\n  wants --engine fast`);
+  return new Tape(dtype);
 }
+/** Ends the threads of a tape that has any. */
+export function release(tape: Tape): void { (tape.engine as { close?(): void }).close?.(); }
+/** Throws at once what `tapeOf` would throw later. */
+export async function check(asked: Asked): Promise<void> { release(await tapeOf("f32", asked)); }
 
 /** Whether a case of this name is wanted. */
 export const wanted = ({ words }: Pick<Asked, "words">, ...name: (string | undefined)[]): boolean => {
