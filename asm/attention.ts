@@ -6,14 +6,17 @@
 // the product with the values takes as its packed right side. Causal panels stop at their last key. The backward pass makes
 // logits and weights again from lse, the logarithm of each row's sum.
 import { LANES, madd } from "./simd";
-import { exp, log } from "./math";
+import { Inlined, log } from "./math";
 import { MR, NR, packColumns, packRows, panels, put, transpose } from "./matmul";
 import { rowDot } from "./rows";
-import { copeBack, copeLogits, copeTable } from "./cope";
+import { copeBack, copeLogits, copePlaces, copeReach, copeTable } from "./cope";
 
 const W: usize = sizeof<real>();
 const ROW: usize = NR * W; // bytes of one key's logits
 const LEAST: real = sizeof<real>() == 4 ? -3.4028234663852886e38 : <real>-1.7976931348623157e308;
+
+/** Panels of queries whose gradients to keys and values are added up in registers before they go to memory. */
+const GROUP: usize = 4;
 
 /** n rounded up to whole panels. */
 function full(n: usize): usize { return (n + MR - 1) / MR * MR; }
@@ -22,7 +25,7 @@ function full(n: usize): usize { return (n + MR - 1) / MR * MR; }
 export function attentionRoom(s: usize, d: usize, p: usize, r: usize): usize {
   const wide = (d + NR - 1) / NR * NR;
   return 3 * full(s) * d + 2 * full(d) * s + full(p) * d + full(d) * p + full(r) * d + full(d) * r
-    + NR * (3 * d + 3 * wide + 7 * full(s) + full(d) + 2 * full(max(p, r)) + 4 * full(p + 1) + 6 + MR);
+    + NR * (3 * d + 3 * GROUP * wide + (3 * GROUP + 4) * full(s) + full(d) + 3 * full(max(p, r)) + 4 * full(p + 1) + 6 + MR);
 }
 
 /** -Infinity where lane c's query, at place `first + c`, may not see key j (by `allowed`, its row of s numbers, or when causal), and where keys are padding. */
@@ -69,7 +72,7 @@ function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize): void {
   }
   let sum0 = v128.splat<real>(0), sum1 = sum0;
   for (let at = st; at < stop; at += ROW) {
-    const e0 = exp(v128.sub<real>(v128.load(at), top0)), e1 = exp(v128.sub<real>(v128.load(at, 16), top1));
+    const e0 = Inlined.exp(v128.sub<real>(v128.load(at), top0)), e1 = Inlined.exp(v128.sub<real>(v128.load(at, 16), top1));
     v128.store(at, e0);
     v128.store(at, e1, 16);
     sum0 = v128.add<real>(sum0, e0);
@@ -120,15 +123,18 @@ function move(from: usize, to: usize, add: bool): void {
   store<real>(to, add ? load<real>(to) + load<real>(from) : load<real>(from));
 }
 
-/** y (m x n, rows `yi` apart) += alpha a b, a being m rows of NR lanes and b NR rows packed by columns: what a group of queries adds to all keys. */
-function update(m: usize, n: usize, alpha: real, a: usize, b: usize, y: usize, yi: usize, edge: usize): void {
+/**
+ * y (m x n, rows `yi` apart) += alpha Σ a b over `count` panels of queries: a holds m rows of NR lanes and b NR rows packed by columns,
+ * the next panel's `ai` and `bi` bytes on. What queries add to all keys.
+ */
+function update(m: usize, n: usize, count: usize, alpha: real, a: usize, ai: usize, b: usize, bi: usize, y: usize, yi: usize, edge: usize): void {
   for (let j: usize = 0; j < n; j += NR) {
     const columns = min(NR, n - j);
     for (let i: usize = 0; i < m; i += MR) {
       const rows = min(MR, m - i), at = y + (i * yi + j) * W, pa = a + i * ROW, pb = b + j * ROW;
-      if (rows == MR && columns == NR) tileRows(alpha, pa, pb, at, yi, true);
+      if (rows == MR && columns == NR) tileRows(count, alpha, pa, ai, pb, bi, at, yi, true);
       else {
-        tileRows(alpha, pa, pb, edge, NR, false);
+        tileRows(count, alpha, pa, ai, pb, bi, edge, NR, false);
         for (let r: usize = 0; r < rows; r++)
           for (let c: usize = 0; c < columns; c++) {
             const to = at + (r * yi + c) * W;
@@ -138,32 +144,37 @@ function update(m: usize, n: usize, alpha: real, a: usize, b: usize, y: usize, y
     }
   }
 }
-/** As `tile` in matmul.ts, with a in MR rows of NR numbers. */
-function tileRows(alpha: real, a: usize, b: usize, y: usize, yi: usize, add: bool): void {
+/** As `tile` in matmul.ts, with each panel of a in MR rows of NR numbers. */
+function tileRows(count: usize, alpha: real, a: usize, ai: usize, b: usize, bi: usize, y: usize, yi: usize, add: bool): void {
   let c00 = v128.splat<real>(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00;
   let c30 = c00, c31 = c00, c40 = c00, c41 = c00, c50 = c00, c51 = c00;
-  for (const end = a + ROW; a < end; a += W, b += ROW) {
-    const b0 = v128.load(b), b1 = v128.load(b, 16);
-    let s = v128.load_splat<real>(a);
-    c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
-    s = v128.load_splat<real>(a, ROW);
-    c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
-    s = v128.load_splat<real>(a, 2 * ROW);
-    c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
-    s = v128.load_splat<real>(a, 3 * ROW);
-    c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
-    s = v128.load_splat<real>(a, 4 * ROW);
-    c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
-    s = v128.load_splat<real>(a, 5 * ROW);
-    c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
-  }
+  for (; count; count--, a += ai - ROW, b += bi - NR * ROW)
+    for (const end = a + ROW; a < end; a += W, b += ROW) {
+      const b0 = v128.load(b), b1 = v128.load(b, 16);
+      let s = v128.load_splat<real>(a);
+      c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
+      s = v128.load_splat<real>(a, ROW);
+      c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
+      s = v128.load_splat<real>(a, 2 * ROW);
+      c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
+      s = v128.load_splat<real>(a, 3 * ROW);
+      c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
+      if (MR == 6) {
+        s = v128.load_splat<real>(a, 4 * ROW);
+        c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
+        s = v128.load_splat<real>(a, 5 * ROW);
+        c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+      }
+    }
   const by = v128.splat<real>(alpha), step = yi * W;
   put(y, by, c00, c01, add); y += step;
   put(y, by, c10, c11, add); y += step;
   put(y, by, c20, c21, add); y += step;
   put(y, by, c30, c31, add); y += step;
-  put(y, by, c40, c41, add); y += step;
-  put(y, by, c50, c51, add);
+  if (MR == 6) {
+    put(y, by, c40, c41, add); y += step;
+    put(y, by, c50, c51, add);
+  }
 }
 
 /**
@@ -177,7 +188,7 @@ export function attention(
 ): void {
   const step = h * d, kp = room, vp = kp + full(s) * d * W, gp = vp + full(d) * s * W, ep = gp + full(s) * d * W, rp = ep + full(p) * d * W;
   const qp = rp + full(r) * d * W, st = qp + d * ROW, ut = st + full(s) * ROW, ot = ut + full(s) * ROW, zt = ot + full(d) * ROW, pt = zt + full(max(p, r)) * ROW;
-  const gqp = pt + 2 * full(p + 1) * ROW, small = gqp + d * ROW, edge = small + 4 * ROW;
+  const gqp = pt + 2 * full(p + 1) * ROW, places = gqp + d * ROW, small = places + full(s) * ROW, edge = small + 4 * ROW;
   if (table) packRows(p, d, table, d, 1, ep);
   if (rel) packRows(r, d, rel, d, 1, rp);
   for (let i: usize = 0; i < b; i++) for (let j: usize = 0; j < h; j++) {
@@ -194,9 +205,11 @@ export function attention(
       if (table) {
         // Content and gate logits share one scale in every convention, so gates from the keys themselves read the same logits.
         if (gk) gateLogits(d, n, scale, gq ? gq + (i * t * h + j) * d * W + at * step * W : 0, step, gp, qp, gqp, s, end, first, causal, seen, real_, ut, edge);
-        panels(full(p), d, NR, reach, ep, d, gq ? gqp : qp, zt, NR, false, edge);
-        copeTable(p, zt, pt);
-        copeLogits(end, p, st, gk ? ut : st, pt, 0, 0);
+        // Positions first: only the rows of the table that they reach are multiplied with the queries.
+        const certain = copePlaces(end, p, gk ? ut : st, 0, places), far = copeReach(certain, p, places);
+        panels(full(far), d, NR, reach, ep, d, gq ? gqp : qp, zt, NR, false, edge);
+        copeTable(far, zt, pt);
+        copeLogits(end, p, certain, st, places, pt);
       }
       if (rel) {
         panels(full(r), d, NR, scale, rp, d, qp, zt, NR, false, edge);
@@ -220,8 +233,8 @@ function gateLogits(d: usize, n: usize, scale: real, gq: usize, step: usize, gp:
 function weights(end: usize, st: usize, lse: usize, pt: usize): void {
   const l0 = v128.load(lse), l1 = v128.load(lse, 16);
   for (const stop = st + end * ROW; st < stop; st += ROW, pt += ROW) {
-    v128.store(pt, exp(v128.sub<real>(v128.load(st), l0)));
-    v128.store(pt, exp(v128.sub<real>(v128.load(st, 16), l1)), 16);
+    v128.store(pt, Inlined.exp(v128.sub<real>(v128.load(st), l0)));
+    v128.store(pt, Inlined.exp(v128.sub<real>(v128.load(st, 16), l1)), 16);
   }
 }
 /** dt = pt (dt - delta): from the gradient of the weights to that of the logits. */
@@ -233,22 +246,22 @@ function logitsBack(end: usize, pt: usize, delta: usize, dt: usize): void {
   }
 }
 /**
- * Adds what a group of queries sends to a source: alpha aᵀ x, x being the group's rows, packed in xp. With `own` the source gets what
- * its own place sends and its past, if it has one, the rest; with `edges` they share by weight. Leaves `a` spoilt.
+ * What one panel of queries sends to a source by itself: with `own` each query what it sends to its own place, which is then taken out of
+ * `a`; with `edges` the source its share and its past the rest. What is left to add up is the caller's, a group at a time.
  */
-function send(n: usize, s: usize, d: usize, end: usize, first: usize, alpha: real, a: usize, x: usize, xp: usize, step: usize, to: usize, past: usize, own: bool, edges: usize, wt: usize, edge: usize): void {
-  if (own) {
-    for (let c: usize = 0; c < n; c++) {
-      const at = a + (first + c) * ROW + c * W;
-      if (to) rowProductAdd(d, alpha, load<real>(at), x + c * step * W, to + (first + c) * step * W);
-      store<real>(at, 0);
-    }
-    if (past) update(end, d, alpha, a, xp, past, step, edge);
-  } else if (edges) {
-    if (to) { weigh(n, s, end, edges, false, a, wt); update(end, d, alpha, wt, xp, to, step, edge); }
-    if (past) { weigh(n, s, end, edges, true, a, wt); update(end, d, alpha, wt, xp, past, step, edge); }
-  } else if (to) update(end, d, alpha, a, xp, to, step, edge);
+function sendApart(n: usize, s: usize, d: usize, end: usize, first: usize, alpha: real, a: usize, x: usize, xp: usize, step: usize, to: usize, past: usize, own: bool, edges: usize, wt: usize, edge: usize): void {
+  if (own) for (let c: usize = 0; c < n; c++) {
+    const at = a + (first + c) * ROW + c * W;
+    if (to) rowProductAdd(d, alpha, load<real>(at), x + c * step * W, to + (first + c) * step * W);
+    store<real>(at, 0);
+  }
+  else if (edges) {
+    if (to) { weigh(n, s, end, edges, false, a, wt); update(end, d, 1, alpha, wt, 0, xp, 0, to, step, edge); }
+    if (past) { weigh(n, s, end, edges, true, a, wt); update(end, d, 1, alpha, wt, 0, xp, 0, past, step, edge); }
+  }
 }
+/** Zeros in the rows of a panel that only later panels of its group may see. */
+function blank(end: usize, last: usize, a: usize): void { memory.fill(a + end * ROW, 0, (last - end) * ROW); }
 /** y += alpha (a x) over n numbers: rounded as `update` rounds it, so that a weight of 1 on the diagonal alone gives the same bits. */
 function rowProductAdd(n: usize, alpha: real, a: real, x: usize, y: usize): void {
   for (let i: usize = 0; i < n * W; i += W) store<real>(y + i, load<real>(y + i) + alpha * (a * load<real>(x + i)));
@@ -265,77 +278,99 @@ export function attentionBack(
   q: usize, k: usize, v: usize, table: usize, gq: usize, gk: usize, rel: usize, slopes: usize, keys: usize, allowed: usize, edges: usize, o: usize, lse: usize, dout: usize,
   dq: usize, dk: usize, dv: usize, dtable: usize, dgq: usize, dgk: usize, drel: usize, pk: usize, pv: usize, pg: usize, room: usize,
 ): void {
-  const step = h * d, wide = (d + NR - 1) / NR * NR;
+  if (!table) gq = gk = dgq = dgk = pg = 0; // gates are read by a table's positions alone
+  const step = h * d, wide = (d + NR - 1) / NR * NR, pitch = full(s) * ROW, deep = wide * ROW;
   const kp = room, vp = kp + full(s) * d * W, gp = vp + full(s) * d * W, kt = gp + full(s) * d * W, gt = kt + full(d) * s * W;
   const ep = gt + full(d) * s * W, et = ep + full(p) * d * W, rp = et + full(d) * p * W, rt = rp + full(r) * d * W;
-  const qp = rt + full(d) * r * W, op = qp + d * ROW, qr = op + d * ROW, or = qr + wide * ROW, gqp = or + wide * ROW, gqr = gqp + d * ROW;
-  const st = gqr + wide * ROW, pt = st + full(s) * ROW, dt = pt + full(s) * ROW, ut = dt + full(s) * ROW, gates = ut + full(s) * ROW, places = gates + full(s) * ROW, wt = places + full(s) * ROW;
-  const ot = wt + full(s) * ROW, zt = ot + full(d) * ROW, dz = zt + full(max(p, r)) * ROW, pairs = dz + full(max(p, r)) * ROW, dpairs = pairs + 2 * full(p + 1) * ROW;
-  const small = dpairs + 2 * full(p + 1) * ROW, edge = small + 6 * ROW;
+  const qp = rt + full(d) * r * W, op = qp + d * ROW, gqp = op + d * ROW, qrs = gqp + d * ROW, ors = qrs + GROUP * deep, gqrs = ors + GROUP * deep;
+  const pts = gqrs + GROUP * deep, dts = pts + GROUP * pitch, uts = dts + GROUP * pitch, st = uts + GROUP * pitch, gates = st + pitch, places = gates + pitch, wt = places + pitch;
+  const ot = wt + pitch, zt = ot + full(d) * ROW, dz = zt + full(max(p, r)) * ROW, dr = dz + full(max(p, r)) * ROW, pairs = dr + full(max(p, r)) * ROW;
+  const dpairs = pairs + 2 * full(p + 1) * ROW, small = dpairs + 2 * full(p + 1) * ROW, edge = small + 6 * ROW;
   if (table) { packRows(p, d, table, d, 1, ep); packRows(d, p, table, 1, d, et); }
   if (rel) { packRows(r, d, rel, d, 1, rp); packRows(d, r, rel, 1, d, rt); }
   for (let i: usize = 0; i < b; i++) for (let j: usize = 0; j < h; j++) {
     const head = (i * t * h + j) * d * W, offset = (i * s * h + j) * d * W, real_ = keys ? keys + i * s * W : 0;
+    const dks = dk ? dk + offset : 0, dvs = dv ? dv + offset : 0, dgs = dgk ? dgk + offset : 0, pks = pk ? pk + offset : 0, pvs = pv ? pv + offset : 0, pgs = pg ? pg + offset : 0;
+    // Who gets a whole group's sum: the sources, or, where each place keeps its own, their pasts.
+    const toK = edges ? 0 : own ? pks : dks, toV = edges ? 0 : own ? pvs : dvs, toG = edges ? 0 : own ? pgs : dgs;
     packRows(s, d, k + offset, step, 1, kp);
     packRows(s, d, v + offset, step, 1, vp);
     packRows(d, s, k + offset, 1, step, kt);
     if (gk) { packRows(s, d, gk + offset, step, 1, gp); packRows(d, s, gk + offset, 1, step, gt); }
-    for (let at: usize = 0; at < t; at += NR) {
-      const n = min(NR, t - at), first = s - t + at, end = causal ? min(s, first + n) : s, here = head + at * step * W;
-      packColumns(d, n, q + here, 1, step, qp);
-      packColumns(d, n, dout + here, 1, step, op);
-      panels(full(end), d, NR, scale, kp, d, qp, st, NR, false, edge);
-      const seen = allowed ? allowed + at * s * W : 0, by = edges ? edges + at * s * W : 0;
-      hide(n, s, end, first, causal, seen, real_, st);
-      let certain: usize = 0; // keys before this one are past the last position, in every lane
-      if (table) {
-        if (gk) gateLogits(d, n, scale, gq ? gq + here : 0, step, gp, qp, gqp, s, end, first, causal, seen, real_, ut, edge);
-        panels(full(p), d, NR, reach, ep, d, gq ? gqp : qp, zt, NR, false, edge);
-        copeTable(p, zt, pairs);
-        certain = copeLogits(end, p, st, gk ? ut : st, pairs, gates, places);
-      }
-      if (rel) {
-        panels(full(r), d, NR, scale, rp, d, qp, zt, NR, false, edge);
-        shift(end, first, r, zt, st, false);
-      }
-      if (slopes) decline(end, first, load<real>(slopes + j * W), st);
-      v128.store(small, v128.splat<real>(0));
-      v128.store(small, v128.splat<real>(0), 16);
-      v128.store(small + ROW, v128.splat<real>(0));
-      v128.store(small + ROW, v128.splat<real>(0), 16);
-      memory.copy(small, lse + ((i * h + j) * t + at) * W, n * W);
-      for (let c: usize = 0; c < n; c++) store<real>(small + ROW + c * W, rowDot(d, dout + here + c * step * W, o + here + c * step * W));
-      weights(end, st, small, pt);
-      panels(full(end), d, NR, 1, vp, d, op, dt, NR, false, edge);
-      logitsBack(end, pt, small + ROW, dt);
-
-      const toKeys = own ? pk != 0 : dk + pk != 0, toValues = own ? pv != 0 : dv + pv != 0, toGates = own ? pg != 0 : dgk + pg != 0;
-      if (toKeys || toGates || dtable || drel) packWideRows(n, d, q + here, step, qr);
-      if (toValues) packWideRows(n, d, dout + here, step, or);
-      send(n, s, d, end, first, 1, pt, dout + here, or, step, dv ? dv + offset : 0, pv ? pv + offset : 0, own, by, wt, edge);
-      if (rel) {
-        memory.fill(dz, 0, full(r) * ROW);
-        shift(end, first, r, dz, dt, true);
-        if (drel) update(r, d, scale, dz, qr, drel + i * r * d * W, d, edge);
-        if (dq) { panels(full(d), r, NR, scale, rt, r, dz, ot, NR, false, edge); spread(n, d, ot, 0, dq + here, step * W, true, small + 2 * ROW); }
-      }
-      if (table) {
-        memory.fill(dpairs, 0, 2 * (p + 1) * ROW);
-        // From here on dt holds the gradient of the content logits, with the gates' added where they read the same; ut that of other gates.
-        copeBack(end, p, certain, pairs, gates, places, dt, gk ? ut : 0, dpairs, dz);
-        if (dtable) { if (gq) packWideRows(n, d, gq + here, step, gqr); update(p, d, reach, dz, gq ? gqr : qr, dtable + i * p * d * W, d, edge); }
-        const dqz = gq ? dgq : dq;
-        if (dqz) { panels(full(d), p, NR, reach, et, p, dz, ot, NR, false, edge); spread(n, d, ot, 0, dqz + here, step * W, true, small + 2 * ROW); }
-        if (gk) {
-          if (dqz) { panels(full(d), end, NR, scale, gt, s, ut, ot, NR, false, edge); spread(n, d, ot, 0, dqz + here, step * W, true, small + 2 * ROW); }
-          if (gq && toGates && !dtable) packWideRows(n, d, gq + here, step, gqr);
-          send(n, s, d, end, first, scale, ut, (gq ? gq : q) + here, gq ? gqr : qr, step, dgk ? dgk + offset : 0, pg ? pg + offset : 0, own, by, wt, edge);
+    for (let start: usize = 0; start < t; start += GROUP * NR) {
+      const count = (min(GROUP * NR, t - start) + NR - 1) / NR, last = causal ? min(s, s - t + min(t, start + GROUP * NR)) : s;
+      for (let g: usize = 0; g < count; g++) {
+        const at = start + g * NR, n = min(NR, t - at), first = s - t + at, end = causal ? min(s, first + n) : s, here = head + at * step * W;
+        const pt = pts + g * pitch, dt = dts + g * pitch, ut = uts + g * pitch, qr = qrs + g * deep, or = ors + g * deep, gqr = gqrs + g * deep;
+        packColumns(d, n, q + here, 1, step, qp);
+        packColumns(d, n, dout + here, 1, step, op);
+        panels(full(end), d, NR, scale, kp, d, qp, st, NR, false, edge);
+        const seen = allowed ? allowed + at * s * W : 0, by = edges ? edges + at * s * W : 0;
+        hide(n, s, end, first, causal, seen, real_, st);
+        let certain: usize = 0, far: usize = 0; // keys before `certain` are past the last position in every lane; rows of the table reached
+        if (table) {
+          if (gk) gateLogits(d, n, scale, gq ? gq + here : 0, step, gp, qp, gqp, s, end, first, causal, seen, real_, ut, edge);
+          certain = copePlaces(end, p, gk ? ut : st, gates, places);
+          far = copeReach(certain, p, places);
+          panels(full(far), d, NR, reach, ep, d, gq ? gqp : qp, zt, NR, false, edge);
+          copeTable(far, zt, pairs);
+          copeLogits(end, p, certain, st, places, pairs);
         }
+        if (rel) {
+          panels(full(r), d, NR, scale, rp, d, qp, zt, NR, false, edge);
+          shift(end, first, r, zt, st, false);
+        }
+        if (slopes) decline(end, first, load<real>(slopes + j * W), st);
+        memory.fill(small, 0, 2 * ROW);
+        memory.copy(small, lse + ((i * h + j) * t + at) * W, n * W);
+        for (let c: usize = 0; c < n; c++) store<real>(small + ROW + c * W, rowDot(d, dout + here + c * step * W, o + here + c * step * W));
+        weights(end, st, small, pt);
+        panels(full(end), d, NR, 1, vp, d, op, dt, NR, false, edge);
+        logitsBack(end, pt, small + ROW, dt);
+
+        packWideRows(n, d, q + here, step, qr);
+        packWideRows(n, d, dout + here, step, or);
+        if (gq) packWideRows(n, d, gq + here, step, gqr);
+        if (rel) {
+          memory.fill(dr, 0, full(r) * ROW);
+          shift(end, first, r, dr, dt, true);
+          if (drel) update(r, d, 1, scale, dr, 0, qr, 0, drel + i * r * d * W, d, edge);
+        }
+        if (table) {
+          memory.fill(dpairs, 0, 2 * (far + 1) * ROW);
+          // From here on dt holds the gradient of the content logits, with the gates' added where they read the same; ut that of other gates.
+          copeBack(end, p, far, certain, pairs, gates, places, dt, gk ? ut : 0, dpairs, dz);
+          if (dtable) update(far, d, 1, reach, dz, 0, gq ? gqr : qr, 0, dtable + i * p * d * W, d, edge);
+        }
+        if (dq) {
+          panels(full(d), end, NR, scale, kt, s, dt, ot, NR, false, edge);
+          if (rel) panels(full(d), r, NR, scale, rt, r, dr, ot, NR, true, edge);
+          if (table && !gq) gatesToQueries(d, end, far, p, s, scale, reach, et, dz, gk ? gt : 0, ut, ot, true, edge);
+          spread(n, d, ot, 0, dq + here, step * W, true, small + 2 * ROW);
+        }
+        if (dgq) {
+          gatesToQueries(d, end, far, p, s, scale, reach, et, dz, gk ? gt : 0, ut, ot, false, edge);
+          spread(n, d, ot, 0, dgq + here, step * W, true, small + 2 * ROW);
+        }
+        if (own || edges) {
+          sendApart(n, s, d, end, first, 1, pt, dout + here, or, step, dvs, pvs, own, by, wt, edge);
+          sendApart(n, s, d, end, first, scale, dt, q + here, qr, step, dks, pks, own, by, wt, edge);
+          if (gk) sendApart(n, s, d, end, first, scale, ut, (gq ? gq : q) + here, gq ? gqr : qr, step, dgs, pgs, own, by, wt, edge);
+        }
+        if (toV) blank(end, last, pt);
+        if (toK) blank(end, last, dt);
+        if (toG) blank(end, last, ut);
       }
-      if (dq) { panels(full(d), end, NR, scale, kt, s, dt, ot, NR, false, edge); spread(n, d, ot, 0, dq + here, step * W, true, small + 2 * ROW); }
-      send(n, s, d, end, first, scale, dt, q + here, qr, step, dk ? dk + offset : 0, pk ? pk + offset : 0, own, by, wt, edge);
+      if (toV) update(last, d, count, 1, pts, pitch, ors, deep, toV, step, edge);
+      if (toK) update(last, d, count, scale, dts, pitch, qrs, deep, toK, step, edge);
+      if (toG) update(last, d, count, scale, uts, pitch, gq ? gqrs : qrs, deep, toG, step, edge);
     }
   }
+}
+/** Leaves in ot, or adds to it, what CoPE sends to the queries of its gates: through the position logits, and through gate keys of their own. */
+function gatesToQueries(d: usize, end: usize, far: usize, p: usize, s: usize, scale: real, reach: real, et: usize, dz: usize, gt: usize, ut: usize, ot: usize, add: bool, edge: usize): void {
+  panels(full(d), far, NR, reach, et, p, dz, ot, NR, add, edge);
+  if (gt) panels(full(d), end, NR, scale, gt, s, ut, ot, NR, true, edge);
 }
 /** n rows of d numbers, packed by columns NR deep; rows that are not there are zeros. */
 function packWideRows(n: usize, d: usize, x: usize, step: usize, to: usize): void {

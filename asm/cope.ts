@@ -2,7 +2,7 @@
 // sum that makes positions is one vector addition a key. Each lane looks its position up in a table of pairs (z[f], z[f+1] - z[f]),
 // one load for both; the gradient of z is gathered as pairs too. Where every lane is past the last position the bias is a constant
 // and no gradient reaches the gates: those keys are passed over, exactly.
-import { LANES } from "./simd";
+import { LANES, maxLanes } from "./simd";
 import { sigmoid } from "./math";
 import { NR } from "./matmul";
 
@@ -11,7 +11,7 @@ const ROW: usize = NR * W;
 const PAIR: usize = 2 * W;
 const PAIRS: usize = NR * PAIR; // bytes of one position's pairs
 
-/** From p rows of lanes to pairs: (z[f], z[f+1] - z[f]) for f < p, and (z[p-1], 0) at the end. */
+/** From p rows of lanes to pairs: (z[f], z[f+1] - z[f]) for f < p - 1, and (z[p-1], 0) at the end. */
 export function copeTable(p: usize, z: usize, pairs: usize): void {
   for (let f: usize = 0; f < p; f++)
     for (let c: usize = 0; c < NR; c++, pairs += PAIR) {
@@ -51,31 +51,44 @@ function interpolated(at: v128, pairs: usize): v128 {
 }
 
 /**
- * Adds (1 - w) z[f] + w z[f+1] to the logits st of `end` keys, positions being summed from the last key to the first from gates
- * sigmoid(ut). Leaves gates and positions where asked. Returns the key before which every lane is past the last position.
+ * Gates sigmoid(ut) and positions, their sums from the last of `end` keys to the first. Returns the key before which every lane is
+ * past the last position, p - 1: there nothing is left behind.
  */
-export function copeLogits(end: usize, p: usize, st: usize, ut: usize, pairs: usize, gates: usize, places: usize): usize {
-  const most = v128.splat<real>(<real>(p - 1)), right = pairs + LANES * PAIR;
+export function copePlaces(end: usize, p: usize, ut: usize, gates: usize, places: usize): usize {
+  const most = v128.splat<real>(<real>(p - 1));
   let at0 = v128.splat<real>(0), at1 = at0, j = end;
   while (j > 0) {
     j--;
     const o = j * ROW, g0 = sigmoid(v128.load(ut + o)), g1 = sigmoid(v128.load(ut + o, 16));
     at0 = v128.add<real>(at0, g0);
     at1 = v128.add<real>(at1, g1);
-    if (gates) {
-      v128.store(gates + o, g0); v128.store(gates + o, g1, 16);
-      v128.store(places + o, at0); v128.store(places + o, at1, 16);
-    }
-    v128.store(st + o, v128.add<real>(v128.load(st + o), interpolated(v128.min<real>(at0, most), pairs)));
-    v128.store(st + o, v128.add<real>(v128.load(st + o, 16), interpolated(v128.min<real>(at1, most), right)), 16);
+    if (gates) { v128.store(gates + o, g0); v128.store(gates + o, g1, 16); }
+    v128.store(places + o, at0);
+    v128.store(places + o, at1, 16);
     if (v128.all_true<bits>(v128.and(v128.ge<real>(at0, most), v128.ge<real>(at1, most)))) break;
   }
+  return j;
+}
+
+/** How many of p rows of the table positions reach: positions only grow towards the first key, so its own are the largest. */
+export function copeReach(certain: usize, p: usize, places: usize): usize {
+  const o = places + certain * ROW, top = min<real>(maxLanes(v128.max<real>(v128.load(o), v128.load(o, 16))), <real>(p - 1));
+  return min(p, <usize>top + 2);
+}
+
+/** Adds (1 - w) z[f] + w z[f+1] to the logits st of `end` keys. */
+export function copeLogits(end: usize, p: usize, certain: usize, st: usize, places: usize, pairs: usize): void {
+  const most = v128.splat<real>(<real>(p - 1)), right = pairs + LANES * PAIR;
+  for (let o = certain * ROW; o < end * ROW; o += ROW) {
+    v128.store(st + o, v128.add<real>(v128.load(st + o), interpolated(v128.min<real>(v128.load(places + o), most), pairs)));
+    v128.store(st + o, v128.add<real>(v128.load(st + o, 16), interpolated(v128.min<real>(v128.load(places + o, 16), most), right)), 16);
+  }
+  if (!certain) return;
   const last0 = interpolated(most, pairs), last1 = interpolated(most, right);
-  for (let o: usize = 0; o < j * ROW; o += ROW) {
+  for (let o: usize = 0; o < certain * ROW; o += ROW) {
     v128.store(st + o, v128.add<real>(v128.load(st + o), last0));
     v128.store(st + o, v128.add<real>(v128.load(st + o, 16), last1), 16);
   }
-  return j;
 }
 
 /** Adds the pairs (low, high) of each lane at positions i. */
@@ -111,10 +124,10 @@ function keyBack(o: usize, sum: v128, most: v128, pairs: usize, gates: usize, pl
 
 /**
  * The backward pass of `copeLogits`, from the first key to the last: a gate counts in the positions of its own key and of all before
- * it. `dt` holds the gradient of the logits; the gates' is added there, or left in `ut` where gates have logits of their own. Leaves dz, p
- * rows of lanes; `dpairs` must be zeros.
+ * it. `dt` holds the gradient of the logits; the gates' is added there, or left in `ut` where gates have logits of their own. Leaves dz,
+ * `reach` rows of lanes; `dpairs` must be zeros.
  */
-export function copeBack(end: usize, p: usize, certain: usize, pairs: usize, gates: usize, places: usize, dt: usize, ut: usize, dpairs: usize, dz: usize): void {
+export function copeBack(end: usize, p: usize, reach: usize, certain: usize, pairs: usize, gates: usize, places: usize, dt: usize, ut: usize, dpairs: usize, dz: usize): void {
   const most = v128.splat<real>(<real>(p - 1));
   let sum0 = v128.splat<real>(0), sum1 = sum0, past0 = sum0, past1 = sum0;
   for (let o: usize = 0; o < certain * ROW; o += ROW) {
@@ -126,11 +139,12 @@ export function copeBack(end: usize, p: usize, certain: usize, pairs: usize, gat
     sum0 = keyBack(o, sum0, most, pairs, gates, places, dt, ut, dpairs);
     sum1 = keyBack(o + 16, sum1, most, pairs + LANES * PAIR, gates, places, dt, ut, dpairs + LANES * PAIR);
   }
-  for (let f: usize = 0; f < p; f++)
+  for (let f: usize = 0; f < reach; f++)
     for (let c: usize = 0; c < NR; c++) {
       const at = dpairs + f * PAIRS + c * PAIR;
       store<real>(dz + f * ROW + c * W, load<real>(at) + (f ? load<real>(at - PAIRS + W) : 0));
     }
+  if (!certain) return;
   const last = dz + (p - 1) * ROW;
   v128.store(last, v128.add<real>(v128.load(last), past0));
   v128.store(last, v128.add<real>(v128.load(last, 16), past1), 16);

@@ -37,14 +37,14 @@ export function crossEntropyBack(rows: usize, v: usize, ignore: i32, x: usize, t
   }
 }
 
-/** y[0] = Σ of e²/2 where |e| <= delta, delta (|e| - delta/2) beyond, with e = a - b. delta infinite: half the squares. */
-export function huber(n: usize, delta: real, a: usize, b: usize, y: usize): void {
+/** y[0] = by Σ of e²/2 where |e| <= delta, delta (|e| - delta/2) beyond, with e = a - b. delta infinite: half the squares. */
+export function huber(n: usize, delta: real, by: real, a: usize, b: usize, y: usize): void {
   let total: f64 = 0;
   for (let i: usize = 0; i < n * W; i += W) {
     const e = load<real>(a + i) - load<real>(b + i), size = abs<real>(e);
     total += <f64>(size <= delta ? e * e * <real>0.5 : delta * (size - delta * <real>0.5));
   }
-  store<real>(y, <real>total);
+  store<real>(y, <real>(total * <f64>by));
 }
 
 /** da += by dy[0] clamp(e, ±delta), db -= the same. */

@@ -10,7 +10,7 @@ function push(dy: usize, dx: usize, slope: v128): void {
 
 /** y = e^x */
 export function exp(n: usize, x: usize, y: usize): void {
-  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, math.exp(v128.load(x)));
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, math.Inlined.exp(v128.load(x)));
 }
 
 /** dx += dy y */
@@ -97,14 +97,20 @@ export function geluTanh(n: usize, x: usize, y: usize): void {
   }
 }
 
-/** dx += dy (s + 2 x u' s (1 - s)), where s = σ(2u) */
+/** The gate s of y = x s: y / x, which takes a third of the time of another exponential, and its limit 1/2 where x is too small to divide by. */
+function gateOf(x: v128, y: v128): v128 {
+  const c = memory.data<real>([1e-30, 0.5]);
+  return v128.bitselect(at(c, 1), v128.div<real>(y, x), v128.lt<real>(v128.abs<real>(x), at(c, 0)));
+}
+
+/** dx += dy (s + 2 x u' s (1 - s)), where s = σ(2u) = y / x */
 export function geluTanhBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
   // 0 1: beyond them the slope is 0 or 1 to the last bit and x³ might overflow
   const c = sizeof<real>() == 4
     ? memory.data<f32>([-12, 12, 1, 0.21406444881780076, 1.5957691216057308])
     : memory.data<f64>([-24, 24, 1, 0.21406444881780076, 1.5957691216057308]);
-  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
-    const v = v128.pmin<real>(v128.pmax<real>(v128.load(x), at(c, 0)), at(c, 1)), s = gate(v);
+  for (const end = past(dx, n); dx < end; x += 16, y += 16, dy += 16, dx += 16) {
+    const raw = v128.load(x), s = gateOf(raw, v128.load(y)), v = v128.pmin<real>(v128.pmax<real>(raw, at(c, 0)), at(c, 1));
     const slope = v128.add<real>(v128.mul<real>(v128.mul<real>(v, v), at(c, 3)), at(c, 4));
     push(dy, dx, v128.add<real>(s, v128.mul<real>(v128.mul<real>(v, slope), v128.mul<real>(s, v128.sub<real>(at(c, 2), s)))));
   }
@@ -135,11 +141,11 @@ export function silu(n: usize, x: usize, y: usize): void {
   for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.mul<real>(v128.load(x), math.sigmoid(v128.load(x))));
 }
 
-/** dx += dy s (1 + x (1 - s)), where s = σ(x) */
+/** dx += dy s (1 + x (1 - s)), where s = σ(x) = y / x */
 export function siluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
   const one = splat(1);
-  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
-    const v = v128.load(x), s = math.sigmoid(v);
+  for (const end = past(dx, n); dx < end; x += 16, y += 16, dy += 16, dx += 16) {
+    const v = v128.load(x), s = gateOf(v, v128.load(y));
     push(dy, dx, v128.mul<real>(s, v128.add<real>(v128.mul<real>(v, v128.sub<real>(one, s)), one)));
   }
 }

@@ -1,17 +1,25 @@
 // matmul.ts: one packed, blocked product for every form. Strides in elements tell a from aᵀ; packing does the transposing.
 //
 // How the data moves: a block of b (KC x NC) is packed into panels NR wide, k-major; then block after block of a (MC x KC) into
-// panels MR high, k-major. The tile keeps MR x NR sums in registers (6 x 2 vectors; 12 sums, 2 of b, 1 splat of a: 15 of the
-// 16 a CPU has) and streams through one panel of each. Every number of y is summed in the order of k, whatever the blocking of
-// rows and columns, so work may be split by rows or columns without changing a bit. Panels are padded with zeros; a tile at the
-// edge is computed whole into a buffer, and only what exists is copied out.
+// panels MR high, k-major. The tile keeps MR x NR sums in registers and streams through one panel of each. Every number of y is
+// summed in the order of k, whatever the blocking of rows and columns, so work may be split by rows or columns without changing a
+// bit. Panels are padded with zeros; a tile at the edge is computed whole into a buffer, and only what exists is copied out.
+//
+// Of 16 vector registers V8 keeps one. Multiply, then add, needs one more for the product, and 6 x 2 sums push one of them through
+// memory in every round. Measured on an AMD EPYC (Zen 4), of a ceiling of 48 GFLOP/s for multiply-then-add and 59 for the fused one:
+//   rows of a tile                    6     5     4
+//   exact, Node 24                   26    46    44
+//   exact, Node 20 (schedules loads  24    21    38
+//     first, so that splats spill)
+//   fused, Node 24                   54    52    49
+// Four rows it is for the exact engine, which also wastes nothing on widths that are multiples of 4, and six for the fast one.
 import { LANES, madd } from "./simd";
 
 const W: usize = sizeof<real>();
 /** Rows and columns of a tile. */
-export const MR: usize = 6;
+export const MR: usize = ASC_FEATURE_RELAXED_SIMD ? 6 : 4;
 export const NR: usize = 2 * LANES;
-const MC: usize = 96;
+const MC: usize = 16 * MR;
 const KC: usize = 256;
 const NC: usize = 512;
 const TILE = MC * KC * W;            // where the edge tile's buffer lies in scratch
@@ -37,42 +45,19 @@ export function packRows(m: usize, k: usize, a: usize, ai: usize, ak: usize, to:
     }
   }
 }
-/** Six numbers that lie together. */
+/** MR numbers that lie together. */
 function copyTall(from: usize, to: usize): void {
-  v128.store(to, v128.load(from));
-  if (sizeof<real>() == 4) {
-    store<u64>(to, load<u64>(from, 16), 16);
-  } else {
-    v128.store(to, v128.load(from, 16), 16);
-    v128.store(to, v128.load(from, 32), 32);
-  }
+  let r: usize = 0;
+  for (; r + LANES <= MR; r += LANES) v128.store(to + r * W, v128.load(from + r * W));
+  for (; r < MR; r++) store<real>(to + r * W, load<real>(from + r * W));
 }
-/** Six rows of k numbers, `step` bytes apart, into one panel: transposed in registers, a vector of each row at a time. */
+/** MR rows of k numbers, `step` bytes apart, into one panel: squares are transposed in registers. Returns where the panel ends. */
 function packTall(k: usize, a: usize, step: usize, to: usize): usize {
-  const whole = k & ~(LANES - 1);
   let p: usize = 0;
-  for (; p < whole; p += LANES, a += 16) {
-    const r0 = v128.load(a), r1 = v128.load(a + step), r2 = v128.load(a + 2 * step);
-    const r3 = v128.load(a + 3 * step), r4 = v128.load(a + 4 * step), r5 = v128.load(a + 5 * step);
-    if (sizeof<real>() == 4) {
-      const a0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5), a1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
-      const b0 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5), b1 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-      const c0 = v128.shuffle<f32>(r4, r5, 0, 4, 1, 5), c1 = v128.shuffle<f32>(r4, r5, 2, 6, 3, 7);
-      v128.store(to, v128.shuffle<f64>(a0, b0, 0, 2));
-      v128.store(to, v128.shuffle<f64>(c0, a0, 0, 3), 16);
-      v128.store(to, v128.shuffle<f64>(b0, c0, 1, 3), 32);
-      v128.store(to, v128.shuffle<f64>(a1, b1, 0, 2), 48);
-      v128.store(to, v128.shuffle<f64>(c1, a1, 0, 3), 64);
-      v128.store(to, v128.shuffle<f64>(b1, c1, 1, 3), 80);
-    } else {
-      v128.store(to, v128.shuffle<f64>(r0, r1, 0, 2));
-      v128.store(to, v128.shuffle<f64>(r2, r3, 0, 2), 16);
-      v128.store(to, v128.shuffle<f64>(r4, r5, 0, 2), 32);
-      v128.store(to, v128.shuffle<f64>(r0, r1, 1, 3), 48);
-      v128.store(to, v128.shuffle<f64>(r2, r3, 1, 3), 64);
-      v128.store(to, v128.shuffle<f64>(r4, r5, 1, 3), 80);
-    }
-    to += LANES * MR * W;
+  for (const whole = k & ~(LANES - 1); p < whole; p += LANES, a += 16, to += LANES * MR * W) {
+    let r: usize = 0;
+    for (; r + LANES <= MR; r += LANES) transpose(a + r * step, step, to + r * W, MR * W);
+    for (; r < MR; r++) for (let l: usize = 0; l < LANES; l++) store<real>(to + (l * MR + r) * W, load<real>(a + r * step + l * W));
   }
   for (; p < k; p++, a += W, to += MR * W)
     for (let r: usize = 0; r < MR; r++) store<real>(to + r * W, load<real>(a + r * step));
@@ -139,18 +124,22 @@ function tile(kc: usize, alpha: real, a: usize, b: usize, y: usize, yi: usize, a
     c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
     s = v128.load_splat<real>(a, 3 * W);
     c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
-    s = v128.load_splat<real>(a, 4 * W);
-    c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
-    s = v128.load_splat<real>(a, 5 * W);
-    c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+    if (MR == 6) {
+      s = v128.load_splat<real>(a, 4 * W);
+      c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
+      s = v128.load_splat<real>(a, 5 * W);
+      c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+    }
   }
   const by = v128.splat<real>(alpha), step = yi * W;
   put(y, by, c00, c01, add); y += step;
   put(y, by, c10, c11, add); y += step;
   put(y, by, c20, c21, add); y += step;
   put(y, by, c30, c31, add); y += step;
-  put(y, by, c40, c41, add); y += step;
-  put(y, by, c50, c51, add);
+  if (MR == 6) {
+    put(y, by, c40, c41, add); y += step;
+    put(y, by, c50, c51, add);
+  }
 }
 
 export function put(y: usize, by: v128, c0: v128, c1: v128, add: bool): void {

@@ -30,7 +30,7 @@ export function shiftRight(v: v128, n: i32): v128 {
 
 /** a b + c: two roundings in the exact engine, one in the fast one, whose modules are built with relaxed SIMD (build.mjs). */
 export function madd(a: v128, b: v128, c: v128): v128 {
-  return ASC_FEATURE_RELAXED_SIMD ? v128.relaxed_madd<real>(a, b, c) : v128.add<real>(v128.mul<real>(a, b), c);
+  return ASC_FEATURE_RELAXED_SIMD ? v128.relaxed_madd<real>(a, b, c) : v128.add<real>(c, v128.mul<real>(a, b));
 }
 
 /** The sum of the lanes: (0 + 2) + (1 + 3), or 0 + 1. */

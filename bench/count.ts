@@ -1,16 +1,17 @@
 // count.ts: the counting task of CoPE (table 3), small: three kinds of position, otherwise one model, one set of batches, one budget.
-import { Tape, adamw, counting, layerNorm, linear, mask, positions, random, reshape, schedule, scores, slice, transformer, type Position, type Tensor } from "farsight";
+import { adamw, counting, layerNorm, linear, mask, positions, random, reshape, schedule, scores, slice, transformer, type Position, type Tensor } from "farsight";
 import type { Entry } from "./finding.ts";
-import { best, type Choice, type Trial } from "./trial.ts";
+import { best, tapeOf, type Choice, type Trial } from "./trial.ts";
 
 export const arms = ["cope", "relative", "absolute"] as const;
 /** Table 3, test error in per cent for 1 and 3 variables: 4 layers, d 256, programs of up to 512 steps, 10,000 of them 100 times over. */
 const published: Readonly<Record<string, Readonly<Record<number, number>>>> = { cope: { 1: 0, 3: 1.2 }, relative: { 1: 1.1, 3: 17.8 }, absolute: { 1: 5.3, 3: 67.6 } };
 
 /** One arm: `arm` is the kind of position. */
-export function count(arm: string, { seed, steps: wanted, quick }: Choice): Trial {
+export function count(arm: string, choice: Choice): Trial {
+  const { seed, steps: wanted, quick } = choice;
   const variables = 1, length = 64, d = 48, layers = 2, heads = 4, b = 32, steps = wanted ?? (quick ? 80 : 500), lr = 2e-3, rows = 16;
-  const task = counting({ vars: variables, steps: length }), context = 4 * length + 4, tape = new Tape("f32", { seed });
+  const task = counting({ vars: variables, steps: length }), context = 4 * length + 4, tape = tapeOf(choice);
   const model = transformer({ vocab: task.size, d, layers, heads, context, position: arm as Position, cope: { rows } });
   const params = model.params(tape, { seed }), data = random(seed).fork("count"), held = random(2024).fork("count, held out"), tests = quick ? 200 : 1000;
 

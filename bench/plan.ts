@@ -1,18 +1,19 @@
 // plan.ts: the sine task of myopic training (2404.00859, section 4), small: the same transformer trained with all gradients and without
 // those from later places to earlier ones, and linear probes for what its states know of sines that only later places need.
-import { Tape, adamw, huber, random, reshape, schedule, sine, transformer, type Tensor } from "farsight";
+import { adamw, huber, random, reshape, schedule, sine, transformer, type Tensor } from "farsight";
 import type { Entry } from "./finding.ts";
 import { ridge } from "./ridge.ts";
-import type { Choice, Trial } from "./trial.ts";
+import { tapeOf, type Choice, type Trial } from "./trial.ts";
 
 export const arms = ["full", "myopic"] as const;
 /** At p = 1 with a = b = 10, 64 places and d 128: the last training loss in the authors' checkpoint names, and their myopic score. Always answering 0 has 1.258 there. */
 const published: Readonly<Record<string, number>> = { full: 0.01, myopic: 1.257 };
 
 /** One arm: "full", or "myopic" with the cut of the authors' code, post_ln. */
-export function plan(arm: string, { seed, steps: wanted, quick }: Choice): Trial {
+export function plan(arm: string, choice: Choice): Trial {
+  const { seed, steps: wanted, quick } = choice;
   const a = 3, f = 5, p = 1, t = 16, d = 32, layers = 2, heads = 2, b = 64, steps = wanted ?? (quick ? 400 : 2000), lr = 3e-3, lags = 8;
-  const task = sine({ a, b: f, p, t }), tape = new Tape("f32", { seed });
+  const task = sine({ a, b: f, p, t }), tape = tapeOf(choice);
   const model = transformer({ inputs: 2, outputs: 1, d, layers, heads, context: t, activation: "relu", headBias: true, position: "absolute", myopic: arm === "myopic" ? { cut: "post_ln" } : undefined });
   const params = model.params(tape, { seed }), data = random(seed).fork("plan"), held = random(2024).fork("plan, held out"), tests = quick ? 500 : 4000;
 

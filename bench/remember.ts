@@ -1,18 +1,19 @@
 // remember.ts: the memorize task of RMT (2304.11062, figures 1 and 5), small: a fact at the start of the text, its question at the end,
 // a curriculum of 1 to 3 segments. The arm without memory is the same transformer on the last segment, all that it can see.
-import { Tape, adamw, memorize, random, rmt, schedule, transformer } from "farsight";
+import { adamw, memorize, random, rmt, schedule, transformer } from "farsight";
 import type { Entry } from "./finding.ts";
-import { best, type Choice, type Trial } from "./trial.ts";
+import { best, tapeOf, type Choice, type Trial } from "./trial.ts";
 
 export const arms = ["rmt", "none"] as const;
 /** Figure 5 (trained on 3 segments) of 499 tokens, BERT-base: accuracy by segments. Figure 1, for 64, was trained on 7. */
 const published = { "1": 1, "2": 1, "3": 1, "4": 1, "6": 0.976, "8": 0.938 };
 
 /** One arm: "rmt", or "none" for no memory. */
-export function remember(arm: string, { seed, steps: wanted, quick, text }: Choice): Trial {
+export function remember(arm: string, choice: Choice): Trial {
+  const { seed, steps: wanted, quick, text } = choice;
   const segment = 16, memory = 4, d = 64, layers = 2, heads = 4, b = 32, trained = 3, lr = 2e-3;
   const steps = wanted ?? (quick ? 90 : 700), stages = [0.2, 0.5, 1]; // 1, 2, then 3 segments up to these shares of the steps
-  const task = memorize({ segment, ...(text === undefined ? {} : { text }) }), tape = new Tape("f32", { seed });
+  const task = memorize({ segment, ...(text === undefined ? {} : { text }) }), tape = tapeOf(choice);
   const model = transformer({ vocab: task.size, d, layers, heads, context: segment + 2 * memory, position: "absolute" });
   const recurrent = rmt(model, { memory, segment, replay: false }), params = recurrent.params(tape, { seed });
   const data = random(seed).fork("remember"), held = random(2024).fork("remember, held out"), lengths = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];

@@ -16,7 +16,9 @@ export interface Order { study: Study; arm: string; choice: Choice; file: string
 const EVERY = 30_000; // milliseconds between checkpoints
 const trials: Record<Study, (arm: string, choice: Choice) => Trial> = { count, remember, plan };
 const { study, arm, choice, file, stop } = workerData as Order, post = (entry: Entry): void => parentPort!.postMessage(entry);
-const started = performance.now(), trial = trials[study](arm, choice), config = JSON.stringify({ study, arm, seed: choice.seed, ...trial.config });
+const started = performance.now(), trial = trials[study](arm, choice);
+if (choice.threads !== undefined) trial.config["engine"] = "fused multiply-add"; // and not its threads, which change nothing
+const config = JSON.stringify({ study, arm, seed: choice.seed, ...trial.config });
 
 /** Takes up a checkpoint that is there; one of another run is refused. */
 function resumed(): { step: number; seconds: number } {

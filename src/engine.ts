@@ -11,27 +11,37 @@ export type Numbers = Float32Array | Float64Array | Int32Array;
 /** The compiled kernels, the address of the block they may scribble on, and the bytes of a number. */
 export interface Kernels extends Exports { readonly scratch: number; readonly width: number }
 
-const bytes = { f32, f64 };
-const modules = new Map<Dtype, WebAssembly.Module>();
+/** The exact kernels, a character a byte. */
+export const code: Readonly<Record<Dtype, string>> = { f32, f64 };
+const unpacked = new Map<string, BufferSource>();
+/** The bytes of kernels. */
+export function bytesOf(code: string): BufferSource {
+  let bytes = unpacked.get(code);
+  if (!bytes) unpacked.set(code, bytes = Uint8Array.from(code, c => c.charCodeAt(0)));
+  return bytes;
+}
+const modules = new Map<BufferSource, WebAssembly.Module>();
 const PAGE = 65536;
 const MOST = 65536 * PAGE; // 4 GiB: what a 32-bit address reaches
 
-function compiled(dtype: Dtype): WebAssembly.Module {
-  let module = modules.get(dtype);
+function compiled(bytes: BufferSource): WebAssembly.Module {
+  let module = modules.get(bytes);
   if (!module) {
     try {
-      module = new WebAssembly.Module(bytes[dtype]);
+      module = new WebAssembly.Module(bytes);
     } catch (error) {
       if (String(error).includes("unsafe-eval")) throw new Error("engine: this page's Content-Security-Policy needs script-src 'wasm-unsafe-eval'", { cause: error });
       throw error;
     }
-    modules.set(dtype, module);
+    modules.set(bytes, module);
   }
   return module;
 }
 
 /** Options of an engine. `module`: the compiled `farsight/f32.wasm`, for hosts that forbid compiling bytes. `limit`: most bytes of memory. */
 export interface EngineOptions { module?: WebAssembly.Module; limit?: number }
+/** What `farsight/fast` puts in the place of the exact kernels and of a memory that nobody shares. */
+export interface EngineParts { bytes?: BufferSource; memory?: WebAssembly.Memory }
 
 /** Throws unless `options` is an object with no names but `names`. */
 export function known(who: string, options: object, ...names: string[]): void {
@@ -45,11 +55,12 @@ export class Engine {
   /** Bytes of one number. */
   readonly width: 4 | 8;
   readonly memory: WebAssembly.Memory;
+  readonly module: WebAssembly.Module;
   readonly kernels: Kernels;
   readonly limit: number;
   #top: number;
 
-  constructor(dtype: Dtype, { module, limit = MOST }: EngineOptions = {}) {
+  constructor(dtype: Dtype, { module, limit = MOST }: EngineOptions = {}, { bytes, memory }: EngineParts = {}) {
     if (dtype !== "f32" && dtype !== "f64") throw new TypeError(`engine: dtype is ${String(dtype)}\n  wants f32 or f64`);
     this.dtype = dtype;
     this.width = dtype === "f32" ? 4 : 8;
@@ -57,8 +68,9 @@ export class Engine {
     this.limit = Math.floor(Math.min(limit, MOST) / PAGE) * PAGE;
     const wrong = (): never => { throw new TypeError(`engine: the module is ${String(module)}, and no kernels of ${dtype}\n  wants the compiled farsight/${dtype}.wasm`); };
     if (module && (String(module) !== "[object WebAssembly.Module]" || !WebAssembly.Module.exports(module).some(e => e.name === "heapBase"))) wrong();
-    this.memory = new WebAssembly.Memory({ initial: 1, maximum: MOST / PAGE });
-    const instance = new WebAssembly.Instance(module ?? compiled(dtype), { env: { memory: this.memory } });
+    this.memory = memory ?? new WebAssembly.Memory({ initial: 1, maximum: MOST / PAGE });
+    this.module = module ?? compiled(bytes ?? bytesOf(code[dtype]));
+    const instance = new WebAssembly.Instance(this.module, { env: { memory: this.memory } });
     const exports = instance.exports as unknown as Exports;
     const scratch = exports.heapBase();
     this.kernels = { ...exports, scratch, width: this.width };

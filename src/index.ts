@@ -1,5 +1,5 @@
 // The public names of farsight.
-export { Engine, type Dtype, type EngineOptions, type Kernels, type Numbers } from "./engine.ts";
+export { Engine, type Dtype, type EngineOptions, type EngineParts, type Kernels, type Numbers } from "./engine.ts";
 export { Tape, Tensor, type Entry, type TapeOptions, type Trace } from "./tape.ts";
 export { op, type Op, type Operand, type Rule } from "./op.ts";
 export {

@@ -218,22 +218,28 @@ export const crossEntropy = /* @__PURE__ */ op("crossEntropy", "... v, ...<v -> 
   },
   backward: (K, { rows, v, ignore, most, sums, factor }, y, x, targets) => K.crossEntropyBack(rows, v, ignore, x.data, targets.data, most, sums, factor, y.grad, x.grad),
 });
-const elementwiseLoss = (name: string, delta: number, factor: number) => op(name, "..., ... -> ", {
-  attrs: { delta, reduction: "mean" as "mean" | "sum" },
-  derive({ delta, reduction }) {
-    knows(reduction, ["mean", "sum"]);
-    if (!(delta > 0)) throw new RangeError(`delta is ${delta}; wants a number above 0`);
-  },
-  forward(K, { rows, delta, reduction }, y, a, b) {
-    K.huber(rows, delta, a.data, b.data, y.data);
-    K.scale(1, factor / (reduction === "mean" ? rows : 1), 0, y.data, y.data);
-  },
-  backward: (K, { rows, delta, reduction }, y, a, b) => K.huberBack(rows, delta, factor / (reduction === "mean" ? rows : 1), a.data, b.data, y.grad, a.grad, b.grad),
-});
 /** With e = a - b: e²/2 where |e| <= delta, delta (|e| - delta/2) beyond; the mean of all, or their sum (Huber 1964). */
-export const huber = /* @__PURE__ */ elementwiseLoss("huber", 1, 1);
+export const huber = /* @__PURE__ */ op("huber", "..., ... -> ", {
+  attrs: { delta: 1, reduction: "mean" as "mean" | "sum" },
+  derive({ rows, delta, reduction }) {
+    if (!(delta > 0)) throw new RangeError(`delta is ${delta}; wants a number above 0`);
+    return { by: share(rows, reduction) };
+  },
+  forward: (K, { rows, delta, by }, y, a, b) => K.huber(rows, delta, by, a.data, b.data, y.data),
+  backward: (K, { rows, delta, by }, y, a, b) => K.huberBack(rows, delta, by, a.data, b.data, y.grad, a.grad, b.grad),
+});
 /** (a - b)², the mean of all, or their sum. */
-export const mse = /* @__PURE__ */ elementwiseLoss("mse", Infinity, 2);
+export const mse = /* @__PURE__ */ op("mse", "..., ... -> ", {
+  attrs: { reduction: "mean" as "mean" | "sum" },
+  derive: ({ rows, reduction }) => ({ by: 2 * share(rows, reduction) }), // a square is twice Huber's, with no end
+  forward: (K, { rows, by }, y, a, b) => K.huber(rows, Infinity, by, a.data, b.data, y.data),
+  backward: (K, { rows, by }, y, a, b) => K.huberBack(rows, Infinity, by, a.data, b.data, y.grad, a.grad, b.grad),
+});
+/** What each of n terms counts. */
+function share(n: number, reduction: string): number {
+  knows(reduction, ["mean", "sum"]);
+  return reduction === "mean" ? 1 / n : 1;
+}
 
 // ------------------------------------------------------------------------------------------------- attention, in parts
 // Heads need no transpose: b t h d is how the projection wrote them, and a product takes the distance between rows.

@@ -87,9 +87,12 @@ export type Trace = (event: { name: string; phase: "forward" | "backward"; bytes
 
 /**
  * Options of a tape. `check`: look for NaN and infinity after every operation and name the first place (slow).
- * `trace`: a hook around every operation. `seed`: of the generator that dropout draws from.
+ * `trace`: a hook around every operation. `seed`: of the generator that dropout draws from. `engine`: one that was made for this tape,
+ * instead of its own (`farsight/fast`).
  */
-export interface TapeOptions extends EngineOptions { check?: boolean; trace?: Trace; seed?: number }
+export interface TapeOptions extends EngineOptions { check?: boolean; trace?: Trace; seed?: number; engine?: Engine | undefined }
+
+const taken = /* @__PURE__ */ new WeakSet<Engine>();
 
 /** Records operations as they run and runs them backwards on request; owns all memory. */
 export class Tape {
@@ -105,14 +108,19 @@ export class Tape {
   #reads: { of: Region; tensors: Set<Tensor> } | undefined;
 
   constructor(dtype: Dtype = "f32", options: TapeOptions = {}) {
-    known("tape", options, "check", "trace", "seed", "module", "limit");
-    const { check = false, trace, seed = 0, ...engine } = options;
+    known("tape", options, "check", "trace", "seed", "engine", "module", "limit");
+    const { check = false, trace, seed = 0, engine, ...own } = options;
     if (trace !== undefined && typeof trace !== "function") throw new TypeError(`tape: trace is ${String(trace)}\n  wants a function`);
-    this.engine = new Engine(dtype, engine);
+    if (engine !== undefined) {
+      if (!(engine instanceof Engine) || engine.dtype !== dtype || (own.module ?? own.limit) !== undefined) throw new TypeError(`tape: the engine is ${engine instanceof Engine ? `of ${engine.dtype}` : String(engine)}\n  wants an engine of ${dtype}, and module and limit given to the engine`);
+      if (taken.has(engine)) throw new Error("tape: the engine has a tape already\n  wants an engine for each tape");
+    }
+    this.engine = engine ?? new Engine(dtype, own);
     this.check = check;
     this.trace = trace;
     this.random = random(seed);
     this.#regions = [{ alive: true, mark: this.engine.mark, records: 0, params: 0 }];
+    taken.add(this.engine);
   }
 
   get dtype(): Dtype { return this.engine.dtype; }

@@ -2,7 +2,11 @@
 import { Tape, adam, adamw, bmm, clipNorm, crossEntropy, cumsum, embedding, exp, gelu, geluErf, huber, layerNorm, linear, log, logSoftmax, matmul, reshape,
   rmsNorm, rope, rotary, sgd, sigmoid, silu, sinusoidal, softmax, tanh, type Optimizer, type Tensor } from "farsight";
 import { cases, dtypes, golden, input, match, type Golden } from "./golden.ts";
+import { fast } from "farsight/fast";
 import { suite } from "./check.ts";
+
+/** The exact engine, and the fused one where the host has it; skipping it is said in fast.test.ts. */
+const engines = Number(process.versions.node.split(".")[0]) >= 22 ? ["", ", fused"] : [""];
 
 type Run = (g: Golden, x: Record<string, Tensor>, tape: Tape) => Tensor;
 const config = (g: Golden) => g.config as unknown as Record<string, number & string>;
@@ -26,8 +30,8 @@ const runs: Record<string, Run> = {
 };
 
 const tests: Record<string, () => void> = {};
-for (const name of cases("op.")) for (const dtype of dtypes) tests[`${name} ${dtype}`] = () => {
-  const g = golden(name), tape = new Tape(dtype);
+for (const name of cases("op.")) for (const dtype of dtypes) for (const how of engines) tests[`${name} ${dtype}${how}`] = () => {
+  const g = golden(name), tape = new Tape(dtype, { engine: how ? fast(dtype) : undefined });
   if (name === "op.sinusoidal") {
     const places = g.values("in.positions"), [, d] = g.shape("out.y") as [number, number], table = sinusoidal(Math.max(...places) + 1, d);
     return match(g, dtype, tape.tensor(g.shape("out.y"), Array.from(places).flatMap(p => [...table.subarray(p * d, p * d + d)])).values(), g.values("out.y"), "y");

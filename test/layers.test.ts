@@ -8,8 +8,8 @@ import { suite } from "./check.ts";
 
 /** Files from the bottom up, one rank a line: a file imports only from ranks below its own. */
 const ranks = [
-  ["src/math.ts", "src/safetensors.ts", "src/engine.ts"],
-  ["src/random.ts"],
+  ["src/math.ts", "src/safetensors.ts", "src/engine.ts", "src/split.ts"],
+  ["src/random.ts", "src/fast.ts"],
   ["src/tape.ts"],
   ["src/op.ts"],
   ["src/ops.ts"],
@@ -39,7 +39,7 @@ function code(text: string): string {
 const imports = (file: string): string[] => [...code(read(file)).matchAll(/^(?:import|export)\b[\w\s{},*$]*"([^"]+)";|\bimport\s*\(\s*"?([^")]*)/gm)].map(m => m[1] ?? m[2]!)
   .map(to => to.startsWith(".") ? join(dirname(file), to) : to);
 /** Imports that break the line. */
-const upward = (file: string, list: readonly string[]): string[] => list.filter(to => to.startsWith("src/") ? !(rank.get(to)! < rank.get(file)!) : !(file === "src/engine.ts" && to.startsWith("dist/")));
+const upward = (file: string, list: readonly string[]): string[] => list.filter(to => to.startsWith("src/") ? !(rank.get(to)! < rank.get(file)!) : !(file === "src/engine.ts" && to.startsWith("dist/") || file === "src/fast.ts" && to.startsWith("dist/fast/")));
 
 /** What the host's Math may be asked for: results that IEEE 754 and ECMA-262 fix to the last bit. */
 const exact = ["abs", "ceil", "clz32", "floor", "fround", "imul", "max", "min", "round", "sign", "sqrt", "trunc", "PI", "LN2", "SQRT2"];
@@ -63,13 +63,21 @@ suite("layers", {
     for (const file of sources.filter(f => f.startsWith("src/tasks/"))) assert.equal(imports(file).filter(to => !pure.includes(to)), [], file);
   },
   "no file of src/ touches the outside, or functions whose last bit depends on the host"() {
-    for (const file of sources) assert.equal(reaches(read(file)), [], file);
+    for (const file of sources.filter(f => f !== "src/fast.ts")) assert.equal(reaches(read(file)), [], file);
     for (const bad of [
       "process.env.X", "console.log(1)", "new Date()", "Date.now()", "Math.random()", "Math.exp(x)", "Math.log(x)", "Math.tanh(x)", "Math.sin(x)", "Math.cos(x)", "Math.pow(x, 2)",
       "x ** 2", "Math.hypot(x)", "Math.cbrt(x)", "Math[name](x)", 'import "node:fs"', "performance.now()", "`${Math.expm1(x)}`",
     ])
       assert.ok(reaches(`const y = 1; // a comment\n${bad};`).length > 0, bad);
     assert.equal(reaches('/** Math.exp, process and Date */ const s = Math.sqrt(2), u = "https://x"; // console'), []);
+  },
+  "fast.ts asks the host for its features and for threads, and for nothing else"() {
+    const text = code(read("src/fast.ts")), asked = "const host = globalThis as unknown as Host;";
+    assert.ok(text.includes(asked) && text.includes("host.process?.getBuiltinModule?.("));
+    assert.equal([...text.matchAll(/\bhost\.([\w.?]+)/g)].map(m => m[1]!.replace(/\?.*/, "")).filter(name => !["process", "SharedArrayBuffer", "Worker", "navigator"].includes(name)), []);
+    assert.equal([...text.matchAll(/\bnode<\w+>\("(\w+)"/g)].map(m => m[1]).filter(name => name !== "os" && name !== "worker_threads"), []);
+    assert.equal(reaches(text.replace(asked, "").replace(/`"use strict";[\s\S]*?`;/, "").replace(/\bhost\.(?:process|navigator)\?\./g, "").replace("`node:${name}`", "").replace(/"node:worker_threads"/g, "")), []);
+    assert.equal(imports("src/index.ts").filter(to => /fast|split/.test(to)), [], "a page that asks for no fast engine carries one");
   },
   "index.ts lists names one by one, and no file has a default export or an enum"() {
     for (const file of sources) assert.not.match(code(read(file)), /\bexport default\b|\benum \w|\bnamespace \w|@ts-ignore|@ts-nocheck/);
@@ -107,8 +115,9 @@ suite("kernels", {
       assert.not.match(bare, /Math[.fF]|@ts-ignore|@external|\bdeclare\b|\bnew \w|\bArray</, file);
     }
   },
-  "asm/ keeps no state and uses no relaxed or random instruction"() {
-    for (const file of kernels) assert.not.match(code(read(file)), /^(?:export )?let\b|\brelaxed_|\bheap\.|\bseed\(|\btrace\(|\bstring\b/m, file);
+  "asm/ keeps no state and uses no random instruction, and a relaxed one only in modules built for it"() {
+    const guarded = /ASC_FEATURE_RELAXED_SIMD \? v128\.relaxed_madd<real>\(a, b, c\) :/;
+    for (const file of kernels) assert.not.match(code(read(file)).replace(guarded, ""), /^(?:export )?let\b|\brelaxed_|\bheap\.|\bseed\(|\btrace\(|\bstring\b/m, file);
   },
   "both builds export the same kernels, and each is called by src/ or a test"() {
     const names = (["f32", "f64"] as const).map(dtype => Object.keys(new library.Engine(dtype).kernels).sort());

@@ -30,7 +30,8 @@ function run(more: TransformerOptions, myopic: Myopia | undefined, targets = TAR
 function literal(tape: Tape, more: TransformerOptions, cut: Cut, copies: readonly TransformerWeights[], edge: (i: number, j: number) => number, last = T - 1): Tensor[] {
   const c = transformer({ ...small, ...more }).config, { d, heads: h } = c, w = d / h, kind = c.position;
   const norm = (x: Tensor, p: Weights): Tensor => layerNorm(x, p.weight, p.bias, { eps: c.eps });
-  const part = (x: Tensor, p: BlockWeights, n: number): Tensor => reshape(slice(linear(x, p.attn.c_attn.weight, p.attn.c_attn.bias), n * d, n * d + d), [1, 1, h, w]);
+  /** Queries (0), keys (1), values (2) or CoPE's own gate keys (3) of one place. */
+  const part = (x: Tensor, { attn: { c_attn, cope } }: BlockWeights, n: number): Tensor => reshape(n === 3 ? linear(x, cope!.gate!.weight, cope!.gate!.bias) : slice(linear(x, c_attn.weight, c_attn.bias), n * d, n * d + d), [1, 1, h, w]);
   const weighed = (x: Tensor, m: number): Tensor => m === 1 ? x : m === 0 ? stopGradient(x) : add(scale(x, { by: m }), scale(stopGradient(x), { by: 1 - m }));
   const turned = (x: Tensor, place: number): Tensor => { const { cos, sin } = rotary(tape, 1, w, { start: place }); return kind === "rope" ? rope(x, cos, sin) : x; };
   let x = Array.from({ length: last + 1 }, (_, i) => {
@@ -47,7 +48,8 @@ function literal(tape: Tape, more: TransformerOptions, cut: Cut, copies: readonl
       }), { axis: 1 });
       const q = part(state[i]!, p, 0);
       let logits = scores(turned(q, i), read(1), { scale: 1 / Math.sqrt(w) });
-      if (kind === "cope") logits = add(logits, interpolate(tableScores(q, p.attn.cope!.weight), cumsum(sigmoid(logits), { reverse: true })));
+      const gates = (): Tensor => sigmoid(c.cope.gates === "sep" ? scores(q, read(3), { scale: 1 / Math.sqrt(w) }) : logits);
+      if (kind === "cope") logits = add(logits, interpolate(tableScores(q, p.attn.cope!.weight), cumsum(gates(), { reverse: true })));
       const y = linear(reshape(mix(softmax(logits), read(2)), [1, 1, d]), p.attn.c_proj.weight, p.attn.c_proj.bias);
       if (c.norm === "post") { const z = norm(add(xi, y), p.ln_1); return norm(add(z, mlp(z, p.mlp, c.activation)), p.ln_2); }
       const z = add(xi, y);
@@ -77,7 +79,8 @@ function agree(got: Record<string, Float64Array>, want: Record<string, Float64Ar
   for (const path in want) close(got[path]!, want[path]!, 1e-10, path);
 }
 
-const variants: Record<string, TransformerOptions> = { "absolute": { position: "absolute" }, "rope": { position: "rope" }, "cope": { position: "cope" }, "cope, norms after": { position: "cope", norm: "post", activation: "swiglu" } };
+const variants: Record<string, TransformerOptions> = { "absolute": { position: "absolute" }, "rope": { position: "rope" }, "cope": { position: "cope" }, "cope with gate keys": { position: "cope", cope: { rows: 4, gates: "sep" } },
+  "cope, norms after": { position: "cope", norm: "post", activation: "swiglu" } };
 const definition: Record<string, () => void> = {};
 for (const [title, more] of Object.entries(variants)) for (const cut of cuts) if (cut !== "pre_ln" || more.norm !== "post") {
   definition[`${title}, ${cut}: with every edge whole, copies give the full gradient`] = () => agree(run(more, undefined).grads, byCopies(more, cut, () => 1));

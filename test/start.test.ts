@@ -1,7 +1,7 @@
 // npm start as a person uses it: exit codes, streams, interrupting and going on.
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";
@@ -87,6 +87,19 @@ suite("npm start", {
     map!.positions.forEach((row, i) => row.forEach((p, j) => assert.ok(Math.abs(p - map!.gates[i]!.slice(j).reduce((a, x) => a + x, 0)) < 0.05, "a position is not the sum of its gates")));
     const segments = lines(text).filter(l => l.kind === "segments") as { arm: string; points: [number, number][] }[];
     assert.equal(segments.map(s => s.points.map(p => p[0])), [1, 2].map(() => [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]));
+  },
+  async "takes the fast engine, with the same digits whatever its threads, or says why it cannot"() {
+    const words = ["plan", "--steps", "20", "--quick", "--json", "--fast"], one = await start([...words, "--out", out("fast")]);
+    if (Number(process.versions.node.split(".")[0]) < 22) {
+      assert.is(one.code, 1);
+      assert.is(one.err, "--fast: fast: this host has no relaxed SIMD\n  wants Node 22 or later, or a current browser\n");
+      return;
+    }
+    const all = await start([...words, "--jobs", "1", "--out", out("fast, one by one")]), results = (text: string) => lines(text).filter(l => l.type === "result");
+    assert.equal([one.code, all.code], [0, 0], one.err + all.err);
+    assert.equal(losses(lines(all.out)), losses(lines(one.out)));
+    assert.equal(results(all.out).map(l => (l.config as Line).engine), ["fused multiply-add", "fused multiply-add"]);
+    assert.is((lines(all.out)[0]!.engine as Line).threads, availableParallelism());
   },
   async "says what is wrong with a text file that is not there"() {
     const { code, err } = await start(["remember", "--text", out("nothing.txt")]);
