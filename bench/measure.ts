@@ -66,7 +66,7 @@ export const deviation = (list: readonly number[]): number => { const m = median
 
 /** Milliseconds a call, warm: called until its speed has settled (V8 compiles twice), then timed by tinybench. */
 export function time(body: () => void, { quick }: Pick<Asked, "quick">): { median: number; mad: number; samples: number; busy?: string } {
-  const slice = quick ? 15 : 100, most = quick ? 2 : 20;
+  const slice = quick ? 10 : 100, most = quick ? 1 : 20;
   let calls = 0, last = Infinity, each = 0;
   const run = (n: number): number => { const from = performance.now(); for (let i = 0; i < n; i++) body(); return (performance.now() - from) / n; };
   for (let i = 0; i < most; i++) {
@@ -77,7 +77,7 @@ export function time(body: () => void, { quick }: Pick<Asked, "quick">): { media
     last = each;
   }
   const batch = Math.max(1, Math.round(0.2 / each)); // samples of 0.2 ms at least: the clock ticks by the microsecond
-  const bench = new Bench({ time: quick ? 30 : 500, iterations: quick ? 3 : 12, warmup: false, throws: true });
+  const bench = new Bench({ time: quick ? 10 : 500, iterations: quick ? 2 : 12, warmup: false, throws: true });
   bench.add("case", batch === 1 ? body : () => { run(batch); });
   const from = performance.now(), before = process.cpuUsage(), [task] = bench.runSync(), spent = process.cpuUsage(before), result = task!.result;
   const share = (spent.user + spent.system) / 1000 / (performance.now() - from);
