@@ -1,7 +1,7 @@
 // bench.ts: `npm run bench -- kernels | step | peers`. stdout carries the results (a table, or with --json a line a case), stderr everything else.
 import { args, type Spec } from "./cli.ts";
 import { kernels } from "./kernels.ts";
-import { circumstances, columns, figures, show, type Asked, type Row } from "./measure.ts";
+import { check, circumstances, columns, figures, show, type Asked, type Row } from "./measure.ts";
 import { peers } from "./peers.ts";
 import { step } from "./step.ts";
 
@@ -50,6 +50,7 @@ async function main(): Promise<void> {
   }
   const about = circumstances(asked), rows: Row[] = [], run = benches[bench](asked);
   try {
+    await check(asked);
     for (let next = await run.next(); ; next = await run.next()) {
       if (next.done) {
         show.clear();

@@ -5,7 +5,7 @@ import {
   type Dtype, type Kernels, type Numbers, type Tape, type Tensor,
 } from "farsight";
 import { ceilings } from "./ceiling.ts";
-import { digest, noise, show, tapeOf, time, wanted, type Asked, type Row } from "./measure.ts";
+import { digest, noise, release, show, tapeOf, time, wanted, type Asked, type Row } from "./measure.ts";
 
 /** A case, set up: what is timed, and what came of its first call. */
 interface Set { run(): void; result(): Numbers[] }
@@ -131,13 +131,16 @@ export async function* kernels(asked: Asked): AsyncGenerator<Row, string> {
   const limit = await ceilings(asked, dtypes, sizes);
   for (const dtype of dtypes) yield { case: "ceiling: multiply-adds", dtype, size: "", median: 0, mad: 0, samples: 0, unit: "GFLOP/s", rate: limit.madd(dtype), checksum: "" };
   for (const s of sizes) yield { case: "ceiling: copy", size: `${(s / M).toFixed(2)} MiB`, median: 0, mad: 0, samples: 0, unit: "GB/s", rate: limit.copy(s), checksum: "" };
-  const tapes = new Map<Dtype, Tape>();
+  let tape: Tape | undefined;
   for (const [i, c] of list.entries()) {
     show.step("kernels", "case", { step: i, steps: list.length });
-    if (!tapes.has(c.dtype)) tapes.set(c.dtype, await tapeOf(c.dtype, asked));
-    const tape = tapes.get(c.dtype)!;
-    yield tape.scope((): Row => {
-      const set = c.set(tape);
+    if (tape?.dtype !== c.dtype) {
+      if (tape) release(tape);
+      tape = await tapeOf(c.dtype, asked);
+    }
+    const on = tape;
+    yield on.scope((): Row => {
+      const set = c.set(on);
       set.run();
       const checksum = digest(...set.result()), t = time(() => set.run(), asked), about = { case: c.name, dtype: c.dtype, size: c.size, ...t, checksum };
       if (c.calls) return { ...about, unit: "ns/op", rate: t.median * 1e4 };
@@ -145,6 +148,7 @@ export async function* kernels(asked: Asked): AsyncGenerator<Row, string> {
       return { ...about, unit: c.flop ? "GFLOP/s" : "GB/s", rate, ceiling, fraction: rate / ceiling };
     });
   }
+  if (tape) release(tape);
   show.done("kernels", "case");
   return "GB/s counts what a kernel must read and write once; GFLOP/s of attention its products alone, half of each square.";
 }

@@ -35,17 +35,21 @@ export function circumstances({ engine, threads, fma }: Asked) {
   };
 }
 
+/** The module of the fast engine. Throws where this build has none. */
+async function fastModule(): Promise<{ fast(dtype: Dtype, options: { threads: number; fma: boolean }): unknown }> {
+  const path = "farsight/fast"; // not a literal: types and bundler must do without it
+  try { return await import(path); } catch (error) { throw new Error(`--engine fast: this build has no ${path}\n  wants --engine exact`, { cause: error }); }
+}
 /** A tape of `dtype` on the engine asked for. Throws, and never falls back, where there is no such engine. */
 export async function tapeOf(dtype: Dtype, { engine, threads, fma }: Pick<Asked, "engine" | "threads" | "fma">): Promise<Tape> {
-  if (engine === "exact") {
-    if (threads !== 1) throw new RangeError(`--threads ${threads}: the exact engine has one thread\n  wants --engine fast`);
-    return new Tape(dtype);
-  }
-  const path = "farsight/fast"; // not a literal: types and bundler must do without it
-  let made: { fast(dtype: Dtype, options: { threads: number; fma: boolean }): unknown };
-  try { made = await import(path); } catch (error) { throw new Error(`--engine fast: this build has no ${path}\n  wants --engine exact`, { cause: error }); }
-  return new Tape(dtype, { engine: await made.fast(dtype, { threads, fma }) } as ConstructorParameters<typeof Tape>[1]);
+  if (engine === "fast") return new Tape(dtype, { engine: (await fastModule()).fast(dtype, { threads, fma }) } as ConstructorParameters<typeof Tape>[1]);
+  if (threads !== 1) throw new RangeError(`--threads ${threads}: the exact engine has one thread\n  wants --engine fast`);
+  return new Tape(dtype);
 }
+/** Ends the threads of a tape that has any. */
+export function release(tape: Tape): void { (tape.engine as { close?(): void }).close?.(); }
+/** Throws at once what `tapeOf` would throw later. */
+export async function check(asked: Asked): Promise<void> { release(await tapeOf("f32", asked)); }
 
 /** Whether a case of this name is wanted. */
 export const wanted = ({ words }: Pick<Asked, "words">, ...name: (string | undefined)[]): boolean => {
@@ -62,7 +66,7 @@ export const deviation = (list: readonly number[]): number => { const m = median
 
 /** Milliseconds a call, warm: called until its speed has settled (V8 compiles twice), then timed by tinybench. */
 export function time(body: () => void, { quick }: Pick<Asked, "quick">): { median: number; mad: number; samples: number; busy?: string } {
-  const slice = quick ? 15 : 100, most = quick ? 2 : 20;
+  const slice = quick ? 10 : 100, most = quick ? 1 : 20;
   let calls = 0, last = Infinity, each = 0;
   const run = (n: number): number => { const from = performance.now(); for (let i = 0; i < n; i++) body(); return (performance.now() - from) / n; };
   for (let i = 0; i < most; i++) {
@@ -73,7 +77,7 @@ export function time(body: () => void, { quick }: Pick<Asked, "quick">): { media
     last = each;
   }
   const batch = Math.max(1, Math.round(0.2 / each)); // samples of 0.2 ms at least: the clock ticks by the microsecond
-  const bench = new Bench({ time: quick ? 30 : 500, iterations: quick ? 3 : 12, warmup: false, throws: true });
+  const bench = new Bench({ time: quick ? 10 : 500, iterations: quick ? 2 : 12, warmup: false, throws: true });
   bench.add("case", batch === 1 ? body : () => { run(batch); });
   const from = performance.now(), before = process.cpuUsage(), [task] = bench.runSync(), spent = process.cpuUsage(before), result = task!.result;
   const share = (spent.user + spent.system) / 1000 / (performance.now() - from);

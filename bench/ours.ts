@@ -1,6 +1,6 @@
 // ours.ts: farsight, as one peer among others.
 import { add, exp, fusedAttention, gelu, layerNorm, softmax, sum, tanh, type Tape, type Tensor } from "farsight";
-import { tapeOf } from "./measure.ts";
+import { release, tapeOf } from "./measure.ts";
 import { training, type Size, type Variant } from "./step.ts";
 import { losses, serve, tensors, type Prepared, type Work } from "./peers/serve.ts";
 
@@ -26,4 +26,7 @@ async function prepare(tape: Tape, work: Work): Promise<Prepared> {
 }
 
 // A tape a case, so that dropping a case drops its memory.
-serve(async work => prepare(await tapeOf("f32", work), work));
+serve(async work => {
+  const tape = await tapeOf("f32", work);
+  return { ...await prepare(tape, work), drop: () => release(tape) };
+});

@@ -1,7 +1,7 @@
 // step.ts: whole training steps, forward, backward and AdamW: a small and a big transformer, plain and with each of the three mechanisms.
 import { adamw, random, rmt, transformer, type Optimizer, type Tape, type Tree, type Tensor } from "farsight";
 import { ceilings } from "./ceiling.ts";
-import { median, noise, show, tapeOf, time, wanted, type Asked, type Row } from "./measure.ts";
+import { median, noise, release, show, tapeOf, time, wanted, type Asked, type Row } from "./measure.ts";
 
 export const sizes = {
   small: { vocab: 64, d: 64, layers: 2, heads: 4, inner: 256, t: 64, b: 16 },
@@ -50,6 +50,7 @@ export async function* step(asked: Asked): AsyncGenerator<Row, string> {
     for (let k = 0; k < 5; k++) losses.push(run.step());
     const phases = asked.quick ? "" : `; ${split(run, tape)}`;
     const measured = time(() => { run.step(); }, asked), { b, t } = sizes[size], rate = stepFlop(size, variant) / measured.median / 1e6;
+    release(tape);
     show.done("step", `${size} ${variant}`);
     yield {
       case: `step ${size} ${variant}`, dtype: "f32", size: `b${b} t${t}`, ...measured, unit: "GFLOP/s", rate, ceiling, fraction: rate / ceiling,
