@@ -6,7 +6,7 @@
 // the product with the values takes as its packed right side. Causal panels stop at their last key. The backward pass makes
 // logits and weights again from lse, the logarithm of each row's sum.
 import { LANES, madd } from "./simd";
-import { exp, log } from "./math";
+import { Inlined, log } from "./math";
 import { MR, NR, packColumns, packRows, panels, put, transpose } from "./matmul";
 import { rowDot } from "./rows";
 import { copeBack, copeLogits, copePlaces, copeReach, copeTable } from "./cope";
@@ -72,7 +72,7 @@ function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize): void {
   }
   let sum0 = v128.splat<real>(0), sum1 = sum0;
   for (let at = st; at < stop; at += ROW) {
-    const e0 = exp(v128.sub<real>(v128.load(at), top0)), e1 = exp(v128.sub<real>(v128.load(at, 16), top1));
+    const e0 = Inlined.exp(v128.sub<real>(v128.load(at), top0)), e1 = Inlined.exp(v128.sub<real>(v128.load(at, 16), top1));
     v128.store(at, e0);
     v128.store(at, e1, 16);
     sum0 = v128.add<real>(sum0, e0);
@@ -233,8 +233,8 @@ function gateLogits(d: usize, n: usize, scale: real, gq: usize, step: usize, gp:
 function weights(end: usize, st: usize, lse: usize, pt: usize): void {
   const l0 = v128.load(lse), l1 = v128.load(lse, 16);
   for (const stop = st + end * ROW; st < stop; st += ROW, pt += ROW) {
-    v128.store(pt, exp(v128.sub<real>(v128.load(st), l0)));
-    v128.store(pt, exp(v128.sub<real>(v128.load(st, 16), l1)), 16);
+    v128.store(pt, Inlined.exp(v128.sub<real>(v128.load(st), l0)));
+    v128.store(pt, Inlined.exp(v128.sub<real>(v128.load(st, 16), l1)), 16);
   }
 }
 /** dt = pt (dt - delta): from the gradient of the weights to that of the logits. */

@@ -10,7 +10,7 @@ function push(dy: usize, dx: usize, slope: v128): void {
 
 /** y = e^x */
 export function exp(n: usize, x: usize, y: usize): void {
-  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, math.exp(v128.load(x)));
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, math.Inlined.exp(v128.load(x)));
 }
 
 /** dx += dy y */

@@ -2,7 +2,7 @@
 // a lane, so that it does not depend on how many rows there are. Rows may start off a 16-byte boundary, and a row's tail is read
 // lane by lane: what lies behind a row belongs to the next one, or to nobody.
 import { LANES, sumLanes, maxLanes } from "./simd";
-import { exp, log } from "./math";
+import { exp, Inlined, log } from "./math";
 
 const W: usize = sizeof<real>();
 const LEAST: real = sizeof<real>() == 4 ? -3.4028234663852886e38 : <real>-1.7976931348623157e308;
@@ -59,7 +59,7 @@ export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
   let s = v128.splat<real>(0);
   const by = v128.splat<real>(shift), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
   for (; x < whole; x += 16) {
-    const e = exp(v128.sub<real>(v128.load(x), by));
+    const e = Inlined.exp(v128.sub<real>(v128.load(x), by));
     s = v128.add<real>(s, e);
     if (y) { v128.store(y, e); y += 16; }
   }

@@ -11,8 +11,15 @@ export type Numbers = Float32Array | Float64Array | Int32Array;
 /** The compiled kernels, the address of the block they may scribble on, and the bytes of a number. */
 export interface Kernels extends Exports { readonly scratch: number; readonly width: number }
 
-/** The exact kernels, compiled. */
-export const code: Readonly<Record<Dtype, BufferSource>> = { f32, f64 };
+/** The exact kernels, a character a byte. */
+export const code: Readonly<Record<Dtype, string>> = { f32, f64 };
+const unpacked = new Map<string, BufferSource>();
+/** The bytes of kernels. */
+export function bytesOf(code: string): BufferSource {
+  let bytes = unpacked.get(code);
+  if (!bytes) unpacked.set(code, bytes = Uint8Array.from(code, c => c.charCodeAt(0)));
+  return bytes;
+}
 const modules = new Map<BufferSource, WebAssembly.Module>();
 const PAGE = 65536;
 const MOST = 65536 * PAGE; // 4 GiB: what a 32-bit address reaches
@@ -53,7 +60,7 @@ export class Engine {
   readonly limit: number;
   #top: number;
 
-  constructor(dtype: Dtype, { module, limit = MOST }: EngineOptions = {}, { bytes = code[dtype], memory }: EngineParts = {}) {
+  constructor(dtype: Dtype, { module, limit = MOST }: EngineOptions = {}, { bytes, memory }: EngineParts = {}) {
     if (dtype !== "f32" && dtype !== "f64") throw new TypeError(`engine: dtype is ${String(dtype)}\n  wants f32 or f64`);
     this.dtype = dtype;
     this.width = dtype === "f32" ? 4 : 8;
@@ -62,7 +69,7 @@ export class Engine {
     const wrong = (): never => { throw new TypeError(`engine: the module is ${String(module)}, and no kernels of ${dtype}\n  wants the compiled farsight/${dtype}.wasm`); };
     if (module && (String(module) !== "[object WebAssembly.Module]" || !WebAssembly.Module.exports(module).some(e => e.name === "heapBase"))) wrong();
     this.memory = memory ?? new WebAssembly.Memory({ initial: 1, maximum: MOST / PAGE });
-    this.module = module ?? compiled(bytes);
+    this.module = module ?? compiled(bytes ?? bytesOf(code[dtype]));
     const instance = new WebAssembly.Instance(this.module, { env: { memory: this.memory } });
     const exports = instance.exports as unknown as Exports;
     const scratch = exports.heapBase();

@@ -7,7 +7,7 @@
 // so a worker that sleeps, or has not started yet, costs little. Workers look at their slot for 100 microseconds and then sleep.
 import f32 from "../dist/fast/f32.wasm";
 import f64 from "../dist/fast/f64.wasm";
-import { Engine, code, known, type Dtype, type Kernels } from "./engine.ts";
+import { Engine, bytesOf, code, known, type Dtype, type Kernels } from "./engine.ts";
 import { columns, cut, lines, parts, start, step, type Cut } from "./split.ts";
 
 /**
@@ -148,9 +148,9 @@ export function fast(dtype: Dtype, options: FastOptions = {}): FastEngine {
   known("fast", options, "fma", "threads", "limit");
   const { fma = true, threads: asked = 1, limit = PAGE * PAGE } = options;
   if (typeof fma !== "boolean") throw new TypeError(`fast: fma is ${String(fma)}\n  wants true or false`);
-  const threads = checked(asked), bytes = (fma ? fused : code)[dtype];
+  const threads = checked(asked), text = (fma ? fused : code)[dtype];
   if (fma && !relaxed()) throw new Error("fast: this host has no relaxed SIMD\n  wants Node 22 or later, or a current browser; or fma: false");
-  const engine = new Engine(dtype, { limit }, threads > 1 && bytes ? { bytes: sharable(bytes), memory: shared(limit) } : { bytes });
+  const engine = new Engine(dtype, { limit }, !text ? {} : threads > 1 ? { bytes: sharable(bytesOf(text)), memory: shared(limit) } : { bytes: bytesOf(text) });
   let kernels = engine.kernels, working = (): number => 1, end = (): void => {};
   if (threads > 1) ({ kernels, working, end } = team(engine, threads));
   return Object.assign(engine, {

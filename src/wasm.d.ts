@@ -1,4 +1,5 @@
+/** A compiled module, a character a byte (build.mjs). */
 declare module "*.wasm" {
-  const bytes: Uint8Array<ArrayBuffer>;
+  const bytes: string;
   export default bytes;
 }

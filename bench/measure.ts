@@ -1,0 +1,109 @@
+// measure.ts: what every benchmark shares: options, timing, rows of results, and the tape a case runs on.
+import { execFileSync } from "node:child_process";
+import { availableParallelism, cpus } from "node:os";
+import { Bench } from "tinybench";
+import { Tape, type Dtype, type Numbers } from "farsight";
+import { root } from "./place.ts";
+import { progress } from "./progress.ts";
+
+/** What a run was asked for. `words`: all of them are in the names of the cases wanted. */
+export interface Asked { bench: string; words: readonly string[]; quick: boolean; engine: "exact" | "fast"; threads: number; fma: boolean }
+
+/** One case: `median` and `mad` in milliseconds a call, `rate` and `ceiling` in `unit`, `fraction` the one over the other. */
+export interface Row {
+  case: string; dtype?: Dtype | undefined; size: string; median: number; mad: number; samples: number;
+  unit?: string; rate?: number; ceiling?: number; fraction?: number; checksum: string;
+  /** What else is to be known of it, for readers. */
+  note?: string;
+  /** That other programs took the processor meanwhile. Among peers: whose it is, its median over ours, the least and largest of that, and whether its results are other than ours. */
+  peer?: string; busy?: string; ratio?: number; ratios?: readonly [number, number]; wrong?: boolean;
+  [more: string]: unknown;
+}
+
+export const show = progress();
+
+function git(...words: string[]): string {
+  try { return execFileSync("git", words, { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim(); } catch { return ""; }
+}
+/** What a reader needs to repeat a run; part of every line of --json. */
+export function circumstances({ engine, threads, fma }: Asked) {
+  const commit = git("rev-parse", "--short=12", "HEAD");
+  return {
+    engine: engine === "fast" ? `fast${fma ? " fma" : ""}` : engine, threads, node: process.versions.node,
+    machine: `${cpus()[0]?.model.trim() ?? "unknown"}, ${availableParallelism()} cores`,
+    commit: commit && git("status", "--porcelain", "--untracked-files=no") ? `${commit}, changed` : commit, date: new Date().toISOString(),
+  };
+}
+
+/** A tape of `dtype` on the engine asked for. Throws, and never falls back, where there is no such engine. */
+export async function tapeOf(dtype: Dtype, { engine, threads, fma }: Pick<Asked, "engine" | "threads" | "fma">): Promise<Tape> {
+  if (engine === "exact") {
+    if (threads !== 1) throw new RangeError(`--threads ${threads}: the exact engine has one thread\n  wants --engine fast`);
+    return new Tape(dtype);
+  }
+  const path = "farsight/fast"; // not a literal: types and bundler must do without it
+  let made: { fast(dtype: Dtype, options: { threads: number; fma: boolean }): unknown };
+  try { made = await import(path); } catch (error) { throw new Error(`--engine fast: this build has no ${path}\n  wants --engine exact`, { cause: error }); }
+  return new Tape(dtype, { engine: await made.fast(dtype, { threads, fma }) } as ConstructorParameters<typeof Tape>[1]);
+}
+
+/** Whether a case of this name is wanted. */
+export const wanted = ({ words }: Pick<Asked, "words">, ...name: (string | undefined)[]): boolean => {
+  const all = name.join(" ").toLowerCase();
+  return words.every(word => all.includes(word));
+};
+
+export const median = (list: readonly number[]): number => {
+  const s = [...list].sort((a, b) => a - b), n = s.length;
+  return n % 2 ? s[n >> 1]! : (s[n / 2 - 1]! + s[n / 2]!) / 2;
+};
+/** The median of the distances from the median. */
+export const deviation = (list: readonly number[]): number => { const m = median(list); return median(list.map(x => Math.abs(x - m))); };
+
+/** Milliseconds a call, warm: called until its speed has settled (V8 compiles twice), then timed by tinybench. */
+export function time(body: () => void, { quick }: Pick<Asked, "quick">): { median: number; mad: number; samples: number; busy?: string } {
+  const slice = quick ? 15 : 100, most = quick ? 2 : 20;
+  let calls = 0, last = Infinity, each = 0;
+  const run = (n: number): number => { const from = performance.now(); for (let i = 0; i < n; i++) body(); return (performance.now() - from) / n; };
+  for (let i = 0; i < most; i++) {
+    const from = performance.now();
+    for (calls = 0; performance.now() - from < slice; calls++) body();
+    each = (performance.now() - from) / calls;
+    if (i >= 2 && each > 0.97 * last) break;
+    last = each;
+  }
+  const batch = Math.max(1, Math.round(0.2 / each)); // samples of 0.2 ms at least: the clock ticks by the microsecond
+  const bench = new Bench({ time: quick ? 30 : 500, iterations: quick ? 3 : 12, warmup: false, throws: true });
+  bench.add("case", batch === 1 ? body : () => { run(batch); });
+  const from = performance.now(), before = process.cpuUsage(), [task] = bench.runSync(), spent = process.cpuUsage(before), result = task!.result;
+  const share = (spent.user + spent.system) / 1000 / (performance.now() - from);
+  if (!("latency" in result)) throw new Error(`the benchmark ended as ${result.state}`);
+  const { p50, mad, samplesCount } = result.latency;
+  return { median: p50 / batch, mad: mad / batch, samples: samplesCount, ...(share < 0.93 && { busy: `had only ${(100 * share).toFixed(0)} % of a core` }) };
+}
+
+/** Eight digits that change with any bit of the numbers (FNV-1a by 32-bit words). */
+export function digest(...lists: Numbers[]): string {
+  let h = 0x811c9dc5;
+  for (const list of lists) for (const word of new Uint32Array(list.buffer, list.byteOffset, list.byteLength / 4)) h = Math.imul(h ^ word, 0x01000193);
+  return (h >>> 0).toString(16).padStart(8, "0");
+}
+
+/** Numbers from -1 to 1 that depend on `seed` alone. */
+export function noise(seed: number, into: Numbers): void {
+  let x = seed * 2654435761 | 1;
+  for (let i = 0; i < into.length; i++) {
+    x ^= x << 13; x ^= x >>> 17; x ^= x << 5;
+    into[i] = x / 2147483648;
+  }
+}
+
+/** Three figures. */
+export const figures = (x: number): string => (x === 0 || !Number.isFinite(x) ? String(x) : Math.abs(x) >= 1000 ? x.toFixed(0) : x.toPrecision(3));
+
+/** Rows of text as aligned columns; those of numbers to the right. */
+export function columns(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const width = head.map((h, i) => Math.max(h.length, ...rows.map(r => (r[i] ?? "").length)));
+  const numeric = head.map((_, i) => rows.length > 0 && rows.every(r => /^(|-|[-+]?[\d.]+(e[-+]?\d+)?( ?%)?( [x±].*)?)$/.test(r[i] ?? "")));
+  return [head, ...rows].map(r => width.map((w, i) => numeric[i] ? (r[i] ?? "").padStart(w) : (r[i] ?? "").padEnd(w)).join("  ").trimEnd()).join("\n");
+}

@@ -1,0 +1,80 @@
+// libraries.ts: who is compared, how their processes are started, and what is installed for them.
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { show } from "../measure.ts";
+import { root } from "../place.ts";
+
+export const folder = join(root, "bench/peers");
+// This file becomes part of dist/dev/bench/bench.mjs; ours.mjs is beside it, the peers one folder down.
+const programs = dirname(fileURLToPath(import.meta.url));
+
+export interface Library {
+  name: string;
+  /** Its name, and how many threads it has where that is not what was asked for. */
+  label(threads: number): string;
+  /** Why it cannot run here, if so. */
+  missing: string | undefined;
+  /** Ways to do one thing, of which the fastest counts. */
+  ways: readonly (string | undefined)[];
+  /** What a reader of its numbers must know, by kind of work. */
+  notes: { [kind: string]: string };
+  ask<T>(order: object): Promise<T>;
+  end(): Promise<void>;
+}
+
+/** A process that is started when first asked, and again after it died. */
+function process_(command: string, words: readonly string[]): Pick<Library, "ask" | "end"> {
+  let child: ChildProcess | undefined, said = "";
+  const waiting: ((reply: unknown) => void)[] = [];
+  function start(): ChildProcess {
+    const own = spawn(command, words, { cwd: folder, stdio: ["pipe", "pipe", "pipe"] });
+    own.stderr!.on("data", d => { said = (said + String(d)).slice(-2000); });
+    own.stdin!.on("error", () => {}); // it died; "close" says so
+    createInterface({ input: own.stdout! }).on("line", line => waiting.shift()?.(JSON.parse(line)));
+    own.on("error", error => { said += error.message; });
+    own.on("close", code => {
+      child = undefined;
+      for (const done of waiting.splice(0)) done({ error: `its process ended with ${code}: ${said.trim().split("\n").at(-1) ?? ""}` });
+    });
+    return own;
+  }
+  return {
+    ask: <T>(order: object) => new Promise<T>(done => {
+      child ??= start();
+      waiting.push(done as (reply: unknown) => void);
+      child.stdin!.write(`${JSON.stringify(order)}\n`);
+    }),
+    end: () => new Promise(done => {
+      if (!child) return done();
+      const own = child, late = setTimeout(() => own.kill("SIGKILL"), 2000);
+      own.on("close", () => { clearTimeout(late); done(); });
+      own.stdin!.end();
+    }),
+  };
+}
+
+/** Installs the JavaScript peers in bench/peers; what went wrong, if anything did. */
+function install(): string | undefined {
+  const { dependencies } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { dependencies: { [name: string]: string } };
+  const here = (name: string): string => { try { return (JSON.parse(readFileSync(join(folder, "node_modules", name, "package.json"), "utf8")) as { version: string }).version; } catch { return ""; } };
+  if (Object.entries(dependencies).every(([name, version]) => here(name) === version)) return undefined;
+  show.log("installing jax-js and tfjs in bench/peers/node_modules (npm install)");
+  const { status } = spawnSync("npm", ["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"], { cwd: folder, stdio: ["ignore", "ignore", 2], shell: process.platform === "win32" });
+  return status === 0 ? undefined : "npm install in bench/peers failed";
+}
+
+/** Every library, those that are not here with the reason. */
+export async function libraries(): Promise<Library[]> {
+  const npm = install(), node = (file: string): Pick<Library, "ask" | "end"> => process_(process.execPath, ["--enable-source-maps", join(programs, file)]);
+  const torch = spawnSync("python3", ["-c", "import torch; print(torch.__version__)"], { encoding: "utf8" });
+  const version = torch.status === 0 ? torch.stdout.trim() : "", one = (name: string) => (threads: number): string => threads > 1 ? `${name}, 1 thread` : name;
+  return [
+    { name: "farsight", label: () => "farsight", missing: undefined, ways: [undefined], notes: {}, ...node("ours.mjs") },
+    { name: "pytorch", label: () => `PyTorch ${version}`.trim(), missing: version ? undefined : "python3 cannot import torch", ways: ["manual", "fused"], notes: {}, ...process_("python3", [join(folder, "pytorch.py")]) },
+    { name: "jax-js", label: one("jax-js"), missing: npm, ways: [undefined], notes: { step: "jit; embedding as a product with one-hot rows" }, ...node("peers/jax.mjs") },
+    { name: "tfjs", label: one("tfjs wasm"), missing: npm, ways: [undefined], notes: { step: "embedding as a product with one-hot rows; hand-written gradient of linear layers" }, ...node("peers/tfjs.mjs") },
+  ];
+}
