@@ -72,7 +72,7 @@ export class Engine {
     this.module = module ?? compiled(bytes ?? bytesOf(code[dtype]));
     const instance = new WebAssembly.Instance(this.module, { env: { memory: this.memory } });
     const exports = instance.exports as unknown as Exports;
-    const scratch = exports.heapBase();
+    const scratch = Math.ceil(exports.heapBase() / 16) * 16;
     this.kernels = { ...exports, scratch, width: this.width };
     this.#top = scratch;
     this.#top = this.alloc(exports.scratchSize() / this.width) + exports.scratchSize();

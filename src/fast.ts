@@ -178,7 +178,9 @@ function team(engine: Engine, threads: number): { kernels: Kernels; working: () 
   const scratch = exact.scratchSize(), blocks = mayBlock();
   if (engine.alloc((threads - 1) * scratch / width) !== exact.scratch + scratch) throw new Error("fast: the engine's memory is in use");
 
-  let why: string | undefined;
+  // A worker that loses its core in the middle of a part holds up everyone. Where cores are shared with other programs that happens
+  // all the time, so a wait out of proportion is followed by a rest from dividing, twenty times as long.
+  let rest = 0, why: string | undefined;
   const present: number[] = [];
   const end = workers(Array.from({ length: threads - 1 }, (_, i) => ({ module: engine.module, memory: engine.memory, control, slot: i + 1, names })), reason => { why ??= reason; });
   function working(): number {
@@ -205,6 +207,8 @@ function team(engine: Engine, threads: number): { kernels: Kernels; working: () 
       const c = second && args[second.size]! > args[first.size]! ? second : first, n = parts(c, args, working(), LEAST);
       if (why !== undefined) failed(why);
       if (n < 2) return kernel(...args);
+      const begun = performance.now();
+      if (begun < rest) return kernel(...args);
       for (let part = 1; part < n; part++) {
         const at = place(present[part - 1]!), to = at / 2 + 8, from = start(c, args, part, n);
         for (let i = 0; i < args.length; i++) numbers[to + i] = args[i]!;
@@ -216,7 +220,13 @@ function team(engine: Engine, threads: number): { kernels: Kernels; working: () 
         if (Atomics.exchange(words, at, POSTED) === ASLEEP) Atomics.notify(words, at);
       }
       args[c.size] = start(c, args, 1, n);
-      try { kernel(...args); } finally { for (let part = 1; part < n; part++) settle(present[part - 1]!, kernel); }
+      let own = begun;
+      try { kernel(...args); } finally {
+        own = performance.now();
+        for (let part = 1; part < n; part++) settle(present[part - 1]!, kernel);
+      }
+      const waited = performance.now() - own;
+      if (waited > 0.1 + 3 * (own - begun)) rest = own + 20 * waited;
     };
   }
 

@@ -125,7 +125,7 @@ suite("tapes and parameters", {
       [RangeError, () => tape.integers([1], [2 ** 31]), "integers: 2147483648 at 0 is no 32-bit integer"], [RangeError, () => tape.integers([1], [NaN]), "integers: NaN at 0..."],
       [TypeError, () => make.integers!([2]), "integers: the values are undefined..."], [RangeError, () => tape.param([2], [1, 2, 3]), "param: [2] takes 2 numbers, got 3"],
       [TypeError, () => New("f16"), "engine: dtype is f16\n  wants f32 or f64"],
-      [RangeError, () => New("f32", { debug: true }), "tape: unknown option debug\n  wants check, trace, seed, module, limit"],
+      [RangeError, () => New("f32", { debug: true }), "tape: unknown option debug\n  wants check, trace, seed, engine, module, limit"],
       [TypeError, () => New("f32", { trace: 1 }), "tape: trace is 1\n  wants a function"], [RangeError, () => New("f32", { seed: -1 }), "random: seed is -1..."],
       [RangeError, () => New("f32", { limit: NaN }), "engine: limit is NaN\n  wants a number of bytes"],
       [TypeError, () => New("f32", { module: 5 }), "engine: the module is 5, and no kernels of f32..."], [TypeError, () => New("f32", 7), "tape: the options are 7..."],

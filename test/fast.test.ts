@@ -126,9 +126,9 @@ function trained(study: Study, dtype: Dtype, engine?: Engine, steps = 50): { los
 const same = (a: { losses: number[]; values: Float64Array[] }, b: typeof a): boolean => String(a.losses) === String(b.losses) && a.values.every((v, i) => v.every((x, j) => Object.is(x, b.values[i]![j])));
 const training: Record<string, () => void> = {};
 for (const [name, study] of Object.entries(studies)) {
-  training[`${name}: 50 steps give the exact engine's bits on 1, 2 and 3 threads`] = () => {
+  training[`${name}: 50 steps give the exact engine's bits on 2 and 3 threads`] = () => {
     const want = trained(study, "f32");
-    for (const threads of [1, 2, 3]) {
+    for (const threads of [2, 3]) {
       const engine = team("f32", { fma: false, threads });
       assert.ok(same(trained(study, "f32", engine), want), `${threads} threads`);
       engine.close();
