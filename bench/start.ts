@@ -12,7 +12,7 @@ import { arms as countArms } from "./count.ts";
 import { readFile, saveFile } from "./files.ts";
 import { inOrder, table, type Entry, type Study } from "./finding.ts";
 import { arms as planArms } from "./plan.ts";
-import { progress } from "./progress.ts";
+import { progress, span } from "./progress.ts";
 import { arms as rememberArms } from "./remember.ts";
 import { parsed, report } from "./report.ts";
 import type { Order } from "./worker.ts";
@@ -116,7 +116,10 @@ function train(job: typeof jobs[number]): Promise<void> {
       else if (e.type === "resumed") {
         show.log(`${study} ${arm}: going on from step ${String(e.step)}`);
         records = records.filter(r => !(r.type === "step" && same(r, job) && Number(r.step) > Number(e.step)));
-      } else emit(e);
+      } else {
+        emit(e);
+        if (e.type === "result") show.log(`${study} ${arm}: done in ${span(Number(e.seconds))}, ${records.filter(r => r.type === "result").length} of ${total} arms`);
+      }
     });
     worker.on("error", error => {
       failed = true;
@@ -126,7 +129,7 @@ function train(job: typeof jobs[number]): Promise<void> {
     worker.on("exit", () => { show.done(study, arm); resolve(); });
   });
 }
-const queue = [...jobs];
+const queue = [...jobs], total = (head.jobs as string[]).length;
 async function lane(): Promise<void> {
   for (let job = queue.shift(); job && !Atomics.load(stop, 0); job = queue.shift()) await train(job);
 }
