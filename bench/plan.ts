@@ -12,7 +12,7 @@ const published: Readonly<Record<string, number>> = { full: 0.01, myopic: 1.257 
 /** One arm: "full", or "myopic" with the cut of the authors' code, post_ln. */
 export function plan(arm: string, choice: Choice): Trial {
   const { seed, steps: wanted, quick } = choice;
-  const a = 3, f = 5, p = 1, t = 16, d = 32, layers = 2, heads = 2, b = 64, steps = wanted ?? (quick ? 400 : 2000), lr = 3e-3, lags = 8;
+  const a = 3, f = 5, p = 1, t = 16, d = 32, layers = 2, heads = 2, b = 64, steps = wanted ?? (quick ? 400 : 3000), lr = 3e-3, lags = 8;
   const task = sine({ a, b: f, p, t }), tape = tapeOf(choice);
   const model = transformer({ inputs: 2, outputs: 1, d, layers, heads, context: t, activation: "relu", headBias: true, position: "absolute", myopic: arm === "myopic" ? { cut: "post_ln" } : undefined });
   const params = model.params(tape, { seed }), data = random(seed).fork("plan"), held = random(2024).fork("plan, held out"), tests = quick ? 500 : 4000;
