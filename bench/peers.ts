@@ -103,7 +103,7 @@ export async function* peers(asked: Asked): AsyncGenerator<Row, string> {
           const note = [library.notes[work.kind], own ?? (best.way && work.kind !== "map" ? `${best.way} attention` : undefined)].filter(Boolean).join("; ");
           const flat = best.rounds.flat(), base = median(ours.rounds.flat()), each = best.rounds.map((r, i) => median(r) / median(ours.rounds[i]!));
           yield keep({
-            ...about, median: median(flat), mad: deviation(flat), samples: flat.length, ratio: median(flat) / base, ratios: [Math.min(...each), Math.max(...each)],
+            ...about, median: median(flat), mad: deviation(flat), least: Math.min(...flat), samples: flat.length, ratio: median(flat) / base, ratios: [Math.min(...each), Math.max(...each)],
             checksum: best.results.map(shown).join(" "), note,
           }, library.name);
         }
