@@ -24,16 +24,22 @@ const spec = {
 const benches: Record<"kernels" | "step" | "peers", (asked: Asked) => AsyncGenerator<Row, string>> = { kernels, step, peers };
 const { values: o, positionals: [bench] } = args(spec);
 
+/** A row as --json prints it: every line has every field, null where there is nothing to say. */
+function line(bench: string, row: Row): object {
+  const none = { dtype: null, unit: null, rate: null, ceiling: null, fraction: null };
+  return { bench, ...none, ...row, ...(row.samples === 0 && { median: null, mad: null }) };
+}
+
 /** The end: all output is out, and threads that wait for work are not waited for. */
 function leave(code: number): void { process.stdout.write("", () => process.stderr.write("", () => process.exit(code))); }
 
 function table(rows: readonly Row[]): string {
   const percent = (x: number | undefined): string => x === undefined ? "" : `${(100 * x).toFixed(0)} %`;
-  const line = (r: Row): string[] => [
+  const cells = (r: Row): string[] => [
     r.case, r.dtype ?? "", r.size, r.peer ?? "", r.samples ? figures(r.median) : "", r.samples ? `± ${(100 * r.mad / r.median).toFixed(1)} %` : "",
     r.rate === undefined ? "" : figures(r.rate), r.unit ?? "", r.ceiling === undefined ? "" : figures(r.ceiling), percent(r.fraction), r.ratio === undefined ? "" : `${r.ratio.toFixed(2)} (${r.ratios![0].toFixed(2)} to ${r.ratios![1].toFixed(2)})`, r.checksum, [r.note, r.busy].filter(Boolean).join("; "),
   ];
-  const head = ["case", "dtype", "size", "library", "ms", "spread", "rate", "", "ceiling", "of it", "theirs / ours", "checksum", ""], body = rows.map(line);
+  const head = ["case", "dtype", "size", "library", "ms", "spread", "rate", "", "ceiling", "of it", "theirs / ours", "checksum", ""], body = rows.map(cells);
   const used = head.map((_, i) => body.some(r => r[i])), pick = (list: string[]): string[] => list.filter((_, i) => used[i]);
   return columns(pick(head), body.map(pick));
 }
@@ -59,7 +65,7 @@ async function main(): Promise<void> {
       }
       rows.push(next.value);
       show.clear();
-      if (o.json) process.stdout.write(`${JSON.stringify({ bench, ...next.value, ...about })}\n`);
+      if (o.json) process.stdout.write(`${JSON.stringify({ ...line(bench, next.value), ...about })}\n`);
     }
   } catch (error) {
     show.clear();

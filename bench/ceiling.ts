@@ -1,8 +1,12 @@
 // ceiling.ts: what this machine can do at most, measured beside the kernels: multiply-adds that wait for nothing, and copies.
-// The loops are compiled when the benchmark runs, and on as many threads as the kernels get.
+// The loops are compiled when a benchmark first runs, and run on as many threads as the kernels get.
 import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { renameSync } from "node:fs";
+import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { Dtype } from "farsight";
+import { readFile, saveFile } from "./files.ts";
 import { time, type Asked } from "./measure.ts";
 import { root } from "./place.ts";
 
@@ -45,11 +49,19 @@ const { error, stderr } = await asc.main(["ceiling.ts", "-o", "ceiling.wasm", "-
 });
 if (error) { console.error(stderr.toString()); process.exitCode = 1; }`;
 
+/** Compiled loops; dist/dev keeps them. */
 function compiled(dtype: Dtype, fused: boolean): WebAssembly.Module {
-  const words = ["--input-type=module", "-e", COMPILER, "--", fused ? "simd,relaxed-simd" : "simd"];
-  const { status, stdout, stderr } = spawnSync(process.execPath, words, { cwd: root, input: source(dtype, fused), encoding: "utf8" });
-  if (status !== 0) throw new Error(`ceiling: asc failed\n${stderr}`);
-  return new WebAssembly.Module(Buffer.from(stdout, "base64"));
+  const text = source(dtype, fused), file = join(root, "dist/dev", `ceiling-${createHash("sha256").update(text).digest("hex").slice(0, 16)}.wasm`);
+  let wasm = readFile(file);
+  if (!wasm) {
+    const words = ["--input-type=module", "-e", COMPILER, "--", fused ? "simd,relaxed-simd" : "simd"];
+    const { status, stdout, stderr } = spawnSync(process.execPath, words, { cwd: root, input: text, encoding: "utf8" });
+    if (status !== 0) throw new Error(`ceiling: asc failed\n${stderr}`);
+    wasm = Buffer.from(stdout, "base64");
+    saveFile(`${file}.${process.pid}`, wasm); // two benchmarks may be here at once
+    renameSync(`${file}.${process.pid}`, file);
+  }
+  return new WebAssembly.Module(wasm as BufferSource);
 }
 
 type Loop = (n: number, at: number) => void;

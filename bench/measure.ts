@@ -9,9 +9,9 @@ import { progress } from "./progress.ts";
 /** What a run was asked for. `words`: all of them are in the names of the cases wanted. */
 export interface Asked { bench: string; words: readonly string[]; quick: boolean; engine: "exact" | "fast"; threads: number; fma: boolean }
 
-/** One case: `median` and `mad` in milliseconds a call, `rate` and `ceiling` in `unit`, `fraction` the one over the other. */
+/** One case: `median`, `mad` (median absolute deviation) and `least` in milliseconds a call, `rate` and `ceiling` in `unit`, `fraction` the one over the other. */
 export interface Row {
-  case: string; dtype?: Dtype | undefined; size: string; median: number; mad: number; samples: number;
+  case: string; dtype?: Dtype | undefined; size: string; median: number; mad: number; least?: number; samples: number;
   unit?: string; rate?: number; ceiling?: number; fraction?: number; checksum: string;
   /** What else is to be known of it, for readers. */
   note?: string;
@@ -65,7 +65,7 @@ export const median = (list: readonly number[]): number => {
 export const deviation = (list: readonly number[]): number => { const m = median(list); return median(list.map(x => Math.abs(x - m))); };
 
 /** Milliseconds a call, warm: called until its speed has settled (V8 compiles twice), then timed by tinybench. */
-export function time(body: () => void, { quick }: Pick<Asked, "quick">): { median: number; mad: number; samples: number; busy?: string } {
+export function time(body: () => void, { quick }: Pick<Asked, "quick">): { median: number; mad: number; least: number; samples: number; busy?: string } {
   const slice = quick ? 10 : 100, most = quick ? 1 : 20;
   let calls = 0, last = Infinity, each = 0;
   const run = (n: number): number => { const from = performance.now(); for (let i = 0; i < n; i++) body(); return (performance.now() - from) / n; };
@@ -82,8 +82,8 @@ export function time(body: () => void, { quick }: Pick<Asked, "quick">): { media
   const from = performance.now(), before = process.cpuUsage(), [task] = bench.runSync(), spent = process.cpuUsage(before), result = task!.result;
   const share = (spent.user + spent.system) / 1000 / (performance.now() - from);
   if (!("latency" in result)) throw new Error(`the benchmark ended as ${result.state}`);
-  const { p50, mad, samplesCount } = result.latency;
-  return { median: p50 / batch, mad: mad / batch, samples: samplesCount, ...(share < 0.93 && { busy: `had only ${(100 * share).toFixed(0)} % of a core` }) };
+  const { p50, mad, min, samplesCount } = result.latency;
+  return { median: p50 / batch, mad: mad / batch, least: min / batch, samples: samplesCount, ...(share < 0.93 && { busy: `had only ${(100 * share).toFixed(0)} % of a core` }) };
 }
 
 /** Eight digits that change with any bit of the numbers (FNV-1a by 32-bit words). */

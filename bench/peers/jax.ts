@@ -14,7 +14,6 @@ defaultDevice("wasm");
 
 /** An operation takes its arrays and frees them, unless given another reference; traced arrays may leak, since tracing happens once. */
 const r = (x: T): T => x.ref;
-const last = (x: T): number => x.ndim - 1;
 const N: Lib = {
   constant: (values, shape) => np.array(values, { shape }),
   matmul: (a, b) => np.matmul(r(a), r(b)), linear: (x, w) => np.matmul(r(x), r(w)),
@@ -23,10 +22,19 @@ const N: Lib = {
   tanh: x => np.tanh(r(x)), sigmoid: x => nn.sigmoid(r(x)), relu: x => nn.relu(r(x)), abs: x => np.abs(r(x)), rsqrt: x => np.reciprocal(np.sqrt(r(x))), least: (x, c) => np.minimum(r(x), c),
   softmax: x => nn.softmax(r(x), -1), logSoftmax: x => nn.logSoftmax(r(x), -1),
   mean: x => np.mean(r(x), -1, { keepdims: true }), sum: x => np.sum(r(x), -1), total: x => np.sum(r(x)),
-  suffix: x => np.flip(np.cumsum(np.flip(r(x), last(x)), last(x)), last(x)),
+  // By a triangle of ones: its cumsum is thirty times slower.
+  suffix(x) {
+    const { shape } = x, t = shape.at(-1)!, ones = Float32Array.from({ length: t * t }, (_, i) => Number(Math.floor(i / t) >= i % t));
+    return np.matmul(r(x).reshape([-1, t]), np.array(ones, { shape: [t, t] })).reshape(shape);
+  },
   reshape: (x, shape) => r(x).reshape(shape), transpose: (x, order) => np.transpose(r(x), order),
   slice: (x, axis, from, to) => r(x).slice(...Array.from({ length: axis }, () => []), [from, to]),
   concat: (list, axis) => np.concatenate(list.map(r), axis), stop: x => lax.stopGradient(r(x)),
+  interpolate(z, position) {
+    const below = np.floor(lax.stopGradient(r(position))), above = np.ceil(lax.stopGradient(r(position))), w = N.sub(position, below);
+    const at = (place: T): T => np.takeAlongAxis(r(z), place.astype(np.int32), -1);
+    return N.add(N.mul(at(above), w), N.mul(at(below), N.plus(N.times(w, -1), 1)));
+  },
 };
 
 const magnitude = (x: T): number => (x.dataSync() as Float32Array).reduce((s, v) => s + Math.abs(v), 0);

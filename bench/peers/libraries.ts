@@ -19,7 +19,7 @@ export interface Library {
   missing: string | undefined;
   /** Ways to do one thing, of which the fastest counts. */
   ways: readonly (string | undefined)[];
-  /** What a reader of its numbers must know, by kind of work. */
+  /** What a reader of its numbers must know, by kind of work and by variant. */
   notes: { [kind: string]: string };
   ask<T>(order: object): Promise<T>;
   end(): Promise<void>;
@@ -73,8 +73,8 @@ export async function libraries(): Promise<Library[]> {
   const version = torch.status === 0 ? torch.stdout.trim() : "", one = (name: string) => (threads: number): string => threads > 1 ? `${name}, 1 thread` : name;
   return [
     { name: "farsight", label: () => "farsight", missing: undefined, ways: [undefined], notes: {}, ...node("ours.mjs") },
-    { name: "pytorch", label: () => `PyTorch ${version}`.trim(), missing: version ? undefined : "python3 cannot import torch", ways: ["manual", "fused"], notes: {}, ...process_("python3", [join(folder, "pytorch.py")]) },
-    { name: "jax-js", label: one("jax-js"), missing: npm, ways: [undefined], notes: { step: "jit; embedding as a product with one-hot rows" }, ...node("peers/jax.mjs") },
-    { name: "tfjs", label: one("tfjs wasm"), missing: npm, ways: [undefined], notes: { step: "embedding as a product with one-hot rows; hand-written gradient of linear layers" }, ...node("peers/tfjs.mjs") },
+    { name: "pytorch", label: () => `PyTorch ${version}`.trim(), missing: version ? undefined : "python3 cannot import torch", ways: ["manual", "fused"], notes: { cope: "the paper's listing", myopic: "the authors' dense attention" }, ...process_("python3", [join(folder, "pytorch.py")]) },
+    { name: "jax-js", label: one("jax-js"), missing: npm, ways: [undefined], notes: { step: "jit; one-hot embedding", cope: "positions by a triangular product" }, ...node("peers/jax.mjs") },
+    { name: "tfjs", label: one("tfjs wasm"), missing: npm, ways: [undefined], notes: { step: "one-hot embedding; linear layers with their own gradient", cope: "all positions weighed: it has no lookup with a gradient", myopic: "stopGradient by customGrad" }, ...node("peers/tfjs.mjs") },
   ];
 }

@@ -25,6 +25,8 @@ export interface Lib {
   reshape(x: T, shape: number[]): T; transpose(x: T, order: number[]): T;
   slice(x: T, axis: number, from: number, to: number): T; concat(list: T[], axis: number): T;
   stop(x: T): T;
+  /** z[..., position], between the places below and above it. */
+  interpolate?(z: T, position: T): T;
 }
 
 type StepWork = Extract<Work, { kind: "step" }>;
@@ -56,9 +58,10 @@ function identity(t: number): Float32Array {
   return m;
 }
 
-/** CoPE's logits from a table p d: interpolation written as a sum over all positions of z[p] max(0, 1 - |position - p|), which needs no lookup. */
+/** CoPE's logits from a table p d: with a library's lookup along the last axis, or as the sum over all positions of z[p] max(0, 1 - |position - p|). */
 function cope(N: Lib, q: T, logits: T, table: T, [b, h, t, p]: [number, number, number, number]): T {
   const position = N.least(N.suffix(N.sigmoid(logits)), p - 1), z = N.matmul(q, N.transpose(table, [1, 0]));
+  if (N.interpolate) return N.interpolate(z, position);
   const places = N.constant(Float32Array.from({ length: p }, (_, i) => i), [1, 1, 1, 1, p]);
   const near = N.relu(N.plus(N.times(N.abs(N.sub(N.reshape(position, [b, h, t, t, 1]), places)), -1), 1)); // b h t t p
   return N.sum(N.mul(near, N.reshape(z, [b, h, t, 1, p])));
