@@ -147,17 +147,22 @@ function settled(options: TransformerOptions): Config {
 export function transformer(options: TransformerOptions): Transformer {
   const c = settled(options), width = c.d / c.heads;
 
-  /** q, k, v as b t h d, and gate keys where they are projected apart. */
-  function project(x: Tensor, p: AttentionWeights): { q: Tensor; k: Tensor; v: Tensor; gateKeys: Tensor | undefined } {
-    const [b, t] = x.shape as [number, number, number], heads = [b, t, c.heads, width], qkv = apply(x, p.c_attn);
-    const part = (n: number): Tensor => reshape(slice(qkv, n * c.d, (n + 1) * c.d), heads);
-    return { q: part(0), k: part(1), v: part(2), gateKeys: p.cope?.gate && reshape(apply(x, p.cope.gate), heads) };
+  /** The parts of a projection b t n d, as b t h d each. */
+  function heads(x: Tensor): Tensor[] {
+    const [b, t, n] = x.shape as [number, number, number];
+    return Array.from({ length: n / c.d }, (_, i) => reshape(slice(x, i * c.d, (i + 1) * c.d), [b, t, c.heads, width]));
+  }
+  const gateKeysOf = (x: Tensor, p: AttentionWeights): Tensor | undefined => p.cope?.gate && heads(apply(x, p.cope.gate))[0];
+  /** Keys, values and gate keys of a stopped state, from live weights: the rows of c_attn that follow those of the queries. */
+  function pastOf(x: Tensor, p: AttentionWeights): { k: Tensor; v: Tensor; gateKeys: Tensor | undefined } {
+    const rest = (w: Tensor): Tensor => slice(w, c.d, 3 * c.d, { axis: 0 }), [k, v] = heads(linear(x, rest(p.c_attn.weight), rest(p.c_attn.bias!)));
+    return { k: k!, v: v!, gateKeys: gateKeysOf(x, p) };
   }
   /** Attention on the residual stream x b t d; `n` norms it first, or does nothing. */
   function attend(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, view: View): Tensor {
-    const state = n(x), { q, k, v, gateKeys } = project(state, p), cut = c.myopic?.cut ?? "kv";
-    const past = (view.edges || view.own) && cut !== "kv" ? project(cut === "post_ln" ? stopGradient(state) : n(stopGradient(x)), p) : undefined;
-    const y = attention(q, k, v, { ...view, position: c.position, cope: c.cope, rope: c.rope, gateKeys, past, tables: { cope: p.cope?.weight, relative: p.rel?.weight } });
+    const state = n(x), [q, k, v] = heads(apply(state, p.c_attn)), gateKeys = gateKeysOf(state, p), cut = c.myopic?.cut ?? "kv";
+    const past = (view.edges || view.own) && cut !== "kv" ? pastOf(cut === "post_ln" ? stopGradient(state) : n(stopGradient(x)), p) : undefined;
+    const y = attention(q!, k!, v!, { ...view, position: c.position, cope: c.cope, rope: c.rope, gateKeys, past, tables: { cope: p.cope?.weight, relative: p.rel?.weight } });
     return apply(reshape(y, x.shape), p.c_proj);
   }
   /** A block reads like its equations: x + attend(norm(x)), then x + mlp(norm(x)); or norm(x + ...) where norms come after. */
