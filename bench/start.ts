@@ -22,7 +22,7 @@ const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 const spec = {
   name: "npm start --", version,
   about: "Trains three small studies: counting with contextual positions (CoPE), remembering across segments (RMT),\nand planning with and without gradients to earlier places (myopic). Prints a table, writes a report to look at.",
-  examples: [["npm start", "all three, about four minutes on two cores"], ["npm start -- count --seed 7 --json", "one study with another seed, as JSON lines"]],
+  examples: [["npm start", "all three, about three minutes on two cores"], ["npm start -- count --seed 7 --json", "one study with another seed, as JSON lines"]],
   positionals: { name: "study", help: "which studies; all three unless given", choices: inOrder },
   options: {
     seed: { type: "number", default: 1, min: 0, integer: true, help: "of parameters, batches and dropout" },
