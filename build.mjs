@@ -73,13 +73,10 @@ async function library() {
   // Two entry points and, as dist/engine.js, what they share: an Engine must not exist twice.
   await esbuild.build({ ...bundle, entryPoints: ["src/index.ts", "src/fast.ts"], outdir: "dist", splitting: true, chunkNames: "engine", platform: "neutral", sourcemap: debug });
   const page = await esbuild.build({ ...bundle, entryPoints: ["src/index.ts"], platform: "neutral", minify: true, write: false });
-  const zipped = bytes => gzipSync(bytes, { level: 9 }).length;
-  for (const f of ["f32.wasm", "f64.wasm", "engine.js", "index.js", "fast.js"]) {
-    const bytes = readFileSync(`dist/${f}`);
-    say(f.padEnd(20), String(bytes.length).padStart(7), "bytes", String(zipped(bytes)).padStart(7), "gzipped");
-  }
+  const zipped = bytes => gzipSync(bytes, { level: 9 }).length, line = (name, bytes, of = "") => `${name.padEnd(20)} ${String(bytes.length).padStart(7)} bytes ${String(zipped(bytes)).padStart(7)} gzipped${of}`;
   const size = zipped(page.outputFiles[0].contents);
-  say("minified for a page".padEnd(20), String(page.outputFiles[0].contents.length).padStart(7), "bytes", String(size).padStart(7), `gzipped, of ${BUDGET} allowed`);
+  const sizes = [...["f32.wasm", "f64.wasm", "engine.js", "index.js", "fast.js"].map(f => line(f, readFileSync(`dist/${f}`))), line("minified for a page", page.outputFiles[0].contents, `, of ${BUDGET} allowed`)];
+  writeFileSync("dist/dev/sizes", sizes.join("\n"));
   if (size > BUDGET && !debug) throw new Error(`the bundle for a page is ${size} bytes gzipped; at most ${BUDGET} are allowed`);
 }
 
@@ -104,6 +101,7 @@ try {
   const asm = files("asm", ".ts"), src = files("src", ".ts");
   await unlessBuilt("kernels", asm, kernels);
   await unlessBuilt("library", [...asm, ...src], library);
+  if (!command) say(readFileSync("dist/dev/sizes", "utf8"));
   await unlessBuilt("types", [...asm, ...src, "tsconfig.json"], types);
   for (const folder of command === "test" ? ["test", "bench"] : command ? ["bench"] : []) await programs(folder, files(folder, ".ts"));
 } catch (error) {
