@@ -267,7 +267,9 @@ function sendApart(n: usize, s: usize, d: usize, end: usize, first: usize, alpha
 function blank(end: usize, last: usize, a: usize): void { memory.fill(a + end * ROW, 0, (last - end) * ROW); }
 /** y += alpha (a x) over n numbers: rounded as `update` rounds it, so that a weight of 1 on the diagonal alone gives the same bits. */
 function rowProductAdd(n: usize, alpha: real, a: real, x: usize, y: usize): void {
-  for (let i: usize = 0; i < n * W; i += W) store<real>(y + i, load<real>(y + i) + alpha * (a * load<real>(x + i)));
+  const whole = (n & ~(LANES - 1)) * W, by = v128.splat<real>(alpha), each = v128.splat<real>(a);
+  for (let i: usize = 0; i < whole; i += 16) v128.store(y + i, v128.add<real>(v128.load(y + i), v128.mul<real>(by, v128.mul<real>(each, v128.load(x + i)))));
+  for (let i = whole; i < n * W; i += W) store<real>(y + i, load<real>(y + i) + alpha * (a * load<real>(x + i)));
 }
 
 /**
@@ -332,8 +334,8 @@ export function attentionBack(
         panels(full(end), d, NR, 1, vp, d, op, dt, NR, false, edge);
         logitsBack(end, pt, small + ROW, dt);
 
-        packWideRows(n, d, q + here, step, qr);
-        packWideRows(n, d, dout + here, step, or);
+        if (toK + toG + dtable + drel + edges) packWideRows(n, d, q + here, step, qr);
+        if (toV + edges) packWideRows(n, d, dout + here, step, or);
         if (gq) packWideRows(n, d, gq + here, step, gqr);
         if (rel) {
           memory.fill(dr, 0, full(r) * ROW);
