@@ -97,7 +97,7 @@ export function geluTanh(n: usize, x: usize, y: usize): void {
   }
 }
 
-/** The gate s of y = x s: y / x, which takes a third of the time of another exponential; 1/2 and 1 where x is too small or too large to divide by. */
+/** The gate s of y = x s: y / x, a division instead of another exponential; 1/2 and 1 where x is too small or too large to divide by. */
 function gateOf(x: v128, y: v128): v128 {
   const c = memory.data<real>([1e-30, 0.5, 1e30, 1]);
   const s = v128.bitselect(at(c, 1), v128.div<real>(y, x), v128.lt<real>(v128.abs<real>(x), at(c, 0)));
