@@ -2,72 +2,102 @@
 // sum that makes positions is one vector addition a key. Each lane looks its position up in a table of pairs (z[f], z[f+1] - z[f]),
 // one load for both; the gradient of z is gathered as pairs too. Where every lane is past the last position the bias is a constant
 // and no gradient reaches the gates: those keys are passed over, exactly.
-import { LANES, maxLanes } from "./simd";
-import { sigmoid } from "./math";
+import { LANES, at, maxLanes } from "./simd";
+import { Inlined, expTable } from "./math";
 import { NR } from "./matmul";
 
 const W: usize = sizeof<real>();
 const ROW: usize = NR * W;
 const PAIR: usize = 2 * W;
 const PAIRS: usize = NR * PAIR; // bytes of one position's pairs
+const BLOCK: usize = 16; // keys whose gates are made at once
+
+/** Row f of two halves of lanes, (a, b), as pairs. */
+function zip(a: v128, b: v128, to: usize): void {
+  v128.store(to, sizeof<real>() == 4 ? v128.shuffle<f32>(a, b, 0, 4, 1, 5) : v128.shuffle<f64>(a, b, 0, 2));
+  v128.store(to, sizeof<real>() == 4 ? v128.shuffle<f32>(a, b, 2, 6, 3, 7) : v128.shuffle<f64>(a, b, 1, 3), 16);
+}
+/** The first numbers of the pairs of one vector's lanes. */
+function evens(low: v128, high: v128): v128 {
+  return sizeof<real>() == 4 ? v128.shuffle<f32>(low, high, 0, 2, 4, 6) : v128.shuffle<f64>(low, high, 0, 2);
+}
+/** The second ones. */
+function odds(low: v128, high: v128): v128 {
+  return sizeof<real>() == 4 ? v128.shuffle<f32>(low, high, 1, 3, 5, 7) : v128.shuffle<f64>(low, high, 1, 3);
+}
 
 /** From p rows of lanes to pairs: (z[f], z[f+1] - z[f]) for f < p - 1, and (z[p-1], 0) at the end. */
 export function copeTable(p: usize, z: usize, pairs: usize): void {
-  for (let f: usize = 0; f < p; f++)
-    for (let c: usize = 0; c < NR; c++, pairs += PAIR) {
-      const at = z + f * ROW + c * W, here = load<real>(at);
-      store<real>(pairs, here);
-      store<real>(pairs + W, f + 1 < p ? load<real>(at + ROW) - here : 0);
-    }
-}
-
-/** Whole positions as integers. */
-function index(f: v128): v128 { return sizeof<real>() == 4 ? v128.trunc_sat<i32>(f) : i32x4.trunc_sat_f64x2_s_zero(f); }
-
-/** The pairs at positions i of the first half of LANES lanes (f64: of the first). */
-function lowPairs(pairs: usize, i: v128): v128 {
-  if (sizeof<real>() == 8) return v128.load(pairs + <usize>v128.extract_lane<i32>(i, 0) * PAIRS);
-  const a = v128.load64_zero(pairs + <usize>v128.extract_lane<i32>(i, 0) * PAIRS);
-  return v128.load_lane<u64>(pairs + <usize>v128.extract_lane<i32>(i, 1) * PAIRS, a, 1, PAIR);
-}
-/** The pairs of the second half. */
-function highPairs(pairs: usize, i: v128): v128 {
-  if (sizeof<real>() == 8) return v128.load(pairs + <usize>v128.extract_lane<i32>(i, 1) * PAIRS, PAIR);
-  const a = v128.load64_zero(pairs + <usize>v128.extract_lane<i32>(i, 2) * PAIRS, 2 * PAIR);
-  return v128.load_lane<u64>(pairs + <usize>v128.extract_lane<i32>(i, 3) * PAIRS, a, 1, 3 * PAIR);
-}
-/** z[f] of all lanes, from their pairs. */
-function values(low: v128, high: v128): v128 {
-  return sizeof<real>() == 4 ? v128.shuffle<f32>(low, high, 0, 2, 4, 6) : v128.shuffle<f64>(low, high, 0, 2);
-}
-/** z[f+1] - z[f] of all lanes. */
-function differences(low: v128, high: v128): v128 {
-  return sizeof<real>() == 4 ? v128.shuffle<f32>(low, high, 1, 3, 5, 7) : v128.shuffle<f64>(low, high, 1, 3);
-}
-/** z interpolated at positions up to p - 1. */
-function interpolated(at: v128, pairs: usize): v128 {
-  const f = v128.floor<real>(at), i = index(f), low = lowPairs(pairs, i), high = highPairs(pairs, i);
-  return v128.add<real>(values(low, high), v128.mul<real>(v128.sub<real>(at, f), differences(low, high)));
+  let here0 = v128.load(z), here1 = v128.load(z, 16);
+  for (const last = z + (p - 1) * ROW; z < last; pairs += PAIRS) {
+    z += ROW;
+    const next0 = v128.load(z), next1 = v128.load(z, 16);
+    zip(here0, v128.sub<real>(next0, here0), pairs);
+    zip(here1, v128.sub<real>(next1, here1), pairs + 32);
+    here0 = next0;
+    here1 = next1;
+  }
+  zip(here0, v128.splat<real>(0), pairs);
+  zip(here1, v128.splat<real>(0), pairs + 32);
 }
 
 /**
- * Gates sigmoid(ut) and positions, their sums from the last of `end` keys to the first. Returns the key before which every lane is
- * past the last position, p - 1: there nothing is left behind.
+ * Whole positions as distances into a table of pairs: adding 2^MANTISSA leaves PAIRS f in the low bits of each lane, together with,
+ * for f32, the bits of 2^23, which `BIAS` takes off again. One instruction where converting to integers is five.
  */
-export function copePlaces(end: usize, p: usize, ut: usize, gates: usize, places: usize): usize {
-  const most = v128.splat<real>(<real>(p - 1));
-  let at0 = v128.splat<real>(0), at1 = at0, j = end;
-  while (j > 0) {
-    j--;
-    const o = j * ROW, g0 = sigmoid(v128.load(ut + o)), g1 = sigmoid(v128.load(ut + o, 16));
-    at0 = v128.add<real>(at0, g0);
-    at1 = v128.add<real>(at1, g1);
-    if (gates) { v128.store(gates + o, g0); v128.store(gates + o, g1, 16); }
-    v128.store(places + o, at0);
-    v128.store(places + o, at1, 16);
-    if (v128.all_true<bits>(v128.and(v128.ge<real>(at0, most), v128.ge<real>(at1, most)))) break;
+function index(f: v128): v128 {
+  const c = sizeof<real>() == 4 ? memory.data<f32>([<f32>PAIRS, 8388608]) : memory.data<f64>([<f64>PAIRS, 4503599627370496]);
+  return v128.add<real>(v128.mul<real>(f, at(c, 0)), at(c, 1));
+}
+const BIAS: usize = sizeof<real>() == 4 ? 0x4b000000 : 0;
+/** The distance in lane l. */
+function lane0(i: v128): usize { return <usize>v128.extract_lane<i32>(i, 0); }
+function lane1(i: v128): usize { return <usize>v128.extract_lane<i32>(i, sizeof<real>() == 4 ? 1 : 2); }
+function lane2(i: v128): usize { return <usize>v128.extract_lane<i32>(i, 2); }
+function lane3(i: v128): usize { return <usize>v128.extract_lane<i32>(i, 3); }
+
+/** The pairs at positions i of the first half of LANES lanes (f64: of the first); `pairs` less BIAS. */
+function lowPairs(pairs: usize, i: v128): v128 {
+  if (sizeof<real>() == 8) return v128.load(pairs + lane0(i));
+  return v128.load_lane<u64>(pairs + lane1(i) + PAIR, v128.load64_zero(pairs + lane0(i)), 1);
+}
+/** The pairs of the second half. */
+function highPairs(pairs: usize, i: v128): v128 {
+  if (sizeof<real>() == 8) return v128.load(pairs + lane1(i) + PAIR);
+  return v128.load_lane<u64>(pairs + lane3(i) + 3 * PAIR, v128.load64_zero(pairs + lane2(i) + 2 * PAIR), 1);
+}
+
+/** gates = 1/(1 + e^-u) for keys `from` to `to`. */
+function makeGates(from: usize, to: usize, u: usize, gates: usize): void {
+  const t = expTable(), low = at(t, 0), high = at(t, 1), rounder = at(t, 2), log2e = at(t, 3), a = at(t, 4), b = at(t, 5), one = at(t, 6);
+  const p0 = at(t, 7), p1 = at(t, 8), p2 = at(t, 9), p3 = at(t, 10), p4 = at(t, 11);
+  for (let o = from * ROW; o < to * ROW; o += 16) {
+    const e = Inlined.near(v128.pmin<real>(v128.pmax<real>(v128.neg<real>(v128.load(u + o)), low), high), rounder, log2e, a, b, one, p0, p1, p2, p3, p4);
+    v128.store(gates + o, v128.div<real>(one, v128.add<real>(one, e)));
   }
-  return j;
+}
+
+/**
+ * Gates sigmoid(u) and positions, their sums from the last of `end` keys to the first; `gates` may be `places`, and then are lost.
+ * Returns the key before which every lane is past the last position, p - 1: there nothing is left behind.
+ */
+export function copePlaces(end: usize, p: usize, u: usize, gates: usize, places: usize): usize {
+  const most = v128.splat<real>(<real>(p - 1));
+  let at0 = v128.splat<real>(0), at1 = at0;
+  for (let j = end; j > 0; ) {
+    const from = j > BLOCK ? j - BLOCK : 0;
+    makeGates(from, j, u, gates);
+    while (j > from) {
+      j--;
+      const o = j * ROW;
+      at0 = v128.add<real>(at0, v128.load(gates + o));
+      at1 = v128.add<real>(at1, v128.load(gates + o, 16));
+      v128.store(places + o, at0);
+      v128.store(places + o, at1, 16);
+      if (v128.all_true<bits>(v128.and(v128.ge<real>(at0, most), v128.ge<real>(at1, most)))) return j;
+    }
+  }
+  return 0;
 }
 
 /** How many of p rows of the table positions reach: positions only grow towards the first key, so its own are the largest. */
@@ -76,76 +106,84 @@ export function copeReach(certain: usize, p: usize, places: usize): usize {
   return min(p, <usize>top + 2);
 }
 
-/** Adds (1 - w) z[f] + w z[f+1] to the logits st of `end` keys. */
-export function copeLogits(end: usize, p: usize, certain: usize, st: usize, places: usize, pairs: usize): void {
-  const most = v128.splat<real>(<real>(p - 1)), right = pairs + LANES * PAIR;
+/** One half of the lanes of `copeLogits` at one key. */
+function keyLogits(st: usize, place: v128, most: v128, pairs: usize, slopes: usize): void {
+  // pmin gives its first argument when one is NaN: the index must be a number, the weight may tell of a bad one.
+  const f = v128.floor<real>(v128.pmin<real>(most, place)), w = v128.sub<real>(v128.pmin<real>(place, most), f), i = index(f), low = lowPairs(pairs, i), high = highPairs(pairs, i), slope = odds(low, high);
+  v128.store(st, v128.add<real>(v128.load(st), v128.add<real>(evens(low, high), v128.mul<real>(w, slope))));
+  // No slope on whole positions (there ceil and floor of the paper's listing agree) and none past the last one.
+  if (slopes) v128.store(slopes, v128.and(slope, v128.and(v128.ne<real>(w, v128.splat<real>(0)), v128.le<real>(place, most))));
+}
+/** Adds (1 - w) z[f] + w z[f+1] to the logits st of `end` keys; leaves the slopes z[f+1] - z[f] where they count, unless at address 0. */
+export function copeLogits(end: usize, p: usize, certain: usize, st: usize, places: usize, pairs: usize, slopes: usize): void {
+  const most = v128.splat<real>(<real>(p - 1));
   for (let o = certain * ROW; o < end * ROW; o += ROW) {
-    v128.store(st + o, v128.add<real>(v128.load(st + o), interpolated(v128.min<real>(v128.load(places + o), most), pairs)));
-    v128.store(st + o, v128.add<real>(v128.load(st + o, 16), interpolated(v128.min<real>(v128.load(places + o, 16), most), right)), 16);
+    keyLogits(st + o, v128.load(places + o), most, pairs - BIAS, slopes ? slopes + o : 0);
+    keyLogits(st + o + 16, v128.load(places + o, 16), most, pairs - BIAS + 32, slopes ? slopes + o + 16 : 0);
   }
   if (!certain) return;
-  const last0 = interpolated(most, pairs), last1 = interpolated(most, right);
+  const last = pairs + (p - 1) * PAIRS, last0 = evens(v128.load(last), v128.load(last, 16)), last1 = evens(v128.load(last, 32), v128.load(last, 48));
   for (let o: usize = 0; o < certain * ROW; o += ROW) {
     v128.store(st + o, v128.add<real>(v128.load(st + o), last0));
     v128.store(st + o, v128.add<real>(v128.load(st + o, 16), last1), 16);
   }
 }
 
-/** Adds the pairs (low, high) of each lane at positions i. */
+/** Adds the pairs (low, high) of each lane at positions i; `pairs` less BIAS. */
 function gather(pairs: usize, i: v128, low: v128, high: v128): void {
   if (sizeof<real>() == 4) {
     const a = v128.shuffle<f32>(low, high, 0, 4, 1, 5), b = v128.shuffle<f32>(low, high, 2, 6, 3, 7);
-    const t0 = pairs + <usize>v128.extract_lane<i32>(i, 0) * PAIRS, t1 = pairs + <usize>v128.extract_lane<i32>(i, 1) * PAIRS + PAIR;
-    const t2 = pairs + <usize>v128.extract_lane<i32>(i, 2) * PAIRS + 2 * PAIR, t3 = pairs + <usize>v128.extract_lane<i32>(i, 3) * PAIRS + 3 * PAIR;
+    const t0 = pairs + lane0(i), t1 = pairs + lane1(i) + PAIR, t2 = pairs + lane2(i) + 2 * PAIR, t3 = pairs + lane3(i) + 3 * PAIR;
     v128.store_lane<u64>(t0, v128.add<real>(v128.load64_zero(t0), a), 0);
     v128.store_lane<u64>(t1, v128.add<real>(v128.load64_zero(t1), v128.shuffle<f64>(a, a, 1, 1)), 0);
     v128.store_lane<u64>(t2, v128.add<real>(v128.load64_zero(t2), b), 0);
     v128.store_lane<u64>(t3, v128.add<real>(v128.load64_zero(t3), v128.shuffle<f64>(b, b, 1, 1)), 0);
   } else {
-    const t0 = pairs + <usize>v128.extract_lane<i32>(i, 0) * PAIRS, t1 = pairs + <usize>v128.extract_lane<i32>(i, 1) * PAIRS + PAIR;
+    const t0 = pairs + lane0(i), t1 = pairs + lane1(i) + PAIR;
     v128.store(t0, v128.add<real>(v128.load(t0), v128.shuffle<f64>(low, high, 0, 2)));
     v128.store(t1, v128.add<real>(v128.load(t1), v128.shuffle<f64>(low, high, 1, 3)));
   }
 }
 
 /** One half of the lanes of `copeBack` at one key; returns the running sum of the positions' gradients. */
-function keyBack(o: usize, sum: v128, most: v128, pairs: usize, gates: usize, places: usize, dt: usize, ut: usize, dpairs: usize): v128 {
-  const zero = v128.splat<real>(0), place = v128.load(places + o), at = v128.min<real>(place, most), f = v128.floor<real>(at), w = v128.sub<real>(at, f);
-  const d = v128.load(dt + o), share = v128.mul<real>(d, w), i = index(f);
-  gather(dpairs, i, v128.sub<real>(d, share), share);
-  // No slope on whole positions (there ceil and floor of the paper's listing agree) and none past the last one.
-  const slope = v128.and(differences(lowPairs(pairs, i), highPairs(pairs, i)), v128.and(v128.ne<real>(w, zero), v128.le<real>(place, most)));
+function keyBack(sum: v128, most: v128, one: v128, gate: usize, place: v128, slope: v128, dt: usize, ut: usize, dpairs: usize): v128 {
+  const P = v128.pmin<real>(most, place), f = v128.floor<real>(P), d = v128.load(dt), share = v128.mul<real>(d, v128.sub<real>(P, f));
+  gather(dpairs, index(f), v128.sub<real>(d, share), share);
   sum = v128.add<real>(sum, v128.mul<real>(d, slope));
-  const g = v128.load(gates + o), du = v128.mul<real>(sum, v128.mul<real>(g, v128.sub<real>(v128.splat<real>(1), g)));
-  if (ut) v128.store(ut + o, du);
-  else v128.store(dt + o, v128.add<real>(d, du));
+  const g = v128.load(gate), du = v128.mul<real>(sum, v128.mul<real>(g, v128.sub<real>(one, g)));
+  if (ut) v128.store(ut, du);
+  else v128.store(dt, v128.add<real>(d, du));
   return sum;
 }
 
 /**
  * The backward pass of `copeLogits`, from the first key to the last: a gate counts in the positions of its own key and of all before
  * it. `dt` holds the gradient of the logits; the gates' is added there, or left in `ut` where gates have logits of their own. Leaves dz,
- * `reach` rows of lanes; `dpairs` must be zeros.
+ * `reach` rows of lanes. Rows of dt, ut and dz lie `di` bytes apart.
  */
-export function copeBack(end: usize, p: usize, reach: usize, certain: usize, pairs: usize, gates: usize, places: usize, dt: usize, ut: usize, dpairs: usize, dz: usize): void {
-  const most = v128.splat<real>(<real>(p - 1));
-  let sum0 = v128.splat<real>(0), sum1 = sum0, past0 = sum0, past1 = sum0;
-  for (let o: usize = 0; o < certain * ROW; o += ROW) {
-    past0 = v128.add<real>(past0, v128.load(dt + o));
-    past1 = v128.add<real>(past1, v128.load(dt + o, 16));
-    if (ut) { v128.store(ut + o, sum0); v128.store(ut + o, sum0, 16); }
+export function copeBack(end: usize, p: usize, reach: usize, certain: usize, gates: usize, places: usize, slopes: usize, dt: usize, ut: usize, di: usize, dpairs: usize, dz: usize): void {
+  const most = v128.splat<real>(<real>(p - 1)), one = v128.splat<real>(1), zero = v128.splat<real>(0);
+  let sum0 = zero, sum1 = zero, past0 = zero, past1 = zero;
+  for (let o = dpairs; o < dpairs + reach * PAIRS; o += 16) v128.store(o, zero);
+  for (let j: usize = 0; j < certain; j++, dt += di) {
+    past0 = v128.add<real>(past0, v128.load(dt));
+    past1 = v128.add<real>(past1, v128.load(dt, 16));
+    if (ut) { v128.store(ut, zero); v128.store(ut, zero, 16); ut += di; }
   }
-  for (let o = certain * ROW; o < end * ROW; o += ROW) {
-    sum0 = keyBack(o, sum0, most, pairs, gates, places, dt, ut, dpairs);
-    sum1 = keyBack(o + 16, sum1, most, pairs + LANES * PAIR, gates, places, dt, ut, dpairs + LANES * PAIR);
+  for (let o = certain * ROW; o < end * ROW; o += ROW, dt += di) {
+    sum0 = keyBack(sum0, most, one, gates + o, v128.load(places + o), v128.load(slopes + o), dt, ut, dpairs - BIAS);
+    sum1 = keyBack(sum1, most, one, gates + o + 16, v128.load(places + o, 16), v128.load(slopes + o, 16), dt + 16, ut ? ut + 16 : 0, dpairs - BIAS + 32);
+    if (ut) ut += di;
   }
-  for (let f: usize = 0; f < reach; f++)
-    for (let c: usize = 0; c < NR; c++) {
-      const at = dpairs + f * PAIRS + c * PAIR;
-      store<real>(dz + f * ROW + c * W, load<real>(at) + (f ? load<real>(at - PAIRS + W) : 0));
-    }
+  let before0 = zero, before1 = zero;
+  for (let f: usize = 0, o = dpairs, to = dz; f < reach; f++, o += PAIRS, to += di) {
+    v128.store(to, v128.add<real>(evens(v128.load(o), v128.load(o, 16)), before0));
+    v128.store(to, v128.add<real>(evens(v128.load(o, 32), v128.load(o, 48)), before1), 16);
+    before0 = odds(v128.load(o), v128.load(o, 16));
+    before1 = odds(v128.load(o, 32), v128.load(o, 48));
+  }
   if (!certain) return;
-  const last = dz + (p - 1) * ROW;
+  const last = dz + (p - 1) * di;
   v128.store(last, v128.add<real>(v128.load(last), past0));
   v128.store(last, v128.add<real>(v128.load(last, 16), past1), 16);
 }

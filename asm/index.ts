@@ -2,6 +2,7 @@
 // 1. Arguments: sizes, inputs, outputs, numbers. Sizes in elements (`usize`), addresses in bytes, the same letters as in the maths.
 // 2. Forward overwrites, `...Back` accumulates, a destination of 0 is skipped.
 // 3. Buffers start 16-aligned and are padded to 16 bytes; elementwise kernels may write the padding, row kernels must not read it.
+//    64 bytes behind the last buffer may be read (a product's last tile does).
 // 4. A kernel that can be split takes a range of rows, and its result does not depend on how the rows were split.
 // 5. No `@ts-ignore`; no `@inline` where -O3 does it anyway.
 export {

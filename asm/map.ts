@@ -1,6 +1,6 @@
 // map.ts: elementwise kernels, each beside its Back twin. Buffers are padded to 16 bytes, so whole vectors cover the tail.
 // A Back kernel takes (n, x, y, dy, dx) whether its slope is cheapest from x or from y.
-import { at, past, splat } from "./simd";
+import { at, madd, past, splat } from "./simd";
 import * as math from "./math";
 
 /** dx += dy slope, for one vector. */
@@ -8,10 +8,29 @@ function push(dy: usize, dx: usize, slope: v128): void {
   v128.store(dx, v128.add<real>(v128.load(dx), v128.mul<real>(v128.load(dy), slope)));
 }
 
-/** y = e^x */
-export function exp(n: usize, x: usize, y: usize): void {
-  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, math.Inlined.exp(v128.load(x)));
+/** Which loop `Loop.of` is to be. */
+const EXP: i32 = 0, SILU: i32 = 1, GELU: i32 = 2;
+class Loop {
+  /** y = e^x, x/(1 + e^-x) or x/(1 + e^-2u), u = √(2/π) (x + 0.044715 x³): each kernel gets a copy in which `kind` is settled and the constants lie in registers. */
+  @inline static of(kind: i32, n: usize, x: usize, y: usize): void {
+    const c = math.expTable(), low = at(c, kind == EXP ? 12 : 0), high = at(c, kind == EXP ? 13 : 1), rounder = at(c, kind == EXP ? 14 : 2);
+    const log2e = at(c, 3), a = at(c, 4), b = at(c, 5), one = at(c, 6), p0 = at(c, 7), p1 = at(c, 8), p2 = at(c, 9), p3 = at(c, 10), p4 = at(c, 11);
+    const bend = memory.data<real>([-0.07135481627260025, -1.5957691216057308]);
+    for (const end = past(y, n); y < end; x += 16, y += 16) {
+      const v = v128.load(x);
+      if (kind == EXP) {
+        v128.store(y, math.Inlined.exp(v, low, high, rounder, log2e, a, b, one, p0, p1, p2, p3, p4));
+        continue;
+      }
+      const u = kind == SILU ? v128.neg<real>(v) : v128.mul<real>(v, madd(v128.mul<real>(v, v), at(bend, 0), at(bend, 1)));
+      const e = math.Inlined.near(v128.pmin<real>(v128.pmax<real>(u, low), high), rounder, log2e, a, b, one, p0, p1, p2, p3, p4);
+      v128.store(y, v128.div<real>(v, v128.add<real>(one, e)));
+    }
+  }
 }
+
+/** y = e^x */
+export function exp(n: usize, x: usize, y: usize): void { Loop.of(EXP, n, x, y); }
 
 /** dx += dy y */
 export function expBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
@@ -83,19 +102,8 @@ export function reluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): vo
   }
 }
 
-/** σ(2u) with u = √(2/π) (x + 0.044715 x³), for (1 + tanh u)/2: the same number without cancellation. */
-function gate(x: v128): v128 {
-  const c = memory.data<real>([0.07135481627260025, 1.5957691216057308]);
-  return math.sigmoid(v128.mul<real>(x, v128.add<real>(v128.mul<real>(v128.mul<real>(x, x), at(c, 0)), at(c, 1))));
-}
-
-/** y = x (1 + tanh(√(2/π) (x + 0.044715 x³)))/2 */
-export function geluTanh(n: usize, x: usize, y: usize): void {
-  for (const end = past(y, n); y < end; x += 16, y += 16) {
-    const v = v128.load(x);
-    v128.store(y, v128.mul<real>(v, gate(v)));
-  }
-}
+/** y = x (1 + tanh u)/2 = x σ(2u), u = √(2/π) (x + 0.044715 x³) */
+export function geluTanh(n: usize, x: usize, y: usize): void { Loop.of(GELU, n, x, y); }
 
 /** The gate s of y = x s: y / x, a division instead of another exponential; 1/2 and 1 where x is too small or too large to divide by. */
 function gateOf(x: v128, y: v128): v128 {
@@ -138,9 +146,7 @@ export function geluErfBack(n: usize, x: usize, y: usize, dy: usize, dx: usize):
 }
 
 /** y = x σ(x) */
-export function silu(n: usize, x: usize, y: usize): void {
-  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.mul<real>(v128.load(x), math.sigmoid(v128.load(x))));
-}
+export function silu(n: usize, x: usize, y: usize): void { Loop.of(SILU, n, x, y); }
 
 /** dx += dy s (1 + x (1 - s)), where s = σ(x) = y / x */
 export function siluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {

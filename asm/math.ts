@@ -12,13 +12,12 @@ function term(p: v128, x: v128, c: usize, i: usize): v128 {
   return madd(p, x, at(c, i));
 }
 
-/** (e^r - 1 - r)/r² for |r| < ln 2 / 2; e^r - 1 is then good to 2^-26.1 of itself (f32) or 2^-55.2 (f64). */
+/** (e^r - 1 - r)/r² for |r| < ln 2 / 2; e^r is then good to 2^-28.2 of itself (f32) or 2^-55.2 (f64). Estrin's scheme: short chains side by side. */
 function expTail(r: v128, r2: v128): v128 {
   const p = SINGLE
-    ? memory.data<f32>([0.5, 0.16666548, 0.041666854, 0.008366067, 0.0013898219])
+    ? memory.data<f32>([0.49999994, 0.16666521, 0.04166839, 0.008368745, 0.001381454])
     : memory.data<f64>([0.5, 0.16666666666666602, 0.04166666666661985, 0.008333333333388569, 0.0013888888920575834,
       0.00019841269709008685, 2.4801516247508496e-5, 2.755742526066779e-6, 2.7622273186681617e-7, 2.5045891156262835e-8]);
-  // Estrin's scheme: two or three short chains run side by side.
   if (SINGLE) return term(v128.add<real>(v128.mul<real>(term(at(p, 4), r, p, 3), r2), term(at(p, 2), r, p, 1)), r, p, 0);
   const low = v128.add<real>(v128.mul<real>(term(at(p, 3), r, p, 2), r2), term(at(p, 1), r, p, 0));
   const middle = v128.add<real>(v128.mul<real>(term(at(p, 7), r, p, 6), r2), term(at(p, 5), r, p, 4));
@@ -26,32 +25,53 @@ function expTail(r: v128, r2: v128): v128 {
   return v128.add<real>(v128.mul<real>(v128.add<real>(v128.mul<real>(term(at(p, 9), r, p, 8), r4), middle), r4), low);
 }
 
+/**
+ * What a loop over e^x loads before it starts, for `Inlined`: loaded inside, the constants alone cost as much as the rest (1M numbers,
+ * Node 24: 0.97 ms, and 0.53 so). 0 1: bounds of `near`, 2: rounder of `near`, 3: log2 e, 4 5: -ln 2 in two parts, 6: one,
+ * 7 to 11: the tail's polynomial (f32; the f64 one has too many for registers and stays in `expTail`), 12 13 14: bounds and rounder of `exp`.
+ */
+export function expTable(): usize {
+  return SINGLE
+    ? memory.data<f32>([-88.3, 88.6, 12583039, 1.4426950408889634, -0.693145751953125, -1.4286068203094173e-6, 1,
+      0.49999994, 0.16666521, 0.04166839, 0.008368745, 0.001381454, -176.06, 89, 12583166])
+    : memory.data<f64>([-709, 709.7, 6755399441056767, 1.4426950408889634, -0.693147180559663, -2.8235290563031577e-13, 1,
+      0, 0, 0, 0, 0, -1418.18, 710, 6755399441057790]);
+}
+
 export class Inlined {
-  /** e^x, copied into its caller: the compiler stops copying just short of its size, and the call shows in loops that do little else. */
-  @inline static exp(x: v128): v128 {
-    // 0 1: x is held between them, 2: log2 e, 3: rounder, 4 5: ln 2 in two parts, 6: one
-    const c = SINGLE
-      ? memory.data<f32>([-176.06, 89, 1.4426950408889634, 12583166, 0.693145751953125, 1.4286068203094173e-6, 1])
-      : memory.data<f64>([-1418.18, 710, 1.4426950408889634, 6755399441057790, 0.693147180559663, 2.8235290563031577e-13, 1]);
-    // At the lower end both factors below are 0; a product that underflows instead takes 3 times as long (masked places, on AMD Zen).
-    x = v128.pmin<real>(v128.pmax<real>(x, at(c, 0)), at(c, 1)); // pmin and pmax return their first argument when it is NaN
-    // The rounder is 1.5 2^MANTISSA plus twice the exponent's bias: adding it leaves n + 2 bias in the low bits of t.
-    const t = term(x, at(c, 2), c, 3), n = v128.sub<real>(t, at(c, 3));
-    const r = v128.sub<real>(v128.sub<real>(x, v128.mul<real>(n, at(c, 4))), v128.mul<real>(n, at(c, 5)));
+  /** e^(x + n ln 2 parts): e^r of the rest r that is left of x after n ln 2 is taken off. */
+  @inline static rest(x: v128, n: v128, a: v128, b: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
+    const r = madd(n, b, madd(n, a, x)); // n a is exact
+    if (SINGLE) return madd(madd(madd(madd(madd(madd(p4, r, p3), r, p2), r, p1), r, p0), r, one), r, one);
     const r2 = v128.mul<real>(r, r);
-    const y = v128.add<real>(v128.add<real>(v128.mul<real>(expTail(r, r2), r2), r), at(c, 6));
+    return v128.add<real>(v128.add<real>(v128.mul<real>(expTail(r, r2), r2), r), one);
+  }
+  /** e^x for x between the bounds of `near`; 0 at the lower one, where e^x is no normal number, and Infinity at the upper. */
+  @inline static near(x: v128, rounder: v128, log2e: v128, a: v128, b: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
+    const t = madd(x, log2e, rounder); // 1.5 2^MANTISSA plus the exponent's bias: leaves n + bias in the low bits
+    return v128.mul<real>(Inlined.rest(x, v128.sub<real>(t, rounder), a, b, one, p0, p1, p2, p3, p4), v128.shl<bits>(t, MANTISSA));
+  }
+  /** e^x for every x, copied into its caller: the compiler stops copying just short of its size, and the call shows in loops that do little else. */
+  @inline static exp(x: v128, low: v128, high: v128, rounder: v128, log2e: v128, a: v128, b: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
+    // At the lower end both factors below are 0; a product that underflows instead takes 3 times as long (masked places, on AMD Zen).
+    x = v128.pmin<real>(v128.pmax<real>(x, low), high); // pmin and pmax return their first argument when it is NaN
+    const t = madd(x, log2e, rounder); // with twice the bias
+    const y = Inlined.rest(x, v128.sub<real>(t, rounder), a, b, one, p0, p1, p2, p3, p4);
     // 2^n as two factors near 2^(n/2), since it may itself be too large or subnormal; the first product is exact.
     const half = shiftRight(t, 1);
     return v128.mul<real>(v128.mul<real>(y, v128.shl<bits>(half, MANTISSA)), v128.shl<bits>(v128.sub<bits>(t, half), MANTISSA));
   }
 }
 /** e^x. */
-export function exp(x: v128): v128 { return Inlined.exp(x); }
+export function exp(x: v128): v128 {
+  const c = expTable();
+  return Inlined.exp(x, at(c, 12), at(c, 13), at(c, 14), at(c, 3), at(c, 4), at(c, 5), at(c, 6), at(c, 7), at(c, 8), at(c, 9), at(c, 10), at(c, 11));
+}
 
 /** 1/(1 + e^-x). With e = e^-|x| and t = e/(1 + e): 1 - t, or e - e t for x < 0, where t < 1/2 damps the roundings of its making. */
 export function sigmoid(x: v128): v128 {
   const c = memory.data<real>([-0.0, 0, 1]);
-  const one = at(c, 2), e = Inlined.exp(v128.or(x, at(c, 0)));
+  const one = at(c, 2), e = exp(v128.or(x, at(c, 0)));
   const t = v128.div<real>(e, v128.add<real>(e, one)), u = v128.bitselect(e, one, v128.lt<real>(x, at(c, 1)));
   return v128.sub<real>(u, v128.mul<real>(u, t));
 }

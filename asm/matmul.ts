@@ -21,7 +21,7 @@ const W: usize = sizeof<real>();
 export const MR: usize = ASC_FEATURE_RELAXED_SIMD ? 6 : 4;
 export const NR: usize = 2 * LANES;
 const MC: usize = 16 * MR;
-const KC: usize = 256;
+const KC: usize = 384;
 const NC: usize = 512;
 const TILE = MC * KC * W;            // where the edge tile's buffer lies in scratch
 const PANELS = TILE + MR * NR * W;   // where packed b lies
@@ -46,11 +46,10 @@ export function packRows(m: usize, k: usize, a: usize, ai: usize, ak: usize, to:
     }
   }
 }
-/** MR numbers that lie together. */
+/** MR numbers that lie together; the last vector may overlap the one before. */
 function copyTall(from: usize, to: usize): void {
-  let r: usize = 0;
-  for (; r + LANES <= MR; r += LANES) v128.store(to + r * W, v128.load(from + r * W));
-  for (; r < MR; r++) store<real>(to + r * W, load<real>(from + r * W));
+  for (let r: usize = 0; r + LANES <= MR; r += LANES) v128.store(to + r * W, v128.load(from + r * W));
+  v128.store(to, v128.load(from, (MR - LANES) * W), (MR - LANES) * W);
 }
 /** MR rows of k numbers, `step` bytes apart, into one panel: squares are transposed in registers. Returns where the panel ends. */
 function packTall(k: usize, a: usize, step: usize, to: usize): usize {
@@ -111,89 +110,155 @@ export function transpose(x: usize, step: usize, y: usize, pitch: usize): void {
   }
 }
 
-/** One MR x NR tile: y = alpha * (panel of a) * (panel of b), or y += when `add`. */
-function tile(kc: usize, alpha: real, a: usize, b: usize, y: usize, yi: usize, add: bool): void {
-  let c00 = v128.splat<real>(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00;
-  let c30 = c00, c31 = c00, c40 = c00, c41 = c00, c50 = c00, c51 = c00;
-  for (const end = a + kc * MR * W; a < end; a += MR * W, b += NR * W) {
+/**
+ * One tile: y = c + alpha a b, `rows` <= MR rows of NR columns. In a the numbers of a column lie together, columns `ak` bytes apart;
+ * rows of b, c and y lie `bk`, `ci` and `yi` bytes apart. c at address 0: nothing is added. All MR numbers of a column are read.
+ */
+export function tile(rows: usize, k: usize, alpha: real, a: usize, ak: usize, b: usize, bk: usize, c: usize, ci: usize, y: usize, yi: usize): void {
+  let c00 = v128.splat<real>(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00, c40 = c00, c41 = c00, c50 = c00, c51 = c00;
+  for (const end = b + k * bk; b != end; a += ak, b += bk) {
     const b0 = v128.load(b), b1 = v128.load(b, 16);
-    let s = v128.load_splat<real>(a);
-    c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
-    s = v128.load_splat<real>(a, W);
-    c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
-    s = v128.load_splat<real>(a, 2 * W);
-    c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
-    s = v128.load_splat<real>(a, 3 * W);
-    c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
+    let s = v128.load_splat<real>(a); c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
+    s = v128.load_splat<real>(a, W); c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
+    s = v128.load_splat<real>(a, 2 * W); c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
+    s = v128.load_splat<real>(a, 3 * W); c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
     if (MR == 6) {
-      s = v128.load_splat<real>(a, 4 * W);
-      c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
-      s = v128.load_splat<real>(a, 5 * W);
-      c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+      s = v128.load_splat<real>(a, 4 * W); c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
+      s = v128.load_splat<real>(a, 5 * W); c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
     }
   }
-  const by = v128.splat<real>(alpha), step = yi * W;
-  put(y, by, c00, c01, add); y += step;
-  put(y, by, c10, c11, add); y += step;
-  put(y, by, c20, c21, add); y += step;
-  put(y, by, c30, c31, add); y += step;
+  const by = v128.splat<real>(alpha);
+  if (!c) ci = 0;
+  put(y, by, c00, c01, c);
+  if (rows > 1) put(y + yi, by, c10, c11, c + ci);
+  if (rows > 2) put(y + 2 * yi, by, c20, c21, c + 2 * ci);
+  if (rows > 3) put(y + 3 * yi, by, c30, c31, c + 3 * ci);
   if (MR == 6) {
-    put(y, by, c40, c41, add); y += step;
-    put(y, by, c50, c51, add);
+    if (rows > 4) put(y + 4 * yi, by, c40, c41, c + 4 * ci);
+    if (rows > 5) put(y + 5 * yi, by, c50, c51, c + 5 * ci);
   }
 }
 
-export function put(y: usize, by: v128, c0: v128, c1: v128, add: bool): void {
+/** As `tile`, of an a in which the numbers of a row lie together, rows `ai` bytes apart. Only numbers that are there are read. */
+export function tileRows(rows: usize, k: usize, alpha: real, a0: usize, ai: usize, b: usize, bk: usize, c: usize, ci: usize, y: usize, yi: usize): void {
+  let c00 = v128.splat<real>(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00, c40 = c00, c41 = c00, c50 = c00, c51 = c00;
+  let a1 = a0 + ai, a2 = a1 + ai, a3 = a2 + ai, a4 = a3 + ai, a5 = a4 + ai;
+  if (rows < MR) { // the last row that is there stands in for the others
+    if (rows < 2) a1 = a0;
+    if (rows < 3) a2 = a1;
+    if (rows < 4) a3 = a2;
+    if (rows < 5) a4 = a3;
+    if (rows < 6) a5 = a4;
+  }
+  let b0: v128, b1: v128, s: v128;
+  for (const end = b + k * bk; b != end; b += bk) {
+    b0 = v128.load(b); b1 = v128.load(b, 16);
+    s = v128.load_splat<real>(a0); c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
+    s = v128.load_splat<real>(a1); c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
+    s = v128.load_splat<real>(a2); c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
+    s = v128.load_splat<real>(a3); c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
+    if (MR == 6) {
+      s = v128.load_splat<real>(a4); c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
+      s = v128.load_splat<real>(a5); c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+    }
+    b += bk; if (b == end) break;
+    b0 = v128.load(b); b1 = v128.load(b, 16);
+    s = v128.load_splat<real>(a0, W); c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
+    s = v128.load_splat<real>(a1, W); c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
+    s = v128.load_splat<real>(a2, W); c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
+    s = v128.load_splat<real>(a3, W); c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
+    if (MR == 6) {
+      s = v128.load_splat<real>(a4, W); c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
+      s = v128.load_splat<real>(a5, W); c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+    }
+    b += bk; if (b == end) break;
+    b0 = v128.load(b); b1 = v128.load(b, 16);
+    s = v128.load_splat<real>(a0, 2 * W); c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
+    s = v128.load_splat<real>(a1, 2 * W); c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
+    s = v128.load_splat<real>(a2, 2 * W); c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
+    s = v128.load_splat<real>(a3, 2 * W); c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
+    if (MR == 6) {
+      s = v128.load_splat<real>(a4, 2 * W); c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
+      s = v128.load_splat<real>(a5, 2 * W); c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+    }
+    b += bk; if (b == end) break;
+    b0 = v128.load(b); b1 = v128.load(b, 16);
+    s = v128.load_splat<real>(a0, 3 * W); c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
+    s = v128.load_splat<real>(a1, 3 * W); c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
+    s = v128.load_splat<real>(a2, 3 * W); c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
+    s = v128.load_splat<real>(a3, 3 * W); c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
+    if (MR == 6) {
+      s = v128.load_splat<real>(a4, 3 * W); c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
+      s = v128.load_splat<real>(a5, 3 * W); c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+    }
+    a0 += 4 * W; a1 += 4 * W; a2 += 4 * W; a3 += 4 * W; a4 += 4 * W; a5 += 4 * W;
+  }
+  const by = v128.splat<real>(alpha);
+  if (!c) ci = 0;
+  put(y, by, c00, c01, c);
+  if (rows > 1) put(y + yi, by, c10, c11, c + ci);
+  if (rows > 2) put(y + 2 * yi, by, c20, c21, c + 2 * ci);
+  if (rows > 3) put(y + 3 * yi, by, c30, c31, c + 3 * ci);
+  if (MR == 6) {
+    if (rows > 4) put(y + 4 * yi, by, c40, c41, c + 4 * ci);
+    if (rows > 5) put(y + 5 * yi, by, c50, c51, c + 5 * ci);
+  }
+}
+/** y = c + by (c0, c1), c at address 0 being none. */
+function put(y: usize, by: v128, c0: v128, c1: v128, c: usize): void {
   c0 = v128.mul<real>(by, c0);
   c1 = v128.mul<real>(by, c1);
-  if (add) {
-    c0 = v128.add<real>(v128.load(y), c0);
-    c1 = v128.add<real>(v128.load(y, 16), c1);
+  if (c) {
+    c0 = v128.add<real>(v128.load(c), c0);
+    c1 = v128.add<real>(v128.load(c, 16), c1);
   }
   v128.store(y, c0);
   v128.store(y, c1, 16);
 }
 
-/** y = alpha a b, or y += when `add`, of a packed by rows, its panels `depth` >= k deep, and b packed by columns; `edge` is room for one tile. */
-export function panels(m: usize, k: usize, n: usize, alpha: real, a: usize, depth: usize, b: usize, y: usize, yi: usize, add: bool, edge: usize): void {
-  for (let j: usize = 0; j < n; j += NR) {
-    const columns = min(NR, n - j);
-    for (let i: usize = 0; i < m; i += MR) {
-      const rows = min(MR, m - i), at = y + (i * yi + j) * W, pa = a + i * depth * W, pb = b + j * k * W;
-      if (rows == MR && columns == NR) tile(k, alpha, pa, pb, at, yi, add);
-      else {
-        tile(k, alpha, pa, pb, edge, NR, false);
-        for (let r: usize = 0; r < rows; r++)
-          for (let c: usize = 0; c < columns; c++) {
-            const to = at + (r * yi + c) * W, sum = load<real>(edge + (r * NR + c) * W);
-            store<real>(to, add ? load<real>(to) + sum : sum);
-          }
-      }
+/**
+ * y = c + alpha a b as `matmul` has it, of b packed by columns. Panels of MR rows of a lie `ap` bytes apart; `edge` is room for one tile.
+ * All strides are in bytes.
+ */
+export function panels(m: usize, k: usize, n: usize, alpha: real, a: usize, ap: usize, ai: usize, ak: usize, b: usize, c: usize, ci: usize, y: usize, yi: usize, edge: usize): void {
+  for (let j: usize = 0; j < n; j += NR, b += k * NR * W) {
+    const columns = min(NR, n - j), whole = columns == NR;
+    for (let i: usize = 0, from = a; i < m; i += MR, from += ap) {
+      const rows = min(MR, m - i), at = y + i * yi + j * W, plus = c ? c + i * ci + j * W : 0;
+      const to = whole ? at : edge, add = whole ? plus : 0, step = whole ? yi : NR * W;
+      if (ai == W) tile(rows, k, alpha, from, ak, b, NR * W, add, ci, to, step);
+      else tileRows(rows, k, alpha, from, ai, b, NR * W, add, ci, to, step);
+      if (!whole) for (let r: usize = 0; r < rows; r++)
+        for (let l: usize = 0; l < columns; l++) {
+          const sum = load<real>(edge + (r * NR + l) * W);
+          store<real>(at + r * yi + l * W, plus ? load<real>(plus + r * ci + l * W) + sum : sum);
+        }
     }
   }
 }
 
 /**
- * y = alpha a b, or y += when `add`; a is m x k, b is k x n.
- * a's rows lie `ai` apart and its columns `ak`; b's rows `bk` and columns `bn`; y's rows `yi`, its columns 1.
+ * y = c + alpha a b; a is m x k, b is k x n. Rows of a lie `ai` apart and columns `ak`, one of the two being 1; rows of b `bk` and columns
+ * `bn`; rows of y `yi` and columns 1, and so c, whose rows lie `ci` apart: c may be y itself, or one row for all (`ci` 0), or 0: nothing.
  */
 export function matmul(
   m: usize, k: usize, n: usize, alpha: real,
   a: usize, ai: usize, ak: usize, b: usize, bk: usize, bn: usize,
-  y: usize, yi: usize, add: bool, scratch: usize,
+  c: usize, ci: usize, y: usize, yi: usize, scratch: usize,
 ): void {
   if (!y) return;
-  if (!k && !add) for (let i: usize = 0; i < m; i++) memory.fill(y + i * yi * W, 0, n * W);
-  const edge = scratch + TILE, panelsOfB = scratch + PANELS;
+  const edge = scratch + TILE, panelsOfB = scratch + PANELS, pack = n >= (MR == 4 ? 128 : ai == 1 ? 256 : 512);
   for (let j: usize = 0; j < n; j += NC) {
     const nc = min(NC, n - j);
-    for (let p: usize = 0; p < k; p += KC) {
-      const kc = min(KC, k - p), adds = add || p > 0;
+    for (let p: usize = 0; p < k || !p; p += KC) {
+      const kc = min(KC, k - p), plus = p ? y : c, pi = p ? yi : ci;
       packColumns(kc, nc, b + (p * bk + j * bn) * W, bk, bn, panelsOfB);
       for (let i: usize = 0; i < m; i += MC) {
-        const mc = min(MC, m - i);
-        packRows(mc, kc, a + (i * ai + p * ak) * W, ai, ak, scratch);
-        panels(mc, kc, nc, alpha, scratch, kc, panelsOfB, y + (i * yi + j) * W, yi, adds, edge);
+        const mc = min(MC, m - i), from = a + (i * ai + p * ak) * W, to = y + (i * yi + j) * W, add = plus ? plus + (i * pi + j) * W : 0;
+        if (pack) {
+          packRows(mc, kc, from, ai, ak, scratch);
+          panels(mc, kc, nc, alpha, scratch, MR * kc * W, W, MR * W, panelsOfB, add, pi * W, to, yi * W, edge);
+        } else panels(mc, kc, nc, alpha, from, MR * ai * W, ai * W, ak * W, panelsOfB, add, pi * W, to, yi * W, edge);
       }
     }
   }

@@ -30,7 +30,7 @@ function products(): Case[] {
     set(tape) {
       const K = tape.engine.kernels, a = random(tape, [m * k], 1), b = random(tape, [k * n], 2), y = tape.tensor([m * n]);
       const [ai, ak] = form === "Aᵀ B" ? [1, m] : [k, 1], [bk, bn] = form === "A Bᵀ" ? [1, k] : [n, 1];
-      return { run: () => K.matmul(m, k, n, 1, a.data, ai, ak, b.data, bk, bn, y.data, n, false, K.scratch), result: () => [y.values()] };
+      return { run: () => K.matmul(m, k, n, 1, a.data, ai, ak, b.data, bk, bn, 0, 0, y.data, n, K.scratch), result: () => [y.values()] };
     },
   }));
 }

@@ -23,6 +23,7 @@ export function bytesOf(code: string): BufferSource {
 const modules = new Map<BufferSource, WebAssembly.Module>();
 const PAGE = 65536;
 const MOST = 65536 * PAGE; // 4 GiB: what a 32-bit address reaches
+const SPARE = 64; // bytes behind the last claim: kernels read whole tiles and vectors (asm/matmul.ts)
 
 function compiled(bytes: BufferSource): WebAssembly.Module {
   let module = modules.get(bytes);
@@ -83,7 +84,7 @@ export class Engine {
   /** Claims room for `n` numbers of `width` bytes, padded to 16 bytes; what it holds is left over from earlier use. */
   alloc(n: number, width: number = this.width): number {
     const at = this.#top, end = at + Math.ceil((n * width) / 16) * 16, have = this.memory.buffer.byteLength;
-    if (!(end >= at && end <= have)) this.#grow(at, end, have);
+    if (!(end >= at && end + SPARE <= have)) this.#grow(at, end, have);
     this.#top = end;
     return at;
   }
@@ -98,13 +99,13 @@ export class Engine {
   #grow(at: number, end: number, have: number): void {
     const wants = `memory: wants ${megabytes(end - at)} more, holds ${megabytes(at)} of at most ${megabytes(this.limit)}`;
     const advice = "\n  lower the batch, the sequence or the segment length, or wrap layers in tape.checkpoint";
-    if (!(end >= at && end <= this.limit)) throw new RangeError(wants + advice);
+    if (!(end >= at && end + SPARE <= this.limit)) throw new RangeError(wants + advice);
     // A quarter more than it holds, so that growing stays rare: each time detaches every view.
-    const goal = Math.min(Math.max(end, have * 1.25), this.limit);
+    const least = end + SPARE, goal = Math.min(Math.max(least, have * 1.25), this.limit);
     try {
       this.memory.grow(Math.ceil((goal - have) / PAGE));
     } catch {
-      try { this.memory.grow(Math.ceil((end - have) / PAGE)); } catch (error) { throw new RangeError(`${wants}; the host refused${advice}`, { cause: error }); }
+      try { this.memory.grow(Math.ceil((least - have) / PAGE)); } catch (error) { throw new RangeError(`${wants}; the host refused${advice}`, { cause: error }); }
     }
   }
 

@@ -99,36 +99,35 @@ const at = (address: number, offset: number): number => address && address + off
 
 /** y = a b; leading axes of `a` are rows. */
 export const matmul = /* @__PURE__ */ op("matmul", "... k, k n -> ... n", {
-  forward: (K, { rows: m, k, n }, y, a, b) => K.matmul(m, k, n, 1, a.data, k, 1, b.data, n, 1, y.data, n, false, K.scratch),
+  forward: (K, { rows: m, k, n }, y, a, b) => K.matmul(m, k, n, 1, a.data, k, 1, b.data, n, 1, 0, 0, y.data, n, K.scratch),
   backward: (K, { rows: m, k, n }, y, a, b) => {
-    K.matmul(m, n, k, 1, y.grad, n, 1, b.data, 1, n, a.grad, k, true, K.scratch); // da += dy bᵀ
-    K.matmul(k, m, n, 1, a.data, 1, k, y.grad, n, 1, b.grad, n, true, K.scratch); // db += aᵀ dy
+    K.matmul(m, n, k, 1, y.grad, n, 1, b.data, 1, n, a.grad, k, a.grad, k, K.scratch); // da += dy bᵀ
+    K.matmul(k, m, n, 1, a.data, 1, k, y.grad, n, 1, b.grad, n, b.grad, n, K.scratch); // db += aᵀ dy
   },
 });
 /** y = a b for each of the leading axes, which both have. */
 export const bmm = /* @__PURE__ */ op("bmm", "... m k, ... k n -> ... m n", {
   forward(K, { rows, m, k, n }, y, a, b) {
     const w = K.width;
-    for (let r = 0; r < rows; r++) K.matmul(m, k, n, 1, a.data + r * m * k * w, k, 1, b.data + r * k * n * w, n, 1, y.data + r * m * n * w, n, false, K.scratch);
+    for (let r = 0; r < rows; r++) K.matmul(m, k, n, 1, a.data + r * m * k * w, k, 1, b.data + r * k * n * w, n, 1, 0, 0, y.data + r * m * n * w, n, K.scratch);
   },
   backward(K, { rows, m, k, n }, y, a, b) {
     const w = K.width;
     for (let r = 0; r < rows; r++) {
       const dy = y.grad + r * m * n * w;
-      K.matmul(m, n, k, 1, dy, n, 1, b.data + r * k * n * w, 1, n, at(a.grad, r * m * k * w), k, true, K.scratch);
-      K.matmul(k, m, n, 1, a.data + r * m * k * w, 1, k, dy, n, 1, at(b.grad, r * k * n * w), n, true, K.scratch);
+      K.matmul(m, n, k, 1, dy, n, 1, b.data + r * k * n * w, 1, n, at(a.grad, r * m * k * w), k, at(a.grad, r * m * k * w), k, K.scratch);
+      K.matmul(k, m, n, 1, a.data + r * m * k * w, 1, k, dy, n, 1, at(b.grad, r * k * n * w), n, at(b.grad, r * k * n * w), n, K.scratch);
     }
   },
 });
 /** y = x wᵀ + b, with w [out, in] as PyTorch has it. */
 export const linear = /* @__PURE__ */ op("linear", "... k, n k, n? -> ... n", {
   forward(K, { rows: m, k, n }, y, x, w, b) {
-    K.matmul(m, k, n, 1, x.data, k, 1, w.data, 1, k, y.data, n, false, K.scratch);
-    if (b.data) K.bias(m, n, y.data, b.data, y.data);
+    K.matmul(m, k, n, 1, x.data, k, 1, w.data, 1, k, b.data, 0, y.data, n, K.scratch);
   },
   backward(K, { rows: m, k, n }, y, x, w, b) {
-    K.matmul(m, n, k, 1, y.grad, n, 1, w.data, k, 1, x.grad, k, true, K.scratch); // dx += dy w
-    K.matmul(n, m, k, 1, y.grad, 1, n, x.data, k, 1, w.grad, k, true, K.scratch); // dw += dyᵀ x
+    K.matmul(m, n, k, 1, y.grad, n, 1, w.data, k, 1, x.grad, k, x.grad, k, K.scratch); // dx += dy w
+    K.matmul(n, m, k, 1, y.grad, 1, n, x.data, k, 1, w.grad, k, w.grad, k, K.scratch); // dw += dyᵀ x
     K.biasBack(m, n, y.grad, b.grad);
   },
 });
@@ -260,14 +259,14 @@ export const scores = /* @__PURE__ */ op("scores", "b t h d, b s h d, t s?, b s 
   constant: [2],
   forward(K, n, x, q, k) {
     const { t, s, d, h } = n;
-    eachHead(K.width, n, (i, j, a) => K.matmul(t, d, s, n.scale, q.data + i, h * d, 1, k.data + j, 1, h * d, x.data + a, s, false, K.scratch));
+    eachHead(K.width, n, (i, j, a) => K.matmul(t, d, s, n.scale, q.data + i, h * d, 1, k.data + j, 1, h * d, 0, 0, x.data + a, s, K.scratch));
   },
   backward(K, n, x, q, k, edges, past) {
     const { t, s, d, h, part } = n;
     eachHead(K.width, n, (i, j, a) => {
       const dx = x.grad + a;
-      K.matmul(t, s, d, n.scale, dx, s, 1, k.data + j, h * d, 1, at(q.grad, i), h * d, true, K.scratch); // dq += dx k
-      const toKeys = (g: number, dk: number) => K.matmul(s, t, d, n.scale, g, 1, s, q.data + i, h * d, 1, dk, h * d, true, K.scratch); // dk += dxᵀ q
+      K.matmul(t, s, d, n.scale, dx, s, 1, k.data + j, h * d, 1, at(q.grad, i), h * d, at(q.grad, i), h * d, K.scratch); // dq += dx k
+      const toKeys = (g: number, dk: number) => K.matmul(s, t, d, n.scale, g, 1, s, q.data + i, h * d, 1, dk, h * d, dk, h * d, K.scratch); // dk += dxᵀ q
       sendBack(K, t * s, edges.data, dx, part, at(k.grad, j), at(past.grad, j), toKeys);
     });
   },
@@ -278,14 +277,14 @@ export const mix = /* @__PURE__ */ op("mix", "b h t s, b s h d, t s?, b s h d? -
   constant: [2],
   forward(K, n, y, a, v) {
     const { t, s, d, h } = n;
-    eachHead(K.width, n, (i, j, o) => K.matmul(t, s, d, 1, a.data + o, s, 1, v.data + j, h * d, 1, y.data + i, h * d, false, K.scratch));
+    eachHead(K.width, n, (i, j, o) => K.matmul(t, s, d, 1, a.data + o, s, 1, v.data + j, h * d, 1, 0, 0, y.data + i, h * d, K.scratch));
   },
   backward(K, n, y, a, v, edges, past) {
     const { t, s, d, h, part } = n;
     eachHead(K.width, n, (i, j, o) => {
       const dy = y.grad + i;
-      K.matmul(t, d, s, 1, dy, h * d, 1, v.data + j, 1, h * d, at(a.grad, o), s, true, K.scratch); // da += dy vᵀ
-      const toValues = (g: number, dv: number) => K.matmul(s, t, d, 1, g, 1, s, dy, h * d, 1, dv, h * d, true, K.scratch); // dv += aᵀ dy
+      K.matmul(t, d, s, 1, dy, h * d, 1, v.data + j, 1, h * d, at(a.grad, o), s, at(a.grad, o), s, K.scratch); // da += dy vᵀ
+      const toValues = (g: number, dv: number) => K.matmul(s, t, d, 1, g, 1, s, dy, h * d, 1, dv, h * d, dv, h * d, K.scratch); // dv += aᵀ dy
       sendBack(K, t * s, edges.data, a.data + o, part, at(v.grad, j), at(past.grad, j), toValues);
     });
   },
@@ -302,13 +301,13 @@ export const tableScores = /* @__PURE__ */ op("tableScores", "b t h d, p d -> b 
   attrs: { scale: 1 },
   forward(K, n, z, q, w) {
     const { t, h, d, p, scale } = n;
-    eachHead(K.width, { ...n, s: p }, (i, _, a) => K.matmul(t, d, p, scale, q.data + i, h * d, 1, w.data, 1, d, z.data + a, p, false, K.scratch));
+    eachHead(K.width, { ...n, s: p }, (i, _, a) => K.matmul(t, d, p, scale, q.data + i, h * d, 1, w.data, 1, d, 0, 0, z.data + a, p, K.scratch));
   },
   backward(K, n, z, q, w) {
     const { t, h, d, p, scale } = n;
     eachHead(K.width, { ...n, s: p }, (i, _, a) => {
-      K.matmul(t, p, d, scale, z.grad + a, p, 1, w.data, d, 1, at(q.grad, i), h * d, true, K.scratch); // dq += dz w
-      K.matmul(p, t, d, scale, z.grad + a, 1, p, q.data + i, h * d, 1, w.grad, d, true, K.scratch);    // dw += dzᵀ q
+      K.matmul(t, p, d, scale, z.grad + a, p, 1, w.data, d, 1, at(q.grad, i), h * d, at(q.grad, i), h * d, K.scratch); // dq += dz w
+      K.matmul(p, t, d, scale, z.grad + a, 1, p, q.data + i, h * d, 1, w.grad, d, w.grad, d, K.scratch);    // dw += dzᵀ q
     });
   },
 });

@@ -4,6 +4,7 @@
 // A line holds a kernel's arguments in their order, under their names in asm/:
 //   n*4         the size that is divided, at multiples of 4 (of the rows of a chunk: n*chunk)
 //   x+h.d       an address that moves on by h d numbers for each unit of that size, unless it is 0
+//   c~ci        the same, of something that is only read: it may also stay, by 0
 //   dw+d/chunk  the same, by d numbers for each chunk of units
 //   ids#4       moves on by 4 as it is: bytes of integers, words of a generator
 //   room@       each part has a block of its own
@@ -31,7 +32,7 @@ export const lines: Readonly<Record<string, Line | readonly Line[]>> = {
   rest: ["n*4 w+1 x+1 y+1", "n", 0.4],
   dropout: ["n*4 p seedLow seedHigh position#1 x+1 y+1", "n", 3],
   dropoutBack: ["n*4 p seedLow seedHigh position#1 dy+1 dx+1", "n", 3],
-  matmul: [["m*12 k n alpha a+ai ai ak b bk bn y+yi yi add scratch@", "m k n", 0.1], ["m k n*8 alpha a ai ak b+bn bk bn y+1 yi add scratch@", "m k n", 0.1]],
+  matmul: [["m*12 k n alpha a+ai ai ak b bk bn c~ci ci y+yi yi scratch@", "m k n", 0.1], ["m k n*8 alpha a ai ak b+bn bk bn c+1 ci y+1 yi scratch@", "m k n", 0.1]],
   attention: [`b*1 h t s d p r causal scale reach ${heads} o+t.h.d lse+h.t room@`, "b h t s d", 0.2],
   attentionBack: [`b*1 h t s d p r causal scale reach own ${heads} edges o+t.h.d lse+h.t dout+t.h.d dq+t.h.d dk+s.h.d dv+s.h.d ` +
     "dtable+p.d dgq+t.h.d dgk+s.h.d drel+r.d pk+s.h.d pv+s.h.d pg+s.h.d room@", "b h t s d", 0.5],
@@ -69,8 +70,8 @@ export const lines: Readonly<Record<string, Line | readonly Line[]>> = {
 /** Σ over rows adds each row to the same place, so it divides by columns: `addRows` whose rows all go to one, in `biasBack`'s order. */
 export const columns: Line = ["rows n*8 x+1 xi y+1 yi", "rows n", 0.4];
 
-/** One address, or number, that moves: its place, its factors' places, and the rest of what one unit moves it by. */
-interface Move { readonly at: number; readonly by: readonly number[]; readonly unit: number; readonly always: boolean }
+/** One address, or number, that moves: its place, its factors' places, and the rest of what one unit moves it by; `always`: even from 0; `stays`: perhaps by 0. */
+interface Move { readonly at: number; readonly by: readonly number[]; readonly unit: number; readonly always?: boolean; readonly stays?: boolean }
 /** A line, read. Places are those of arguments. */
 export interface Cut { readonly size: number; readonly grain: number; readonly work: readonly number[]; readonly cost: number; readonly moves: readonly Move[]; readonly own: number }
 
@@ -84,11 +85,11 @@ export function cut([args, work, cost]: Line, width: number, chunk: number): Cut
   };
   let size = -1, grain = 1, own = -1;
   words.forEach((word, at) => {
-    const [, kind, rest = "", by] = /^\w+(?:([*+#@])([\w.]*)(\/chunk)?)?$/.exec(word)!;
+    const [, kind, rest = "", by] = /^\w+(?:([*+#@~])([\w.]*)(\/chunk)?)?$/.exec(word)!;
     if (kind === "*") { size = at; grain = rest === "chunk" ? chunk : Number(rest); }
     if (kind === "@") own = at;
     if (kind === "#") moves.push({ at, by: [], unit: Number(rest), always: true });
-    if (kind === "+") moves.push({ at, by: rest === "1" ? [] : rest.split(".").map(place), unit: by ? width / chunk : width, always: false });
+    if (kind === "+" || kind === "~") moves.push({ at, by: rest === "1" ? [] : rest.split(".").map(place), unit: by ? width / chunk : width, stays: kind === "~" });
   });
   return { size, grain, work: work.split(" ").map(place), cost, moves, own };
 }
@@ -106,7 +107,7 @@ export function parts({ size, grain, work, cost, moves }: Cut, args: readonly nu
   for (const at of work) time *= args[at]!;
   const n = Math.min(most, Math.floor(time / least), Math.ceil(args[size]! / grain));
   if (n < 2) return 1;
-  for (const move of moves) if (args[move.at] && !step(move, args)) return 1; // parts would meet in one place
+  for (const move of moves) if (!move.stays && args[move.at] && !step(move, args)) return 1; // parts would meet in one place
   return n;
 }
 

@@ -28,10 +28,10 @@ const scalars: Record<string, number> = {
 };
 const flat = [20_001, 30_006, 17].map(n => ({ n })), rows = [{ rows: 301, d: 47 }, { rows: 130, d: 128 }, { rows: 3, d: 5 }];
 const heads = [{ b: 5, h: 3, t: 19, s: 23, d: 11, p: 7, r: 6 }, { b: 2, h: 2, t: 33, s: 33, d: 16, p: 5, r: 9 }, { b: 7, h: 1, t: 5, s: 5, d: 4, p: 3, r: 2 }];
-const product = (m: number, k: number, n: number, transposed: boolean) => ({ m, k, n, yi: n + 3, ...(transposed ? { ai: 1, ak: m + 1, bk: 1, bn: k + 2 } : { ai: k + 1, ak: 1, bk: n + 2, bn: 1 }) });
+const product = (m: number, k: number, n: number, transposed: boolean) => ({ m, k, n, yi: n + 3, ci: n + 5, ...(transposed ? { ai: 1, ak: m + 1, bk: 1, bn: k + 2 } : { ai: k + 1, ak: 1, bk: n + 2, bn: 1 }) });
 /** Sizes for the kernels that are neither elementwise nor by rows of d. */
 const sizes: Record<string, readonly Record<string, number>[]> = {
-  matmul: [product(61, 43, 29, false), product(23, 50, 83, true), product(150, 300, 20, true), product(1, 301, 150, false), product(5, 6, 7, false), { ...product(41, 43, 29, false), add: 0 }],
+  matmul: [product(61, 43, 29, false), product(23, 50, 83, true), product(150, 300, 20, true), product(1, 301, 150, false), product(5, 6, 7, false), { ...product(41, 43, 29, false), c: 0 }, { ...product(41, 43, 29, false), ci: 0 }],
   attention: heads, attentionBack: [...heads, { ...heads[0], own: 1 }, { ...heads[1], causal: 0 }],
   dropout: flat.map(s => ({ ...s, p: 0.3 })), dropoutBack: flat.map(s => ({ ...s, p: 0.3 })),
   sum: [{ o: 71, n: 33, i: 9 }, { o: 203, n: 101, i: 1 }, { o: 2, n: 3, i: 5 }], sumBack: [{ o: 71, n: 33, i: 9 }, { o: 203, n: 101, i: 1 }],
@@ -47,13 +47,15 @@ const BUFFER = 1 << 16, whole = ["ids", "targets", "index"], masks = ["allowed",
 const words = (name: string): string[] => name === "biasBack" ? ["rows", "d", "dy", "db"] : (typeof lines[name]![0] === "string" ? lines[name]![0] : (lines[name]![0] as readonly unknown[])[0] as string).split(" ").map(w => /^\w+/.exec(w)![0]);
 const noise = Float64Array.from({ length: BUFFER }, ((rng) => () => 0.1 + rng.uniform())(random(1)));
 
+/** What is an address in one kernel and a number in another. */
+const addresses: Record<string, readonly string[]> = { matmul: ["c"], crossEntropyBack: ["most"] };
 /** Runs one kernel over buffers that hold the same numbers each time; returns all buffers' bytes. `absent`: addresses that are 0. */
 function alone(engine: Engine, name: string, given: Record<string, number>, absent: readonly string[]): Buffer {
   const K = engine.kernels, names = words(name), mark = engine.mark, base = engine.alloc(BUFFER * names.length), { s, d, p, r, b } = given;
   const args = names.map((word, i) => {
     const at = base + i * BUFFER * engine.width;
     if (word in given) return given[word];
-    if (word in scalars && !(name === "gather" && word === "p")) return scalars[word];
+    if (word in scalars && !addresses[name]?.includes(word)) return scalars[word];
     if (word === "scratch") return K.scratch;
     if (word === "room") return engine.reserve(b! * (p! + r!) * d! + K.attentionRoom(s!, d!, p!, r!));
     if (absent.includes(word)) return 0;

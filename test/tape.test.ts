@@ -237,7 +237,7 @@ suite("what a tape shows", {
       "%0 matmul [4 8] <- const [4 3], param [3 8]", "%1 tanh [4 8] <- %0 [4 8]", "%2 checkpoint [8] <- param [8]", "%3 add [4 8] <- %1 [4 8], const [4 8]",
       "%4 sub [4 8] <- %3 [4 8], const [4 8]", "%5 sum [1 1] <- %4 [1 32 1]", "%6 embedding [2 8] <- param [3 8], const [2]",
     ].join("\n"));
-    assert.is(inspect(tape), "Tape f32: 2 parameters, 7 operations, 0.6 MiB");
+    assert.is(inspect(tape), "Tape f32: 2 parameters, 7 operations, 0.9 MiB");
   },
   "a tensor's first numbers"() {
     const tape = new Tape("f64");
@@ -280,7 +280,7 @@ suite("memory", {
   },
   "its limit is an error that says how much was wanted, and the tape goes on"() {
     const tape = new Tape("f32", { limit: 2 ** 22 }), w = tape.param([2], [1, 2]), before = state(tape);
-    assert.is(thrown(RangeError, () => tape.tensor([1000, 1000])), "memory: wants 3.8 MiB more, holds 0.6 MiB of at most 4.0 MiB\n"
+    assert.is(thrown(RangeError, () => tape.tensor([1000, 1000])), "memory: wants 3.8 MiB more, holds 0.8 MiB of at most 4.0 MiB\n"
       + "  lower the batch, the sequence or the segment length, or wrap layers in tape.checkpoint");
     const at = tape.engine.mark;
     assert.match(thrown(RangeError, () => tape.param([500_000])), /^memory: wants 1.9 MiB/, "room for its numbers, none for its gradient");
