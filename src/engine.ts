@@ -110,7 +110,7 @@ export class Engine {
   }
 
   /** Fills `n` numbers at `at` with zero. */
-  zero(at: number, n: number): void { new Uint8Array(this.memory.buffer, at, n * this.width).fill(0); }
+  zero(at: number, n: number): void { this.kernels.fill(n, 0, at); }
 
   /** A fresh view of `n` numbers; growing the memory detaches it, so it is made at each access. */
   view(at: number, n: number): Float32Array | Float64Array {
