@@ -1,11 +1,13 @@
 // map.ts: elementwise kernels, each beside its Back twin. Buffers are padded to 16 bytes, so whole vectors cover the tail.
-// A Back kernel takes (n, x, y, dy, dx) whether its slope is cheapest from x or from y.
+// A Back kernel takes (n, x, y, dy, dx, add) whether its slope is cheapest from x or from y; dx is added to when `add`, else overwritten.
 import { at, madd, past, splat } from "./simd";
 import * as math from "./math";
 
-/** dx += dy slope, for one vector. */
-function push(dy: usize, dx: usize, slope: v128): void {
-  v128.store(dx, v128.add<real>(v128.load(dx), v128.mul<real>(v128.load(dy), slope)));
+/** Ones in every bit when `add`, else zeros: what was in dx counts or does not, without a branch. */
+function kept(add: bool): v128 { return v128.splat<i32>(add ? -1 : 0); }
+/** dx = dy slope, plus what `keep` leaves of dx; for one vector. */
+function push(dy: usize, dx: usize, slope: v128, keep: v128): void {
+  v128.store(dx, v128.add<real>(v128.and(v128.load(dx), keep), v128.mul<real>(v128.load(dy), slope)));
 }
 
 /** Which loop `Loop.of` is to be. */
@@ -33,8 +35,9 @@ class Loop {
 export function exp(n: usize, x: usize, y: usize): void { Loop.of(EXP, n, x, y); }
 
 /** dx += dy y */
-export function expBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
-  for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) push(dy, dx, v128.load(y));
+export function expBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
+  const keep = kept(add);
+  for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) push(dy, dx, v128.load(y), keep);
 }
 
 /** y = log x */
@@ -43,9 +46,10 @@ export function log(n: usize, x: usize, y: usize): void {
 }
 
 /** dx += dy/x */
-export function logBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+export function logBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
+  const keep = kept(add);
   for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
-    v128.store(dx, v128.add<real>(v128.load(dx), v128.div<real>(v128.load(dy), v128.load(x))));
+    v128.store(dx, v128.add<real>(v128.and(v128.load(dx), keep), v128.div<real>(v128.load(dy), v128.load(x))));
   }
 }
 
@@ -55,9 +59,10 @@ export function sqrt(n: usize, x: usize, y: usize): void {
 }
 
 /** dx += dy/(2y) */
-export function sqrtBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+export function sqrtBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
+  const keep = kept(add);
   const half = splat(0.5);
-  for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) push(dy, dx, v128.div<real>(half, v128.load(y)));
+  for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) push(dy, dx, v128.div<real>(half, v128.load(y)), keep);
 }
 
 /** y = tanh x */
@@ -66,11 +71,12 @@ export function tanh(n: usize, x: usize, y: usize): void {
 }
 
 /** dx += dy (1 - y²) */
-export function tanhBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+export function tanhBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
+  const keep = kept(add);
   const one = splat(1);
   for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) {
     const v = v128.load(y);
-    push(dy, dx, v128.sub<real>(one, v128.mul<real>(v, v)));
+    push(dy, dx, v128.sub<real>(one, v128.mul<real>(v, v)), keep);
   }
 }
 
@@ -80,11 +86,12 @@ export function sigmoid(n: usize, x: usize, y: usize): void {
 }
 
 /** dx += dy y (1 - y) */
-export function sigmoidBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+export function sigmoidBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
+  const keep = kept(add);
   const one = splat(1);
   for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) {
     const v = v128.load(y);
-    push(dy, dx, v128.mul<real>(v, v128.sub<real>(one, v)));
+    push(dy, dx, v128.mul<real>(v, v128.sub<real>(one, v)), keep);
   }
 }
 
@@ -95,10 +102,11 @@ export function relu(n: usize, x: usize, y: usize): void {
 }
 
 /** dx += dy where x > 0 */
-export function reluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+export function reluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
+  const keep = kept(add);
   const zero = splat(0);
   for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
-    v128.store(dx, v128.add<real>(v128.load(dx), v128.and(v128.load(dy), v128.gt<real>(v128.load(x), zero))));
+    v128.store(dx, v128.add<real>(v128.and(v128.load(dx), keep), v128.and(v128.load(dy), v128.gt<real>(v128.load(x), zero))));
   }
 }
 
@@ -113,7 +121,8 @@ function gateOf(x: v128, y: v128): v128 {
 }
 
 /** dx += dy (s + 2 x u' s (1 - s)), where s = σ(2u) = y / x */
-export function geluTanhBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+export function geluTanhBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
+  const keep = kept(add);
   // 0 1: beyond them the slope is 0 or 1 to the last bit and x³ might overflow
   const c = sizeof<real>() == 4
     ? memory.data<f32>([-12, 12, 1, 0.21406444881780076, 1.5957691216057308])
@@ -121,7 +130,7 @@ export function geluTanhBack(n: usize, x: usize, y: usize, dy: usize, dx: usize)
   for (const end = past(dx, n); dx < end; x += 16, y += 16, dy += 16, dx += 16) {
     const raw = v128.load(x), s = gateOf(raw, v128.load(y)), v = v128.pmin<real>(v128.pmax<real>(raw, at(c, 0)), at(c, 1));
     const slope = v128.add<real>(v128.mul<real>(v128.mul<real>(v, v), at(c, 3)), at(c, 4));
-    push(dy, dx, v128.add<real>(s, v128.mul<real>(v128.mul<real>(v, slope), v128.mul<real>(s, v128.sub<real>(at(c, 2), s)))));
+    push(dy, dx, v128.add<real>(s, v128.mul<real>(v128.mul<real>(v, slope), v128.mul<real>(s, v128.sub<real>(at(c, 2), s)))), keep);
   }
 }
 
@@ -137,11 +146,12 @@ export function geluErf(n: usize, x: usize, y: usize): void {
 }
 
 /** dx += dy (Φ(x) + x e^(-x²/2)/√(2π)) */
-export function geluErfBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+export function geluErfBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
+  const keep = kept(add);
   const c = memory.data<real>([-0.5, 0.3989422804014327]);
   for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
     const v = v128.load(x), e = math.exp(v128.mul<real>(v128.mul<real>(v, v), at(c, 0)));
-    push(dy, dx, v128.add<real>(normal(v), v128.mul<real>(v128.mul<real>(v, at(c, 1)), e)));
+    push(dy, dx, v128.add<real>(normal(v), v128.mul<real>(v128.mul<real>(v, at(c, 1)), e)), keep);
   }
 }
 
@@ -149,11 +159,12 @@ export function geluErfBack(n: usize, x: usize, y: usize, dy: usize, dx: usize):
 export function silu(n: usize, x: usize, y: usize): void { Loop.of(SILU, n, x, y); }
 
 /** dx += dy s (1 + x (1 - s)), where s = σ(x) = y / x */
-export function siluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+export function siluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
+  const keep = kept(add);
   const one = splat(1);
   for (const end = past(dx, n); dx < end; x += 16, y += 16, dy += 16, dx += 16) {
     const v = v128.load(x), s = gateOf(v, v128.load(y));
-    push(dy, dx, v128.mul<real>(s, v128.add<real>(v128.mul<real>(v, v128.sub<real>(one, s)), one)));
+    push(dy, dx, v128.mul<real>(s, v128.add<real>(v128.mul<real>(v, v128.sub<real>(one, s)), one)), keep);
   }
 }
 
@@ -163,8 +174,9 @@ export function sin(n: usize, x: usize, y: usize): void {
 }
 
 /** dx += dy cos x */
-export function sinBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
-  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) push(dy, dx, math.cos(v128.load(x)));
+export function sinBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
+  const keep = kept(add);
+  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) push(dy, dx, math.cos(v128.load(x)), keep);
 }
 
 /** y = cos x */
@@ -173,8 +185,9 @@ export function cos(n: usize, x: usize, y: usize): void {
 }
 
 /** dx -= dy sin x */
-export function cosBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
-  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) push(dy, dx, v128.neg<real>(math.sin(v128.load(x))));
+export function cosBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
+  const keep = kept(add);
+  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) push(dy, dx, v128.neg<real>(math.sin(v128.load(x))), keep);
 }
 
 /** y = erf x */
@@ -183,11 +196,12 @@ export function erf(n: usize, x: usize, y: usize): void {
 }
 
 /** dx += dy 2/√π e^(-x²) */
-export function erfBack(n: usize, x: usize, y: usize, dy: usize, dx: usize): void {
+export function erfBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
+  const keep = kept(add);
   const c = splat(1.1283791670955126);
   for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
     const v = v128.load(x);
-    push(dy, dx, v128.mul<real>(math.exp(v128.neg<real>(v128.mul<real>(v, v))), c));
+    push(dy, dx, v128.mul<real>(math.exp(v128.neg<real>(v128.mul<real>(v, v))), c), keep);
   }
 }
 
@@ -227,20 +241,22 @@ export function scale(n: usize, by: real, plus: real, x: usize, y: usize): void 
   for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.add<real>(v128.mul<real>(v128.load(x), c), d));
 }
 
-/** y += by x */
-export function scaleAdd(n: usize, by: real, x: usize, y: usize): void {
-  const c = splat(by);
-  for (const end = past(y, n); y < end; x += 16, y += 16) push(x, y, c);
+/** y = by x, or y += when `add` */
+export function scaleAdd(n: usize, by: real, x: usize, y: usize, add: bool): void {
+  const c = splat(by), keep = kept(add);
+  for (const end = past(y, n); y < end; x += 16, y += 16) push(x, y, c, keep);
 }
 
-/** y += x */
-export function accumulate(n: usize, x: usize, y: usize): void {
-  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.add<real>(v128.load(y), v128.load(x)));
+/** y = x, or y += when `add` */
+export function accumulate(n: usize, x: usize, y: usize, add: bool): void {
+  const keep = kept(add);
+  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.add<real>(v128.and(v128.load(y), keep), v128.load(x)));
 }
 
-/** y += a b */
-export function mulAdd(n: usize, a: usize, b: usize, y: usize): void {
-  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16) push(a, y, v128.load(b));
+/** y = a b, or y += when `add` */
+export function mulAdd(n: usize, a: usize, b: usize, y: usize, add: bool): void {
+  const keep = kept(add);
+  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16) push(a, y, v128.load(b), keep);
 }
 
 /** y = c */

@@ -318,10 +318,18 @@ export function bias(rows: usize, d: usize, x: usize, b: usize, y: usize): void 
   }
 }
 
-/** db += Σ over rows of dy. */
-export function biasBack(rows: usize, d: usize, dy: usize, db: usize): void {
+/** db += Σ over rows of dy, rows `di` apart, one row after the other: four at a time pass through registers. */
+export function biasBack(rows: usize, d: usize, dy: usize, di: usize, db: usize): void {
   if (!db) return;
-  for (let r: usize = 0; r < rows; r++, dy += d * W) rowScaleAdd(d, 1, dy, db);
+  const step = di * W, whole = (d & ~(LANES - 1)) * W, tail = d & (LANES - 1);
+  for (; rows >= 4; rows -= 4, dy += 4 * step) {
+    for (let o: usize = 0; o < whole; o += 16) {
+      const from = dy + o, two = v128.add<real>(v128.add<real>(v128.load(db + o), v128.load(from)), v128.load(from + step));
+      v128.store(db + o, v128.add<real>(v128.add<real>(two, v128.load(from + 2 * step)), v128.load(from + 3 * step)));
+    }
+    if (tail) for (let r: usize = 0; r < 4; r++) rowScaleAdd(tail, 1, dy + r * step + whole, db + whole);
+  }
+  for (; rows; rows--, dy += step) rowScaleAdd(d, 1, dy, db);
 }
 
 /** Sums the middle axis: y[o, i] = Σ_n x[o, n, i]. */
@@ -371,8 +379,9 @@ export function copyRows(rows: usize, n: usize, x: usize, xi: usize, y: usize, y
   for (let r: usize = 0; r < rows; r++, x += xi * W, y += yi * W) memory.copy(y, x, n * W);
 }
 
-/** Adds `rows` rows of n numbers; rows lie `xi` apart in x and `yi` in y. */
-export function addRows(rows: usize, n: usize, x: usize, xi: usize, y: usize, yi: usize): void {
+/** Adds `rows` rows of n numbers, or copies them unless `add`; rows lie `xi` apart in x and `yi` in y. */
+export function addRows(rows: usize, n: usize, x: usize, xi: usize, y: usize, yi: usize, add: bool): void {
   if (!y) return;
+  if (!add) return copyRows(rows, n, x, xi, y, yi);
   for (let r: usize = 0; r < rows; r++, x += xi * W, y += yi * W) rowScaleAdd(n, 1, x, y);
 }

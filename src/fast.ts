@@ -8,7 +8,7 @@
 import f32 from "../dist/fast/f32.wasm";
 import f64 from "../dist/fast/f64.wasm";
 import { Engine, bytesOf, code, known, type Dtype, type Kernels } from "./engine.ts";
-import { columns, cut, lines, parts, start, step, type Cut } from "./split.ts";
+import { cut, lines, parts, start, step, type Cut } from "./split.ts";
 
 /**
  * Options of `fast`. `fma`: fused multiply-add, which changes the last bits (true unless given). `threads`: how many, this one included
@@ -239,8 +239,6 @@ function team(engine: Engine, threads: number): { kernels: Kernels; working: () 
     const block = name === "matmul" ? () => scratch : ([, , , s, d, p, r]: readonly number[]) => room(s!, d!, p!, r!) * width;
     all[name] = divided(name, list.map(l => cut(l, width, chunk)), block);
   }
-  const sums = divided("addRows", [cut(columns, width, chunk)], () => 0);
-  all.biasBack = (rows, d, dy, db) => { if (db) sums(rows!, d!, dy!, d!, db, 0); };
   const close = (): void => {
     for (let slot = 1; slot < threads; slot++) { Atomics.store(words, place(slot), CLOSED); Atomics.notify(words, place(slot)); }
     end();

@@ -21,7 +21,14 @@ type Words<S extends string> = S extends `${infer A} ${infer B}` ? Words<A> | Wo
 type Operands<I> = I extends [string, ...infer Rest] ? [x: Operand, ...Operands<Rest>] : [];
 
 /** What a rule sees of a tensor: addresses, 0 where there is nothing to read or nobody asked. */
-export interface Operand { readonly data: number; readonly grad: number; readonly size: number; readonly shape: readonly number[] }
+export interface Operand {
+  readonly data: number;
+  readonly grad: number;
+  readonly size: number;
+  readonly shape: readonly number[];
+  /** Whether the gradient holds something to add to. To be asked just before it is written, once: from then on it does. */
+  adds(): boolean;
+}
 
 /** Sizes by letter (`rows` for `...`), options by name, saved buffers as addresses. */
 type Names<S extends string, A, V> = Record<Words<S> | "room", number> & A & Record<keyof V, number>;
@@ -36,6 +43,8 @@ export interface Rule<S extends string, A extends object, V extends object, D ex
   derive?(sizes: Names<S, A, V>, tape: Tape): D | void;
   forward(K: Kernels, sizes: Names<S, A, V> & D, y: Operand, ...x: Operands<Inputs<S>>): void;
   backward?(K: Kernels, sizes: Names<S, A, V> & D, y: Operand, ...x: Operands<Inputs<S>>): void;
+  /** Inputs (by place) whose gradients `backward` writes whole, asking `adds()`: the first time they need no zeros. */
+  overwrites?: readonly number[];
   /** How many numbers of room the kernels may scribble on; its address is then the name `room`. */
   room?(K: Kernels, sizes: Names<S, A, V> & D): number;
   /** Inputs (by place) that are constants: masks, weights of edges. Passing one that wants a gradient is an error. */
@@ -58,7 +67,7 @@ export interface Op<S extends string = string, A extends object = object> {
 
 interface Spec { readonly dims: readonly string[]; readonly lead: boolean; readonly below: string; readonly optional: boolean }
 
-const NONE: Operand = { data: 0, grad: 0, size: 0, shape: [] };
+const NONE: Operand = { data: 0, grad: 0, size: 0, shape: [], adds: () => true };
 
 function spec(text: string): Spec {
   const optional = text.endsWith("?"), [shape = "", below = ""] = (optional ? text.slice(0, -1) : text).split("<");
@@ -153,7 +162,7 @@ export function op<const S extends string, A extends object = Record<never, neve
       if (recorded) {
         const { backward } = rule;
         if (!backward) return fail(TypeError, "has no gradient; pass stopGradient of its input");
-        on.record({ name, inputs: xs, outputs: [y], back: K => { reserve(K); backward(K, names, y, ...operands); } });
+        on.record({ name, inputs: xs, outputs: [y], overwrites: rule.overwrites, back: K => { reserve(K); backward(K, names, y, ...operands); } });
       }
       return y;
     } catch (error) { // as if it had never been called

@@ -1,14 +1,15 @@
 // ops.ts: every operation, one entry each. An entry holds kernel calls and nothing else; grammar and rules are in op.ts.
 import { known, type Kernels } from "./engine.ts";
-import { op, type Op } from "./op.ts";
+import { op, type Op, type Operand } from "./op.ts";
 import { Tensor, checked, product, show } from "./tape.ts";
 
 // ------------------------------------------------------------------------------------------------- elementwise
 type Mapped = "exp" | "log" | "sqrt" | "sin" | "cos" | "tanh" | "sigmoid" | "relu" | "geluTanh" | "geluErf" | "silu" | "erf";
 const map = (name: string, kernel: Mapped, domain: readonly [number, number] = [-2, 2]): Op<"... -> ..."> => op(name, "... -> ...", {
   domain,
+  overwrites: [0],
   forward: (K, { rows }, y, x) => K[kernel](rows, x.data, y.data),
-  backward: (K, { rows }, y, x) => K[`${kernel}Back`](rows, x.data, y.data, y.grad, x.grad),
+  backward: (K, { rows }, y, x) => K[`${kernel}Back`](rows, x.data, y.data, y.grad, x.grad, x.adds()),
 });
 
 /** y = eˣ */
@@ -39,17 +40,20 @@ export const erf = /* @__PURE__ */ map("erf", "erf");
 /** y = a + b, of one shape. */
 export const add = /* @__PURE__ */ op("add", "..., ... -> ...", {
   forward: (K, { rows }, y, a, b) => K.add(rows, a.data, b.data, y.data),
-  backward: (K, { rows }, y, a, b) => { K.accumulate(rows, y.grad, a.grad); K.accumulate(rows, y.grad, b.grad); },
+  overwrites: [0, 1],
+  backward: (K, { rows }, y, a, b) => { K.accumulate(rows, y.grad, a.grad, a.adds()); K.accumulate(rows, y.grad, b.grad, b.adds()); },
 });
 /** y = a - b, of one shape. */
 export const sub = /* @__PURE__ */ op("sub", "..., ... -> ...", {
   forward: (K, { rows }, y, a, b) => K.sub(rows, a.data, b.data, y.data),
-  backward: (K, { rows }, y, a, b) => { K.accumulate(rows, y.grad, a.grad); K.scaleAdd(rows, -1, y.grad, b.grad); },
+  overwrites: [0, 1],
+  backward: (K, { rows }, y, a, b) => { K.accumulate(rows, y.grad, a.grad, a.adds()); K.scaleAdd(rows, -1, y.grad, b.grad, b.adds()); },
 });
 /** y = a b, of one shape. */
 export const mul = /* @__PURE__ */ op("mul", "..., ... -> ...", {
   forward: (K, { rows }, y, a, b) => K.mul(rows, a.data, b.data, y.data),
-  backward: (K, { rows }, y, a, b) => { K.mulAdd(rows, y.grad, b.data, a.grad); K.mulAdd(rows, y.grad, a.data, b.grad); },
+  overwrites: [0, 1],
+  backward: (K, { rows }, y, a, b) => { K.mulAdd(rows, y.grad, b.data, a.grad, a.adds()); K.mulAdd(rows, y.grad, a.data, b.grad, b.adds()); },
 });
 /** y = a / b, of one shape. */
 export const div = /* @__PURE__ */ op("div", "..., ... -> ...", {
@@ -61,18 +65,21 @@ export const div = /* @__PURE__ */ op("div", "..., ... -> ...", {
 export const scale = /* @__PURE__ */ op("scale", "... -> ...", {
   attrs: { by: 1, plus: 0 },
   forward: (K, { rows, by, plus }, y, x) => K.scale(rows, by, plus, x.data, y.data),
-  backward: (K, { rows, by }, y, x) => K.scaleAdd(rows, by, y.grad, x.grad),
+  overwrites: [0],
+  backward: (K, { rows, by }, y, x) => K.scaleAdd(rows, by, y.grad, x.grad, x.adds()),
 });
 /** y = x, to the bit; backward the gradient is multiplied by `by`: between x, at 1, and stopGradient of x, at 0. */
 export const fade = /* @__PURE__ */ op("fade", "... -> ...", {
   attrs: { by: 1 },
   forward: (K, { rows }, y, x) => K.copyRows(1, rows, x.data, rows, y.data, rows),
-  backward: (K, { rows, by }, y, x) => K.scaleAdd(rows, by, y.grad, x.grad),
+  overwrites: [0],
+  backward: (K, { rows, by }, y, x) => K.scaleAdd(rows, by, y.grad, x.grad, x.adds()),
 });
 /** y = x + b, b added to each row. */
 export const bias = /* @__PURE__ */ op("bias", "... d, d -> ... d", {
   forward: (K, { rows, d }, y, x, b) => K.bias(rows, d, x.data, b.data, y.data),
-  backward: (K, { rows, d }, y, x, b) => { K.accumulate(rows * d, y.grad, x.grad); K.biasBack(rows, d, y.grad, b.grad); },
+  overwrites: [0],
+  backward: (K, { rows, d }, y, x, b) => { K.accumulate(rows * d, y.grad, x.grad, x.adds()); K.biasBack(rows, d, y.grad, d, b.grad); },
 });
 /**
  * Sets each number to 0 with probability `p` and divides the others by 1 - p. The numbers kept depend on the tape's generator
@@ -94,15 +101,18 @@ export const dropout = /* @__PURE__ */ op("dropout", "... -> ...", {
 });
 
 // ------------------------------------------------------------------------------------------------- products
+/** What a product adds to in a gradient: its address, or 0, nothing, the first time. */
+const base = (x: Operand): number => x.adds() ? x.grad : 0;
 /** An address that stays 0, "nobody asked", when moved on. */
 const at = (address: number, offset: number): number => address && address + offset;
 
 /** y = a b; leading axes of `a` are rows. */
 export const matmul = /* @__PURE__ */ op("matmul", "... k, k n -> ... n", {
   forward: (K, { rows: m, k, n }, y, a, b) => K.matmul(m, k, n, 1, a.data, k, 1, b.data, n, 1, 0, 0, y.data, n, K.scratch),
+  overwrites: [0, 1],
   backward: (K, { rows: m, k, n }, y, a, b) => {
-    K.matmul(m, n, k, 1, y.grad, n, 1, b.data, 1, n, a.grad, k, a.grad, k, K.scratch); // da += dy bᵀ
-    K.matmul(k, m, n, 1, a.data, 1, k, y.grad, n, 1, b.grad, n, b.grad, n, K.scratch); // db += aᵀ dy
+    K.matmul(m, n, k, 1, y.grad, n, 1, b.data, 1, n, base(a), k, a.grad, k, K.scratch); // da += dy bᵀ
+    K.matmul(k, m, n, 1, a.data, 1, k, y.grad, n, 1, base(b), n, b.grad, n, K.scratch); // db += aᵀ dy
   },
 });
 /** y = a b for each of the leading axes, which both have. */
@@ -125,10 +135,11 @@ export const linear = /* @__PURE__ */ op("linear", "... k, n k, n? -> ... n", {
   forward(K, { rows: m, k, n }, y, x, w, b) {
     K.matmul(m, k, n, 1, x.data, k, 1, w.data, 1, k, b.data, 0, y.data, n, K.scratch);
   },
+  overwrites: [0],
   backward(K, { rows: m, k, n }, y, x, w, b) {
-    K.matmul(m, n, k, 1, y.grad, n, 1, w.data, k, 1, x.grad, k, x.grad, k, K.scratch); // dx += dy w
+    K.matmul(m, n, k, 1, y.grad, n, 1, w.data, k, 1, base(x), k, x.grad, k, K.scratch); // dx += dy w
     K.matmul(n, m, k, 1, y.grad, 1, n, x.data, k, 1, w.grad, k, w.grad, k, K.scratch); // dw += dyᵀ x
-    K.biasBack(m, n, y.grad, b.grad);
+    K.biasBack(m, n, y.grad, n, b.grad);
   },
 });
 
@@ -157,8 +168,8 @@ export const layerNorm = /* @__PURE__ */ op("layerNorm", "... d, d, d? -> ... d"
   backward(K, { rows, d, mean, rstd, room }, y, x, w, b) {
     const n = K.chunks(rows), dw = room, db = room + n * d * K.width;
     K.layerNormBack(rows, d, x.data, w.data, mean, rstd, y.grad, x.grad, w.grad && dw, b.grad && db);
-    K.biasBack(n, d, dw, w.grad);
-    K.biasBack(n, d, db, b.grad);
+    K.biasBack(n, d, dw, d, w.grad);
+    K.biasBack(n, d, db, d, b.grad);
   },
 });
 /** y = x / √(mean of x² + eps) w along the last axis (Zhang and Sennrich 2019). */
@@ -185,9 +196,10 @@ export const concatMiddle = /* @__PURE__ */ op("concat", "o m i, o n i -> o m+n 
     K.copyRows(o, m * i, a.data, m * i, y.data, (m + n) * i);
     K.copyRows(o, n * i, b.data, n * i, y.data + m * i * K.width, (m + n) * i);
   },
+  overwrites: [0, 1],
   backward(K, { o, m, n, i }, y, a, b) {
-    K.addRows(o, m * i, y.grad, (m + n) * i, a.grad, m * i);
-    K.addRows(o, n * i, y.grad + m * i * K.width, (m + n) * i, b.grad, n * i);
+    K.addRows(o, m * i, y.grad, (m + n) * i, a.grad, m * i, a.adds());
+    K.addRows(o, n * i, y.grad + m * i * K.width, (m + n) * i, b.grad, n * i, b.adds());
   },
 });
 export const sliceMiddle = /* @__PURE__ */ op("slice", "o n i -> o count i", {
@@ -196,7 +208,7 @@ export const sliceMiddle = /* @__PURE__ */ op("slice", "o n i -> o count i", {
     if (!(Number.isInteger(start) && Number.isInteger(count) && start >= 0 && count >= 0 && start + count <= n)) throw new RangeError(`${start}..${start + count} is not within 0..${n}`);
   },
   forward: (K, { o, n, i, start, count }, y, x) => K.copyRows(o, count * i, x.data + start * i * K.width, n * i, y.data, count * i),
-  backward: (K, { o, n, i, start, count }, y, x) => K.addRows(o, count * i, y.grad, count * i, at(x.grad, start * i * K.width), n * i),
+  backward: (K, { o, n, i, start, count }, y, x) => K.addRows(o, count * i, y.grad, count * i, at(x.grad, start * i * K.width), n * i, true),
 });
 
 // ------------------------------------------------------------------------------------------------- integers and losses
@@ -327,7 +339,7 @@ const masked = (name: "maskedSoftmax" | "maskedSigmoid") => op(name, "b h t s, t
   constant: [1, 2],
   forward: (K, { b, h, t, s }, y, x, allowed, keys) => K[name](b, h, t, s, x.data, allowed.data, keys.data, y.data),
   backward: (K, { b, h, t, s }, y, x) => name === "maskedSoftmax" ? K.softmaxBack(b * h * t, s, y.data, y.grad, x.grad)
-    : K.sigmoidBack(b * h * t * s, x.data, y.data, y.grad, x.grad),
+    : K.sigmoidBack(b * h * t * s, x.data, y.data, y.grad, x.grad, true),
 });
 /** softmax over the keys where `allowed` (t s) and `keys` (b s, padding) hold 1; 0 elsewhere, and in rows that may see nothing. */
 export const maskedSoftmax = /* @__PURE__ */ masked("maskedSoftmax");
@@ -367,8 +379,8 @@ export const fusedAttention = /* @__PURE__ */ op("fusedAttention", "b t h d, b s
     K.fill(b * (p + r) * d, 0, room);
     K.attentionBack(b, h, t, s, d, p, r, causal, scale, reach, own, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, edges.data,
       y.data, lse, y.grad, q.grad, k.grad, v.grad, table.grad && dtable, gq.grad, gk.grad, rel.grad && drel, pk.grad, pv.grad, pg.grad, rest);
-    K.biasBack(b, p * d, dtable, table.grad);
-    K.biasBack(b, r * d, drel, rel.grad);
+    K.biasBack(b, p * d, dtable, p * d, table.grad);
+    K.biasBack(b, r * d, drel, r * d, rel.grad);
   },
 });
 

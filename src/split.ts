@@ -13,7 +13,7 @@
 /** Arguments, the sizes whose product is the work, and the nanoseconds of one unit of it. */
 type Line = readonly [args: string, work: string, cost: number];
 
-const map: Line = ["n*4 x+1 y+1", "n", 0.3], mapBack: Line = ["n*4 x+1 y+1 dy+1 dx+1", "n", 0.4];
+const map: Line = ["n*4 x+1 y+1", "n", 0.3], mapBack: Line = ["n*4 x+1 y+1 dy+1 dx+1 add", "n", 0.4];
 const costly = ([args, work]: Line): Line => [args, work, 1.2];
 const two: Line = ["n*4 a+1 b+1 y+1", "n", 0.4];
 const heads = "q+t.h.d k+s.h.d v+s.h.d table gq+t.h.d gk+s.h.d rel slopes keys+s allowed";
@@ -23,11 +23,11 @@ export const lines: Readonly<Record<string, Line | readonly Line[]>> = {
   exp: costly(map), expBack: mapBack, log: costly(map), logBack: mapBack, sqrt: map, sqrtBack: mapBack, sin: costly(map), sinBack: costly(mapBack),
   cos: costly(map), cosBack: costly(mapBack), tanh: costly(map), tanhBack: mapBack, sigmoid: costly(map), sigmoidBack: mapBack, relu: map, reluBack: mapBack,
   geluTanh: costly(map), geluTanhBack: costly(mapBack), geluErf: costly(map), geluErfBack: costly(mapBack), silu: costly(map), siluBack: costly(mapBack),
-  erf: costly(map), erfBack: costly(mapBack), add: two, sub: two, mul: two, div: two, mulAdd: two,
+  erf: costly(map), erfBack: costly(mapBack), add: two, sub: two, mul: two, div: two, mulAdd: ["n*4 a+1 b+1 y+1 add", "n", 0.4],
   divBack: ["n*4 b+1 y+1 dy+1 da+1 db+1", "n", 0.8],
   scale: ["n*4 by plus x+1 y+1", "n", 0.3],
-  scaleAdd: ["n*4 by x+1 y+1", "n", 0.4],
-  accumulate: ["n*4 x+1 y+1", "n", 0.4],
+  scaleAdd: ["n*4 by x+1 y+1 add", "n", 0.4],
+  accumulate: ["n*4 x+1 y+1 add", "n", 0.4],
   fill: ["n*4 c y+1", "n", 0.15],
   rest: ["n*4 w+1 x+1 y+1", "n", 0.4],
   dropout: ["n*4 p seedLow seedHigh position#1 x+1 y+1", "n", 3],
@@ -51,7 +51,8 @@ export const lines: Readonly<Record<string, Line | readonly Line[]>> = {
   cumsum: ["o*1 n i reverse x+n.i y+n.i", "o n i", 1],
   cumsumBack: ["o*1 n i reverse dy+n.i dx+n.i", "o n i", 1.5],
   copyRows: ["rows*1 n x+xi xi y+yi yi", "rows n", 0.2],
-  addRows: ["rows*1 n x+xi xi y+yi yi", "rows n", 0.4],
+  addRows: ["rows*1 n x+xi xi y+yi yi add", "rows n", 0.4],
+  biasBack: ["rows d*8 dy+1 di db+1", "rows d", 0.4],
   crossEntropyBack: ["rows*1 v ignore x+v targets#4 most+1 sums+1 factor dy dx+v", "rows v", 1.2],
   huberBack: ["n*4 delta by a+1 b+1 dy da+1 db+1", "n", 1],
   gather: ["n*1 d w ids#4 y+d", "n d", 0.2],
@@ -66,9 +67,6 @@ export const lines: Readonly<Record<string, Line | readonly Line[]>> = {
   adamw: ["n*4 keep rate root b1 c1 b2 c2 eps g+1 m+1 v+1 p+1", "n", 1.5],
   clamp: ["n*4 most x+1", "n", 0.3],
 };
-
-/** Σ over rows adds each row to the same place, so it divides by columns: `addRows` whose rows all go to one, in `biasBack`'s order. */
-export const columns: Line = ["rows n*8 x+1 xi y+1 yi", "rows n", 0.4];
 
 /** One address, or number, that moves: its place, its factors' places, and the rest of what one unit moves it by; `always`: even from 0; `stays`: perhaps by 0. */
 interface Move { readonly at: number; readonly by: readonly number[]; readonly unit: number; readonly always?: boolean; readonly stays?: boolean }

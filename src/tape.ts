@@ -11,6 +11,8 @@ export interface Entry {
   readonly name: string;
   readonly inputs: readonly (Tensor | undefined)[];
   readonly outputs: readonly Tensor[];
+  /** Inputs (by place) whose gradients `back` writes whole, asking `adds()`. */
+  readonly overwrites?: readonly number[] | undefined;
   back(kernels: Kernels): void;
 }
 
@@ -31,6 +33,8 @@ export class Tensor {
   readonly region: Region;
   /** Whether its record ran backwards already: gradients that reach it now would go no further. */
   spent = false;
+  /** Whether the gradient's memory was claimed and holds nothing yet. */
+  fresh = false;
   #grad = 0;
 
   constructor(tape: Tape, shape: readonly number[], data: number, region: Region, wants: boolean, whole = false, root?: Tensor) {
@@ -47,6 +51,13 @@ export class Tensor {
   /** Address of the gradient, 0 when nobody asked for it or nothing has reached it yet. */
   get grad(): number { return this.root.#grad; }
   set grad(address: number) { this.root.#grad = address; }
+
+  /** Whether the gradient holds something to add to. An operation's backward asks just before it writes: from then on it does. */
+  adds(): boolean {
+    const adds = !this.root.fresh;
+    this.root.fresh = false;
+    return adds;
+  }
 
   /** A view of the numbers, good until the tape's memory grows: use it at once, copy it with `.slice()`. */
   values(): Numbers {
@@ -280,11 +291,13 @@ export class Tape {
       for (const x of entry.inputs) if (x?.wants && !x.grad) {
         if (x.root.region !== region) throw new Error(`backward: ${entry.name} read ${show(x)} from outside of this scope\n  call backward in the scope where it was made`);
         x.grad = this.engine.alloc(x.size);
-        this.engine.zero(x.grad, x.size);
+        x.root.fresh = entry.inputs.every((other, i) => other?.root !== x.root || entry.overwrites?.includes(i));
+        if (!x.root.fresh) this.engine.zero(x.grad, x.size);
       }
       const done = this.trace?.({ name: entry.name, phase: "backward", bytes: entry.outputs.reduce((n, y) => n + y.size * this.engine.width, 0) });
       entry.back(kernels);
       done?.();
+      for (const x of entry.inputs) if (x && !x.adds()) this.engine.zero(x.grad, x.size); // nothing was written after all
       if (this.check) for (const x of entry.inputs) if (x?.wants) this.#finite(x, x.grad, `${entry.name}, backward (op ${this.#entries.length})`, entry.outputs);
     }
   }
@@ -344,7 +357,7 @@ export class Tape {
           outputs.forEach((y, i) => {
             const x = again[i]!;
             if (!y.grad || !x.wants) return;
-            if (x.grad) kernels.accumulate(y.size, y.grad, x.grad); else x.grad = y.grad;
+            if (x.grad) kernels.accumulate(y.size, y.grad, x.grad, true); else x.grad = y.grad;
           });
           this.#replay(from);
         } finally {

@@ -204,11 +204,11 @@ suite("map kernels", Object.fromEntries(dtypes.flatMap(dtype => {
         close(take(fence, 1), [7], 0, `past ${name} of ${n}`);
       }
     },
-    [`unary Back kernels in ${dtype} add dy f'(x)`]: () => {
-      for (const [name, [f, slope, positive]] of Object.entries(maps)) for (const n of sizes) {
-        const { put, take, kernel } = lab(dtype), x = draw(n, positive), dy = draw(n), old = draw(n), dx = put(old), fence = put([7]);
-        kernel(name + "Back")(n, put(x), put(x.map(f)), put(dy), dx);
-        close(take(dx, n), x.map((v, i) => old[i]! + dy[i]! * slope(v)), 4 * slack[dtype], `${name}Back of ${n}`, 1);
+    [`unary Back kernels in ${dtype} add dy f'(x), or write it over what was there`]: () => {
+      for (const [name, [f, slope, positive]] of Object.entries(maps)) for (const n of sizes) for (const add of [1, 0]) {
+        const { put, take, kernel } = lab(dtype), x = draw(n, positive), dy = draw(n), old = add ? draw(n) : many(n, () => NaN), dx = put(old), fence = put([7]);
+        kernel(name + "Back")(n, put(x), put(x.map(f)), put(dy), dx, add);
+        close(take(dx, n), x.map((v, i) => (add ? old[i]! : 0) + dy[i]! * slope(v)), 4 * slack[dtype], `${name}Back of ${n}`, 1);
         close(take(fence, 1), [7], 0, `past ${name}Back of ${n}`);
       }
     },
@@ -217,7 +217,7 @@ suite("map kernels", Object.fromEntries(dtypes.flatMap(dtype => {
         const { put, take, kernel } = lab(dtype), a = draw(n), b = draw(n, true), c = draw(n), y = draw(n), A = put(a), B = put(b), C = put(c);
         const check = (name: string, want: number[], ...before: number[]): void => {
           const Y = put(y);
-          kernel(name)(n, ...before, Y);
+          kernel(name)(n, ...before, Y, 1);
           close(take(Y, n), want, slack[dtype], `${name} of ${n}`, 1);
         };
         for (const [name, f] of Object.entries(pairs)) check(name, a.map((v, i) => f(v, b[i]!)), A, B);
@@ -225,6 +225,11 @@ suite("map kernels", Object.fromEntries(dtypes.flatMap(dtype => {
         check("scaleAdd", a.map((v, i) => y[i]! + 0.5 * v), 0.5, A);
         check("accumulate", a.map((v, i) => y[i]! + v), A);
         check("mulAdd", a.map((v, i) => y[i]! + v * b[i]!), A, B);
+        for (const [name, want, ...before] of [["scaleAdd", a.map(v => 0.5 * v), 0.5, A], ["accumulate", a, A], ["mulAdd", a.map((v, i) => v * b[i]!), A, B]] as [string, number[], ...number[]][]) {
+          const Y = put(many(n, () => NaN));
+          kernel(name)(n, ...before, Y, 0);
+          close(take(Y, n), want, slack[dtype], `${name} of ${n}, written over`, 1);
+        }
         check("fill", a.map(() => 2.5), 2.5);
         check("divBack", a.map((v, i) => y[i]! - c[i]! * v / b[i]!), B, A, C, 0);
         const Y = put(y);
