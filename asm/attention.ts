@@ -158,27 +158,28 @@ function move(from: usize, to: usize, add: bool): void {
 function copyFew(n: usize, from: usize, to: usize): void { for (let i: usize = 0; i < n * W; i += W) store<real>(to + i, load<real>(from + i)); }
 
 /**
- * o_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j for b x h heads; q, o: b t h d, k, v: b s h d; queries are the last t
- * of s places. At address 0 where there are none: `keys` (b s, 0 for padding), `allowed` (t s, 0 for what may not be seen), `slopes` (h, ALiBi), `rel` (r d, relative positions, scaled as the
+ * o_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j for b x h heads; q, o: b t h d, k, v: b s h d, places `qi`, `ki` and
+ * `vi` numbers apart (those of gate keys `gi`); queries are the last t of s places. At address 0 where there are none: `keys` (b s, 0 for padding), `allowed` (t s, 0 for what may not be seen), `slopes` (h, ALiBi), `rel` (r d, relative positions, scaled as the
  * logits), `table` (p d, CoPE, scaled by `reach`), `gk` (b s h d, gate keys; the keys themselves unless given), `gq` (gate queries).
  */
 export function attention(
-  b: usize, h: usize, t: usize, s: usize, d: usize, p: usize, r: usize, causal: bool, scale: real, reach: real,
+  b: usize, h: usize, t: usize, s: usize, d: usize, p: usize, r: usize, qi: usize, ki: usize, vi: usize, gi: usize, causal: bool, scale: real, reach: real,
   q: usize, k: usize, v: usize, table: usize, gq: usize, gk: usize, rel: usize, slopes: usize, keys: usize, allowed: usize, o: usize, lse: usize, room: usize,
 ): void {
-  if (gq && !gk) gk = k;
+  if (gq && !gk) { gk = k; gi = ki; }
+  qi *= W; ki *= W; vi *= W; gi *= W;
   const step = h * d * W, qp = room, gqp = qp + d * ROW, ot = gqp + d * ROW, st = ot + d * ROW, ut = st + s * ROW, places = ut + s * ROW;
   const zt = places + s * ROW, pairs = zt + max(p, r) * ROW, small = pairs + 2 * (p + 1) * ROW;
   for (let i: usize = 0; i < b; i++) for (let j: usize = 0; j < h; j++) {
-    const qs = (i * t * h + j) * d * W, ks = (i * s * h + j) * d * W, real_ = keys ? keys + i * s * W : 0;
+    const qs = i * t * qi + j * d * W, ks = i * s * ki + j * d * W, vs = i * s * vi + j * d * W, gs = i * s * gi + j * d * W, head = (i * t * h + j) * d * W, real_ = keys ? keys + i * s * W : 0;
     for (let at: usize = 0; at < t; at += NR) {
-      const n = min(NR, t - at), first = s - t + at, end = causal ? min(s, first + n) : s, here = qs + at * step, seen = allowed ? allowed + at * s * W : 0;
-      packColumns(d, n, q + here, 1, h * d, qp);
-      times(end, d, scale, k + ks, step, W, qp, ROW, st, ROW, false);
+      const n = min(NR, t - at), first = s - t + at, end = causal ? min(s, first + n) : s, here = head + at * step, seen = allowed ? allowed + at * s * W : 0;
+      packColumns(d, n, q + qs + at * qi, 1, qi / W, qp);
+      times(end, d, scale, k + ks, ki, W, qp, ROW, st, ROW, false);
       hide(n, s, end, first, causal, seen, real_, st);
       if (table) {
         // Content and gate logits share one scale in every convention, so gates from the keys themselves read the same logits.
-        if (gk) gateLogits(d, n, scale, gq ? gq + here : 0, step, gk + ks, qp, gqp, s, end, first, causal, seen, real_, ut);
+        if (gk) gateLogits(d, n, scale, gq ? gq + here : 0, step, gk + gs, gi, qp, gqp, s, end, first, causal, seen, real_, ut);
         // Positions first: only the rows of the table that they reach are multiplied with the queries.
         const certain = copePlaces(end, p, gk ? ut : st, places, places), far = copeReach(certain, p, places);
         times(far, d, reach, table, d * W, W, gq ? gqp : qp, ROW, zt, ROW, false);
@@ -191,15 +192,15 @@ export function attention(
       }
       if (slopes) decline(end, first, load<real>(slopes + j * W), st);
       softmaxPanel(end, st, small, small + ROW);
-      times(d, end, 1, v + ks, W, step, st, ROW, ot, ROW, false);
+      times(d, end, 1, v + vs, W, vi, st, ROW, ot, ROW, false);
       spread(n, d, ot, small, o + here, step, false, small + 2 * ROW);
       if (lse) copyFew(n, small + ROW, lse + ((i * h + j) * t + at) * W);
     }
   }
 }
-function gateLogits(d: usize, n: usize, scale: real, gq: usize, step: usize, gk: usize, qp: usize, gqp: usize, s: usize, end: usize, first: usize, causal: bool, allowed: usize, keys: usize, ut: usize): void {
+function gateLogits(d: usize, n: usize, scale: real, gq: usize, step: usize, gk: usize, gi: usize, qp: usize, gqp: usize, s: usize, end: usize, first: usize, causal: bool, allowed: usize, keys: usize, ut: usize): void {
   if (gq) packColumns(d, n, gq, 1, step / W, gqp);
-  times(end, d, scale, gk, step, W, gq ? gqp : qp, ROW, ut, ROW, false);
+  times(end, d, scale, gk, gi, W, gq ? gqp : qp, ROW, ut, ROW, false);
   hide(n, s, end, first, causal, allowed, keys, ut);
 }
 
@@ -230,18 +231,18 @@ function weigh(lanes: usize, s: usize, last: usize, first: usize, edges: usize, 
  * What a group of queries sends to a source and its past. Ordinarily all goes to the source. With `own` the source gets what each query
  * sends to its own place, the past the rest; with `edges` the source its share and the past the rest.
  */
-function sendGroup(lanes: usize, s: usize, d: usize, last: usize, place: usize, first: usize, alpha: real, a: usize, x: usize, step: usize, to: usize, past: usize, own: bool, edges: usize, wt: usize, edge: usize): void {
+function sendGroup(lanes: usize, s: usize, d: usize, last: usize, place: usize, first: usize, alpha: real, a: usize, x: usize, xi: usize, to: usize, yi: usize, past: usize, pi: usize, own: bool, edges: usize, wt: usize, edge: usize): void {
   if (own) {
     for (let c: usize = 0; c < lanes; c++) {
       const o = a + (place + c) * WIDE + c * W;
-      if (to) rowProductAdd(d, alpha, load<real>(o), x + c * step, to + (place + c) * step);
+      if (to) rowProductAdd(d, alpha, load<real>(o), x + c * xi, to + (place + c) * yi);
       store<real>(o, 0);
     }
-    if (past) send(last, d, lanes, first, alpha, a, WIDE, x, step, past, step, edge);
+    if (past) send(last, d, lanes, first, alpha, a, WIDE, x, xi, past, pi, edge);
   } else if (edges) {
-    if (to) { weigh(lanes, s, last, first, edges, false, a, wt); send(last, d, lanes, first, alpha, wt, WIDE, x, step, to, step, edge); }
-    if (past) { weigh(lanes, s, last, first, edges, true, a, wt); send(last, d, lanes, first, alpha, wt, WIDE, x, step, past, step, edge); }
-  } else if (to) send(last, d, lanes, first, alpha, a, WIDE, x, step, to, step, edge);
+    if (to) { weigh(lanes, s, last, first, edges, false, a, wt); send(last, d, lanes, first, alpha, wt, WIDE, x, xi, to, yi, edge); }
+    if (past) { weigh(lanes, s, last, first, edges, true, a, wt); send(last, d, lanes, first, alpha, wt, WIDE, x, xi, past, pi, edge); }
+  } else if (to) send(last, d, lanes, first, alpha, a, WIDE, x, xi, to, yi, edge);
 }
 /** y += alpha (a x) over n numbers: rounded as `send` rounds it, so that a weight of 1 on the diagonal alone gives the same bits. */
 function rowProductAdd(n: usize, alpha: real, a: real, x: usize, y: usize): void {
@@ -257,36 +258,39 @@ function rowProductAdd(n: usize, alpha: real, a: real, x: usize, y: usize): void
  * the order of that sum must not depend on who computes which sequence.
  */
 export function attentionBack(
-  b: usize, h: usize, t: usize, s: usize, d: usize, p: usize, r: usize, causal: bool, scale: real, reach: real, own: bool,
+  b: usize, h: usize, t: usize, s: usize, d: usize, p: usize, r: usize, qi: usize, ki: usize, vi: usize, gi: usize, pki: usize, pvi: usize, pgi: usize,
+  causal: bool, scale: real, reach: real, own: bool,
   q: usize, k: usize, v: usize, table: usize, gq: usize, gk: usize, rel: usize, slopes: usize, keys: usize, allowed: usize, edges: usize, o: usize, lse: usize, dout: usize,
   dq: usize, dk: usize, dv: usize, dtable: usize, dgq: usize, dgk: usize, drel: usize, pk: usize, pv: usize, pg: usize, room: usize,
 ): void {
   if (!table) gq = gk = dgq = dgk = pg = 0; // gates are read by a table's positions alone
-  if (gq && !gk) { gk = k; dgk = dk; pg = pk; }
+  if (gq && !gk) { gk = k; dgk = dk; pg = pk; gi = ki; pgi = pki; }
+  qi *= W; ki *= W; vi *= W; gi *= W; pki *= W; pvi *= W; pgi *= W;
   const step = h * d * W, qp = room, gqp = qp + d * ROW, op = gqp + d * ROW, ot = op + d * ROW;
   const pts = ot + d * ROW, dts = pts + s * WIDE, uts = dts + s * WIDE, wt = uts + s * WIDE, st = wt + s * WIDE, gates = st + s * ROW, places = gates + s * ROW;
   const dzs = places + s * ROW, drs = dzs + p * WIDE, zt = drs + r * WIDE, pairs = zt + max(p, r) * ROW, dpairs = pairs + 2 * (p + 1) * ROW;
   const small = dpairs + 2 * (p + 1) * ROW, edge = small + 6 * ROW;
   for (let i: usize = 0; i < b; i++) for (let j: usize = 0; j < h; j++) {
-    const head = (i * t * h + j) * d * W, offset = (i * s * h + j) * d * W, real_ = keys ? keys + i * s * W : 0;
-    const dks = dk ? dk + offset : 0, dvs = dv ? dv + offset : 0, dgs = dgk ? dgk + offset : 0, pks = pk ? pk + offset : 0, pvs = pv ? pv + offset : 0, pgs = pg ? pg + offset : 0;
+    const head = (i * t * h + j) * d * W, qs = i * t * qi + j * d * W, ks = i * s * ki + j * d * W, vs = i * s * vi + j * d * W, gs = i * s * gi + j * d * W, real_ = keys ? keys + i * s * W : 0;
+    const dks = dk ? dk + ks : 0, dvs = dv ? dv + vs : 0, dgs = dgk ? dgk + gs : 0;
+    const pks = pk ? pk + i * s * pki + j * d * W : 0, pvs = pv ? pv + i * s * pvi + j * d * W : 0, pgs = pg ? pg + i * s * pgi + j * d * W : 0;
     const keeps = dk || pk, carries = dv || pv, gated = gk && (dgk || pg); // who asked: keys, values, gate keys
     for (let start: usize = 0; start < t; start += GROUP * NR) {
-      const lanes = min(GROUP * NR, t - start), place = s - t + start, last = causal ? place + lanes : s, group = head + start * step, mask = causal ? place : NEVER;
+      const lanes = min(GROUP * NR, t - start), place = s - t + start, last = causal ? place + lanes : s, group = head + start * step, asked = qs + start * qi, mask = causal ? place : NEVER;
       let reached: usize = 0; // rows of the table that the group reaches
       if (table) memory.fill(dzs, 0, p * WIDE);
       if (rel) memory.fill(drs, 0, r * WIDE);
       for (let g: usize = 0; g * NR < lanes; g++) {
-        const at = start + g * NR, n = min(NR, t - at), first = s - t + at, end = causal ? first + n : s, here = head + at * step;
+        const at = start + g * NR, n = min(NR, t - at), first = s - t + at, end = causal ? first + n : s, here = head + at * step, query = qs + at * qi;
         const pt = pts + g * ROW, dt = dts + g * ROW, ut = gk ? uts + g * ROW : 0, dz = dzs + g * ROW, dr = drs + g * ROW;
-        packColumns(d, n, q + here, 1, h * d, qp);
+        packColumns(d, n, q + query, 1, qi / W, qp);
         packColumns(d, n, dout + here, 1, h * d, op);
-        times(end, d, scale, k + offset, step, W, qp, ROW, st, ROW, false);
+        times(end, d, scale, k + ks, ki, W, qp, ROW, st, ROW, false);
         const seen = allowed ? allowed + at * s * W : 0;
         hide(n, s, end, first, causal, seen, real_, st);
         let certain: usize = 0, far: usize = 0; // keys before `certain` are past the last position in every lane; rows of the table reached
         if (table) {
-          if (gk) gateLogits(d, n, scale, gq ? gq + here : 0, step, gk + offset, qp, gqp, s, end, first, causal, seen, real_, gates);
+          if (gk) gateLogits(d, n, scale, gq ? gq + here : 0, step, gk + gs, gi, qp, gqp, s, end, first, causal, seen, real_, gates);
           certain = copePlaces(end, p, gk ? gates : st, gates, places);
           far = copeReach(certain, p, places);
           reached = max(reached, far);
@@ -304,19 +308,19 @@ export function attentionBack(
         copyFew(n, lse + ((i * h + j) * t + at) * W, small);
         for (let c: usize = 0; c < NR; c++) store<real>(small + ROW + c * W, c < n ? rowDot(d, dout + here + c * step, o + here + c * step) : 0);
         weights(end, st, small, pt, WIDE);
-        times(end, d, 1, v + offset, step, W, op, ROW, dt, WIDE, false);
+        times(end, d, 1, v + vs, vi, W, op, ROW, dt, WIDE, false);
         logitsBack(end, pt, small + ROW, dt);
         if (rel) shift(end, first, r, dr, dt, WIDE, true);
         // From here on dt holds the gradient of the content logits, with the gates' added where they read the same; ut that of other gates.
         if (table) copeBack(end, p, far, certain, gates, places, wt, dt, ut, WIDE, dpairs, dz);
         if (dq) {
-          times(d, end, scale, k + offset, W, step, dt, WIDE, ot, ROW, false);
+          times(d, end, scale, k + ks, W, ki, dt, WIDE, ot, ROW, false);
           if (rel) times(d, r, scale, rel, W, d * W, dr, WIDE, ot, ROW, true);
-          if (table && !gq) gatesToQueries(d, end, far, scale, reach, table, dz, gk ? gk + offset : 0, step, ut, ot, true);
-          spread(n, d, ot, 0, dq + here, step, true, small + 2 * ROW);
+          if (table && !gq) gatesToQueries(d, end, far, scale, reach, table, dz, gk ? gk + gs : 0, gi, ut, ot, true);
+          spread(n, d, ot, 0, dq + query, qi, true, small + 2 * ROW);
         }
         if (dgq) {
-          gatesToQueries(d, end, far, scale, reach, table, dz, gk + offset, step, ut, ot, false);
+          gatesToQueries(d, end, far, scale, reach, table, dz, gk + gs, gi, ut, ot, false);
           spread(n, d, ot, 0, dgq + here, step, true, small + 2 * ROW);
         }
         if (carries) blank(end, last, pt);
@@ -324,11 +328,11 @@ export function attentionBack(
         if (gated) blank(end, last, ut);
       }
       const by = edges ? edges + start * s * W : 0;
-      if (carries) sendGroup(lanes, s, d, last, place, mask, 1, pts, dout + group, step, dvs, pvs, own, by, wt, edge);
-      if (keeps) sendGroup(lanes, s, d, last, place, mask, scale, dts, q + group, step, dks, pks, own, by, wt, edge);
-      if (gated) sendGroup(lanes, s, d, last, place, mask, scale, uts, (gq ? gq : q) + group, step, dgs, pgs, own, by, wt, edge);
-      if (dtable) send(reached, d, lanes, NEVER, reach, dzs, WIDE, (gq ? gq : q) + group, step, dtable + i * p * d * W, d * W, edge);
-      if (drel) send(r, d, lanes, NEVER, scale, drs, WIDE, q + group, step, drel + i * r * d * W, d * W, edge);
+      if (carries) sendGroup(lanes, s, d, last, place, mask, 1, pts, dout + group, step, dvs, vi, pvs, pvi, own, by, wt, edge);
+      if (keeps) sendGroup(lanes, s, d, last, place, mask, scale, dts, q + asked, qi, dks, ki, pks, pki, own, by, wt, edge);
+      if (gated) sendGroup(lanes, s, d, last, place, mask, scale, uts, gq ? gq + group : q + asked, gq ? step : qi, dgs, gi, pgs, pgi, own, by, wt, edge);
+      if (dtable) send(reached, d, lanes, NEVER, reach, dzs, WIDE, gq ? gq + group : q + asked, gq ? step : qi, dtable + i * p * d * W, d * W, edge);
+      if (drel) send(r, d, lanes, NEVER, scale, drs, WIDE, q + asked, qi, drel + i * r * d * W, d * W, edge);
     }
   }
 }

@@ -26,6 +26,8 @@ export interface Operand {
   readonly grad: number;
   readonly size: number;
   readonly shape: readonly number[];
+  /** How far rows lie apart, in numbers; 0 where they touch. */
+  readonly pitch: number;
   /** Whether the gradient holds something to add to. To be asked just before it is written, once: from then on it does. */
   adds(): boolean;
 }
@@ -45,6 +47,8 @@ export interface Rule<S extends string, A extends object, V extends object, D ex
   backward?(K: Kernels, sizes: Names<S, A, V> & D, y: Operand, ...x: Operands<Inputs<S>>): void;
   /** Inputs (by place) whose gradients `backward` writes whole, asking `adds()`: the first time they need no zeros. */
   overwrites?: readonly number[];
+  /** Inputs (by place) whose rows may lie apart (`tape.columns`). */
+  pitched?: readonly number[];
   /** How many numbers of room the kernels may scribble on; its address is then the name `room`. */
   room?(K: Kernels, sizes: Names<S, A, V> & D): number;
   /** Inputs (by place) that are constants: masks, weights of edges. Passing one that wants a gradient is an error. */
@@ -67,7 +71,7 @@ export interface Op<S extends string = string, A extends object = object> {
 
 interface Spec { readonly dims: readonly string[]; readonly lead: boolean; readonly below: string; readonly optional: boolean }
 
-const NONE: Operand = { data: 0, grad: 0, size: 0, shape: [], adds: () => true };
+const NONE: Operand = { data: 0, grad: 0, size: 0, shape: [], pitch: 0, adds: () => true };
 
 function spec(text: string): Spec {
   const optional = text.endsWith("?"), [shape = "", below = ""] = (optional ? text.slice(0, -1) : text).split("<");
@@ -128,6 +132,7 @@ export function op<const S extends string, A extends object = Record<never, neve
         else if (sizes[dim] === undefined) sizes[dim] = n;
         else if (sizes[dim] !== n) fail(RangeError, `${dim} is ${String(sizes[dim])} and ${n}`);
       }
+      if (x.pitch && !rule.pitched?.includes(i)) fail(TypeError, `input ${i} is columns of another tensor`);
       if (x.wants) {
         if (constant.includes(i)) fail(TypeError, `input ${i} gets no gradient; pass stopGradient of it`);
         wants = true;

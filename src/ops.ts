@@ -354,6 +354,9 @@ export const rope = /* @__PURE__ */ op("rope", "b t h d, t r, t r -> b t h d", {
   backward: (K, { b, t, h, d, interleaved }, y, x, cos, sin) => K.rope(b, t, h, d, interleaved, -1, cos.data, sin.data, y.grad, x.grad, true),
 });
 
+/** How far places lie apart: `n` numbers, or as far as an operand's rows do. */
+const pitches = <T extends readonly Operand[]>(n: number, ...x: T): { [I in keyof T]: number } => x.map(x => x.pitch || n) as { [I in keyof T]: number };
+
 /**
  * Attention in one kernel: y_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j (scale 0 stands for 1/√d), queries being the last t of s places;
  * nothing of size t s is kept. Everything but q, k, v may be left out: CoPE's `table` (p d, weighed by `reach`) with gate queries and
@@ -366,6 +369,7 @@ export const fusedAttention = /* @__PURE__ */ op("fusedAttention", "b t h d, b s
   save: { lse: "b h t" },
   domain: [-1, 1],
   constant: [7, 8, 9, 10],
+  pitched: [0, 1, 2, 5, 11, 12, 13],
   derive: ({ d, p, r, t, s, causal, own, scale }) => {
     if ((causal || own) && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);
     for (const n of [p, r]) if (n === 0) throw new RangeError("a table of positions has no rows");
@@ -373,11 +377,11 @@ export const fusedAttention = /* @__PURE__ */ op("fusedAttention", "b t h d, b s
   },
   room: (K, { b, s, d, p, r }) => b * (p + r) * d + K.attentionRoom(s, d, p, r),
   forward: (K, { b, h, t, s, d, p, r, causal, scale, reach, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed) =>
-    K.attention(b, h, t, s, d, p, r, causal, scale, reach, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, y.data, lse, room),
+    K.attention(b, h, t, s, d, p, r, ...pitches(h * d, q, k, v, gk), causal, scale, reach, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, y.data, lse, room),
   backward(K, { b, h, t, s, d, p, r, causal, scale, reach, own, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed, edges, pk, pv, pg) {
     const dtable = room, drel = dtable + b * p * d * K.width, rest = drel + b * r * d * K.width; // a table for each sequence
     K.fill(b * (p + r) * d, 0, room);
-    K.attentionBack(b, h, t, s, d, p, r, causal, scale, reach, own, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, edges.data,
+    K.attentionBack(b, h, t, s, d, p, r, ...pitches(h * d, q, k, v, gk), ...pitches(h * d, pk, pv, pg), causal, scale, reach, own, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, edges.data,
       y.data, lse, y.grad, q.grad, k.grad, v.grad, table.grad && dtable, gq.grad, gk.grad, rel.grad && drel, pk.grad, pv.grad, pg.grad, rest);
     K.biasBack(b, p * d, dtable, p * d, table.grad);
     K.biasBack(b, r * d, drel, r * d, rel.grad);

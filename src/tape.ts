@@ -28,8 +28,10 @@ export class Tensor {
   readonly whole: boolean;
   /** Whether gradients flow to it. */
   readonly wants: boolean;
-  /** The tensor whose memory this one shares (itself unless made by `reshape`); gradients meet there. */
+  /** The tensor whose memory this one shares (itself unless made by `reshape` or `columns`); gradients meet there. */
   readonly root: Tensor;
+  /** How far its rows (all but the first two axes) lie apart, in numbers, where it is some columns of its root; 0 where they touch. */
+  readonly pitch: number;
   readonly region: Region;
   /** Whether its record ran backwards already: gradients that reach it now would go no further. */
   spent = false;
@@ -37,7 +39,7 @@ export class Tensor {
   fresh = false;
   #grad = 0;
 
-  constructor(tape: Tape, shape: readonly number[], data: number, region: Region, wants: boolean, whole = false, root?: Tensor) {
+  constructor(tape: Tape, shape: readonly number[], data: number, region: Region, wants: boolean, whole = false, root?: Tensor, pitch = 0) {
     this.tape = tape;
     this.shape = shape;
     this.size = product(shape);
@@ -46,10 +48,11 @@ export class Tensor {
     this.wants = wants;
     this.whole = whole;
     this.root = root ?? this;
+    this.pitch = pitch;
   }
 
   /** Address of the gradient, 0 when nobody asked for it or nothing has reached it yet. */
-  get grad(): number { return this.root.#grad; }
+  get grad(): number { return this.root.#grad && this.root.#grad + this.data - this.root.data; }
   set grad(address: number) { this.root.#grad = address; }
 
   /** Whether the gradient holds something to add to. An operation's backward asks just before it writes: from then on it does. */
@@ -63,15 +66,21 @@ export class Tensor {
   values(): Numbers {
     this.alive("values");
     const { engine } = this.tape;
-    return this.whole ? engine.integers(this.data, this.size) : engine.view(this.data, this.size);
+    return this.whole ? engine.integers(this.data, this.size) : this.#view(this.data);
   }
 
   /** The gradient: a view of it, or zeros where none arrived. Throws where none was asked for. */
   gradient(): Float32Array | Float64Array {
     this.alive("gradient");
     if (!this.wants) throw new Error(`gradient: ${show(this)} asked for none; make it with tape.param, or compute it from one`);
-    const { engine } = this.tape;
-    return this.grad ? engine.view(this.grad, this.size) : engine.width === 4 ? new Float32Array(this.size) : new Float64Array(this.size);
+    return this.grad ? this.#view(this.grad) : this.tape.engine.width === 4 ? new Float32Array(this.size) : new Float64Array(this.size);
+  }
+  /** The numbers at an address; of columns a copy. */
+  #view(address: number): Float32Array | Float64Array {
+    const { engine } = this.tape, [b = 1, t = 1] = this.shape, n = this.size / (b * t);
+    if (!this.pitch) return engine.view(address, this.size);
+    const all = engine.view(address, b * t * this.pitch - this.pitch + n);
+    return all.slice(0, this.size).map((_, i) => all[Math.floor(i / n) * this.pitch + i % n]!);
   }
 
   /** The number a tensor of size 1 holds. */
@@ -194,6 +203,13 @@ export class Tape {
     return new Tensor(this, shape, x.data, x.region, wants, x.whole, wants ? x.root : undefined);
   }
 
+  /** `n` columns from `start` of x, b t m, under the shape b t ...: its memory and its gradient, for operations that take rows apart. */
+  columns(x: Tensor, start: number, shape: readonly number[]): Tensor {
+    x.alive("columns");
+    if (this.#reads) this.noteReads([x]);
+    return new Tensor(this, shape, x.data + start * this.engine.width, x.region, x.wants, false, x.wants ? x.root : undefined, x.shape[2]!);
+  }
+
   /** Puts an operation on the tape. `op` calls it; a hand-written operation may. */
   record(entry: Entry): void { this.#entries.push(entry); }
 
@@ -290,9 +306,9 @@ export class Tape {
       if (spent) throw new Error(`backward: ${entry.name} read ${show(spent)}, through which backward ran already\n  add the losses up and call backward once, or read it through stopGradient`);
       for (const x of entry.inputs) if (x?.wants && !x.grad) {
         if (x.root.region !== region) throw new Error(`backward: ${entry.name} read ${show(x)} from outside of this scope\n  call backward in the scope where it was made`);
-        x.grad = this.engine.alloc(x.size);
+        x.root.grad = this.engine.alloc(x.root.size);
         x.root.fresh = entry.inputs.every((other, i) => other?.root !== x.root || entry.overwrites?.includes(i));
-        if (!x.root.fresh) this.engine.zero(x.grad, x.size);
+        if (!x.root.fresh) this.engine.zero(x.root.grad, x.root.size);
       }
       const done = this.trace?.({ name: entry.name, phase: "backward", bytes: entry.outputs.reduce((n, y) => n + y.size * this.engine.width, 0) });
       entry.back(kernels);

@@ -27,12 +27,12 @@ const scalars: Record<string, number> = {
   causal: 1, scale: 0.1, reach: 0.2, own: 0, lr: 0.1, keep: 0.99, momentum: 0.9, nesterov: 1, rate: 0.1, root: 1.1, b1: 0.9, c1: 0.1, b2: 0.99, c2: 0.01, most: 0.6,
 };
 const flat = [20_001, 30_006, 17].map(n => ({ n })), rows = [{ rows: 301, d: 47 }, { rows: 130, d: 128 }, { rows: 3, d: 5 }];
-const heads = [{ b: 5, h: 3, t: 19, s: 23, d: 11, p: 7, r: 6 }, { b: 2, h: 2, t: 33, s: 33, d: 16, p: 5, r: 9 }, { b: 7, h: 1, t: 5, s: 5, d: 4, p: 3, r: 2 }];
+const heads = [{ b: 5, h: 3, t: 19, s: 23, d: 11, p: 7, r: 6 }, { b: 2, h: 2, t: 33, s: 33, d: 16, p: 5, r: 9 }, { b: 7, h: 1, t: 5, s: 5, d: 4, p: 3, r: 2 }].map(x => ({ ...x, ...Object.fromEntries(["qi", "ki", "vi", "gi", "pki", "pvi", "pgi"].map((name, i) => [name, x.h * x.d + i % 3])) } as typeof x));
 const product = (m: number, k: number, n: number, transposed: boolean) => ({ m, k, n, yi: n + 3, ci: n + 5, ...(transposed ? { ai: 1, ak: m + 1, bk: 1, bn: k + 2 } : { ai: k + 1, ak: 1, bk: n + 2, bn: 1 }) });
 /** Sizes for the kernels that are neither elementwise nor by rows of d. */
 const sizes: Record<string, readonly Record<string, number>[]> = {
   matmul: [product(61, 43, 29, false), product(23, 50, 83, true), product(150, 300, 20, true), product(1, 301, 150, false), product(5, 6, 7, false), { ...product(41, 43, 29, false), c: 0 }, { ...product(41, 43, 29, false), ci: 0 }],
-  attention: heads, attentionBack: [...heads, { ...heads[0], own: 1 }, { ...heads[1], causal: 0 }],
+  attention: heads, attentionBack: [...heads, { ...heads[0]!, own: 1 }, { ...heads[1]!, causal: 0 }],
   dropout: flat.map(s => ({ ...s, p: 0.3 })), dropoutBack: flat.map(s => ({ ...s, p: 0.3 })),
   sum: [{ o: 71, n: 33, i: 9 }, { o: 203, n: 101, i: 1 }, { o: 2, n: 3, i: 5 }], sumBack: [{ o: 71, n: 33, i: 9 }, { o: 203, n: 101, i: 1 }],
   cumsum: [{ o: 71, n: 33, i: 9 }, { o: 203, n: 101, i: 1, reverse: 0 }], cumsumBack: [{ o: 71, n: 33, i: 9 }, { o: 203, n: 101, i: 1, reverse: 0 }],

@@ -2,6 +2,8 @@
 // what reader i sends to the state of an earlier place j is multiplied by an edge weight: 0 for strict myopia.
 import { known } from "../engine.ts";
 import { pow } from "../math.ts";
+import type { Weights } from "../nn.ts";
+import { Tensor, product } from "../tape.ts";
 
 /**
  * Which gradients to earlier places survive. `mode`: "diagonal" none, "window" those at most `horizon` steps back in each
@@ -36,4 +38,24 @@ export function edgeWeights(times: ArrayLike<number>, how: Required<Myopia>): Fl
   const t = times.length, m = new Float64Array(t * t);
   for (let i = 0; i < t; i++) for (let j = 0; j < t; j++) m[i * t + j] = edgeWeight(times[i]! - times[j]!, how);
   return m;
+}
+
+/**
+ * y = x wᵀ + b once more, as if computed from a stopped x (or, where x wants a gradient, from this one): the same numbers in the same
+ * memory, with a gradient of its own that goes to w and b. `start`: columns before it never get one, and no product is spent on them.
+ */
+export function stopped(y: Tensor, x: Tensor, { weight: w, bias: b }: Weights, start = 0): Tensor {
+  const { tape } = y, n = w.shape[0]!, k = w.shape[1]!, rows = product(x.shape) / k, m = n - start;
+  if (!tape.recording || !(w.wants || b?.wants || x.wants)) return tape.alias(y, y.shape, false);
+  const past = new Tensor(tape, y.shape, y.data, y.region, true);
+  tape.record({
+    name: "stopped", inputs: [x, w, b], outputs: [past],
+    back(K) {
+      const dy = past.grad + start * K.width, { grad, data } = w, at = start * k * K.width;
+      if (x.grad) K.matmul(rows, m, k, 1, dy, n, 1, data + at, k, 1, x.grad, k, x.grad, k, K.scratch);                        // dx += dy w
+      if (grad) K.matmul(m, rows, k, 1, dy, 1, n, x.data, k, 1, grad + at, k, grad + at, k, K.scratch);                        // dw += dyᵀ x
+      if (b?.grad) K.biasBack(rows, m, dy, n, b.grad + start * K.width);
+    },
+  });
+  return past;
 }

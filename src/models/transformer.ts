@@ -6,7 +6,7 @@ import { apply, drop, linearWeights, maker, mlp, norm, normWeights, type Activat
 import { Tensor, show, type Tape } from "../tape.ts";
 import { attention, type AttentionOptions } from "./attention.ts";
 import type { CopeOptions } from "./cope.ts";
-import { edgeWeights, myopia, type Myopia } from "./myopic.ts";
+import { edgeWeights, myopia, stopped, type Myopia } from "./myopic.ts";
 import { has, kinds, sinusoidal, type Position } from "./position.ts";
 
 /** Options of `transformer`. */
@@ -147,22 +147,20 @@ function settled(options: TransformerOptions): Config {
 export function transformer(options: TransformerOptions): Transformer {
   const c = settled(options), width = c.d / c.heads;
 
-  /** The parts of a projection b t n d, as b t h d each. */
+  /** The parts of a projection b t n d, as b t h d each: where nothing turns them first, attention reads them where they lie. */
   function heads(x: Tensor): Tensor[] {
-    const [b, t, n] = x.shape as [number, number, number];
-    return Array.from({ length: n / c.d }, (_, i) => reshape(slice(x, i * c.d, (i + 1) * c.d), [b, t, c.heads, width]));
-  }
-  const gateKeysOf = (x: Tensor, p: AttentionWeights): Tensor | undefined => p.cope?.gate && heads(apply(x, p.cope.gate))[0];
-  /** Keys, values and gate keys of a stopped state, from live weights: the rows of c_attn that follow those of the queries. */
-  function pastOf(x: Tensor, p: AttentionWeights): { k: Tensor; v: Tensor; gateKeys: Tensor | undefined } {
-    const rest = (w: Tensor): Tensor => slice(w, c.d, 3 * c.d, { axis: 0 }), [k, v] = heads(linear(x, rest(p.c_attn.weight), rest(p.c_attn.bias!)));
-    return { k: k!, v: v!, gateKeys: gateKeysOf(x, p) };
+    const [b, t, n] = x.shape as [number, number, number], shape = [b, t, c.heads, width];
+    return Array.from({ length: n / c.d }, (_, i) => n === c.d ? reshape(x, shape) : has(c.position, "rope") ? reshape(slice(x, i * c.d, (i + 1) * c.d), shape) : x.tape.columns(x, i * c.d, shape));
   }
   /** Attention on the residual stream x b t d; `n` norms it first, or does nothing. */
   function attend(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, view: View): Tensor {
-    const state = n(x), [q, k, v] = heads(apply(state, p.c_attn)), gateKeys = gateKeysOf(state, p), cut = c.myopic?.cut ?? "kv";
-    const past = (view.edges || view.own) && cut !== "kv" ? pastOf(cut === "post_ln" ? stopGradient(state) : n(stopGradient(x)), p) : undefined;
-    const y = attention(q!, k!, v!, { ...view, position: c.position, cope: c.cope, rope: c.rope, gateKeys, past, tables: { cope: p.cope?.weight, relative: p.rel?.weight } });
+    const state = n(x), all = apply(state, p.c_attn), gate = p.cope?.gate, gates = gate && apply(state, gate), [q, k, v] = heads(all), cut = c.myopic?.cut ?? "kv";
+    let past: AttentionOptions["past"];
+    if ((view.edges || view.own) && cut !== "kv") { // keys, values and gate keys of a stopped state, from live weights
+      const old = cut === "post_ln" ? stopGradient(state) : n(stopGradient(x)), [, pk, pv] = heads(stopped(all, old, p.c_attn, c.d));
+      past = { k: pk!, v: pv!, gateKeys: gate && heads(stopped(gates!, old, gate))[0] };
+    }
+    const y = attention(q!, k!, v!, { ...view, position: c.position, cope: c.cope, rope: c.rope, gateKeys: gates && heads(gates)[0], past, tables: { cope: p.cope?.weight, relative: p.rel?.weight } });
     return apply(reshape(y, x.shape), p.c_proj);
   }
   /** A block reads like its equations: x + attend(norm(x)), then x + mlp(norm(x)); or norm(x + ...) where norms come after. */
