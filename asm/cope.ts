@@ -50,21 +50,15 @@ function index(f: v128): v128 {
   return v128.add<real>(v128.mul<real>(f, at(c, 0)), at(c, 1));
 }
 const BIAS: usize = sizeof<real>() == 4 ? 0x4b000000 : 0;
-/** The distance in lane l. */
-function lane0(i: v128): usize { return <usize>v128.extract_lane<i32>(i, 0); }
-function lane1(i: v128): usize { return <usize>v128.extract_lane<i32>(i, sizeof<real>() == 4 ? 1 : 2); }
-function lane2(i: v128): usize { return <usize>v128.extract_lane<i32>(i, 2); }
-function lane3(i: v128): usize { return <usize>v128.extract_lane<i32>(i, 3); }
-
 /** The pairs at positions i of the first half of LANES lanes (f64: of the first); `pairs` less BIAS. */
 function lowPairs(pairs: usize, i: v128): v128 {
-  if (sizeof<real>() == 8) return v128.load(pairs + lane0(i));
-  return v128.load_lane<u64>(pairs + lane1(i) + PAIR, v128.load64_zero(pairs + lane0(i)), 1);
+  if (sizeof<real>() == 8) return v128.load(pairs + <usize>v128.extract_lane<i32>(i, 0));
+  return v128.load_lane<u64>(pairs + <usize>v128.extract_lane<i32>(i, 1) + PAIR, v128.load64_zero(pairs + <usize>v128.extract_lane<i32>(i, 0)), 1);
 }
 /** The pairs of the second half. */
 function highPairs(pairs: usize, i: v128): v128 {
-  if (sizeof<real>() == 8) return v128.load(pairs + lane1(i) + PAIR);
-  return v128.load_lane<u64>(pairs + lane3(i) + 3 * PAIR, v128.load64_zero(pairs + lane2(i) + 2 * PAIR), 1);
+  if (sizeof<real>() == 8) return v128.load(pairs + <usize>v128.extract_lane<i32>(i, 2) + PAIR);
+  return v128.load_lane<u64>(pairs + <usize>v128.extract_lane<i32>(i, 3) + 3 * PAIR, v128.load64_zero(pairs + <usize>v128.extract_lane<i32>(i, 2) + 2 * PAIR), 1);
 }
 
 /** gates = 1/(1 + e^-u) for keys `from` to `to`. */
@@ -107,19 +101,22 @@ export function copeReach(certain: usize, p: usize, places: usize): usize {
 }
 
 /** One half of the lanes of `copeLogits` at one key. */
-function keyLogits(st: usize, place: v128, most: v128, pairs: usize, slopes: usize): void {
+function keyLogits(st: usize, place: v128, most: v128, pairs: usize, slopes: usize, indices: usize): void {
   // pmin gives its first argument when one is NaN: the index must be a number, the weight may tell of a bad one.
   const f = v128.floor<real>(v128.pmin<real>(most, place)), w = v128.sub<real>(v128.pmin<real>(place, most), f), i = index(f), low = lowPairs(pairs, i), high = highPairs(pairs, i), slope = odds(low, high);
   v128.store(st, v128.add<real>(v128.load(st), v128.add<real>(evens(low, high), v128.mul<real>(w, slope))));
   // No slope on whole positions (there ceil and floor of the paper's listing agree) and none past the last one.
-  if (slopes) v128.store(slopes, v128.and(slope, v128.and(v128.ne<real>(w, v128.splat<real>(0)), v128.le<real>(place, most))));
+  if (slopes) {
+    v128.store(slopes, v128.and(slope, v128.and(v128.ne<real>(w, v128.splat<real>(0)), v128.le<real>(place, most))));
+    v128.store(indices, i);
+  }
 }
-/** Adds (1 - w) z[f] + w z[f+1] to the logits st of `end` keys; leaves the slopes z[f+1] - z[f] where they count, unless at address 0. */
-export function copeLogits(end: usize, p: usize, certain: usize, st: usize, places: usize, pairs: usize, slopes: usize): void {
+/** Adds (1 - w) z[f] + w z[f+1] to the logits st of `end` keys; leaves the slopes z[f+1] - z[f] where they count, and the indices, unless at address 0. */
+export function copeLogits(end: usize, p: usize, certain: usize, st: usize, places: usize, pairs: usize, slopes: usize, indices: usize): void {
   const most = v128.splat<real>(<real>(p - 1));
   for (let o = certain * ROW; o < end * ROW; o += ROW) {
-    keyLogits(st + o, v128.load(places + o), most, pairs - BIAS, slopes ? slopes + o : 0);
-    keyLogits(st + o + 16, v128.load(places + o, 16), most, pairs - BIAS + 32, slopes ? slopes + o + 16 : 0);
+    keyLogits(st + o, v128.load(places + o), most, pairs - BIAS, slopes ? slopes + o : 0, indices + o);
+    keyLogits(st + o + 16, v128.load(places + o, 16), most, pairs - BIAS + 32, slopes ? slopes + o + 16 : 0, indices + o + 16);
   }
   if (!certain) return;
   const last = pairs + (p - 1) * PAIRS, last0 = evens(v128.load(last), v128.load(last, 16)), last1 = evens(v128.load(last, 32), v128.load(last, 48));
@@ -129,26 +126,28 @@ export function copeLogits(end: usize, p: usize, certain: usize, st: usize, plac
   }
 }
 
-/** Adds the pairs (low, high) of each lane at positions i; `pairs` less BIAS. */
-function gather(pairs: usize, i: v128, low: v128, high: v128): void {
+/** The distance in lane l of the vector at `i`, which `copeLogits` left: four loads where taking lanes out of a register is seven instructions. */
+function lane(i: usize, l: usize): usize { return <usize>load<u32>(i + l * W); }
+/** Adds the pairs (low, high) of each lane at the positions whose distances lie at `i`; `pairs` less BIAS. */
+function gather(pairs: usize, i: usize, low: v128, high: v128): void {
   if (sizeof<real>() == 4) {
     const a = v128.shuffle<f32>(low, high, 0, 4, 1, 5), b = v128.shuffle<f32>(low, high, 2, 6, 3, 7);
-    const t0 = pairs + lane0(i), t1 = pairs + lane1(i) + PAIR, t2 = pairs + lane2(i) + 2 * PAIR, t3 = pairs + lane3(i) + 3 * PAIR;
+    const t0 = pairs + lane(i, 0), t1 = pairs + lane(i, 1) + PAIR, t2 = pairs + lane(i, 2) + 2 * PAIR, t3 = pairs + lane(i, 3) + 3 * PAIR;
     v128.store_lane<u64>(t0, v128.add<real>(v128.load64_zero(t0), a), 0);
     v128.store_lane<u64>(t1, v128.add<real>(v128.load64_zero(t1), v128.shuffle<f64>(a, a, 1, 1)), 0);
     v128.store_lane<u64>(t2, v128.add<real>(v128.load64_zero(t2), b), 0);
     v128.store_lane<u64>(t3, v128.add<real>(v128.load64_zero(t3), v128.shuffle<f64>(b, b, 1, 1)), 0);
   } else {
-    const t0 = pairs + lane0(i), t1 = pairs + lane1(i) + PAIR;
+    const t0 = pairs + lane(i, 0), t1 = pairs + lane(i, 1) + PAIR;
     v128.store(t0, v128.add<real>(v128.load(t0), v128.shuffle<f64>(low, high, 0, 2)));
     v128.store(t1, v128.add<real>(v128.load(t1), v128.shuffle<f64>(low, high, 1, 3)));
   }
 }
 
 /** One half of the lanes of `copeBack` at one key; returns the running sum of the positions' gradients. */
-function keyBack(sum: v128, most: v128, one: v128, gate: usize, place: v128, slope: v128, dt: usize, ut: usize, dpairs: usize): v128 {
+function keyBack(sum: v128, most: v128, one: v128, gate: usize, place: v128, slope: v128, at: usize, dt: usize, ut: usize, dpairs: usize): v128 {
   const P = v128.pmin<real>(most, place), f = v128.floor<real>(P), d = v128.load(dt), share = v128.mul<real>(d, v128.sub<real>(P, f));
-  gather(dpairs, index(f), v128.sub<real>(d, share), share);
+  gather(dpairs, at, v128.sub<real>(d, share), share);
   sum = v128.add<real>(sum, v128.mul<real>(d, slope));
   const g = v128.load(gate), du = v128.mul<real>(sum, v128.mul<real>(g, v128.sub<real>(one, g)));
   if (ut) v128.store(ut, du);
@@ -161,7 +160,7 @@ function keyBack(sum: v128, most: v128, one: v128, gate: usize, place: v128, slo
  * it. `dt` holds the gradient of the logits; the gates' is added there, or left in `ut` where gates have logits of their own. Leaves dz,
  * `reach` rows of lanes. Rows of dt, ut and dz lie `di` bytes apart.
  */
-export function copeBack(end: usize, p: usize, reach: usize, certain: usize, gates: usize, places: usize, slopes: usize, dt: usize, ut: usize, di: usize, dpairs: usize, dz: usize): void {
+export function copeBack(end: usize, p: usize, reach: usize, certain: usize, gates: usize, places: usize, indices: usize, slopes: usize, dt: usize, ut: usize, di: usize, dpairs: usize, dz: usize): void {
   const most = v128.splat<real>(<real>(p - 1)), one = v128.splat<real>(1), zero = v128.splat<real>(0);
   let sum0 = zero, sum1 = zero, past0 = zero, past1 = zero;
   for (let o = dpairs; o < dpairs + reach * PAIRS; o += 16) v128.store(o, zero);
@@ -171,8 +170,8 @@ export function copeBack(end: usize, p: usize, reach: usize, certain: usize, gat
     if (ut) { v128.store(ut, zero); v128.store(ut, zero, 16); ut += di; }
   }
   for (let o = certain * ROW; o < end * ROW; o += ROW, dt += di) {
-    sum0 = keyBack(sum0, most, one, gates + o, v128.load(places + o), v128.load(slopes + o), dt, ut, dpairs - BIAS);
-    sum1 = keyBack(sum1, most, one, gates + o + 16, v128.load(places + o, 16), v128.load(slopes + o, 16), dt + 16, ut ? ut + 16 : 0, dpairs - BIAS + 32);
+    sum0 = keyBack(sum0, most, one, gates + o, v128.load(places + o), v128.load(slopes + o), indices + o, dt, ut, dpairs - BIAS);
+    sum1 = keyBack(sum1, most, one, gates + o + 16, v128.load(places + o, 16), v128.load(slopes + o, 16), indices + o + 16, dt + 16, ut ? ut + 16 : 0, dpairs - BIAS + 32);
     if (ut) ut += di;
   }
   let before0 = zero, before1 = zero;
