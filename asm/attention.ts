@@ -102,13 +102,14 @@ function hide(n: usize, s: usize, end: usize, first: usize, causal: bool, allowe
 /** place - j, 0 for later keys. With more queries than keys the first places lie before the first key: `first` is then a negative number, wrapped. */
 function distance(place: usize, j: usize): usize { return <usize>max<isize>(0, <isize>(place - j)); }
 
-/** logits -= slope (place - j), lane c's query being at place `first + c`. */
+/** logits -= slope max(0, place - j), lane c's query being at place `first + c`. */
 function decline(end: usize, first: usize, slope: real, st: usize): void {
-  for (let j: usize = 0; j < end; j++)
-    for (let c: usize = 0; c < NR; c++) {
-      const at = st + j * ROW + c * W;
-      store<real>(at, load<real>(at) - slope * <real>distance(first + c, j));
-    }
+  const lanes = memory.data<real>([0, 1, 2, 3, 4, 5, 6, 7]), zero = v128.splat<real>(0), by = v128.splat<real>(slope);
+  for (let j: usize = 0; j < end; j++, st += ROW) {
+    const far = v128.splat<real>(<real>(<isize>(first - j)));
+    v128.store(st, v128.sub<real>(v128.load(st), v128.mul<real>(by, v128.pmax<real>(zero, v128.add<real>(far, v128.load(lanes))))));
+    v128.store(st, v128.sub<real>(v128.load(st, 16), v128.mul<real>(by, v128.pmax<real>(zero, v128.add<real>(far, v128.load(lanes, 16))))), 16);
+  }
 }
 
 /** logits (rows `si` bytes apart) += z[min(place - j, r - 1)], z being r rows of NR lanes; or, `back`, the transpose, z's rows being WIDE: dz[...] += dlogits. */
@@ -303,7 +304,7 @@ export function attentionBack(
     const dks = dk ? dk + ks : 0, dvs = dv ? dv + vs : 0, dgs = dgk ? dgk + gs : 0;
     const pks = pk ? pk + i * s * pki + j * d * W : 0, pvs = pv ? pv + i * s * pvi + j * d * W : 0, pgs = pg ? pg + i * s * pgi + j * d * W : 0;
     const kc = draw(s, d, k + ks, ki, near), vc = draw(s, d, v + vs, vi, near + block), gc = gk ? draw(s, d, gk + gs, gi, near + 2 * block) : 0;
-    clear(3 * drawn(s, d), sums);
+    if (!edges || own) clear((gk ? 3 : 2) * drawn(s, d), sums);
     const keeps = dk || pk, carries = dv || pv, gated = gk && (dgk || pg); // who asked: keys, values, gate keys
     for (let start: usize = 0; start < t; start += GROUP * NR) {
       const lanes = min(GROUP * NR, t - start), place = s - t + start, last = causal ? place + lanes : s, group = head + start * step, asked = qs + start * qi, mask = causal ? place : NEVER;

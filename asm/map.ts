@@ -15,13 +15,14 @@ const EXP: i32 = 0, SILU: i32 = 1, GELU: i32 = 2;
 class Loop {
   /** y = e^x, x/(1 + e^-x) or x/(1 + e^-2u), u = √(2/π) (x + 0.044715 x³): each kernel gets a copy in which `kind` is settled and the constants lie in registers. */
   @inline static of(kind: i32, n: usize, x: usize, y: usize): void {
-    const c = math.expTable(), low = at(c, kind == EXP ? 12 : 0), high = at(c, kind == EXP ? 13 : 1), rounder = at(c, kind == EXP ? 14 : 2);
-    const log2e = at(c, 3), a = at(c, 4), b = at(c, 5), one = at(c, 6), p0 = at(c, 7), p1 = at(c, 8), p2 = at(c, 9), p3 = at(c, 10), p4 = at(c, 11);
-    const bend = memory.data<real>([-0.07135481627260025, -1.5957691216057308]);
+    const c = math.expTable(), low = at(c, 0), high = kind == EXP ? at(c, 12) : at(c, 1), rounder = at(c, 2), log2e = at(c, 3), a = at(c, 4), b = at(c, 5), one = at(c, 6), p0 = at(c, 7), p1 = at(c, 8), p2 = at(c, 9), p3 = at(c, 10), p4 = at(c, 11);
+    const sign = at(memory.data<real>([-0.0]), 0), bend = memory.data<real>([-0.07135481627260025, -1.5957691216057308]);
     for (const end = past(y, n); y < end; x += 16, y += 16) {
       const v = v128.load(x);
       if (kind == EXP) {
-        v128.store(y, math.Inlined.exp(v, low, high, rounder, log2e, a, b, one, p0, p1, p2, p3, p4));
+        // Seldom is a number so large, or its power so small, that 2^n takes two factors.
+        if (v128.any_true(v128.gt<real>(v128.andnot(v, sign), high))) v128.store(y, math.exp(v));
+        else v128.store(y, math.Inlined.near(v, rounder, log2e, a, b, one, p0, p1, p2, p3, p4));
         continue;
       }
       const u = kind == SILU ? v128.neg<real>(v) : v128.mul<real>(v, madd(v128.mul<real>(v, v), at(bend, 0), at(bend, 1)));

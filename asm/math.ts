@@ -28,22 +28,24 @@ function expTail(r: v128, r2: v128): v128 {
 /**
  * What a loop over e^x loads before it starts, for `Inlined`: loaded inside, the constants alone cost as much as the rest (1M numbers,
  * Node 24: 0.97 ms, and 0.53 so). 0 1: bounds of `near`, 2: rounder of `near`, 3: log2 e, 4 5: -ln 2 in two parts, 6: one,
- * 7 to 11: the tail's polynomial (f32; the f64 one has too many for registers and stays in `expTail`), 12 13 14: bounds and rounder of `exp`.
+ * 7 to 11: the tail's polynomial (f32; the f64 one has too many for registers and stays in `expTail`), 12: to here from its negative
+ * `near` needs no bounds.
  */
 export function expTable(): usize {
   return SINGLE
     ? memory.data<f32>([-88.3, 88.6, 12583039, 1.4426950408889634, -0.693145751953125, -1.4286068203094173e-6, 1,
-      0.49999994, 0.16666521, 0.04166839, 0.008368745, 0.001381454, -176.06, 89, 12583166])
+      0.49999994, 0.16666521, 0.04166839, 0.008368745, 0.001381454, 87])
     : memory.data<f64>([-709, 709.7, 6755399441056767, 1.4426950408889634, -0.693147180559663, -2.8235290563031577e-13, 1,
-      0, 0, 0, 0, 0, -1418.18, 710, 6755399441057790]);
+      0, 0, 0, 0, 0, 708]);
 }
 
 export class Inlined {
   /** e^(x + n ln 2 parts): e^r of the rest r that is left of x after n ln 2 is taken off. */
   @inline static rest(x: v128, n: v128, a: v128, b: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
     const r = madd(n, b, madd(n, a, x)); // n a is exact
-    if (SINGLE) return madd(madd(madd(madd(madd(madd(p4, r, p3), r, p2), r, p1), r, p0), r, one), r, one);
     const r2 = v128.mul<real>(r, r);
+    // As few steps one after the other as will do: the scheduler holds some 128 of them, and Horner's rule makes exp wait for itself.
+    if (SINGLE) return madd(madd(madd(p4, r2, madd(p3, r, p2)), r2, madd(p1, r, p0)), r2, v128.add<real>(one, r));
     return v128.add<real>(v128.add<real>(v128.mul<real>(expTail(r, r2), r2), r), one);
   }
   /** e^x for x between the bounds of `near`; 0 at the lower one, where e^x is no normal number, and Infinity at the upper. */
@@ -51,21 +53,17 @@ export class Inlined {
     const t = madd(x, log2e, rounder); // 1.5 2^MANTISSA plus the exponent's bias: leaves n + bias in the low bits
     return v128.mul<real>(Inlined.rest(x, v128.sub<real>(t, rounder), a, b, one, p0, p1, p2, p3, p4), v128.shl<bits>(t, MANTISSA));
   }
-  /** e^x for every x, copied into its caller: the compiler stops copying just short of its size, and the call shows in loops that do little else. */
-  @inline static exp(x: v128, low: v128, high: v128, rounder: v128, log2e: v128, a: v128, b: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
-    // At the lower end both factors below are 0; a product that underflows instead takes 3 times as long (masked places, on AMD Zen).
-    x = v128.pmin<real>(v128.pmax<real>(x, low), high); // pmin and pmax return their first argument when it is NaN
-    const t = madd(x, log2e, rounder); // with twice the bias
-    const y = Inlined.rest(x, v128.sub<real>(t, rounder), a, b, one, p0, p1, p2, p3, p4);
-    // 2^n as two factors near 2^(n/2), since it may itself be too large or subnormal; the first product is exact.
-    const half = shiftRight(t, 1);
-    return v128.mul<real>(v128.mul<real>(y, v128.shl<bits>(half, MANTISSA)), v128.shl<bits>(v128.sub<bits>(t, half), MANTISSA));
-  }
 }
 /** e^x. */
 export function exp(x: v128): v128 {
-  const c = expTable();
-  return Inlined.exp(x, at(c, 12), at(c, 13), at(c, 14), at(c, 3), at(c, 4), at(c, 5), at(c, 6), at(c, 7), at(c, 8), at(c, 9), at(c, 10), at(c, 11));
+  const c = expTable(), d = SINGLE ? memory.data<f32>([-176.06, 89, 12583166]) : memory.data<f64>([-1418.18, 710, 6755399441057790]);
+  // At the lower end both factors below are 0; a product that underflows instead takes 3 times as long (masked places, on AMD Zen).
+  x = v128.pmin<real>(v128.pmax<real>(x, at(d, 0)), at(d, 1)); // pmin and pmax return their first argument when it is NaN
+  const t = term(x, at(c, 3), d, 2); // with twice the bias
+  const y = Inlined.rest(x, v128.sub<real>(t, at(d, 2)), at(c, 4), at(c, 5), at(c, 6), at(c, 7), at(c, 8), at(c, 9), at(c, 10), at(c, 11));
+  // 2^n as two factors near 2^(n/2), since it may itself be too large or subnormal; the first product is exact.
+  const half = shiftRight(t, 1);
+  return v128.mul<real>(v128.mul<real>(y, v128.shl<bits>(half, MANTISSA)), v128.shl<bits>(v128.sub<bits>(t, half), MANTISSA));
 }
 
 /** 1/(1 + e^-x). With e = e^-|x| and t = e/(1 + e): 1 - t, or e - e t for x < 0, where t < 1/2 damps the roundings of its making. */
