@@ -54,11 +54,8 @@ function clear(n: usize, at: usize): void { for (const end = at + n * W; at < en
 
 /** y = alpha a b, or y += when `add`: m rows of NR lanes, `yi` bytes apart; a's numbers `ai` and `ak` bytes apart, one of the two being W; rows of b `bk`. */
 function times(m: usize, k: usize, alpha: real, a: usize, ai: usize, ak: usize, b: usize, bk: usize, y: usize, yi: usize, add: bool): void {
-  for (let i: usize = 0; i < m; i += MR, a += MR * ai, y += MR * yi) {
-    const rows = min(MR, m - i), c = add ? y : 0;
-    if (ai == W) tile(rows, k, alpha, a, ak, b, bk, c, yi, y, yi);
-    else tileRows(rows, k, alpha, a, ai, b, bk, c, yi, y, yi);
-  }
+  if (ai == W) tile(m, k, alpha, a, MR * W, ak, b, bk, add ? y : 0, yi, y, yi);
+  else tileRows(m, k, alpha, a, ai, b, bk, add ? y : 0, yi, y, yi);
 }
 
 /**
