@@ -11,7 +11,7 @@
 import { LANES, at, madd } from "./simd";
 import { Inlined, expTable, log } from "./math";
 import { MR, NR, packColumns, tile, tileRows, transpose } from "./matmul";
-import { rowDot } from "./rows";
+import { rowDot } from "./row";
 import { copeBack, copeLogits, copePlaces, copeReach, copeTable } from "./cope";
 
 const W: usize = sizeof<real>();
@@ -96,9 +96,6 @@ function hide(n: usize, s: usize, end: usize, first: usize, causal: bool, allowe
   }
 }
 
-/** place - j, 0 for later keys. With more queries than keys the first places lie before the first key: `first` is then a negative number, wrapped. */
-function distance(place: usize, j: usize): usize { return <usize>max<isize>(0, <isize>(place - j)); }
-
 /** logits -= slope max(0, place - j), lane c's query being at place `first + c`. */
 function decline(end: usize, first: usize, slope: real, st: usize): void {
   const lanes = memory.data<real>([0, 1, 2, 3, 4, 5, 6, 7]), zero = v128.splat<real>(0), by = v128.splat<real>(slope);
@@ -109,11 +106,31 @@ function decline(end: usize, first: usize, slope: real, st: usize): void {
   }
 }
 
-/** logits (rows `si` bytes apart) += z[min(place - j, r - 1)], z being r rows of NR lanes; or, `back`, the transpose, z's rows being WIDE: dz[...] += dlogits. */
-function shift(end: usize, first: usize, r: usize, z: usize, st: usize, si: usize, back: bool): void {
-  for (let j: usize = 0; j < end; j++)
+/**
+ * logits (rows `si` bytes apart) += z[min(max(0, place - j), r - 1)], z being r rows of lanes `zi` bytes apart; or, `back`, the transpose:
+ * dz[...] += dlogits. Keys at least r - 1 places before the panel all read z's last row. With more queries than keys the first places
+ * lie before the first key: `first` is then a negative number, wrapped.
+ */
+function shift(end: usize, first: usize, r: usize, z: usize, zi: usize, st: usize, si: usize, back: bool): void {
+  const last = z + (r - 1) * zi, far = <usize>min<isize>(<isize>end, max<isize>(0, <isize>(first - r + 2)));
+  if (back) {
+    let sum0 = v128.load(last), sum1 = v128.load(last, 16);
+    for (let j: usize = 0; j < far; j++) {
+      sum0 = v128.add<real>(sum0, v128.load(st + j * si));
+      sum1 = v128.add<real>(sum1, v128.load(st + j * si, 16));
+    }
+    v128.store(last, sum0);
+    v128.store(last, sum1, 16);
+  } else {
+    const z0 = v128.load(last), z1 = v128.load(last, 16);
+    for (let j: usize = 0; j < far; j++) {
+      v128.store(st + j * si, v128.add<real>(v128.load(st + j * si), z0));
+      v128.store(st + j * si, v128.add<real>(v128.load(st + j * si, 16), z1), 16);
+    }
+  }
+  for (let j = far; j < end; j++)
     for (let c: usize = 0; c < NR; c++) {
-      const at = st + j * si + c * W, row = z + min(distance(first + c, j), r - 1) * (back ? WIDE : ROW) + c * W;
+      const distance = <usize>max<isize>(0, <isize>(first + c - j)), at = st + j * si + c * W, row = z + min(distance, r - 1) * zi + c * W;
       if (back) store<real>(row, load<real>(row) + load<real>(at));
       else store<real>(at, load<real>(at) + load<real>(row));
     }
@@ -213,7 +230,7 @@ export function attention(
       }
       if (rel) {
         times(r, d, scale, rel, d * W, W, qp, ROW, zt, ROW, false);
-        shift(end, first, r, zt, st, ROW, false);
+        shift(end, first, r, zt, ROW, st, ROW, false);
       }
       if (slopes) decline(end, first, load<real>(slopes + j * W), st);
       softmaxPanel(end, st, small, small + ROW);
@@ -331,7 +348,7 @@ export function attentionBack(
         }
         if (rel) {
           times(r, d, scale, rel, d * W, W, qp, ROW, zt, ROW, false);
-          shift(end, first, r, zt, st, ROW, false);
+          shift(end, first, r, zt, ROW, st, ROW, false);
         }
         if (slopes) decline(end, first, load<real>(slopes + j * W), st);
         v128.store(small, v128.splat<real>(0));
@@ -341,7 +358,7 @@ export function attentionBack(
         weights(end, st, small, pt, WIDE);
         times(end, d, 1, vc, row, W, op, ROW, dt, WIDE, false);
         logitsBack(end, pt, small + ROW, dt);
-        if (rel) shift(end, first, r, dr, dt, WIDE, true);
+        if (rel) shift(end, first, r, dr, WIDE, dt, WIDE, true);
         // From here on dt holds the gradient of the content logits, with the gates' added where they read the same; ut that of other gates.
         if (table) copeBack(end, p, far, certain, gates, places, wt + s * ROW, wt, dt, ut, WIDE, dpairs, dz);
         if (dq) {

@@ -1,5 +1,5 @@
 // gather.ts: rows picked by integers, the interpolated picking of contextual positions, and rotary turns.
-import { rowScaleAdd } from "./rows";
+import { rowScaleAdd } from "./row";
 
 const W: usize = sizeof<real>();
 

@@ -1,5 +1,5 @@
 // loss.ts: losses, each beside its Back twin. Sums over rows are kept in double precision.
-import { rowMax, rowExp, rowExpAdd, logOf } from "./rows";
+import { rowMax, rowExp, rowExpAdd, logOf } from "./row";
 
 const W: usize = sizeof<real>();
 

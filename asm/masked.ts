@@ -2,7 +2,7 @@
 // key s and 0 where not; `keys` is a b x s array, 0 for padding, or nothing.
 import { LANES, sumLanes, maxLanes } from "./simd";
 import { exp, sigmoid } from "./math";
-import { loadTail, storeTail, rowScale } from "./rows";
+import { loadTail, storeTail, rowScale } from "./row";
 
 const W: usize = sizeof<real>();
 const LEAST: real = sizeof<real>() == 4 ? -3.4028234663852886e38 : <real>-1.7976931348623157e308;

@@ -1,4 +1,5 @@
-// step.ts: whole training steps, forward, backward and AdamW: a small and a big transformer, plain and with each of the three mechanisms.
+// step.ts: whole training steps, forward, backward and AdamW: a small and a big transformer, plain and with each of the three mechanisms,
+// and a long sequence, plain and with CoPE, for the memory it takes.
 import { adamw, random, rmt, transformer, type Optimizer, type Tape, type Tree, type Tensor } from "farsight";
 import { ceilings } from "./ceiling.ts";
 import { median, noise, release, show, tapeOf, time, wanted, type Asked, type Row } from "./measure.ts";
@@ -6,6 +7,7 @@ import { median, noise, release, show, tapeOf, time, wanted, type Asked, type Ro
 export const sizes = {
   small: { vocab: 64, d: 64, layers: 2, heads: 4, inner: 256, t: 64, b: 16 },
   big: { vocab: 64, d: 256, layers: 4, heads: 4, inner: 1024, t: 128, b: 8 },
+  long: { vocab: 64, d: 64, layers: 2, heads: 4, inner: 256, t: 1024, b: 1 },
 } as const;
 export type Size = keyof typeof sizes;
 export const variants = ["plain", "cope", "rmt", "rmt replay", "myopic"] as const;
@@ -41,23 +43,32 @@ export function stepFlop(size: Size, variant: Variant): number {
 }
 
 export async function* step(asked: Asked): AsyncGenerator<Row, string> {
-  const list = (Object.keys(sizes) as Size[]).flatMap(size => variants.map(variant => ({ size, variant }))).filter(c => wanted(asked, "step", c.size, c.variant));
+  const list = (Object.keys(sizes) as Size[]).flatMap(size => variants.filter(v => size !== "long" || v === "plain" || v === "cope").map(variant => ({ size, variant }))).filter(c => wanted(asked, "step", c.size, c.variant));
   if (list.length === 0) throw new RangeError(`--case ${asked.words.join(" ")}: no step of that name\n  wants words of small, big, ${variants.join(", ")}`);
   const ceiling = (await ceilings(asked, ["f32"], [])).madd("f32");
   for (const [i, { size, variant }] of list.entries()) {
     show.step("step", `${size} ${variant}`, { step: i, steps: list.length });
     const tape = await tapeOf("f32", asked), run = training(tape, size, variant), losses: number[] = [];
     for (let k = 0; k < 5; k++) losses.push(run.step());
-    const phases = asked.quick ? "" : `; ${split(run, tape)}`;
+    const phases = asked.quick ? "" : `; ${split(run, tape)}`, bytes = most(tape, () => run.step());
     const measured = time(() => { run.step(); }, asked), { b, t } = sizes[size], rate = stepFlop(size, variant) / measured.median / 1e6;
     release(tape);
     show.done("step", `${size} ${variant}`);
     yield {
       case: `step ${size} ${variant}`, dtype: "f32", size: `b${b} t${t}`, ...measured, unit: "GFLOP/s", rate, ceiling, fraction: rate / ceiling,
-      checksum: String(losses[4]), tokens: b * t / measured.median * 1000, note: `${Math.round(b * t / measured.median * 1000)} tokens/s${phases}`,
+      checksum: String(losses[4]), tokens: b * t / measured.median * 1000, bytes, note: `${Math.round(b * t / measured.median * 1000)} tokens/s${phases}; ${(bytes / 1048576).toFixed(2)} MiB`,
     };
   }
-  return "checksum: the loss of the fifth step. GFLOP/s counts products alone. rmt keeps activations, rmt replay recomputes each segment as a user's would by default.";
+  return "checksum: the loss of the fifth step. MiB: the most that tensors, gradients, optimizer and room took at once, scratch of the products included. GFLOP/s counts products alone. rmt keeps activations, rmt replay recomputes each segment as a user's would by default.";
+}
+
+/** Bytes that a tape's engine held claimed at most while `body` ran. */
+function most(tape: Tape, body: () => void): number {
+  const { engine } = tape, alloc = engine.alloc.bind(engine);
+  let top = engine.mark;
+  engine.alloc = (n, width) => { const at = alloc(n, width); top = Math.max(top, engine.mark); return at; };
+  try { body(); } finally { engine.alloc = alloc; }
+  return top;
 }
 
 /** Where a step's time goes: forward, backward, AdamW, in milliseconds. */

@@ -1,0 +1,143 @@
+// row.ts: one row of n numbers, for the kernels of rows.ts. It is summed lane by lane in one order, whatever lies around it. A row may start
+// off a 16-byte boundary, and its tail is read lane by lane: what lies behind a row belongs to the next one, or to nobody.
+import { LANES, at, madd, sumLanes, maxLanes } from "./simd";
+import { Inlined, expTable, log } from "./math";
+
+const W: usize = sizeof<real>();
+const LEAST: real = sizeof<real>() == 4 ? -3.4028234663852886e38 : <real>-1.7976931348623157e308;
+
+/** The first `n` < LANES numbers at x; the other lanes hold `fill`. */
+export function loadTail(x: usize, n: usize, fill: real): v128 {
+  let v = v128.splat<real>(fill);
+  v = v128.replace_lane<real>(v, 0, load<real>(x));
+  if (sizeof<real>() == 4) {
+    if (n > 1) v = v128.replace_lane<real>(v, 1, load<real>(x + W));
+    if (n > 2) v = v128.replace_lane<real>(v, LANES == 4 ? 2 : 0, load<real>(x + 2 * W));
+  }
+  return v;
+}
+
+/** Writes the first `n` < LANES lanes of v to y. */
+export function storeTail(y: usize, n: usize, v: v128): void {
+  store<real>(y, v128.extract_lane<real>(v, 0));
+  if (sizeof<real>() == 4) {
+    if (n > 1) store<real>(y + W, v128.extract_lane<real>(v, 1));
+    if (n > 2) store<real>(y + 2 * W, v128.extract_lane<real>(v, LANES == 4 ? 2 : 0));
+  }
+}
+
+/** Σ x over n numbers, in four sums a lane: one alone would wait for itself. */
+export function rowSum(n: usize, x: usize): real {
+  let s = v128.splat<real>(0), s1 = s, s2 = s, s3 = s;
+  const whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (const most = whole - 48; x < most; x += 64) {
+    s = v128.add<real>(s, v128.load(x));
+    s1 = v128.add<real>(s1, v128.load(x, 16));
+    s2 = v128.add<real>(s2, v128.load(x, 32));
+    s3 = v128.add<real>(s3, v128.load(x, 48));
+  }
+  s = v128.add<real>(v128.add<real>(s, s1), v128.add<real>(s2, s3));
+  for (; x < whole; x += 16) s = v128.add<real>(s, v128.load(x));
+  if (tail) s = v128.add<real>(s, loadTail(x, tail, 0));
+  return sumLanes(s);
+}
+
+/** Σ a b over n numbers. */
+export function rowDot(n: usize, a: usize, b: usize): real {
+  let s = v128.splat<real>(0);
+  const whole = a + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; a < whole; a += 16, b += 16) s = v128.add<real>(s, v128.mul<real>(v128.load(a), v128.load(b)));
+  if (tail) s = v128.add<real>(s, v128.mul<real>(loadTail(a, tail, 0), loadTail(b, tail, 0)));
+  return sumLanes(s);
+}
+
+/** The largest of n numbers; a NaN among them may be passed over (softmax makes NaN of it all the same). `pmax` is one instruction where `max` is eight. */
+export function rowMax(n: usize, x: usize): real {
+  let top = v128.splat<real>(LEAST), top1 = top, top2 = top, top3 = top;
+  const whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (const most = whole - 48; x < most; x += 64) {
+    top = v128.pmax<real>(top, v128.load(x));
+    top1 = v128.pmax<real>(top1, v128.load(x, 16));
+    top2 = v128.pmax<real>(top2, v128.load(x, 32));
+    top3 = v128.pmax<real>(top3, v128.load(x, 48));
+  }
+  top = v128.pmax<real>(v128.pmax<real>(top, top1), v128.pmax<real>(top2, top3));
+  for (; x < whole; x += 16) top = v128.pmax<real>(top, v128.load(x));
+  if (tail) top = v128.pmax<real>(top, loadTail(x, tail, LEAST));
+  return maxLanes(top);
+}
+
+/** Σ (x - mean)² over n numbers. */
+export function rowSpread(n: usize, mean: real, x: usize): real {
+  let s = v128.splat<real>(0), s1 = s, s2 = s, s3 = s;
+  const m = v128.splat<real>(mean), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (const most = whole - 48; x < most; x += 64) {
+    const c = v128.sub<real>(v128.load(x), m), c1 = v128.sub<real>(v128.load(x, 16), m), c2 = v128.sub<real>(v128.load(x, 32), m), c3 = v128.sub<real>(v128.load(x, 48), m);
+    s = madd(c, c, s);
+    s1 = madd(c1, c1, s1);
+    s2 = madd(c2, c2, s2);
+    s3 = madd(c3, c3, s3);
+  }
+  s = v128.add<real>(v128.add<real>(s, s1), v128.add<real>(s2, s3));
+  for (; x < whole; x += 16) { const c = v128.sub<real>(v128.load(x), m); s = madd(c, c, s); }
+  if (tail) { const c = v128.sub<real>(loadTail(x, tail, mean), m); s = madd(c, c, s); }
+  return sumLanes(s);
+}
+
+/** y = exp(x - shift) over n numbers, none above `shift`, where y is not 0; returns Σ y. What is no normal number is 0. */
+export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
+  const c = expTable(), low = at(c, 0), rounder = at(c, 2), log2e = at(c, 3), a = at(c, 4), b = at(c, 5), one = at(c, 6);
+  const p0 = at(c, 7), p1 = at(c, 8), p2 = at(c, 9), p3 = at(c, 10), p4 = at(c, 11);
+  let s = v128.splat<real>(0);
+  const by = v128.splat<real>(shift), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; x < whole; x += 16) {
+    const e = Inlined.near(v128.pmax<real>(v128.sub<real>(v128.load(x), by), low), rounder, log2e, a, b, one, p0, p1, p2, p3, p4);
+    s = v128.add<real>(s, e);
+    if (y) { v128.store(y, e); y += 16; }
+  }
+  if (tail) {
+    const e = Inlined.near(v128.pmax<real>(v128.sub<real>(loadTail(x, tail, -Infinity), by), low), rounder, log2e, a, b, one, p0, p1, p2, p3, p4); // 0 in the lanes past the tail
+    s = v128.add<real>(s, e);
+    if (y) storeTail(y, tail, e);
+  }
+  return sumLanes(s);
+}
+
+/** y += by exp(x - shift) over n numbers, none above `shift`. */
+export function rowExpAdd(n: usize, shift: real, by: real, x: usize, y: usize): void {
+  const c = expTable(), low = at(c, 0), rounder = at(c, 2), log2e = at(c, 3), a = at(c, 4), b = at(c, 5), one = at(c, 6);
+  const p0 = at(c, 7), p1 = at(c, 8), p2 = at(c, 9), p3 = at(c, 10), p4 = at(c, 11);
+  const s = v128.splat<real>(shift), f = v128.splat<real>(by), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; x < whole; x += 16, y += 16) {
+    const e = Inlined.near(v128.pmax<real>(v128.sub<real>(v128.load(x), s), low), rounder, log2e, a, b, one, p0, p1, p2, p3, p4);
+    v128.store(y, madd(f, e, v128.load(y)));
+  }
+  if (tail) {
+    const e = Inlined.near(v128.pmax<real>(v128.sub<real>(loadTail(x, tail, shift), s), low), rounder, log2e, a, b, one, p0, p1, p2, p3, p4);
+    storeTail(y, tail, madd(f, e, loadTail(y, tail, 0)));
+  }
+}
+
+/** y = by x over n numbers. */
+export function rowScale(n: usize, by: real, x: usize, y: usize): void {
+  const c = v128.splat<real>(by), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; x < whole; x += 16, y += 16) v128.store(y, v128.mul<real>(c, v128.load(x)));
+  if (tail) storeTail(y, tail, v128.mul<real>(c, loadTail(x, tail, 0)));
+}
+
+/** y += by x over n numbers. */
+export function rowScaleAdd(n: usize, by: real, x: usize, y: usize): void {
+  const c = v128.splat<real>(by), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; x < whole; x += 16, y += 16) v128.store(y, v128.add<real>(v128.load(y), v128.mul<real>(c, v128.load(x))));
+  if (tail) storeTail(y, tail, v128.add<real>(loadTail(y, tail, 0), v128.mul<real>(c, loadTail(x, tail, 0))));
+}
+
+/** y = a b over n numbers. */
+export function rowMul(n: usize, a: usize, b: usize, y: usize): void {
+  const whole = a + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  for (; a < whole; a += 16, b += 16, y += 16) v128.store(y, v128.mul<real>(v128.load(a), v128.load(b)));
+  if (tail) storeTail(y, tail, v128.mul<real>(loadTail(a, tail, 0), loadTail(b, tail, 0)));
+}
+
+/** log of one number. */
+export function logOf(x: real): real { return v128.extract_lane<real>(log(v128.splat<real>(x)), 0); }
