@@ -199,6 +199,7 @@ export function op<const S extends string, A extends object = Record<never, neve
     try {
       const y = on.claim(plan.output, recorded), sizes = names as Record<string, unknown>;
       if (recorded) for (let i = 0; i < saved.length; i++) sizes[saved[i]!.key] = engine.alloc(plan.saves[i]!);
+      const end = engine.mark;
       if (rule.room) sizes.room = engine.reserve(rule.room(kernels, names));
       while (xs.length < specs.length) xs.push(undefined);
       const operands = xs.map(x => x ?? NONE) as Operands<Inputs<S>>;
@@ -210,7 +211,7 @@ export function op<const S extends string, A extends object = Record<never, neve
       if (recorded) {
         const { backward } = rule;
         if (!backward) return fail(xs, TypeError, "has no gradient; pass stopGradient of its input");
-        on.record({ name, inputs: xs, outputs: [y], overwrites: rule.overwrites, back: K => {
+        on.record({ name, inputs: xs, outputs: [y], overwrites: rule.overwrites, claimed: [mark, end], back: K => {
           if (rule.room) sizes.room = engine.reserve(rule.room(K, names));
           backward(K, names, y, ...operands);
         } });

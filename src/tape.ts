@@ -13,6 +13,8 @@ export interface Entry {
   readonly outputs: readonly Tensor[];
   /** Inputs (by place) whose gradients `back` writes whole, asking `adds()`. */
   readonly overwrites?: readonly number[] | undefined;
+  /** Addresses between which the forward pass claimed memory that nobody reads once this ran backwards. */
+  readonly claimed?: readonly [from: number, to: number] | undefined;
   back(kernels: Kernels): void;
 }
 
@@ -267,7 +269,7 @@ export class Tape {
       const value = loss.item();
       if (!Number.isFinite(value)) throw new RangeError(`step: the loss is ${value}; parameters and gradients are as before\n  lower the learning rate, clip gradients, or look with new Tape("${this.dtype}", { check: true })`);
       if (!accumulate) this.zeroGrad();
-      this.backward(loss);
+      this.#run(loss, undefined, true); // nobody can read what the scope made once this has returned
       return value;
     });
   }
@@ -275,12 +277,15 @@ export class Tape {
   /** Adds d`loss`/d`x` to the gradient of every tensor that wants one. `seed`: the gradient of `loss` itself, for one that is no scalar. */
   backward(loss: Tensor, seed?: ArrayLike<number>): void {
     this.#ready(loss, seed);
+    this.#run(loss, seed, false);
+  }
+  #run(loss: Tensor, seed: ArrayLike<number> | undefined, recycle: boolean): void {
     const fresh = !loss.grad;
     if (fresh) loss.grad = this.engine.alloc(loss.size);
     const at = this.engine.view(loss.grad, loss.size);
     if (fresh) at.fill(0);
     for (let i = 0; i < at.length; i++) at[i]! += seed ? seed[i]! : 1;
-    this.#replay(this.#region.records);
+    this.#replay(this.#region.records, recycle);
   }
 
   /** Throws unless `loss` can be run backwards, from `seed` if given. */
@@ -295,9 +300,12 @@ export class Tape {
     if (!loss.grad && loss.root.region !== this.#region) throw new Error(`backward: ${show(loss)} was made outside of this scope\n  call backward in the scope where it was made`);
   }
 
-  /** Runs the entries from the last down to `from` backwards, taking each off the tape first. */
-  #replay(from: number): void {
-    const kernels = this.engine.kernels, region = this.#region;
+  /**
+   * Runs the entries from the last down to `from` backwards, taking each off the tape first. With `recycle` gradients are put where
+   * results and gradients lay that are of no more use: half the memory, and what is written next lies in the cache more often.
+   */
+  #replay(from: number, recycle: boolean): void {
+    const kernels = this.engine.kernels, region = this.#region, spare: Spare[] = [];
     while (this.#entries.length > from) {
       const entry = this.#entries.pop()!;
       for (const y of entry.outputs) y.spent = true;
@@ -306,7 +314,7 @@ export class Tape {
       if (spent) throw new Error(`backward: ${entry.name} read ${show(spent)}, through which backward ran already\n  add the losses up and call backward once, or read it through stopGradient`);
       for (const x of entry.inputs) if (x?.wants && !x.grad) {
         if (x.root.region !== region) throw new Error(`backward: ${entry.name} read ${show(x)} from outside of this scope\n  call backward in the scope where it was made`);
-        x.root.grad = this.engine.alloc(x.root.size);
+        x.root.grad = reuse(spare, x.root.size * this.engine.width) || this.engine.alloc(x.root.size);
         x.root.fresh = entry.inputs.every((other, i) => other?.root !== x.root || entry.overwrites?.includes(i));
         if (!x.root.fresh) this.engine.zero(x.root.grad, x.root.size);
       }
@@ -315,6 +323,9 @@ export class Tape {
       done?.();
       for (const x of entry.inputs) if (x && !x.adds()) this.engine.zero(x.grad, x.size); // nothing was written after all
       if (this.check) for (const x of entry.inputs) if (x?.wants) this.#finite(x, x.grad, `${entry.name}, backward (op ${this.#entries.length})`, entry.outputs);
+      if (!recycle) continue;
+      for (const y of entry.outputs) if (y.grad) release(spare, y.grad, y.grad + padded(y.size * this.engine.width));
+      if (entry.claimed) release(spare, ...entry.claimed);
     }
   }
 
@@ -375,7 +386,7 @@ export class Tape {
             if (!y.grad || !x.wants) return;
             if (x.grad) kernels.accumulate(y.size, y.grad, x.grad, true); else x.grad = y.grad;
           });
-          this.#replay(from);
+          this.#replay(from, true);
         } finally {
           this.random.position = after;
           this.#recording = recording;
@@ -399,6 +410,27 @@ export class Tape {
   [Symbol.for("nodejs.util.inspect.custom")](): string {
     return `Tape ${this.dtype}: ${this.#params.length} parameters, ${this.#entries.length} operations, ${(this.bytes / 1048576).toFixed(1)} MiB`;
   }
+}
+
+/** Memory between two addresses that may be written again. */
+interface Spare { from: number; to: number }
+const padded = (bytes: number): number => Math.ceil(bytes / 16) * 16;
+/** Takes `bytes` from the smallest block that has them, of equals the one released last; 0 when none has. */
+function reuse(spare: Spare[], bytes: number): number {
+  const wanted = padded(bytes);
+  let best: Spare | undefined;
+  for (const block of spare) if (block.to - block.from >= wanted && (!best || block.to - block.from <= best.to - best.from)) best = block;
+  if (!best || wanted === 0) return 0;
+  const at = best.from;
+  best.from += wanted;
+  if (best.from === best.to) spare.splice(spare.indexOf(best), 1);
+  return at;
+}
+/** Entries run from the last to the first, so what is released often ends where the block before it begins. */
+function release(spare: Spare[], from: number, to: number): void {
+  const last = spare[spare.length - 1];
+  if (last?.from === to) last.from = from;
+  else if (to > from) spare.push({ from, to });
 }
 
 /** A shape as errors and listings print it. */
