@@ -6,12 +6,12 @@
 // its right side. A head's keys and values are drawn together first, rows touching: in b s h d they lie h d numbers or more apart and fall
 // on few sets of the cache (forward and backward of b h t d = 16 4 64 16: 1.57 ms, drawn together 1.48; of 8 8 256 32: 29.4 and 28.6).
 // Nothing is packed further: `tileRows` takes the rows as they are, `tile` their transpose. Causal panels stop at their last key.
+// Logits here are exponents of 2, that is log2 e times those of the equations: 2^x takes two thirds of the instructions of e^x.
 // The backward pass makes logits and weights again from lse, the logarithm of each row's sum. What queries send to keys and values is
 // added up for GROUP panels side by side, in registers, then head by head, and last to the gradient.
 import { LANES, at, madd } from "./simd";
-import { Inlined, expTable, log } from "./math";
-import { MR, NR, packColumns, tile, tileRows, transpose } from "./matmul";
-import { rowDot } from "./row";
+import { Inlined, LOG2E, exp2Table, log } from "./math";
+import { MR, NR, packColumns, tile, tileRows, transpose, transposeAdd } from "./matmul";
 import { copeBack, copeLogits, copePlaces, copeReach, copeTable } from "./cope";
 
 const W: usize = sizeof<real>();
@@ -35,6 +35,10 @@ function draw(n: usize, d: usize, x: usize, xi: usize, to: usize): usize {
   const whole = (d & ~(LANES - 1)) * W, start = to;
   for (const end = x + n * xi; x != end; x += xi, to += d * W) {
     let o: usize = 0;
+    for (; o + 48 < whole; o += 64) {
+      v128.store(to + o, v128.load(x + o)); v128.store(to + o, v128.load(x + o, 16), 16);
+      v128.store(to + o, v128.load(x + o, 32), 32); v128.store(to + o, v128.load(x + o, 48), 48);
+    }
     for (; o < whole; o += 16) v128.store(to + o, v128.load(x + o));
     for (; o < d * W; o += W) store<real>(to + o, load<real>(x + o));
   }
@@ -136,42 +140,68 @@ function shift(end: usize, first: usize, r: usize, z: usize, zi: usize, st: usiz
     }
 }
 
-/** y = exp(x - by) lane by lane: rows of x lie ROW apart, those of y `yi`. Nothing of x may be above `by` by more than rounding. */
-function weights(end: usize, x: usize, by: usize, y: usize, yi: usize): void {
-  const t = expTable(), low = at(t, 0), rounder = at(t, 2), log2e = at(t, 3), a = at(t, 4), b = at(t, 5), one = at(t, 6);
-  const p0 = at(t, 7), p1 = at(t, 8), p2 = at(t, 9), p3 = at(t, 10), p4 = at(t, 11);
-  for (const stop = x + end * ROW; x < stop; x += ROW, y += yi) {
-    v128.store(y, Inlined.near(v128.pmax<real>(v128.sub<real>(v128.load(x), v128.load(by)), low), rounder, log2e, a, b, one, p0, p1, p2, p3, p4));
-    v128.store(y, Inlined.near(v128.pmax<real>(v128.sub<real>(v128.load(x, 16), v128.load(by, 16)), low), rounder, log2e, a, b, one, p0, p1, p2, p3, p4), 16);
+/** y = 2^(x - by) lane by lane; rows lie ROW apart. Nothing of x may be above `by` by more than rounding. */
+function weights(end: usize, x: usize, by: usize, y: usize): void {
+  const t = exp2Table(), low = at(t, 0), rounder = at(t, 2), ln2 = at(t, 3), one = at(t, 4), p0 = at(t, 5), p1 = at(t, 6), p2 = at(t, 7), p3 = at(t, 8), p4 = at(t, 9);
+  for (const stop = x + end * ROW; x < stop; x += ROW, y += ROW) {
+    v128.store(y, Inlined.near2(v128.pmax<real>(v128.sub<real>(v128.load(x), v128.load(by)), low), rounder, ln2, one, p0, p1, p2, p3, p4));
+    v128.store(y, Inlined.near2(v128.pmax<real>(v128.sub<real>(v128.load(x, 16), v128.load(by, 16)), low), rounder, ln2, one, p0, p1, p2, p3, p4), 16);
   }
 }
-/** st = exp(st - top) over the keys, each lane's largest logit taken off; leaves 1/Σ in `inverse` and top + log Σ in `lse`. */
+/** The weights again, and the gradient of the logits from theirs: pt = 2^(st - lse), dt = pt (dt - delta). Rows of st lie ROW apart, the others WIDE. */
+function weightsBack(end: usize, st: usize, lse: usize, delta: usize, pt: usize, dt: usize): void {
+  const t = exp2Table(), low = at(t, 0), rounder = at(t, 2), ln2 = at(t, 3), one = at(t, 4), p0 = at(t, 5), p1 = at(t, 6), p2 = at(t, 7), p3 = at(t, 8), p4 = at(t, 9);
+  for (const stop = st + end * ROW; st < stop; st += ROW, pt += WIDE, dt += WIDE) {
+    const a = Inlined.near2(v128.pmax<real>(v128.sub<real>(v128.load(st), v128.load(lse)), low), rounder, ln2, one, p0, p1, p2, p3, p4);
+    v128.store(pt, a);
+    v128.store(dt, v128.mul<real>(a, v128.sub<real>(v128.load(dt), v128.load(delta))));
+    const b = Inlined.near2(v128.pmax<real>(v128.sub<real>(v128.load(st, 16), v128.load(lse, 16)), low), rounder, ln2, one, p0, p1, p2, p3, p4);
+    v128.store(pt, b, 16);
+    v128.store(dt, v128.mul<real>(b, v128.sub<real>(v128.load(dt, 16), v128.load(delta, 16))), 16);
+  }
+}
+/** st = 2^(st - top) over the keys, each lane's largest logit taken off; leaves 1/Σ in `inverse` and top + log2 Σ in `lse`. Two keys at a time: one maximum or sum alone waits for itself. */
 function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize): void {
-  let top0 = v128.splat<real>(LEAST), top1 = top0, sum0 = v128.splat<real>(0), sum1 = sum0;
-  const stop = st + end * ROW;
-  for (let o = st; o < stop; o += ROW) { // pmax is one instruction; of NaN the sum tells
+  const least = v128.splat<real>(LEAST), zero = v128.splat<real>(0), stop = st + (end & ~1) * ROW;
+  let top0 = least, top1 = least, more0 = least, more1 = least;
+  for (let o = st; o < stop; o += 2 * ROW) { // pmax is one instruction; of NaN the sum tells
     top0 = v128.pmax<real>(top0, v128.load(o));
     top1 = v128.pmax<real>(top1, v128.load(o, 16));
+    more0 = v128.pmax<real>(more0, v128.load(o, ROW));
+    more1 = v128.pmax<real>(more1, v128.load(o, ROW + 16));
   }
+  if (end & 1) {
+    more0 = v128.pmax<real>(more0, v128.load(stop));
+    more1 = v128.pmax<real>(more1, v128.load(stop, 16));
+  }
+  top0 = v128.pmax<real>(top0, more0);
+  top1 = v128.pmax<real>(top1, more1);
   v128.store(lse, top0);
   v128.store(lse, top1, 16);
-  weights(end, st, lse, st, ROW);
-  for (let o = st; o < stop; o += ROW) {
+  weights(end, st, lse, st);
+  let sum0 = zero, sum1 = zero, rest0 = zero, rest1 = zero;
+  for (let o = st; o < stop; o += 2 * ROW) {
     sum0 = v128.add<real>(sum0, v128.load(o));
     sum1 = v128.add<real>(sum1, v128.load(o, 16));
+    rest0 = v128.add<real>(rest0, v128.load(o, ROW));
+    rest1 = v128.add<real>(rest1, v128.load(o, ROW + 16));
   }
-  settle(top0, sum0, inverse, lse);
-  settle(top1, sum1, inverse + 16, lse + 16);
+  if (end & 1) {
+    rest0 = v128.add<real>(rest0, v128.load(stop));
+    rest1 = v128.add<real>(rest1, v128.load(stop, 16));
+  }
+  settle(top0, v128.add<real>(sum0, rest0), inverse, lse);
+  settle(top1, v128.add<real>(sum1, rest1), inverse + 16, lse + 16);
 }
 /** A query that may see nothing has Σ = 0: its weights are 0, and so is its lse, with which the backward pass makes 0 of -Infinity. */
 function settle(top: v128, sum: v128, inverse: usize, lse: usize): void {
   const some = v128.ne<real>(sum, v128.splat<real>(0));
   v128.store(inverse, v128.and(v128.div<real>(v128.splat<real>(1), sum), some));
-  v128.store(lse, v128.and(v128.add<real>(top, log(sum)), some));
+  v128.store(lse, v128.and(v128.add<real>(top, v128.mul<real>(log(sum), v128.splat<real>(LOG2E))), some));
 }
 
 /** The first n lanes of d rows of lanes, times by[lane] (or 1 at address 0), to n rows of d numbers `step` bytes apart; added when `add`. */
-function spread(n: usize, d: usize, from: usize, by: usize, y: usize, step: usize, add: bool, square: usize): void {
+function spread(n: usize, d: usize, from: usize, by: usize, y: usize, step: usize, add: bool): void {
   if (by) {
     const b0 = v128.load(by), b1 = v128.load(by, 16);
     for (let o = from; o < from + d * ROW; o += ROW) {
@@ -183,10 +213,8 @@ function spread(n: usize, d: usize, from: usize, by: usize, y: usize, step: usiz
   for (let c: usize = 0; c < whole; c += LANES) {
     let i: usize = 0;
     for (const most = d & ~(LANES - 1); i < most; i += LANES) {
-      const to = y + c * step + i * W, source = from + i * ROW + c * W;
-      if (!add) { transpose(source, ROW, to, step); continue; }
-      transpose(source, ROW, square, 16);
-      for (let l: usize = 0; l < LANES; l++) v128.store(to + l * step, v128.add<real>(v128.load(to + l * step), v128.load(square + l * 16)));
+      if (add) transposeAdd(from + i * ROW + c * W, ROW, y + c * step + i * W, step);
+      else transpose(from + i * ROW + c * W, ROW, y + c * step + i * W, step);
     }
     for (; i < d; i++) for (let l: usize = c; l < c + LANES; l++) move(from + i * ROW + l * W, y + l * step + i * W, add);
   }
@@ -208,6 +236,7 @@ export function attention(
   q: usize, k: usize, v: usize, table: usize, gq: usize, gk: usize, rel: usize, slopes: usize, keys: usize, allowed: usize, o: usize, lse: usize, room: usize,
 ): void {
   if (gq && !gk) { gk = k; gi = ki; }
+  const scale2 = scale * LOG2E, reach2 = reach * LOG2E;
   qi *= W; ki *= W; vi *= W; gi *= W;
   const step = h * d * W, qp = room, gqp = qp + d * ROW, ot = gqp + d * ROW, st = ot + d * ROW, ut = st + s * ROW, places = ut + s * ROW;
   const zt = places + s * ROW, pairs = zt + max(p, r) * ROW, small = pairs + 2 * (p + 1) * ROW, near = small + (6 + MR) * ROW, row = d * W;
@@ -217,25 +246,25 @@ export function attention(
     for (let at: usize = 0; at < t; at += NR) {
       const n = min(NR, t - at), first = s - t + at, end = causal ? min(s, first + n) : s, here = head + at * step, seen = allowed ? allowed + at * s * W : 0;
       packColumns(d, n, q + qs + at * qi, 1, qi / W, qp);
-      times(end, d, scale, kc, row, W, qp, ROW, st, ROW, false);
+      times(end, d, scale2, kc, row, W, qp, ROW, st, ROW, false);
       hide(n, s, end, first, causal, seen, real_, st);
       if (table) {
         // Content and gate logits share one scale in every convention, so gates from the keys themselves read the same logits.
-        if (gk) gateLogits(d, n, scale, gq ? gq + here : 0, step, gc, row, qp, gqp, s, end, first, causal, seen, real_, ut);
+        if (gk) gateLogits(d, n, scale2, gq ? gq + here : 0, step, gc, row, qp, gqp, s, end, first, causal, seen, real_, ut);
         // Positions first: only the rows of the table that they reach are multiplied with the queries.
-        const certain = copePlaces(end, p, gk ? ut : st, places, places), far = copeReach(certain, p, places);
-        times(far, d, reach, table, d * W, W, gq ? gqp : qp, ROW, zt, ROW, false);
+        const certain = copePlaces(end, p, gk ? ut : st, places, places, ut), far = copeReach(certain, p, ut);
+        times(far, d, reach2, table, d * W, W, gq ? gqp : qp, ROW, zt, ROW, false);
         copeTable(far, zt, pairs);
-        copeLogits(end, p, certain, st, places, pairs, 0, 0);
+        copeLogits(end, p, certain, st, places, ut, pairs, 0);
       }
       if (rel) {
-        times(r, d, scale, rel, d * W, W, qp, ROW, zt, ROW, false);
+        times(r, d, scale2, rel, d * W, W, qp, ROW, zt, ROW, false);
         shift(end, first, r, zt, ROW, st, ROW, false);
       }
-      if (slopes) decline(end, first, load<real>(slopes + j * W), st);
+      if (slopes) decline(end, first, LOG2E * load<real>(slopes + j * W), st);
       softmaxPanel(end, st, small, small + ROW);
       times(d, end, 1, vc, W, row, st, ROW, ot, ROW, false);
-      spread(n, d, ot, small, o + here, step, false, small + 2 * ROW);
+      spread(n, d, ot, small, o + here, step, false);
       if (lse) copyFew(n, small + ROW, lse + ((i * h + j) * t + at) * W);
     }
   }
@@ -246,13 +275,15 @@ function gateLogits(d: usize, n: usize, scale: real, gq: usize, step: usize, gk:
   hide(n, s, end, first, causal, allowed, keys, ut);
 }
 
-/** dt = pt (dt - delta), rows WIDE: from the gradient of the weights to that of the logits. */
-function logitsBack(end: usize, pt: usize, delta: usize, dt: usize): void {
-  const d0 = v128.load(delta), d1 = v128.load(delta, 16);
-  for (const stop = pt + end * WIDE; pt < stop; pt += WIDE, dt += WIDE) {
-    v128.store(dt, v128.mul<real>(v128.load(pt), v128.sub<real>(v128.load(dt), d0)));
-    v128.store(dt, v128.mul<real>(v128.load(pt, 16), v128.sub<real>(v128.load(dt, 16), d1)), 16);
+/** Σ over d rows of lanes of a b, a number a lane. */
+function dots(d: usize, a: usize, b: usize, y: usize): void {
+  let s0 = v128.splat<real>(0), s1 = s0;
+  for (const stop = a + d * ROW; a < stop; a += ROW, b += ROW) {
+    s0 = madd(v128.load(a), v128.load(b), s0);
+    s1 = madd(v128.load(a, 16), v128.load(b, 16), s1);
   }
+  v128.store(y, s0);
+  v128.store(y, s1, 16);
 }
 /** Zeros for one panel in the keys from `end` on, as far as `send` reads them for panels of its group that see more. */
 function blank(end: usize, last: usize, a: usize): void {
@@ -307,6 +338,7 @@ export function attentionBack(
 ): void {
   if (!table) gq = gk = dgq = dgk = pg = 0; // gates are read by a table's positions alone
   if (gq && !gk) { gk = k; dgk = dk; pg = pk; gi = ki; pgi = pki; }
+  const scale2 = scale * LOG2E, reach2 = reach * LOG2E;
   qi *= W; ki *= W; vi *= W; gi *= W; pki *= W; pvi *= W; pgi *= W;
   const step = h * d * W, qp = room, gqp = qp + d * ROW, op = gqp + d * ROW, ot = op + d * ROW;
   const pts = ot + d * ROW, dts = pts + s * WIDE, uts = dts + s * WIDE, wt = uts + s * WIDE, st = wt + s * WIDE, gates = st + s * ROW, places = gates + s * ROW;
@@ -333,43 +365,43 @@ export function attentionBack(
         const pt = pts + g * ROW, dt = dts + g * ROW, ut = gk ? uts + g * ROW : 0, dz = dzs + g * ROW, dr = drs + g * ROW;
         packColumns(d, n, qc + own_, 1, d, qp);
         packColumns(d, n, oc + own_, 1, d, op);
-        times(end, d, scale, kc, row, W, qp, ROW, st, ROW, false);
+        times(end, d, scale2, kc, row, W, qp, ROW, st, ROW, false);
         const seen = allowed ? allowed + at * s * W : 0;
         hide(n, s, end, first, causal, seen, real_, st);
         let certain: usize = 0, far: usize = 0; // keys before `certain` are past the last position in every lane; rows of the table reached
         if (table) {
-          if (gk) gateLogits(d, n, scale, gq ? gqc + own_ : 0, row, gc, row, qp, gqp, s, end, first, causal, seen, real_, gates);
-          certain = copePlaces(end, p, gk ? gates : st, gates, places);
-          far = copeReach(certain, p, places);
+          if (gk) gateLogits(d, n, scale2, gq ? gqc + own_ : 0, row, gc, row, qp, gqp, s, end, first, causal, seen, real_, gates);
+          certain = copePlaces(end, p, gk ? gates : st, gates, places, wt);
+          far = copeReach(certain, p, wt);
           reached = max(reached, far);
-          times(far, d, reach, table, d * W, W, gq ? gqp : qp, ROW, zt, ROW, false);
+          times(far, d, reach2, table, d * W, W, gq ? gqp : qp, ROW, zt, ROW, false);
           copeTable(far, zt, pairs);
-          copeLogits(end, p, certain, st, places, pairs, wt, wt + s * ROW);
+          copeLogits(end, p, certain, st, places, wt, pairs, wt + s * ROW);
         }
         if (rel) {
-          times(r, d, scale, rel, d * W, W, qp, ROW, zt, ROW, false);
+          times(r, d, scale2, rel, d * W, W, qp, ROW, zt, ROW, false);
           shift(end, first, r, zt, ROW, st, ROW, false);
         }
-        if (slopes) decline(end, first, load<real>(slopes + j * W), st);
+        if (slopes) decline(end, first, LOG2E * load<real>(slopes + j * W), st);
         v128.store(small, v128.splat<real>(0));
         v128.store(small, v128.splat<real>(0), 16);
         copyFew(n, lse + ((i * h + j) * t + at) * W, small);
-        for (let c: usize = 0; c < NR; c++) store<real>(small + ROW + c * W, c < n ? rowDot(d, oc + own_ + c * row, o + here + c * step) : 0);
-        weights(end, st, small, pt, WIDE);
+        packColumns(d, n, o + here, 1, step / W, ot);
+        dots(d, op, ot, small + ROW);
         times(end, d, 1, vc, row, W, op, ROW, dt, WIDE, false);
-        logitsBack(end, pt, small + ROW, dt);
+        weightsBack(end, st, small, small + ROW, pt, dt);
         if (rel) shift(end, first, r, dr, WIDE, dt, WIDE, true);
         // From here on dt holds the gradient of the content logits, with the gates' added where they read the same; ut that of other gates.
-        if (table) copeBack(end, p, far, certain, gates, places, wt + s * ROW, wt, dt, ut, WIDE, dpairs, dz);
+        if (table) copeBack(end, p, far, certain, gates, places, wt, wt + s * ROW, dt, ut, WIDE, dpairs, dz);
         if (dq) {
           times(d, end, scale, kc, W, row, dt, WIDE, ot, ROW, false);
           if (rel) times(d, r, scale, rel, W, d * W, dr, WIDE, ot, ROW, true);
           if (table && !gq) gatesToQueries(d, end, far, scale, reach, table, dz, gc, row, ut, ot, true);
-          spread(n, d, ot, 0, dq + query, qi, true, small + 2 * ROW);
+          spread(n, d, ot, 0, dq + query, qi, true);
         }
         if (dgq) {
           gatesToQueries(d, end, far, scale, reach, table, dz, gc, row, ut, ot, false);
-          spread(n, d, ot, 0, dgq + here, step, true, small + 2 * ROW);
+          spread(n, d, ot, 0, dgq + here, step, true);
         }
         if (carries) blank(end, last, pt);
         if (keeps) blank(end, last, dt);

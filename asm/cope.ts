@@ -1,9 +1,11 @@
 // cope.ts: contextual positions inside fused attention (Golovneva et al. 2024). A lane is a query; keys come one after the other, so the
 // sum that makes positions is one vector addition a key. Each lane looks its position up in a table of pairs (z[f], z[f+1] - z[f]),
-// one load for both; the gradient of z is gathered as pairs too. Where every lane is past the last position the bias is a constant
-// and no gradient reaches the gates: those keys are passed over, exactly.
-import { LANES, at, maxLanes } from "./simd";
-import { Inlined, expTable } from "./math";
+// one load for both; the gradient of z is gathered as pairs too. A gate is at most 1, so positions only fall from the first key to the
+// last, and the keys of a row of z follow each other: their gradients are added up in registers and written, never read
+// (reading and adding took 63 cycles a key of 8 lanes, where this takes 24). Where every lane is past the last position the bias is
+// a constant and no gradient reaches the gates: those keys are passed over, exactly. Logits are exponents of 2, as in attention.ts.
+import { at, madd } from "./simd";
+import { Inlined, exp2Table } from "./math";
 import { NR } from "./matmul";
 
 const W: usize = sizeof<real>();
@@ -50,32 +52,54 @@ function index(f: v128): v128 {
   return v128.add<real>(v128.mul<real>(f, at(c, 0)), at(c, 1));
 }
 const BIAS: usize = sizeof<real>() == 4 ? 0x4b000000 : 0;
-/** The pairs at positions i of the first half of LANES lanes (f64: of the first); `pairs` less BIAS. */
-function lowPairs(pairs: usize, i: v128): v128 {
-  if (sizeof<real>() == 8) return v128.load(pairs + <usize>v128.extract_lane<i32>(i, 0));
-  return v128.load_lane<u64>(pairs + <usize>v128.extract_lane<i32>(i, 1) + PAIR, v128.load64_zero(pairs + <usize>v128.extract_lane<i32>(i, 0)), 1);
+/** The distance in lane l of the vector at `i`: four loads where taking lanes out of a register is seven instructions. */
+function lane(i: usize, l: usize): usize { return <usize>load<u32>(i + l * W); }
+/** The pairs at the distances that lie at `i`, of the first half of the lanes (f64: of the first); `pairs` less BIAS. */
+function lowPairs(pairs: usize, i: usize): v128 {
+  if (sizeof<real>() == 8) return v128.load(pairs + lane(i, 0));
+  return v128.load_lane<u64>(pairs + lane(i, 1) + PAIR, v128.load64_zero(pairs + lane(i, 0)), 1);
 }
 /** The pairs of the second half. */
-function highPairs(pairs: usize, i: v128): v128 {
-  if (sizeof<real>() == 8) return v128.load(pairs + <usize>v128.extract_lane<i32>(i, 2) + PAIR);
-  return v128.load_lane<u64>(pairs + <usize>v128.extract_lane<i32>(i, 3) + 3 * PAIR, v128.load64_zero(pairs + <usize>v128.extract_lane<i32>(i, 2) + 2 * PAIR), 1);
+function highPairs(pairs: usize, i: usize): v128 {
+  if (sizeof<real>() == 8) return v128.load(pairs + lane(i, 1) + PAIR);
+  return v128.load_lane<u64>(pairs + lane(i, 3) + 3 * PAIR, v128.load64_zero(pairs + lane(i, 2) + 2 * PAIR), 1);
+}
+/** The transpose: writes the pairs (a, b) of all lanes to the distances that lie at `i`. */
+function setPairs(pairs: usize, i: usize, a: v128, b: v128): void {
+  if (sizeof<real>() == 4) {
+    const low = v128.shuffle<f32>(a, b, 0, 4, 1, 5), high = v128.shuffle<f32>(a, b, 2, 6, 3, 7);
+    v128.store_lane<u64>(pairs + lane(i, 0), low, 0);
+    v128.store_lane<u64>(pairs + lane(i, 1) + PAIR, low, 1);
+    v128.store_lane<u64>(pairs + lane(i, 2) + 2 * PAIR, high, 0);
+    v128.store_lane<u64>(pairs + lane(i, 3) + 3 * PAIR, high, 1);
+  } else {
+    v128.store(pairs + lane(i, 0), v128.shuffle<f64>(a, b, 0, 2));
+    v128.store(pairs + lane(i, 1) + PAIR, v128.shuffle<f64>(a, b, 1, 3));
+  }
 }
 
-/** gates = 1/(1 + e^-u) for keys `from` to `to`. */
+/** gates = 1/(1 + 2^-u) for keys `from` to `to`. */
 function makeGates(from: usize, to: usize, u: usize, gates: usize): void {
-  const t = expTable(), low = at(t, 0), high = at(t, 1), rounder = at(t, 2), log2e = at(t, 3), a = at(t, 4), b = at(t, 5), one = at(t, 6);
-  const p0 = at(t, 7), p1 = at(t, 8), p2 = at(t, 9), p3 = at(t, 10), p4 = at(t, 11);
+  const t = exp2Table(), low = at(t, 0), high = at(t, 1), rounder = at(t, 2), ln2 = at(t, 3), one = at(t, 4), p0 = at(t, 5), p1 = at(t, 6), p2 = at(t, 7), p3 = at(t, 8), p4 = at(t, 9);
   for (let o = from * ROW; o < to * ROW; o += 16) {
-    const e = Inlined.near(v128.pmin<real>(v128.pmax<real>(v128.neg<real>(v128.load(u + o)), low), high), rounder, log2e, a, b, one, p0, p1, p2, p3, p4);
+    const e = Inlined.near2(v128.pmin<real>(v128.pmax<real>(v128.neg<real>(v128.load(u + o)), low), high), rounder, ln2, one, p0, p1, p2, p3, p4);
     v128.store(gates + o, v128.div<real>(one, v128.add<real>(one, e)));
   }
 }
 
+/** One half of the lanes of `copePlaces` at one key: a position's whole part as a distance, and the rest. */
+function place(at: v128, most: v128, rests: usize, indices: usize): void {
+  // pmin gives its first argument when one is NaN: the index must be a number, the rest may tell of a bad one.
+  const f = v128.floor<real>(v128.pmin<real>(most, at));
+  v128.store(rests, v128.sub<real>(v128.pmin<real>(at, most), f));
+  v128.store(indices, index(f));
+}
 /**
- * Gates sigmoid(u) and positions, their sums from the last of `end` keys to the first; `gates` may be `places`, and then are lost.
- * Returns the key before which every lane is past the last position, p - 1: there nothing is left behind.
+ * Gates 1/(1 + 2^-u) and positions min(p - 1, their sum from here to the last of `end` keys): whole parts as distances in `indices`, the
+ * rest in `rests`. `rests` may be `gates`, and `indices` `u`; those then are lost. Returns the key before which every lane is past the
+ * last position, p - 1: there nothing is left behind.
  */
-export function copePlaces(end: usize, p: usize, u: usize, gates: usize, places: usize): usize {
+export function copePlaces(end: usize, p: usize, u: usize, gates: usize, rests: usize, indices: usize): usize {
   const most = v128.splat<real>(<real>(p - 1));
   let at0 = v128.splat<real>(0), at1 = at0;
   for (let j = end; j > 0; ) {
@@ -86,8 +110,8 @@ export function copePlaces(end: usize, p: usize, u: usize, gates: usize, places:
       const o = j * ROW;
       at0 = v128.add<real>(at0, v128.load(gates + o));
       at1 = v128.add<real>(at1, v128.load(gates + o, 16));
-      v128.store(places + o, at0);
-      v128.store(places + o, at1, 16);
+      place(at0, most, rests + o, indices + o);
+      place(at1, most, rests + o + 16, indices + o + 16);
       if (v128.all_true<bits>(v128.and(v128.ge<real>(at0, most), v128.ge<real>(at1, most)))) return j;
     }
   }
@@ -95,28 +119,24 @@ export function copePlaces(end: usize, p: usize, u: usize, gates: usize, places:
 }
 
 /** How many of p rows of the table positions reach: positions only grow towards the first key, so its own are the largest. */
-export function copeReach(certain: usize, p: usize, places: usize): usize {
-  const o = places + certain * ROW, top = min<real>(maxLanes(v128.max<real>(v128.load(o), v128.load(o, 16))), <real>(p - 1));
-  return min(p, <usize>top + 2);
+export function copeReach(certain: usize, p: usize, indices: usize): usize {
+  let top: usize = 0;
+  for (let o = indices + certain * ROW, l: usize = 0; l < NR; l++) top = max(top, lane(o, l));
+  return min(p, (top - BIAS) / PAIRS + 2);
 }
 
 /** One half of the lanes of `copeLogits` at one key. */
-function keyLogits(st: usize, place: v128, most: v128, pairs: usize, slopes: usize, indices: usize): void {
-  // pmin gives its first argument when one is NaN: the index must be a number, the weight may tell of a bad one.
-  const f = v128.floor<real>(v128.pmin<real>(most, place)), w = v128.sub<real>(v128.pmin<real>(place, most), f), i = index(f), low = lowPairs(pairs, i), high = highPairs(pairs, i), slope = odds(low, high);
+function keyLogits(st: usize, w: v128, indices: usize, pairs: usize, slopes: usize): void {
+  const low = lowPairs(pairs, indices), high = highPairs(pairs, indices), slope = odds(low, high);
   v128.store(st, v128.add<real>(v128.load(st), v128.add<real>(evens(low, high), v128.mul<real>(w, slope))));
-  // No slope on whole positions (there ceil and floor of the paper's listing agree) and none past the last one.
-  if (slopes) {
-    v128.store(slopes, v128.and(slope, v128.and(v128.ne<real>(w, v128.splat<real>(0)), v128.le<real>(place, most))));
-    v128.store(indices, i);
-  }
+  // No slope on whole positions (there ceil and floor of the paper's listing agree) and none past the last one, which has no rest.
+  if (slopes) v128.store(slopes, v128.and(slope, v128.ne<real>(w, v128.splat<real>(0))));
 }
-/** Adds (1 - w) z[f] + w z[f+1] to the logits st of `end` keys; leaves the slopes z[f+1] - z[f] where they count, and the indices, unless at address 0. */
-export function copeLogits(end: usize, p: usize, certain: usize, st: usize, places: usize, pairs: usize, slopes: usize, indices: usize): void {
-  const most = v128.splat<real>(<real>(p - 1));
+/** Adds (1 - w) z[f] + w z[f+1] to the logits st of `end` keys; leaves the slopes z[f+1] - z[f] where they count, unless at address 0. */
+export function copeLogits(end: usize, p: usize, certain: usize, st: usize, rests: usize, indices: usize, pairs: usize, slopes: usize): void {
   for (let o = certain * ROW; o < end * ROW; o += ROW) {
-    keyLogits(st + o, v128.load(places + o), most, pairs - BIAS, slopes ? slopes + o : 0, indices + o);
-    keyLogits(st + o + 16, v128.load(places + o, 16), most, pairs - BIAS + 32, slopes ? slopes + o + 16 : 0, indices + o + 16);
+    keyLogits(st + o, v128.load(rests + o), indices + o, pairs - BIAS, slopes ? slopes + o : 0);
+    keyLogits(st + o + 16, v128.load(rests + o, 16), indices + o + 16, pairs - BIAS + 32, slopes ? slopes + o + 16 : 0);
   }
   if (!certain) return;
   const last = pairs + (p - 1) * PAIRS, last0 = evens(v128.load(last), v128.load(last, 16)), last1 = evens(v128.load(last, 32), v128.load(last, 48));
@@ -126,54 +146,23 @@ export function copeLogits(end: usize, p: usize, certain: usize, st: usize, plac
   }
 }
 
-/** The distance in lane l of the vector at `i`, which `copeLogits` left: four loads where taking lanes out of a register is seven instructions. */
-function lane(i: usize, l: usize): usize { return <usize>load<u32>(i + l * W); }
-/** Adds the pairs (low, high) of each lane at the positions whose distances lie at `i`; `pairs` less BIAS. */
-function gather(pairs: usize, i: usize, low: v128, high: v128): void {
-  if (sizeof<real>() == 4) {
-    const a = v128.shuffle<f32>(low, high, 0, 4, 1, 5), b = v128.shuffle<f32>(low, high, 2, 6, 3, 7);
-    const t0 = pairs + lane(i, 0), t1 = pairs + lane(i, 1) + PAIR, t2 = pairs + lane(i, 2) + 2 * PAIR, t3 = pairs + lane(i, 3) + 3 * PAIR;
-    v128.store_lane<u64>(t0, v128.add<real>(v128.load64_zero(t0), a), 0);
-    v128.store_lane<u64>(t1, v128.add<real>(v128.load64_zero(t1), v128.shuffle<f64>(a, a, 1, 1)), 0);
-    v128.store_lane<u64>(t2, v128.add<real>(v128.load64_zero(t2), b), 0);
-    v128.store_lane<u64>(t3, v128.add<real>(v128.load64_zero(t3), v128.shuffle<f64>(b, b, 1, 1)), 0);
-  } else {
-    const t0 = pairs + lane(i, 0), t1 = pairs + lane(i, 1) + PAIR;
-    v128.store(t0, v128.add<real>(v128.load(t0), v128.shuffle<f64>(low, high, 0, 2)));
-    v128.store(t1, v128.add<real>(v128.load(t1), v128.shuffle<f64>(low, high, 1, 3)));
-  }
-}
-
-/** One half of the lanes of `copeBack` at one key; returns the running sum of the positions' gradients. */
-function keyBack(sum: v128, most: v128, one: v128, gate: usize, place: v128, slope: v128, at: usize, dt: usize, ut: usize, dpairs: usize): v128 {
-  const P = v128.pmin<real>(most, place), f = v128.floor<real>(P), d = v128.load(dt), share = v128.mul<real>(d, v128.sub<real>(P, f));
-  gather(dpairs, at, v128.sub<real>(d, share), share);
-  sum = v128.add<real>(sum, v128.mul<real>(d, slope));
-  const g = v128.load(gate), du = v128.mul<real>(sum, v128.mul<real>(g, v128.sub<real>(one, g)));
-  if (ut) v128.store(ut, du);
-  else v128.store(dt, v128.add<real>(d, du));
-  return sum;
-}
-
 /**
  * The backward pass of `copeLogits`, from the first key to the last: a gate counts in the positions of its own key and of all before
  * it. `dt` holds the gradient of the logits; the gates' is added there, or left in `ut` where gates have logits of their own. Leaves dz,
  * `reach` rows of lanes. Rows of dt, ut and dz lie `di` bytes apart.
  */
-export function copeBack(end: usize, p: usize, reach: usize, certain: usize, gates: usize, places: usize, indices: usize, slopes: usize, dt: usize, ut: usize, di: usize, dpairs: usize, dz: usize): void {
-  const most = v128.splat<real>(<real>(p - 1)), one = v128.splat<real>(1), zero = v128.splat<real>(0);
-  let sum0 = zero, sum1 = zero, past0 = zero, past1 = zero;
+export function copeBack(end: usize, p: usize, reach: usize, certain: usize, gates: usize, rests: usize, indices: usize, slopes: usize, dt: usize, ut: usize, di: usize, dpairs: usize, dz: usize): void {
+  const zero = v128.splat<real>(0);
+  let past0 = zero, past1 = zero;
   for (let o = dpairs; o < dpairs + reach * PAIRS; o += 16) v128.store(o, zero);
-  for (let j: usize = 0; j < certain; j++, dt += di) {
-    past0 = v128.add<real>(past0, v128.load(dt));
-    past1 = v128.add<real>(past1, v128.load(dt, 16));
-    if (ut) { v128.store(ut, zero); v128.store(ut, zero, 16); ut += di; }
+  for (let j: usize = 0, at = dt; j < certain; j++, at += di) {
+    past0 = v128.add<real>(past0, v128.load(at));
+    past1 = v128.add<real>(past1, v128.load(at, 16));
+    if (ut) { v128.store(ut + j * di, zero); v128.store(ut + j * di, zero, 16); }
   }
-  for (let o = certain * ROW; o < end * ROW; o += ROW, dt += di) {
-    sum0 = keyBack(sum0, most, one, gates + o, v128.load(places + o), v128.load(slopes + o), indices + o, dt, ut, dpairs - BIAS);
-    sum1 = keyBack(sum1, most, one, gates + o + 16, v128.load(places + o, 16), v128.load(slopes + o, 16), indices + o + 16, dt + 16, ut ? ut + 16 : 0, dpairs - BIAS + 32);
-    if (ut) ut += di;
-  }
+  const from = certain * ROW, skip = certain * di;
+  for (let half: usize = 0; half < 32; half += 16)
+    keysBack(end * ROW, from + half, gates, rests, indices, slopes, dt + skip + half, ut ? ut + skip + half : 0, di, dpairs - BIAS + 2 * half);
   let before0 = zero, before1 = zero;
   for (let f: usize = 0, o = dpairs, to = dz; f < reach; f++, o += PAIRS, to += di) {
     v128.store(to, v128.add<real>(evens(v128.load(o), v128.load(o, 16)), before0));
@@ -185,4 +174,20 @@ export function copeBack(end: usize, p: usize, reach: usize, certain: usize, gat
   const last = dz + (p - 1) * di;
   v128.store(last, v128.add<real>(v128.load(last), past0));
   v128.store(last, v128.add<real>(v128.load(last, 16), past1), 16);
+}
+/** One half of the lanes of `copeBack`, key after key. */
+function keysBack(end: usize, from: usize, gates: usize, rests: usize, indices: usize, slopes: usize, dt: usize, ut: usize, di: usize, dpairs: usize): void {
+  const ln2 = at(exp2Table(), 3); // slopes are of exponents of 2
+  let sum = v128.splat<real>(0), a = sum, b = sum, before = v128.splat<i32>(-1); // a and b: the shares of z[f] and z[f+1] from the keys of this row so far
+  for (let o = from; o < end; o += ROW, dt += di) {
+    const d = v128.load(dt), share = v128.mul<real>(d, v128.load(rests + o)), here = v128.load(indices + o), same = v128.eq<bits>(here, before);
+    a = v128.add<real>(v128.and(a, same), v128.sub<real>(d, share));
+    b = v128.add<real>(v128.and(b, same), share);
+    setPairs(dpairs, indices + o, a, b);
+    before = here;
+    sum = madd(d, v128.load(slopes + o), sum);
+    const g = v128.load(gates + o), g2 = v128.mul<real>(ln2, g), du = v128.mul<real>(sum, v128.sub<real>(g2, v128.mul<real>(g2, g)));
+    if (ut) { v128.store(ut, du); ut += di; }
+    else v128.store(dt, v128.add<real>(d, du));
+  }
 }

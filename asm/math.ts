@@ -39,31 +39,46 @@ export function expTable(): usize {
       0, 0, 0, 0, 0, 708]);
 }
 
+/** The same for 2^x: 0 1: bounds of `near2`, 2: rounder, 3: ln 2, 4: one, 5 to 9: (2^r - 1 - r ln 2)/r² for |r| < 1/2; 2^r is then good to 2^-28.3 of itself. */
+export function exp2Table(): usize {
+  return SINGLE
+    ? memory.data<f32>([-127, 127.8, 12583039, 0.6931471805599453, 1, 0.24022648, 0.0555036, 0.009618506, 0.0013390816, 0.00015326515])
+    : memory.data<f64>([-1023, 1023.8, 6755399441056767, 0.6931471805599453, 1, 0, 0, 0, 0, 0]);
+}
+
 export class Inlined {
-  /** e^(x + n ln 2 parts): e^r of the rest r that is left of x after n ln 2 is taken off. */
-  @inline static rest(x: v128, n: v128, a: v128, b: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
-    const r = madd(n, b, madd(n, a, x)); // n a is exact
+  /** What is left of x after n ln 2, in two parts, is taken off. */
+  @inline static rest(x: v128, n: v128, a: v128, b: v128): v128 { return madd(n, b, madd(n, a, x)); } // n a is exact
+  /** s e^r, s a power of two: in as few steps one after the other as will do, since the schedulers hold some 64 of them and Horner's rule makes exp wait for itself. */
+  @inline static power(r: v128, s: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
     const r2 = v128.mul<real>(r, r);
-    // As few steps one after the other as will do: the scheduler holds some 128 of them, and Horner's rule makes exp wait for itself.
-    if (SINGLE) return madd(madd(madd(p4, r2, madd(p3, r, p2)), r2, madd(p1, r, p0)), r2, v128.add<real>(one, r));
-    return v128.add<real>(v128.add<real>(v128.mul<real>(expTail(r, r2), r2), r), one);
+    if (SINGLE) return madd(madd(madd(p4, r2, madd(p3, r, p2)), r2, madd(p1, r, p0)), v128.mul<real>(s, r2), v128.mul<real>(s, v128.add<real>(one, r)));
+    return v128.mul<real>(s, v128.add<real>(one, v128.add<real>(v128.mul<real>(expTail(r, r2), r2), r))); // not s (...) + s: Infinity - Infinity
+  }
+  /** 2^x as `near` has it, for x between the bounds of `exp2Table`: what is left of x after n is exact, and n ln 2 need not be taken off in two parts. */
+  @inline static near2(x: v128, rounder: v128, ln2: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
+    const t = v128.add<real>(x, rounder), r = v128.sub<real>(x, v128.sub<real>(t, rounder)), s = v128.shl<bits>(t, MANTISSA);
+    if (!SINGLE) return Inlined.power(v128.mul<real>(r, ln2), s, one, p0, p1, p2, p3, p4);
+    const r2 = v128.mul<real>(r, r), s1 = v128.mul<real>(s, madd(ln2, r, one)), s2 = v128.mul<real>(s, r2);
+    return madd(madd(madd(p4, r2, madd(p3, r, p2)), r2, madd(p1, r, p0)), s2, s1);
   }
   /** e^x for x between the bounds of `near`; 0 at the lower one, where e^x is no normal number, and Infinity at the upper. */
   @inline static near(x: v128, rounder: v128, log2e: v128, a: v128, b: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
     const t = madd(x, log2e, rounder); // 1.5 2^MANTISSA plus the exponent's bias: leaves n + bias in the low bits
-    return v128.mul<real>(Inlined.rest(x, v128.sub<real>(t, rounder), a, b, one, p0, p1, p2, p3, p4), v128.shl<bits>(t, MANTISSA));
+    return Inlined.power(Inlined.rest(x, v128.sub<real>(t, rounder), a, b), v128.shl<bits>(t, MANTISSA), one, p0, p1, p2, p3, p4);
   }
 }
+/** log2 e: logits times this are exponents of 2. */
+export const LOG2E: real = <real>1.4426950408889634;
 /** e^x. */
 export function exp(x: v128): v128 {
   const c = expTable(), d = SINGLE ? memory.data<f32>([-176.06, 89, 12583166]) : memory.data<f64>([-1418.18, 710, 6755399441057790]);
   // At the lower end both factors below are 0; a product that underflows instead takes 3 times as long (masked places, on AMD Zen).
   x = v128.pmin<real>(v128.pmax<real>(x, at(d, 0)), at(d, 1)); // pmin and pmax return their first argument when it is NaN
   const t = term(x, at(c, 3), d, 2); // with twice the bias
-  const y = Inlined.rest(x, v128.sub<real>(t, at(d, 2)), at(c, 4), at(c, 5), at(c, 6), at(c, 7), at(c, 8), at(c, 9), at(c, 10), at(c, 11));
   // 2^n as two factors near 2^(n/2), since it may itself be too large or subnormal; the first product is exact.
-  const half = shiftRight(t, 1);
-  return v128.mul<real>(v128.mul<real>(y, v128.shl<bits>(half, MANTISSA)), v128.shl<bits>(v128.sub<bits>(t, half), MANTISSA));
+  const half = shiftRight(t, 1), r = Inlined.rest(x, v128.sub<real>(t, at(d, 2)), at(c, 4), at(c, 5));
+  return v128.mul<real>(Inlined.power(r, v128.shl<bits>(half, MANTISSA), at(c, 6), at(c, 7), at(c, 8), at(c, 9), at(c, 10), at(c, 11)), v128.shl<bits>(v128.sub<bits>(t, half), MANTISSA));
 }
 
 /** 1/(1 + e^-x). With e = e^-|x| and t = e/(1 + e): 1 - t, or e - e t for x < 0, where t < 1/2 damps the roundings of its making. */

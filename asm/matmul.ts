@@ -95,22 +95,29 @@ function packWide(k: usize, b: usize, step: usize, to: usize): void {
   for (; p < k; p++, b += W, to += NR * W)
     for (let c: usize = 0; c < LANES; c++) store<real>(to + c * W, load<real>(b + c * step));
 }
-/** A LANES x LANES square from rows `step` bytes apart to rows `pitch` bytes apart, transposed. */
-export function transpose(x: usize, step: usize, y: usize, pitch: usize): void {
-  const r0 = v128.load(x), r1 = v128.load(x + step);
-  if (sizeof<real>() == 4) {
-    const r2 = v128.load(x + 2 * step), r3 = v128.load(x + 3 * step);
-    const a0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5), a1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
-    const b0 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5), b1 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-    v128.store(y, v128.shuffle<f64>(a0, b0, 0, 2));
-    v128.store(y + pitch, v128.shuffle<f64>(a0, b0, 1, 3));
-    v128.store(y + 2 * pitch, v128.shuffle<f64>(a1, b1, 0, 2));
-    v128.store(y + 3 * pitch, v128.shuffle<f64>(a1, b1, 1, 3));
-  } else {
-    v128.store(y, v128.shuffle<f64>(r0, r1, 0, 2));
-    v128.store(y + pitch, v128.shuffle<f64>(r0, r1, 1, 3));
+class Square {
+  /** `add` is settled in each copy: asked at run time, a square takes three times as long. */
+  @inline static turn(x: usize, step: usize, y: usize, pitch: usize, add: bool): void {
+    const r0 = v128.load(x), r1 = v128.load(x + step);
+    if (sizeof<real>() == 4) {
+      const r2 = v128.load(x + 2 * step), r3 = v128.load(x + 3 * step);
+      const a0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5), a1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+      const b0 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5), b1 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+      Square.keep(y, v128.shuffle<f64>(a0, b0, 0, 2), add);
+      Square.keep(y + pitch, v128.shuffle<f64>(a0, b0, 1, 3), add);
+      Square.keep(y + 2 * pitch, v128.shuffle<f64>(a1, b1, 0, 2), add);
+      Square.keep(y + 3 * pitch, v128.shuffle<f64>(a1, b1, 1, 3), add);
+    } else {
+      Square.keep(y, v128.shuffle<f64>(r0, r1, 0, 2), add);
+      Square.keep(y + pitch, v128.shuffle<f64>(r0, r1, 1, 3), add);
+    }
   }
+  @inline static keep(y: usize, v: v128, add: bool): void { v128.store(y, add ? v128.add<real>(v128.load(y), v) : v); }
 }
+/** A LANES x LANES square from rows `step` bytes apart to rows `pitch` bytes apart, transposed. */
+export function transpose(x: usize, step: usize, y: usize, pitch: usize): void { Square.turn(x, step, y, pitch, false); }
+/** The same, added to what is there. */
+export function transposeAdd(x: usize, step: usize, y: usize, pitch: usize): void { Square.turn(x, step, y, pitch, true); }
 
 /**
  * One column of tiles: y = c + alpha a b for NR columns. In a the numbers of a column lie together, columns `ak` bytes apart, and each MR
