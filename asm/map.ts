@@ -11,12 +11,12 @@ function push(dy: usize, dx: usize, slope: v128, keep: v128): void {
 }
 
 /** Which loop `Loop.of` is to be. */
-const EXP: i32 = 0, SILU: i32 = 1, GELU: i32 = 2;
+const EXP: i32 = 0, SILU: i32 = 1;
 class Loop {
-  /** y = e^x, x/(1 + e^-x) or x/(1 + e^-2u), u = √(2/π) (x + 0.044715 x³): each kernel gets a copy in which `kind` is settled and the constants lie in registers. */
+  /** y = e^x or x/(1 + e^-x): each kernel gets a copy in which `kind` is settled and the constants lie in registers. */
   @inline static of(kind: i32, n: usize, x: usize, y: usize): void {
     const c = math.expTable(), low = at(c, 0), high = kind == EXP ? at(c, 12) : at(c, 1), rounder = at(c, 2), log2e = at(c, 3), a = at(c, 4), b = at(c, 5), one = at(c, 6), p0 = at(c, 7), p1 = at(c, 8), p2 = at(c, 9), p3 = at(c, 10), p4 = at(c, 11);
-    const sign = at(memory.data<real>([-0.0]), 0), bend = memory.data<real>([-0.07135481627260025, -1.5957691216057308]);
+    const sign = at(memory.data<real>([-0.0]), 0);
     for (const end = past(y, n); y < end; x += 16, y += 16) {
       const v = v128.load(x);
       if (kind == EXP) {
@@ -25,8 +25,7 @@ class Loop {
         else v128.store(y, math.Inlined.near(v, rounder, log2e, a, b, one, p0, p1, p2, p3, p4));
         continue;
       }
-      const u = kind == SILU ? v128.neg<real>(v) : v128.mul<real>(v, madd(v128.mul<real>(v, v), at(bend, 0), at(bend, 1)));
-      const e = math.Inlined.near(v128.pmin<real>(v128.pmax<real>(u, low), high), rounder, log2e, a, b, one, p0, p1, p2, p3, p4);
+      const e = math.Inlined.near(v128.pmin<real>(v128.pmax<real>(v128.neg<real>(v), low), high), rounder, log2e, a, b, one, p0, p1, p2, p3, p4);
       v128.store(y, v128.div<real>(v, v128.add<real>(one, e)));
     }
   }
@@ -111,8 +110,15 @@ export function reluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add
   }
 }
 
-/** y = x (1 + tanh u)/2 = x σ(2u), u = √(2/π) (x + 0.044715 x³) */
-export function geluTanh(n: usize, x: usize, y: usize): void { Loop.of(GELU, n, x, y); }
+/** y = x (1 + tanh u)/2 = x/(1 + e^-2u), u = √(2/π) (x + 0.044715 x³). log2 e lies in u's factors, so that a power of 2 will do. */
+export function geluTanh(n: usize, x: usize, y: usize): void {
+  const c = memory.data<real>([-0.10294323958002349, -2.302208198144325]), bend = at(c, 0), lean = at(c, 1);
+  const t = math.exp2Table(), low = at(t, 0), high = at(t, 1), rounder = at(t, 2), ln2 = at(t, 3), one = at(t, 4), p0 = at(t, 5), p1 = at(t, 6), p2 = at(t, 7), p3 = at(t, 8), p4 = at(t, 9);
+  for (const end = past(y, n); y < end; x += 16, y += 16) {
+    const v = v128.load(x), u = v128.mul<real>(v, madd(v128.mul<real>(v, v), bend, lean));
+    v128.store(y, v128.div<real>(v, v128.add<real>(one, math.Inlined.near2(v128.pmin<real>(v128.pmax<real>(u, low), high), rounder, ln2, one, p0, p1, p2, p3, p4))));
+  }
+}
 
 /** The gate s of y = x s: y / x, a division instead of another exponential; 1/2 and 1 where x is too small or too large to divide by. */
 function gateOf(x: v128, y: v128): v128 {

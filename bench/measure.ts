@@ -94,11 +94,11 @@ export function digest(...lists: Numbers[]): string {
 }
 
 /** Numbers from -1 to 1 that depend on `seed` alone. */
-export function noise(seed: number, into: Numbers): void {
+export function noise(seed: number, into: Numbers, scale = 1): void {
   let x = seed * 2654435761 | 1;
   for (let i = 0; i < into.length; i++) {
     x ^= x << 13; x ^= x >>> 17; x ^= x << 5;
-    into[i] = x / 2147483648;
+    into[i] = scale * x / 2147483648;
   }
 }
 

@@ -1,7 +1,6 @@
 // engine.ts: one dtype's kernels over one growable memory, and a bump allocator with mark and rewind.
 // It knows addresses and bytes; shapes, gradients and lifetimes belong to the tape.
-import f32 from "../dist/f32.wasm";
-import f64 from "../dist/f64.wasm";
+import { f32, f64 } from "../dist/kernels.wasm";
 import type { Kernels as Exports } from "../dist/kernels.js";
 
 /** The number type of everything on a tape. */

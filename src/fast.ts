@@ -5,8 +5,7 @@
 // The caller's thread is one of the threads. For each other one there is a slot in a shared block: a state, a kernel, its arguments.
 // A call that is worth dividing fills slots, computes its own part, takes back the parts that nobody has begun, and waits for the rest;
 // so a worker that sleeps, or has not started yet, costs little. Workers look at their slot for 100 microseconds and then sleep.
-import f32 from "../dist/fast/f32.wasm";
-import f64 from "../dist/fast/f64.wasm";
+import { f32, f64 } from "../dist/fast/kernels.wasm";
 import { Engine, bytesOf, code, known, type Dtype, type Kernels } from "./engine.ts";
 import { cut, lines, parts, start, step, type Cut } from "./split.ts";
 

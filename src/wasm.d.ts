@@ -1,5 +1,4 @@
-/** A compiled module, a character a byte (build.mjs). */
-declare module "*.wasm" {
-  const bytes: string;
-  export default bytes;
+// How the build puts compiled kernels into the bundle: as a string of their bytes, one character each, for each dtype.
+declare module "*/kernels.wasm" {
+  export const f32: string, f64: string;
 }
