@@ -148,10 +148,10 @@ function weights(end: usize, x: usize, by: usize, y: usize): void {
     v128.store(y, Inlined.near2(v128.pmax<real>(v128.sub<real>(v128.load(x, 16), v128.load(by, 16)), low), rounder, ln2, one, p0, p1, p2, p3, p4), 16);
   }
 }
-/** The weights again, and the gradient of the logits from theirs: pt = 2^(st - lse), dt = pt (dt - delta). Rows of st lie ROW apart, the others WIDE. */
-function weightsBack(end: usize, st: usize, lse: usize, delta: usize, pt: usize, dt: usize): void {
+/** The weights again, and the gradient of the logits from theirs: pt = 2^(st - lse), dt = pt (dt - delta). Rows of st lie ROW apart, the others `wide`. */
+function weightsBack(end: usize, st: usize, lse: usize, delta: usize, pt: usize, dt: usize, wide: usize): void {
   const t = exp2Table(), low = at(t, 0), rounder = at(t, 2), ln2 = at(t, 3), one = at(t, 4), p0 = at(t, 5), p1 = at(t, 6), p2 = at(t, 7), p3 = at(t, 8), p4 = at(t, 9);
-  for (const stop = st + end * ROW; st < stop; st += ROW, pt += WIDE, dt += WIDE) {
+  for (const stop = st + end * ROW; st < stop; st += ROW, pt += wide, dt += wide) {
     const a = Inlined.near2(v128.pmax<real>(v128.sub<real>(v128.load(st), v128.load(lse)), low), rounder, ln2, one, p0, p1, p2, p3, p4);
     v128.store(pt, a);
     v128.store(dt, v128.mul<real>(a, v128.sub<real>(v128.load(dt), v128.load(delta))));
@@ -286,18 +286,18 @@ function dots(d: usize, a: usize, b: usize, y: usize): void {
   v128.store(y, s1, 16);
 }
 /** Zeros for one panel in the keys from `end` on, as far as `send` reads them for panels of its group that see more. */
-function blank(end: usize, last: usize, a: usize): void {
-  for (let o = a + end * WIDE; o < a + min(last, end + MR) * WIDE; o += WIDE) {
+function blank(end: usize, last: usize, a: usize, wide: usize): void {
+  for (let o = a + end * wide; o < a + min(last, end + MR) * wide; o += wide) {
     v128.store(o, v128.splat<real>(0));
     v128.store(o, v128.splat<real>(0), 16);
   }
 }
 /** to = a times the edge weights of a group's queries (rows of s numbers), or times what they hold back when `rest`; nothing of keys that a query does not see. */
-function weigh(lanes: usize, s: usize, last: usize, first: usize, edges: usize, rest: bool, a: usize, to: usize): void {
+function weigh(lanes: usize, s: usize, last: usize, first: usize, edges: usize, rest: bool, a: usize, to: usize, wide: usize): void {
   for (let j: usize = 0; j < last; j++)
     for (let c: usize = 0; c < lanes; c++) {
-      const w = load<real>(edges + (c * s + j) * W), x: real = first != NEVER && j > first + c ? 0 : load<real>(a + j * WIDE + c * W);
-      store<real>(to + j * WIDE + c * W, (rest ? 1 - w : w) * x);
+      const w = load<real>(edges + (c * s + j) * W), x: real = first != NEVER && j > first + c ? 0 : load<real>(a + j * wide + c * W);
+      store<real>(to + j * wide + c * W, (rest ? 1 - w : w) * x);
     }
 }
 /**
@@ -305,17 +305,17 @@ function weigh(lanes: usize, s: usize, last: usize, first: usize, edges: usize, 
  * sends to its own place, the past the rest; with `edges` the source its share and the past the rest. What goes to one side whole is left in
  * `sums`, rows touching, for the head's other groups to add to.
  */
-function sendGroup(lanes: usize, s: usize, d: usize, last: usize, place: usize, first: usize, alpha: real, a: usize, x: usize, to: usize, yi: usize, past: usize, pi: usize, own: bool, edges: usize, wt: usize, sums: usize, edge: usize): void {
+function sendGroup(lanes: usize, s: usize, d: usize, last: usize, place: usize, first: usize, alpha: real, a: usize, x: usize, to: usize, yi: usize, past: usize, pi: usize, own: bool, edges: usize, wt: usize, sums: usize, edge: usize, wide: usize): void {
   const row = d * W;
   if (own) for (let c: usize = 0; c < lanes; c++) {
-    const o = a + (place + c) * WIDE + c * W;
+    const o = a + (place + c) * wide + c * W;
     if (to) rowProductAdd(d, alpha, load<real>(o), x + c * row, to + (place + c) * yi);
     if (past) store<real>(o, 0);
   }
   if (edges && !own) {
-    if (to) { weigh(lanes, s, last, first, edges, false, a, wt); send(last, d, lanes, first, alpha, wt, WIDE, x, row, to, yi, edge); }
-    if (past) { weigh(lanes, s, last, first, edges, true, a, wt); send(last, d, lanes, first, alpha, wt, WIDE, x, row, past, pi, edge); }
-  } else if (own ? past : to) send(last, d, lanes, first, alpha, a, WIDE, x, row, sums, row, edge);
+    if (to) { weigh(lanes, s, last, first, edges, false, a, wt, wide); send(last, d, lanes, first, alpha, wt, wide, x, row, to, yi, edge); }
+    if (past) { weigh(lanes, s, last, first, edges, true, a, wt, wide); send(last, d, lanes, first, alpha, wt, wide, x, row, past, pi, edge); }
+  } else if (own ? past : to) send(last, d, lanes, first, alpha, a, wide, x, row, sums, row, edge);
 }
 /** y += alpha (a x) over n numbers: rounded as `send` rounds it, so that a weight of 1 on the diagonal alone gives the same bits. */
 function rowProductAdd(n: usize, alpha: real, a: real, x: usize, y: usize): void {
@@ -339,6 +339,8 @@ export function attentionBack(
   if (!table) gq = gk = dgq = dgk = pg = 0; // gates are read by a table's positions alone
   if (gq && !gk) { gk = k; dgk = dk; pg = pk; gi = ki; pgi = pki; }
   const scale2 = scale * LOG2E, reach2 = reach * LOG2E;
+  // Where nothing is sent off the diagonal there is nothing to add up over panels, and a group is one.
+  const alone = own && !pk && !pv && !pg, side: usize = alone ? 1 : GROUP, wide = side * ROW;
   qi *= W; ki *= W; vi *= W; gi *= W; pki *= W; pvi *= W; pgi *= W;
   const step = h * d * W, qp = room, gqp = qp + d * ROW, op = gqp + d * ROW, ot = op + d * ROW;
   const pts = ot + d * ROW, dts = pts + s * WIDE, uts = dts + s * WIDE, wt = uts + s * WIDE, st = wt + s * WIDE, gates = st + s * ROW, places = gates + s * ROW;
@@ -350,16 +352,16 @@ export function attentionBack(
     const dks = dk ? dk + ks : 0, dvs = dv ? dv + vs : 0, dgs = dgk ? dgk + gs : 0;
     const pks = pk ? pk + i * s * pki + j * d * W : 0, pvs = pv ? pv + i * s * pvi + j * d * W : 0, pgs = pg ? pg + i * s * pgi + j * d * W : 0;
     const kc = draw(s, d, k + ks, ki, near), vc = draw(s, d, v + vs, vi, near + block), gc = gk ? draw(s, d, gk + gs, gi, near + 2 * block) : 0;
-    if (!edges || own) clear((gk ? 3 : 2) * drawn(s, d), sums);
+    if (own ? !alone : !edges) clear((gk ? 3 : 2) * drawn(s, d), sums);
     const keeps = dk || pk, carries = dv || pv, gated = gk && (dgk || pg); // who asked: keys, values, gate keys
-    for (let start: usize = 0; start < t; start += GROUP * NR) {
-      const lanes = min(GROUP * NR, t - start), place = s - t + start, last = causal ? place + lanes : s, group = head + start * step, asked = qs + start * qi, mask = causal ? place : NEVER;
+    for (let start: usize = 0; start < t; start += side * NR) {
+      const lanes = min(side * NR, t - start), place = s - t + start, last = causal ? place + lanes : s, group = head + start * step, asked = qs + start * qi, mask = causal ? place : NEVER;
       draw(lanes, d, q + asked, qi, qc);
       draw(lanes, d, dout + group, step, oc);
       if (gq) draw(lanes, d, gq + group, step, gqc);
       let reached: usize = 0; // rows of the table that the group reaches
-      if (table) memory.fill(dzs, 0, p * WIDE);
-      if (rel) memory.fill(drs, 0, r * WIDE);
+      if (table) memory.fill(dzs, 0, p * wide);
+      if (rel) memory.fill(drs, 0, r * wide);
       for (let g: usize = 0; g * NR < lanes; g++) {
         const at = start + g * NR, n = min(NR, t - at), first = s - t + at, end = causal ? first + n : s, here = head + at * step, query = qs + at * qi, own_ = g * NR * row;
         const pt = pts + g * ROW, dt = dts + g * ROW, ut = gk ? uts + g * ROW : 0, dz = dzs + g * ROW, dr = drs + g * ROW;
@@ -388,31 +390,31 @@ export function attentionBack(
         copyFew(n, lse + ((i * h + j) * t + at) * W, small);
         packColumns(d, n, o + here, 1, step / W, ot);
         dots(d, op, ot, small + ROW);
-        times(end, d, 1, vc, row, W, op, ROW, dt, WIDE, false);
-        weightsBack(end, st, small, small + ROW, pt, dt);
-        if (rel) shift(end, first, r, dr, WIDE, dt, WIDE, true);
+        times(end, d, 1, vc, row, W, op, ROW, dt, wide, false);
+        weightsBack(end, st, small, small + ROW, pt, dt, wide);
+        if (rel) shift(end, first, r, dr, wide, dt, wide, true);
         // From here on dt holds the gradient of the content logits, with the gates' added where they read the same; ut that of other gates.
-        if (table) copeBack(end, p, far, certain, gates, places, wt, wt + s * ROW, dt, ut, WIDE, dpairs, dz);
+        if (table) copeBack(end, p, far, certain, gates, places, wt, wt + s * ROW, dt, ut, wide, dpairs, dz);
         if (dq) {
-          times(d, end, scale, kc, W, row, dt, WIDE, ot, ROW, false);
-          if (rel) times(d, r, scale, rel, W, d * W, dr, WIDE, ot, ROW, true);
-          if (table && !gq) gatesToQueries(d, end, far, scale, reach, table, dz, gc, row, ut, ot, true);
+          times(d, end, scale, kc, W, row, dt, wide, ot, ROW, false);
+          if (rel) times(d, r, scale, rel, W, d * W, dr, wide, ot, ROW, true);
+          if (table && !gq) gatesToQueries(d, end, far, scale, reach, table, dz, gc, row, ut, ot, wide, true);
           spread(n, d, ot, 0, dq + query, qi, true);
         }
         if (dgq) {
-          gatesToQueries(d, end, far, scale, reach, table, dz, gc, row, ut, ot, false);
+          gatesToQueries(d, end, far, scale, reach, table, dz, gc, row, ut, ot, wide, false);
           spread(n, d, ot, 0, dgq + here, step, true);
         }
-        if (carries) blank(end, last, pt);
-        if (keeps) blank(end, last, dt);
-        if (gated) blank(end, last, ut);
+        if (carries) blank(end, last, pt, wide);
+        if (keeps) blank(end, last, dt, wide);
+        if (gated) blank(end, last, ut, wide);
       }
       const by = edges ? edges + start * s * W : 0;
-      if (carries) sendGroup(lanes, s, d, last, place, mask, 1, pts, oc, dvs, vi, pvs, pvi, own, by, wt, sums, edge);
-      if (keeps) sendGroup(lanes, s, d, last, place, mask, scale, dts, qc, dks, ki, pks, pki, own, by, wt, sums + block, edge);
-      if (gated) sendGroup(lanes, s, d, last, place, mask, scale, uts, gq ? gqc : qc, dgs, gi, pgs, pgi, own, by, wt, sums + 2 * block, edge);
-      if (dtable) send(reached, d, lanes, NEVER, reach, dzs, WIDE, gq ? gqc : qc, row, dtable + i * p * row, row, edge);
-      if (drel) send(r, d, lanes, NEVER, scale, drs, WIDE, qc, row, drel + i * r * row, row, edge);
+      if (carries) sendGroup(lanes, s, d, last, place, mask, 1, pts, oc, dvs, vi, pvs, pvi, own, by, wt, sums, edge, wide);
+      if (keeps) sendGroup(lanes, s, d, last, place, mask, scale, dts, qc, dks, ki, pks, pki, own, by, wt, sums + block, edge, wide);
+      if (gated) sendGroup(lanes, s, d, last, place, mask, scale, uts, gq ? gqc : qc, dgs, gi, pgs, pgi, own, by, wt, sums + 2 * block, edge, wide);
+      if (dtable) send(reached, d, lanes, NEVER, reach, dzs, wide, gq ? gqc : qc, row, dtable + i * p * row, row, edge);
+      if (drel) send(r, d, lanes, NEVER, scale, drs, wide, qc, row, drel + i * r * row, row, edge);
     }
     if (edges && !own) continue; // they went to both sides one by one
     if (own ? pvs : dvs) undraw(s, d, sums, own ? pvs : dvs, own ? pvi : vi);
@@ -421,7 +423,7 @@ export function attentionBack(
   }
 }
 /** Leaves in ot, or adds to it, what CoPE sends to the queries of its gates: through the position logits, and through gate keys of their own. */
-function gatesToQueries(d: usize, end: usize, far: usize, scale: real, reach: real, table: usize, dz: usize, gk: usize, step: usize, ut: usize, ot: usize, add: bool): void {
-  times(d, far, reach, table, W, d * W, dz, WIDE, ot, ROW, add);
-  if (gk) times(d, end, scale, gk, W, step, ut, WIDE, ot, ROW, true);
+function gatesToQueries(d: usize, end: usize, far: usize, scale: real, reach: real, table: usize, dz: usize, gk: usize, step: usize, ut: usize, ot: usize, wide: usize, add: bool): void {
+  times(d, far, reach, table, W, d * W, dz, wide, ot, ROW, add);
+  if (gk) times(d, end, scale, gk, W, step, ut, wide, ot, ROW, true);
 }
