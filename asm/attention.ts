@@ -44,17 +44,21 @@ function draw(n: usize, d: usize, x: usize, xi: usize, to: usize): usize {
   }
   return start;
 }
-/** The transpose: adds rows that touch to rows `yi` bytes apart. */
-function undraw(n: usize, d: usize, from: usize, y: usize, yi: usize): void {
+/** The transpose: rows that touch to rows `yi` bytes apart, added when `add`. */
+function undraw(n: usize, d: usize, from: usize, y: usize, yi: usize, add: bool): void {
   const whole = (d & ~(LANES - 1)) * W;
   for (const end = y + n * yi; y != end; y += yi, from += d * W) {
     let o: usize = 0;
-    for (; o < whole; o += 16) v128.store(y + o, v128.add<real>(v128.load(y + o), v128.load(from + o)));
-    for (; o < d * W; o += W) store<real>(y + o, load<real>(y + o) + load<real>(from + o));
+    if (add) for (; o < whole; o += 16) v128.store(y + o, v128.add<real>(v128.load(y + o), v128.load(from + o)));
+    else for (; o < whole; o += 16) v128.store(y + o, v128.load(from + o));
+    for (; o < d * W; o += W) move(from + o, y + o, add);
   }
 }
 /** Zeros in whole vectors. */
 function clear(n: usize, at: usize): void { for (const end = at + n * W; at < end; at += 16) v128.store(at, v128.splat<real>(0)); }
+
+/** Zeros in n rows of d numbers, `yi` bytes apart. */
+function clearRows(n: usize, d: usize, y: usize, yi: usize): void { for (const end = y + n * yi; y != end; y += yi) memory.fill(y, 0, d * W); }
 
 /** y = alpha a b, or y += when `add`: m rows of NR lanes, `yi` bytes apart; a's numbers `ai` and `ak` bytes apart, one of the two being W; rows of b `bk`. */
 function times(m: usize, k: usize, alpha: real, a: usize, ai: usize, ak: usize, b: usize, bk: usize, y: usize, yi: usize, add: bool): void {
@@ -305,11 +309,11 @@ function weigh(lanes: usize, s: usize, last: usize, first: usize, edges: usize, 
  * sends to its own place, the past the rest; with `edges` the source its share and the past the rest. What goes to one side whole is left in
  * `sums`, rows touching, for the head's other groups to add to.
  */
-function sendGroup(lanes: usize, s: usize, d: usize, last: usize, place: usize, first: usize, alpha: real, a: usize, x: usize, to: usize, yi: usize, past: usize, pi: usize, own: bool, edges: usize, wt: usize, sums: usize, edge: usize, wide: usize): void {
+function sendGroup(lanes: usize, s: usize, d: usize, last: usize, place: usize, first: usize, alpha: real, a: usize, x: usize, to: usize, yi: usize, past: usize, pi: usize, own: bool, edges: usize, wt: usize, sums: usize, edge: usize, wide: usize, add: bool): void {
   const row = d * W;
   if (own) for (let c: usize = 0; c < lanes; c++) {
     const o = a + (place + c) * wide + c * W;
-    if (to) rowProductAdd(d, alpha, load<real>(o), x + c * row, to + (place + c) * yi);
+    if (to) rowProduct(d, alpha, load<real>(o), x + c * row, to + (place + c) * yi, add);
     if (past) store<real>(o, 0);
   }
   if (edges && !own) {
@@ -317,30 +321,32 @@ function sendGroup(lanes: usize, s: usize, d: usize, last: usize, place: usize, 
     if (past) { weigh(lanes, s, last, first, edges, true, a, wt, wide); send(last, d, lanes, first, alpha, wt, wide, x, row, past, pi, edge); }
   } else if (own ? past : to) send(last, d, lanes, first, alpha, a, wide, x, row, sums, row, edge);
 }
-/** y += alpha (a x) over n numbers: rounded as `send` rounds it, so that a weight of 1 on the diagonal alone gives the same bits. */
-function rowProductAdd(n: usize, alpha: real, a: real, x: usize, y: usize): void {
-  const whole = (n & ~(LANES - 1)) * W, by = v128.splat<real>(alpha), each = v128.splat<real>(a);
-  for (let i: usize = 0; i < whole; i += 16) v128.store(y + i, v128.add<real>(v128.load(y + i), v128.mul<real>(by, v128.mul<real>(each, v128.load(x + i)))));
-  for (let i = whole; i < n * W; i += W) store<real>(y + i, load<real>(y + i) + alpha * (a * load<real>(x + i)));
+/** y = alpha (a x) over n numbers, added when `add`: rounded as `send` rounds it, so that a weight of 1 on the diagonal alone gives the same bits. */
+function rowProduct(n: usize, alpha: real, a: real, x: usize, y: usize, add: bool): void {
+  const whole = (n & ~(LANES - 1)) * W, by = v128.splat<real>(alpha), each = v128.splat<real>(a), zero = v128.splat<real>(0);
+  for (let i: usize = 0; i < whole; i += 16) // 0 + v: no -0, as when `send` adds
+    v128.store(y + i, v128.add<real>(add ? v128.load(y + i) : zero, v128.mul<real>(by, v128.mul<real>(each, v128.load(x + i)))));
+  for (let i = whole; i < n * W; i += W) store<real>(y + i, (add ? load<real>(y + i) : 0) + alpha * (a * load<real>(x + i)));
 }
 
 /**
  * Adds the gradients of `attention`. With `own` (myopic training, diagonal) keys, values and gate keys get what their own place sends
  * and nothing else; what other places send goes to the pasts `pk`, `pv`, `pg`, or nowhere: then no product is spent on it. With
  * `edges` (t s) source and past share by weight. `dtable` and `drel` hold a table for each of the b sequences, for the caller to add up:
- * the order of that sum must not depend on who computes which sequence.
+ * the order of that sum must not depend on who computes which sequence. What `fresh` names (1: dq, 2: dk, 4: dv) is written, not added to;
+ * where two of them are one, the later of q, v, k is added.
  */
 export function attentionBack(
   b: usize, h: usize, t: usize, s: usize, d: usize, p: usize, r: usize, qi: usize, ki: usize, vi: usize, gi: usize, pki: usize, pvi: usize, pgi: usize,
   causal: bool, scale: real, reach: real, own: bool,
   q: usize, k: usize, v: usize, table: usize, gq: usize, gk: usize, rel: usize, slopes: usize, keys: usize, allowed: usize, edges: usize, o: usize, lse: usize, dout: usize,
-  dq: usize, dk: usize, dv: usize, dtable: usize, dgq: usize, dgk: usize, drel: usize, pk: usize, pv: usize, pg: usize, room: usize,
+  dq: usize, dk: usize, dv: usize, dtable: usize, dgq: usize, dgk: usize, drel: usize, pk: usize, pv: usize, pg: usize, fresh: usize, room: usize,
 ): void {
   if (!table) gq = gk = dgq = dgk = pg = 0; // gates are read by a table's positions alone
   if (gq && !gk) { gk = k; dgk = dk; pg = pk; gi = ki; pgi = pki; }
   const scale2 = scale * LOG2E, reach2 = reach * LOG2E;
-  // Where nothing is sent off the diagonal there is nothing to add up over panels, and a group is one.
-  const alone = own && !pk && !pv && !pg, side: usize = alone ? 1 : GROUP, wide = side * ROW;
+  // Where nothing is sent off the diagonal, nor to a table, there is nothing to add up over panels, and a group is one.
+  const alone = own && !pk && !pv && !pg && !table && !rel, side: usize = alone ? 1 : GROUP, wide = side * ROW;
   qi *= W; ki *= W; vi *= W; gi *= W; pki *= W; pvi *= W; pgi *= W;
   const step = h * d * W, qp = room, gqp = qp + d * ROW, op = gqp + d * ROW, ot = op + d * ROW;
   const pts = ot + d * ROW, dts = pts + s * WIDE, uts = dts + s * WIDE, wt = uts + s * WIDE, st = wt + s * WIDE, gates = st + s * ROW, places = gates + s * ROW;
@@ -353,6 +359,11 @@ export function attentionBack(
     const pks = pk ? pk + i * s * pki + j * d * W : 0, pvs = pv ? pv + i * s * pvi + j * d * W : 0, pgs = pg ? pg + i * s * pgi + j * d * W : 0;
     const kc = draw(s, d, k + ks, ki, near), vc = draw(s, d, v + vs, vi, near + block), gc = gk ? draw(s, d, gk + gs, gi, near + 2 * block) : 0;
     if (own ? !alone : !edges) clear((gk ? 3 : 2) * drawn(s, d), sums);
+    if (fresh) { // of keys that nobody sends to, and before shares are sent one by one
+      const unsent = edges && !own ? s : own ? s - t : 0;
+      if (fresh & 2 && dk) clearRows(unsent, d, dks, ki);
+      if (fresh & 4 && dv) clearRows(unsent, d, dvs, vi);
+    }
     const keeps = dk || pk, carries = dv || pv, gated = gk && (dgk || pg); // who asked: keys, values, gate keys
     for (let start: usize = 0; start < t; start += side * NR) {
       const lanes = min(side * NR, t - start), place = s - t + start, last = causal ? place + lanes : s, group = head + start * step, asked = qs + start * qi, mask = causal ? place : NEVER;
@@ -399,7 +410,7 @@ export function attentionBack(
           times(d, end, scale, kc, W, row, dt, wide, ot, ROW, false);
           if (rel) times(d, r, scale, rel, W, d * W, dr, wide, ot, ROW, true);
           if (table && !gq) gatesToQueries(d, end, far, scale, reach, table, dz, gc, row, ut, ot, wide, true);
-          spread(n, d, ot, 0, dq + query, qi, true);
+          spread(n, d, ot, 0, dq + query, qi, !(fresh & 1));
         }
         if (dgq) {
           gatesToQueries(d, end, far, scale, reach, table, dz, gc, row, ut, ot, wide, false);
@@ -410,16 +421,16 @@ export function attentionBack(
         if (gated) blank(end, last, ut, wide);
       }
       const by = edges ? edges + start * s * W : 0;
-      if (carries) sendGroup(lanes, s, d, last, place, mask, 1, pts, oc, dvs, vi, pvs, pvi, own, by, wt, sums, edge, wide);
-      if (keeps) sendGroup(lanes, s, d, last, place, mask, scale, dts, qc, dks, ki, pks, pki, own, by, wt, sums + block, edge, wide);
-      if (gated) sendGroup(lanes, s, d, last, place, mask, scale, uts, gq ? gqc : qc, dgs, gi, pgs, pgi, own, by, wt, sums + 2 * block, edge, wide);
+      if (carries) sendGroup(lanes, s, d, last, place, mask, 1, pts, oc, dvs, vi, pvs, pvi, own, by, wt, sums, edge, wide, !(fresh & 4));
+      if (keeps) sendGroup(lanes, s, d, last, place, mask, scale, dts, qc, dks, ki, pks, pki, own, by, wt, sums + block, edge, wide, !(fresh & 2));
+      if (gated) sendGroup(lanes, s, d, last, place, mask, scale, uts, gq ? gqc : qc, dgs, gi, pgs, pgi, own, by, wt, sums + 2 * block, edge, wide, true);
       if (dtable) send(reached, d, lanes, NEVER, reach, dzs, wide, gq ? gqc : qc, row, dtable + i * p * row, row, edge);
       if (drel) send(r, d, lanes, NEVER, scale, drs, wide, qc, row, drel + i * r * row, row, edge);
     }
     if (edges && !own) continue; // they went to both sides one by one
-    if (own ? pvs : dvs) undraw(s, d, sums, own ? pvs : dvs, own ? pvi : vi);
-    if (own ? pks : dks) undraw(s, d, sums + block, own ? pks : dks, own ? pki : ki);
-    if (own ? pgs : dgs) undraw(s, d, sums + 2 * block, own ? pgs : dgs, own ? pgi : gi);
+    if (own ? pvs : dvs) undraw(s, d, sums, own ? pvs : dvs, own ? pvi : vi, own || !(fresh & 4));
+    if (own ? pks : dks) undraw(s, d, sums + block, own ? pks : dks, own ? pki : ki, own || !(fresh & 2));
+    if (own ? pgs : dgs) undraw(s, d, sums + 2 * block, own ? pgs : dgs, own ? pgi : gi, true);
   }
 }
 /** Leaves in ot, or adds to it, what CoPE sends to the queries of its gates: through the position logits, and through gate keys of their own. */

@@ -135,10 +135,10 @@ export const linear = /* @__PURE__ */ op("linear", "... k, n k, n? -> ... n", {
   forward(K, { rows: m, k, n }, y, x, w, b) {
     K.matmul(m, k, n, 1, x.data, k, 1, w.data, 1, k, b.data, 0, y.data, n, K.scratch);
   },
-  overwrites: [0],
+  overwrites: [0, 1],
   backward(K, { rows: m, k, n }, y, x, w, b) {
     K.matmul(m, n, k, 1, y.grad, n, 1, w.data, k, 1, base(x), k, x.grad, k, K.scratch); // dx += dy w
-    K.matmul(n, m, k, 1, y.grad, 1, n, x.data, k, 1, w.grad, k, w.grad, k, K.scratch); // dw += dyᵀ x
+    K.matmul(n, m, k, 1, y.grad, 1, n, x.data, k, 1, base(w), k, w.grad, k, K.scratch); // dw += dyᵀ x
     K.biasBack(m, n, y.grad, n, b.grad);
   },
 });
@@ -370,6 +370,7 @@ export const fusedAttention = /* @__PURE__ */ op("fusedAttention", "b t h d, b s
   domain: [-1, 1],
   constant: [7, 8, 9, 10],
   pitched: [0, 1, 2, 5, 11, 12, 13],
+  overwrites: [0, 1, 2],
   derive: ({ d, p, r, t, s, causal, own, scale }) => {
     if ((causal || own) && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);
     for (const n of [p, r]) if (n === 0) throw new RangeError("a table of positions has no rows");
@@ -380,9 +381,10 @@ export const fusedAttention = /* @__PURE__ */ op("fusedAttention", "b t h d, b s
     K.attention(b, h, t, s, d, p, r, ...pitches(h * d, q, k, v, gk), causal, scale, reach, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, y.data, lse, room),
   backward(K, { b, h, t, s, d, p, r, causal, scale, reach, own, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed, edges, pk, pv, pg) {
     const dtable = room, drel = dtable + b * p * d * K.width, rest = drel + b * r * d * K.width; // a table for each sequence
+    const fresh = (q.adds() ? 0 : 1) + (v.adds() ? 0 : 4) + (k.adds() ? 0 : 2);
     K.fill(b * (p + r) * d, 0, room);
     K.attentionBack(b, h, t, s, d, p, r, ...pitches(h * d, q, k, v, gk), ...pitches(h * d, pk, pv, pg), causal, scale, reach, own, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, edges.data,
-      y.data, lse, y.grad, q.grad, k.grad, v.grad, table.grad && dtable, gq.grad, gk.grad, rel.grad && drel, pk.grad, pv.grad, pg.grad, rest);
+      y.data, lse, y.grad, q.grad, k.grad, v.grad, table.grad && dtable, gq.grad, gk.grad, rel.grad && drel, pk.grad, pv.grad, pg.grad, fresh, rest);
     K.biasBack(b, p * d, dtable, p * d, table.grad);
     K.biasBack(b, r * d, drel, r * d, rel.grad);
   },

@@ -35,7 +35,7 @@ export const lines: Readonly<Record<string, Line | readonly Line[]>> = {
   matmul: [["m*12 k n alpha a+ai ai ak b bk bn c~ci ci y+yi yi scratch@", "m k n", 0.1], ["m k n*8 alpha a ai ak b+bn bk bn c+1 ci y+1 yi scratch@", "m k n", 0.1]],
   attention: [`b*1 h t s d p r qi ki vi gi causal scale reach ${heads} o+t.h.d lse+h.t room@`, "b h t s d", 0.2],
   attentionBack: [`b*1 h t s d p r qi ki vi gi pki pvi pgi causal scale reach own ${heads} edges o+t.h.d lse+h.t dout+t.h.d dq+t.qi dk+s.ki dv+s.vi ` +
-    "dtable+p.d dgq+t.h.d dgk+s.gi drel+r.d pk+s.pki pv+s.pvi pg+s.pgi room@", "b h t s d", 0.5],
+    "dtable+p.d dgq+t.h.d dgk+s.gi drel+r.d pk+s.pki pv+s.pvi pg+s.pgi fresh room@", "b h t s d", 0.5],
   softmax: ["rows*1 d x+d y+d", "rows d", 1.5],
   softmaxBack: ["rows*1 d y+d dy+d dx+d", "rows d", 0.6],
   logSoftmax: ["rows*1 d x+d y+d", "rows d", 1.5],

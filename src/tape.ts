@@ -37,7 +37,7 @@ export class Tensor {
   readonly region: Region;
   /** Whether its record ran backwards already: gradients that reach it now would go no further. */
   spent = false;
-  /** Whether the gradient's memory was claimed and holds nothing yet. */
+  /** Whether the gradient (of columns: their part of it) holds nothing yet, not even zeros. */
   fresh = false;
   #grad = 0;
 
@@ -59,8 +59,8 @@ export class Tensor {
 
   /** Whether the gradient holds something to add to. An operation's backward asks just before it writes: from then on it does. */
   adds(): boolean {
-    const adds = !this.root.fresh;
-    this.root.fresh = false;
+    const owner = this.pitch ? this : this.root, adds = !owner.fresh;
+    owner.fresh = false;
     return adds;
   }
 
@@ -268,8 +268,10 @@ export class Tape {
       this.#ready(loss);
       const value = loss.item();
       if (!Number.isFinite(value)) throw new RangeError(`step: the loss is ${value}; parameters and gradients are as before\n  lower the learning rate, clip gradients, or look with new Tape("${this.dtype}", { check: true })`);
-      if (!accumulate) this.zeroGrad();
-      this.#run(loss, undefined, true); // nobody can read what the scope made once this has returned
+      if (!accumulate) for (const p of this.#params) p.fresh = true;
+      try {
+        this.#run(loss, undefined, true); // nobody can read what the scope made once this has returned
+      } finally { for (const p of this.#params) if (!p.adds()) this.engine.zero(p.grad, p.size); }
       return value;
     });
   }
@@ -312,16 +314,20 @@ export class Tape {
       if (!entry.outputs.some(y => y.grad)) continue; // nothing that the loss depends on
       const spent = entry.inputs.find(x => x?.wants && x.root.spent);
       if (spent) throw new Error(`backward: ${entry.name} read ${show(spent)}, through which backward ran already\n  add the losses up and call backward once, or read it through stopGradient`);
-      for (const x of entry.inputs) if (x?.wants && !x.grad) {
-        if (x.root.region !== region) throw new Error(`backward: ${entry.name} read ${show(x)} from outside of this scope\n  call backward in the scope where it was made`);
-        x.root.grad = reuse(spare, x.root.size * this.engine.width) || this.engine.alloc(x.root.size);
-        x.root.fresh = entry.inputs.every((other, i) => other?.root !== x.root || entry.overwrites?.includes(i));
-        if (!x.root.fresh) this.engine.zero(x.root.grad, x.root.size);
+      for (const x of entry.inputs) if (x?.wants && (!x.grad || x.root.fresh)) {
+        const { root } = x;
+        if (!root.grad) {
+          if (root.region !== region) throw new Error(`backward: ${entry.name} read ${show(x)} from outside of this scope\n  call backward in the scope where it was made`);
+          root.grad = reuse(spare, root.size * this.engine.width) || this.engine.alloc(root.size);
+        }
+        root.fresh = whole(entry, root);
+        if (!root.fresh) this.engine.zero(root.grad, root.size);
+        else if (x.pitch) for (const part of entry.inputs) if (part?.root === root) { part.fresh = true; root.fresh = false; }
       }
       const done = this.trace?.({ name: entry.name, phase: "backward", bytes: entry.outputs.reduce((n, y) => n + y.size * this.engine.width, 0) });
       entry.back(kernels);
       done?.();
-      for (const x of entry.inputs) if (x && !x.adds()) this.engine.zero(x.grad, x.size); // nothing was written after all
+      for (const x of entry.inputs) if (x && !x.adds()) this.engine.zero(x.root.grad, x.root.size); // nothing was written after all
       if (this.check) for (const x of entry.inputs) if (x?.wants) this.#finite(x, x.grad, `${entry.name}, backward (op ${this.#entries.length})`, entry.outputs);
       if (!recycle) continue;
       for (const y of entry.outputs) if (y.grad) release(spare, y.grad, y.grad + padded(y.size * this.engine.width));
@@ -410,6 +416,19 @@ export class Tape {
   [Symbol.for("nodejs.util.inspect.custom")](): string {
     return `Tape ${this.dtype}: ${this.#params.length} parameters, ${this.#entries.length} operations, ${(this.bytes / 1048576).toFixed(1)} MiB`;
   }
+}
+
+/** Whether an entry writes all of a gradient: wherever it reads the tensor, and by all of its columns where it reads those. */
+function whole({ inputs, overwrites }: Entry, root: Tensor): boolean {
+  let size = 0;
+  const parts = new Set<number>();
+  for (let i = 0; i < inputs.length; i++) {
+    const x = inputs[i];
+    if (x?.root !== root) continue;
+    if (!overwrites?.includes(i)) return false;
+    if (x.pitch) { parts.add(x.data); size += x.size; } else parts.add(0);
+  }
+  return parts.has(0) ? parts.size === 1 : size === root.size && parts.size * inputs.find(x => x?.root === root)!.size === size;
 }
 
 /** Memory between two addresses that may be written again. */
