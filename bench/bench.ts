@@ -1,16 +1,17 @@
-// bench.ts: `npm run bench -- kernels | step | peers`. stdout carries the results (a table, or with --json a line a case), stderr everything else.
+// bench.ts: `npm run bench -- kernels | step | ratios | peers`. stdout carries the results (a table, or with --json a line a case), stderr everything else.
 import { args, type Spec } from "./cli.ts";
 import { kernels } from "./kernels.ts";
 import { check, circumstances, columns, figures, show, type Asked, type Row } from "./measure.ts";
 import { peers } from "./peers.ts";
+import { ratios } from "./ratios.ts";
 import { step } from "./step.ts";
 
 const spec = {
   name: "npm run bench --",
   about: "Measures how fast farsight is. Medians, their spread, and a checksum of the result in every row.\n"
-    + "kernels: each kernel against what this machine can do; step: training steps; peers: the same steps elsewhere.",
+    + "kernels: each kernel against what this machine can do; step: training steps; ratios: one part of farsight against another; peers: the same steps elsewhere.",
   examples: [["npm run bench -- kernels --case \"matmul f32\"", "GFLOP/s of the products"], ["npm run bench -- step --engine fast --threads 2", "training steps on the fast engine"]],
-  positionals: { name: "bench", help: "what to measure", choices: ["kernels", "step", "peers"], most: 1 },
+  positionals: { name: "bench", help: "what to measure", choices: ["kernels", "step", "ratios", "peers"], most: 1 },
   options: {
     case: { type: "string", help: "only cases in whose name, dtype and size all of these words are" },
     quick: { type: "boolean", help: "a few samples each: shows that everything works, not how fast" },
@@ -21,7 +22,7 @@ const spec = {
   },
 } as const satisfies Spec;
 
-const benches: Record<"kernels" | "step" | "peers", (asked: Asked) => AsyncGenerator<Row, string>> = { kernels, step, peers };
+const benches: Record<"kernels" | "step" | "ratios" | "peers", (asked: Asked) => AsyncGenerator<Row, string>> = { kernels, step, ratios, peers };
 const { values: o, positionals: [bench] } = args(spec);
 
 /** A row as --json prints it: every line has every field, null where there is nothing to say. */
@@ -39,14 +40,14 @@ function table(rows: readonly Row[]): string {
     r.case, r.dtype ?? "", r.size, r.peer ?? "", r.samples ? figures(r.median) : "", r.samples ? `± ${(100 * r.mad / r.median).toFixed(1)} %` : "",
     r.rate === undefined ? "" : figures(r.rate), r.unit ?? "", r.ceiling === undefined ? "" : figures(r.ceiling), percent(r.fraction), r.ratio === undefined ? "" : `${r.ratio.toFixed(2)} (${r.ratios![0].toFixed(2)} to ${r.ratios![1].toFixed(2)})`, r.checksum, [r.note, r.busy].filter(Boolean).join("; "),
   ];
-  const head = ["case", "dtype", "size", "library", "ms", "spread", "rate", "", "ceiling", "of it", "theirs / ours", "checksum", ""], body = rows.map(cells);
+  const head = ["case", "dtype", "size", "library", "ms", "spread", "rate", "", "ceiling", "of it", bench === "ratios" ? "ratio" : "theirs / ours", "checksum", ""], body = rows.map(cells);
   const used = head.map((_, i) => body.some(r => r[i])), pick = (list: string[]): string[] => list.filter((_, i) => used[i]);
   return columns(pick(head), body.map(pick));
 }
 
 async function main(): Promise<void> {
   if (bench === undefined) {
-    process.stderr.write("which bench? kernels, step or peers\nUsage: npm run bench -- [bench] [options]    (--help lists the options)\n");
+    process.stderr.write("which bench? kernels, step, ratios or peers\nUsage: npm run bench -- [bench] [options]    (--help lists the options)\n");
     return leave(2);
   }
   const asked: Asked = { bench, words: (o.case ?? "").toLowerCase().split(/\s+/).filter(Boolean), quick: o.quick, engine: o.engine, threads: o.threads, fma: o.fma };

@@ -10,8 +10,10 @@ import { readFile, saveFile } from "./files.ts";
 import { time, type Asked } from "./measure.ts";
 import { root } from "./place.ts";
 
-/** GFLOP/s of `madd`; GB/s, read and written, of copying `bytes` bytes. */
-export interface Ceilings { madd(dtype: Dtype): number; copy(bytes: number): number }
+/** A loop of multiply-adds to run beside a kernel, and its operations a call. */
+export interface Loop { run(): void; flop: number }
+/** GFLOP/s of `madd`; GB/s, read and written, of copying `bytes` bytes; and the loop behind `madd` on one thread. */
+export interface Ceilings { madd(dtype: Dtype): number; copy(bytes: number): number; loop(dtype: Dtype): Loop }
 
 const list = (n: number, line: (i: number) => string): string => Array.from({ length: n }, (_, i) => line(i)).join("\n");
 const N = 2000; // turns of a loop in a call: microseconds, so that calls are many and the loops get optimised
@@ -64,7 +66,6 @@ function compiled(dtype: Dtype, fused: boolean): WebAssembly.Module {
   return new WebAssembly.Module(wasm as BufferSource);
 }
 
-type Loop = (n: number, at: number) => void;
 const LEAST = 1024; // bytes before the data: address 0 stays unused
 /** Runs one loop for ever; `seconds` of the main thread's are measured while it does. */
 const RIVAL = `const { workerData: { module, pages, name, n, values } } = require("node:worker_threads");
@@ -76,28 +77,31 @@ for (;;) run(n, ${LEAST});`.replace("new values[0]", "new (values === 'f32' ? Fl
 /** Measures once, and answers from memory after. A fused ceiling throws where the host has no relaxed SIMD. */
 export async function ceilings(asked: Asked, dtypes: readonly Dtype[], sizes: readonly number[]): Promise<Ceilings> {
   const fused = asked.engine === "fast" && asked.fma, { threads } = asked;
-  const made = new Map<string, number>();
-  async function loop(dtype: Dtype, module: WebAssembly.Module, name: string, n: number): Promise<number> {
+  const made = new Map<string, number>(), loops = new Map<Dtype, Loop>();
+  async function loop(dtype: Dtype, module: WebAssembly.Module, name: string, n: number): Promise<{ ms: number; run(): void }> {
     const pages = Math.ceil((name === "copy" || name === "bulk" ? 2 * n : 0) / 65536) + 1;
     const memory = new WebAssembly.Memory({ initial: pages });
     new (dtype === "f32" ? Float32Array : Float64Array)(memory.buffer, LEAST, 256).fill(0.5); // 0.5 and 0.5: sums go to 1 and stay normal
-    const run = new WebAssembly.Instance(module, { env: { memory } }).exports[name] as Loop;
+    const run = new WebAssembly.Instance(module, { env: { memory } }).exports[name] as (n: number, at: number) => void;
     const rivals = Array.from({ length: threads - 1 }, () => new Worker(RIVAL, { eval: true, workerData: { module, pages, name, n, values: dtype } }));
     await Promise.all(rivals.map(w => new Promise(done => w.once("online", done))));
-    const { median } = time(() => run(n, LEAST), asked);
+    const { median: ms } = time(() => run(n, LEAST), asked);
     await Promise.all(rivals.map(w => w.terminate()));
-    return median;
+    return { ms, run: () => run(n, LEAST) };
   }
   for (const dtype of dtypes) {
     const module = compiled(dtype, fused), lanes = dtype === "f32" ? 4 : 2;
-    let best = 0;
-    for (const name of ["chain", "stream"]) best = Math.max(best, threads * 2 * lanes * flops[name]! * N / await loop(dtype, module, name, N) / 1e6);
-    made.set(dtype, best);
+    for (const name of ["chain", "stream"]) {
+      const { ms, run } = await loop(dtype, module, name, N), flop = 2 * lanes * flops[name]! * N, rate = threads * flop / ms / 1e6;
+      if (rate <= (made.get(dtype) ?? 0)) continue;
+      made.set(dtype, rate);
+      loops.set(dtype, { run, flop });
+    }
   }
   const module = sizes.length ? compiled("f32", false) : undefined;
   for (const bytes of module ? sizes : []) {
-    const half = Math.ceil(bytes / 128) * 64, ms = Math.min(await loop("f32", module!, "copy", half), await loop("f32", module!, "bulk", half));
+    const half = Math.ceil(bytes / 128) * 64, ms = Math.min((await loop("f32", module!, "copy", half)).ms, (await loop("f32", module!, "bulk", half)).ms);
     made.set(`copy ${bytes}`, threads * 2 * half / ms / 1e6);
   }
-  return { madd: dtype => made.get(dtype)!, copy: bytes => made.get(`copy ${bytes}`)! };
+  return { madd: dtype => made.get(dtype)!, loop: dtype => loops.get(dtype)!, copy: bytes => made.get(`copy ${bytes}`)! };
 }

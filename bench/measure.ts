@@ -86,6 +86,23 @@ export function time(body: () => void, { quick }: Pick<Asked, "quick">): { media
   return { median: p50 / batch, mad: mad / batch, least: min / batch, samples: samplesCount, ...(share < 0.93 && { busy: `had only ${(100 * share).toFixed(0)} % of a core` }) };
 }
 
+/**
+ * Two bodies in turns, whose ratio holds where others use the machine too: milliseconds a call of each, round by round. A round takes
+ * some 10 ms of either, or a call.
+ */
+export function contest(a: () => void, b: () => void, { quick }: Pick<Asked, "quick">): [number[], number[]] {
+  const run = (body: () => void, n: number): number => { const from = performance.now(); for (let i = 0; i < n; i++) body(); return (performance.now() - from) / n; };
+  const calls = [a, b].map(body => { // warm: V8 compiles twice
+    const from = performance.now();
+    let n = 0;
+    do { body(); n++; } while (performance.now() - from < (quick ? 10 : 300));
+    return Math.max(1, Math.round(10 / run(body, Math.min(n, 10))));
+  }) as [number, number];
+  const slow = run(a, 1) + run(b, 1) > 300, rounds = quick ? 2 : slow ? 12 : 31, list: [number[], number[]] = [[], []];
+  for (let i = 0; i < rounds; i++) for (const side of i % 2 ? [1, 0] as const : [0, 1] as const) list[side].push(run(side ? b : a, calls[side]));
+  return list;
+}
+
 /** Eight digits that change with any bit of the numbers (FNV-1a by 32-bit words). */
 export function digest(...lists: Numbers[]): string {
   let h = 0x811c9dc5;

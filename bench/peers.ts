@@ -7,6 +7,7 @@ import { Tape, leaves, serialize, type Numbers, type Storable } from "farsight";
 import { deviation, median, noise, show, wanted, type Asked, type Row } from "./measure.ts";
 import { cold } from "./peers/cold.ts";
 import { libraries, type Library } from "./peers/libraries.ts";
+import { scaling } from "./peers/scaling.ts";
 import type { Reply, Work } from "./peers/serve.ts";
 import { LR, MEMORY, POSITIONS, SEGMENTS, sizes, training } from "./step.ts";
 
@@ -77,8 +78,8 @@ async function turns(runners: Runner[], key: number, asked: Asked): Promise<void
 const shown = (x: number): string => Number(x.toPrecision(6)).toString();
 
 export async function* peers(asked: Asked): AsyncGenerator<Row, string> {
-  const list = cases().filter(c => wanted(asked, c.name, c.size)), starts = wanted(asked, "cold start");
-  if (list.length === 0 && !starts) throw new RangeError(`--case ${asked.words.join(" ")}: no case of that name\n  wants words in, for instance, "step small cope", "attention plain", "map exp" or "cold start"`);
+  const every = cases(), list = every.filter(c => wanted(asked, c.name, c.size)), starts = wanted(asked, "cold start"), SECOND = "second thread, step big plain", second = asked.engine === "fast" && asked.threads === 1 && wanted(asked, SECOND);
+  if (list.length === 0 && !starts && !second) throw new RangeError(`--case ${asked.words.join(" ")}: no case of that name\n  wants words in, for instance, "step small cope", "attention plain", "map exp", "cold start" or, of the fast engine, "second thread"`);
   const all = await libraries(), folder = mkdtempSync(join(tmpdir(), "farsight-peers-")), lost: string[] = [], won: string[] = [], wrong: string[] = [];
   const keep = (row: Row, name: string): Row => {
     if (row.wrong) wrong.push(`${row.case} ${row.size}, ${name}`);
@@ -110,6 +111,10 @@ export async function* peers(asked: Asked): AsyncGenerator<Row, string> {
       }
       for (const r of runners) await r.library.ask({ do: "drop", key: key * 4 + r.library.ways.indexOf(r.way) });
       show.done("peers", c.name);
+    }
+    if (second) {
+      const c = every.find(c => c.name === "step big plain")!;
+      for await (const row of scaling(asked, all, { ...c.work(folder), fma: asked.fma } as Work, SECOND, c.size)) yield row;
     }
     if (starts) for await (const row of cold(asked, all)) yield keep(row, String(row.peer));
   } finally {

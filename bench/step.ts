@@ -67,7 +67,7 @@ export async function* step(asked: Asked): AsyncGenerator<Row, string> {
 }
 
 /** Bytes that a tape's engine held claimed at most while `body` ran. */
-function most(tape: Tape, body: () => void): number {
+export function most(tape: Tape, body: () => void): number {
   const { engine } = tape, alloc = engine.alloc.bind(engine);
   let top = engine.mark;
   engine.alloc = (n, width) => { const at = alloc(n, width); top = Math.max(top, engine.mark); return at; };

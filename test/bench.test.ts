@@ -44,6 +44,13 @@ suite("npm run bench", {
     const [, , rmt, replay] = lines(one.out);
     assert.is(rmt!.checksum, replay!.checksum, "replaying segments changed the loss");
   },
+  async "ratios measures two sides in turns, and memory without a clock"() {
+    const [odd, memory] = await Promise.all([bench("ratios", "--quick", "--json", "--case", "61"), bench("ratios", "--quick", "--json", "--case", "memory")]);
+    assert.is(odd.code, 0, odd.err);
+    const [line] = lines(odd.out), [held] = lines(memory.out);
+    assert.ok((line!.ratios as number[])[0]! <= (line!.ratio as number) && (line!.ratio as number) <= (line!.ratios as number[])[1]! && line!.median as number > 0, odd.out);
+    assert.ok(held!.median === null && Math.abs(held!.ratio as number - 1) < 0.5, memory.out);
+  },
   async "prints an aligned table to stdout and nothing else"() {
     const { code, out } = await bench("kernels", "--quick", "--case", "overhead kernel f32");
     assert.is(code, 0);

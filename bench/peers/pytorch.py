@@ -158,7 +158,7 @@ def main():
             key = order["key"]
             if order["do"] == "prepare":
                 run, results = prepare(order["case"])
-                begin, held[key] = time.perf_counter(), run
+                begin, held[key] = time.perf_counter(), (order["case"]["threads"], run)
                 while True:
                     start = time.perf_counter()
                     run()
@@ -170,10 +170,12 @@ def main():
                 held.pop(key, None)
                 reply = {}
             else:
-                ms = []
+                ms, (threads, run) = [], held[key]
+                if torch.get_num_threads() != threads:
+                    torch.set_num_threads(threads)
                 for _ in range(order["times"]):
                     start = time.perf_counter()
-                    held[key]()
+                    run()
                     ms.append((time.perf_counter() - start) * 1e3)
                 reply = {"ms": ms}
         except Exception as error:
