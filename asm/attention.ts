@@ -32,15 +32,15 @@ function drawn(n: usize, d: usize): usize { return (n * d + LANES - 1) & ~(LANES
 
 /** n rows of d numbers, `xi` bytes apart, drawn together; returns where they begin. */
 function draw(n: usize, d: usize, x: usize, xi: usize, to: usize): usize {
-  const whole = (d & ~(LANES - 1)) * W, start = to;
-  for (const end = x + n * xi; x != end; x += xi, to += d * W) {
+  const row = d * W, whole = row & ~15, start = to, end = x + n * xi;
+  // Rows come from afar, and the fewer instructions a row takes, the more of them are asked for at once.
+  if (!(row & 63)) for (; x != end; x += xi) for (const stop = to + row, by = x - to; to != stop; to += 64) {
+    v128.store(to, v128.load(to + by)); v128.store(to, v128.load(to + by, 16), 16);
+    v128.store(to, v128.load(to + by, 32), 32); v128.store(to, v128.load(to + by, 48), 48);
+  } else for (; x != end; x += xi, to += row) {
     let o: usize = 0;
-    for (; o + 48 < whole; o += 64) {
-      v128.store(to + o, v128.load(x + o)); v128.store(to + o, v128.load(x + o, 16), 16);
-      v128.store(to + o, v128.load(x + o, 32), 32); v128.store(to + o, v128.load(x + o, 48), 48);
-    }
     for (; o < whole; o += 16) v128.store(to + o, v128.load(x + o));
-    for (; o < d * W; o += W) store<real>(to + o, load<real>(x + o));
+    for (; o < row; o += W) store<real>(to + o, load<real>(x + o));
   }
   return start;
 }
