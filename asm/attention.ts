@@ -9,9 +9,10 @@
 // Logits here are exponents of 2, that is log2 e times those of the equations: 2^x takes two thirds of the instructions of e^x.
 // The backward pass makes logits and weights again from lse, the logarithm of each row's sum. What queries send to keys and values is
 // added up for GROUP panels side by side, in registers, then head by head, and last to the gradient.
-import { LANES, at, madd } from "./simd";
+import { LANES, at } from "./simd";
 import { Inlined, LOG2E, exp2Table, log } from "./math";
 import { MR, NR, packColumns, tile, tileRows, transpose, transposeAdd } from "./matmul";
+import { rowDot } from "./row";
 import { copeBack, copeLogits, copePlaces, copeReach, copeTable } from "./cope";
 
 const W: usize = sizeof<real>();
@@ -23,36 +24,42 @@ const GROUP: usize = 4;
 const WIDE: usize = GROUP * ROW; // bytes of one key's numbers for a group
 const NEVER: usize = <usize>-1;
 
-/** Numbers of room that `attentionBack` needs, and `attention` with it: one panel and one group of queries. */
-export function attentionRoom(s: usize, d: usize, p: usize, r: usize): usize {
-  return 6 * drawn(s, d) + 3 * drawn(GROUP * NR, d) + NR * (4 * d + (4 * GROUP + 3) * s + GROUP * (p + r) + max(p, r) + 4 * (p + 1) + 6 + MR);
+/** Numbers of room that `attentionBack` needs, and `attention` with it: the rows of one sequence, drawn together, and one group of queries. */
+export function attentionRoom(h: usize, t: usize, s: usize, d: usize, p: usize, r: usize): usize {
+  const sides: usize = p ? 3 : 2; // keys, values, and gate keys where there may be some
+  return h * sides * (2 * drawn(s, d) + drawn(t, d)) + drawn(t, h) + NR * (4 * d + (4 * GROUP + 3) * s + GROUP * (p + r) + max(p, r) + 4 * (p + 1) + 6 + MR);
 }
 /** Numbers of n rows of d, in whole vectors. */
 function drawn(n: usize, d: usize): usize { return (n * d + LANES - 1) & ~(LANES - 1); }
 
-/** n rows of d numbers, `xi` bytes apart, drawn together; returns where they begin. */
-function draw(n: usize, d: usize, x: usize, xi: usize, to: usize): usize {
-  const row = d * W, whole = row & ~15, start = to, end = x + n * xi;
-  // Rows come from afar, and the fewer instructions a row takes, the more of them are asked for at once.
-  if (!(row & 63)) for (; x != end; x += xi) for (const stop = to + row, by = x - to; to != stop; to += 64) {
-    v128.store(to, v128.load(to + by)); v128.store(to, v128.load(to + by, 16), 16);
-    v128.store(to, v128.load(to + by, 32), 32); v128.store(to, v128.load(to + by, 48), 48);
-  } else for (; x != end; x += xi, to += row) {
-    let o: usize = 0;
-    for (; o < whole; o += 16) v128.store(to + o, v128.load(x + o));
-    for (; o < row; o += W) store<real>(to + o, load<real>(x + o));
-  }
-  return start;
+/**
+ * n rows of h heads of d numbers, rows `xi` bytes apart, drawn together head by head, heads `block` bytes apart; returns where they begin.
+ * Rows are read from end to end: read head by head, a line here and a line there, they took 27 ns a line from the third cache.
+ */
+function draw(n: usize, h: usize, d: usize, x: usize, xi: usize, to: usize, block: usize): usize {
+  const row = d * W, whole = row & ~15;
+  for (let r: usize = 0, at = to; r < n; r++, x += xi, at += row)
+    for (let j: usize = 0, from = x, head = at; j < h; j++, from += row, head += block) {
+      let o: usize = 0;
+      for (; o + 48 < whole; o += 64) {
+        v128.store(head + o, v128.load(from + o)); v128.store(head + o, v128.load(from + o, 16), 16);
+        v128.store(head + o, v128.load(from + o, 32), 32); v128.store(head + o, v128.load(from + o, 48), 48);
+      }
+      for (; o < whole; o += 16) v128.store(head + o, v128.load(from + o));
+      for (; o < row; o += W) store<real>(head + o, load<real>(from + o));
+    }
+  return to;
 }
-/** The transpose: rows that touch to rows `yi` bytes apart, added when `add`. */
-function undraw(n: usize, d: usize, from: usize, y: usize, yi: usize, add: bool): void {
-  const whole = (d & ~(LANES - 1)) * W;
-  for (const end = y + n * yi; y != end; y += yi, from += d * W) {
-    let o: usize = 0;
-    if (add) for (; o < whole; o += 16) v128.store(y + o, v128.add<real>(v128.load(y + o), v128.load(from + o)));
-    else for (; o < whole; o += 16) v128.store(y + o, v128.load(from + o));
-    for (; o < d * W; o += W) move(from + o, y + o, add);
-  }
+/** The transpose: what was drawn together goes to rows `yi` bytes apart, added when `add`. */
+function undraw(n: usize, h: usize, d: usize, from: usize, block: usize, y: usize, yi: usize, add: bool): void {
+  const row = d * W, whole = row & ~15;
+  for (let r: usize = 0; r < n; r++, y += yi, from += row)
+    for (let j: usize = 0, to = y, head = from; j < h; j++, to += row, head += block) {
+      let o: usize = 0;
+      if (add) for (; o < whole; o += 16) v128.store(to + o, v128.add<real>(v128.load(to + o), v128.load(head + o)));
+      else for (; o < whole; o += 16) v128.store(to + o, v128.load(head + o));
+      for (; o < row; o += W) move(head + o, to + o, add);
+    }
 }
 /** Zeros in whole vectors. */
 function clear(n: usize, at: usize): void { for (const end = at + n * W; at < end; at += 16) v128.store(at, v128.splat<real>(0)); }
@@ -239,17 +246,25 @@ export function attention(
   b: usize, h: usize, t: usize, s: usize, d: usize, p: usize, r: usize, qi: usize, ki: usize, vi: usize, gi: usize, causal: bool, scale: real, reach: real,
   q: usize, k: usize, v: usize, table: usize, gq: usize, gk: usize, rel: usize, slopes: usize, keys: usize, allowed: usize, o: usize, lse: usize, room: usize,
 ): void {
+  if (!table) gq = gk = 0;
   if (gq && !gk) { gk = k; gi = ki; }
   const scale2 = scale * LOG2E, reach2 = reach * LOG2E;
   qi *= W; ki *= W; vi *= W; gi *= W;
   const step = h * d * W, qp = room, gqp = qp + d * ROW, ot = gqp + d * ROW, st = ot + d * ROW, ut = st + s * ROW, places = ut + s * ROW;
   const zt = places + s * ROW, pairs = zt + max(p, r) * ROW, small = pairs + 2 * (p + 1) * ROW, near = small + (6 + MR) * ROW, row = d * W;
-  for (let i: usize = 0; i < b; i++) for (let j: usize = 0; j < h; j++) {
-    const qs = i * t * qi + j * d * W, ks = i * s * ki + j * d * W, vs = i * s * vi + j * d * W, gs = i * s * gi + j * d * W, head = (i * t * h + j) * d * W, real_ = keys ? keys + i * s * W : 0;
-    const kc = draw(s, d, k + ks, ki, near), vc = draw(s, d, v + vs, vi, near + drawn(s, d) * W), gc = gk ? draw(s, d, gk + gs, gi, near + 2 * drawn(s, d) * W) : 0;
+  const block = drawn(s, d) * W, some = drawn(t, d) * W, qs = near, ks = qs + h * some, vs = ks + h * block, gs = vs + h * block;
+  for (let m: usize = 0; m < b * h; m++) {
+    const i = m / h, j = m % h, head = (i * t * h + j) * row, real_ = keys ? keys + i * s * W : 0;
+    if (!j) {
+      draw(t, h, d, q + i * t * qi, qi, qs, some);
+      draw(s, h, d, k + i * s * ki, ki, ks, block);
+      draw(s, h, d, v + i * s * vi, vi, vs, block);
+      if (gk) draw(s, h, d, gk + i * s * gi, gi, gs, block);
+    }
+    const qc = qs + j * some, kc = ks + j * block, vc = vs + j * block, gc = gk ? gs + j * block : 0;
     for (let at: usize = 0; at < t; at += NR) {
       const n = min(NR, t - at), first = s - t + at, end = causal ? min(s, first + n) : s, here = head + at * step, seen = allowed ? allowed + at * s * W : 0;
-      packColumns(d, n, q + qs + at * qi, 1, qi / W, qp);
+      packColumns(d, n, qc + at * row, 1, d, qp);
       times(end, d, scale2, kc, row, W, qp, ROW, st, ROW, false);
       hide(n, s, end, first, causal, seen, real_, st);
       if (table) {
@@ -279,16 +294,6 @@ function gateLogits(d: usize, n: usize, scale: real, gq: usize, step: usize, gk:
   hide(n, s, end, first, causal, allowed, keys, ut);
 }
 
-/** Σ over d rows of lanes of a b, a number a lane. */
-function dots(d: usize, a: usize, b: usize, y: usize): void {
-  let s0 = v128.splat<real>(0), s1 = s0;
-  for (const stop = a + d * ROW; a < stop; a += ROW, b += ROW) {
-    s0 = madd(v128.load(a), v128.load(b), s0);
-    s1 = madd(v128.load(a, 16), v128.load(b, 16), s1);
-  }
-  v128.store(y, s0);
-  v128.store(y, s1, 16);
-}
 /** Zeros for one panel in the keys from `end` on, as far as `send` reads them for panels of its group that see more. */
 function blank(end: usize, last: usize, a: usize, wide: usize): void {
   for (let o = a + end * wide; o < a + min(last, end + MR) * wide; o += wide) {
@@ -313,8 +318,11 @@ function sendGroup(lanes: usize, s: usize, d: usize, last: usize, place: usize, 
   const row = d * W;
   if (own) for (let c: usize = 0; c < lanes; c++) {
     const o = a + (place + c) * wide + c * W;
-    if (to) rowProduct(d, alpha, load<real>(o), x + c * row, to + (place + c) * yi, add);
-    if (past) store<real>(o, 0);
+    if (!past) rowProduct(d, alpha, load<real>(o), x + c * row, sums + (place + c) * row, true);
+    else {
+      if (to) rowProduct(d, alpha, load<real>(o), x + c * row, to + (place + c) * yi, add);
+      store<real>(o, 0);
+    }
   }
   if (edges && !own) {
     if (to) { weigh(lanes, s, last, first, edges, false, a, wt, wide); send(last, d, lanes, first, alpha, wt, wide, x, row, to, yi, edge); }
@@ -351,30 +359,34 @@ export function attentionBack(
   const step = h * d * W, qp = room, gqp = qp + d * ROW, op = gqp + d * ROW, ot = op + d * ROW;
   const pts = ot + d * ROW, dts = pts + s * WIDE, uts = dts + s * WIDE, wt = uts + s * WIDE, st = wt + s * WIDE, gates = st + s * ROW, places = gates + s * ROW;
   const dzs = places + s * ROW, drs = dzs + p * WIDE, zt = drs + r * WIDE, pairs = zt + max(p, r) * ROW, dpairs = pairs + 2 * (p + 1) * ROW;
-  const small = dpairs + 2 * (p + 1) * ROW, edge = small + 6 * ROW, near = edge + MR * ROW, row = d * W, block = drawn(s, d) * W, some = drawn(GROUP * NR, d) * W;
-  const sums = near + 3 * block, qc = sums + 3 * block, oc = qc + some, gqc = oc + some;
-  for (let i: usize = 0; i < b; i++) for (let j: usize = 0; j < h; j++) {
-    const head = (i * t * h + j) * d * W, qs = i * t * qi + j * d * W, ks = i * s * ki + j * d * W, vs = i * s * vi + j * d * W, gs = i * s * gi + j * d * W, real_ = keys ? keys + i * s * W : 0;
-    const dks = dk ? dk + ks : 0, dvs = dv ? dv + vs : 0, dgs = dgk ? dgk + gs : 0;
-    const pks = pk ? pk + i * s * pki + j * d * W : 0, pvs = pv ? pv + i * s * pvi + j * d * W : 0, pgs = pg ? pg + i * s * pgi + j * d * W : 0;
-    const kc = draw(s, d, k + ks, ki, near), vc = draw(s, d, v + vs, vi, near + block), gc = gk ? draw(s, d, gk + gs, gi, near + 2 * block) : 0;
-    if (own ? !alone : !edges) clear((gk ? 3 : 2) * drawn(s, d), sums);
+  const small = dpairs + 2 * (p + 1) * ROW, edge = small + 6 * ROW, near = edge + MR * ROW, row = d * W, block = drawn(s, d) * W, some = drawn(t, d) * W;
+  const keeps = dk || pk, carries = dv || pv, gated = gk && (dgk || pg), sides: usize = gk ? 3 : 2; // who asked: keys, values, gate keys
+  const ks = near, vs = ks + h * block, gs = ks + 2 * h * block, sums = ks + sides * h * block, qs = sums + sides * h * block, os = qs + h * some, gqs = os + h * some, deltas = os + (sides - 1) * h * some;
+  for (let i: usize = 0; i < b; i++) {
+    const real_ = keys ? keys + i * s * W : 0, all = i * t * h * row;
+    const dks = dk ? dk + i * s * ki : 0, dvs = dv ? dv + i * s * vi : 0, dgs = dgk ? dgk + i * s * gi : 0;
+    const pks = pk ? pk + i * s * pki : 0, pvs = pv ? pv + i * s * pvi : 0, pgs = pg ? pg + i * s * pgi : 0;
+    draw(t, h, d, q + i * t * qi, qi, qs, some);
+    draw(t, h, d, dout + all, step, os, some);
+    draw(s, h, d, k + i * s * ki, ki, ks, block);
+    draw(s, h, d, v + i * s * vi, vi, vs, block);
+    if (gk) draw(s, h, d, gk + i * s * gi, gi, gs, block);
+    if (gq) draw(t, h, d, gq + all, step, gqs, some);
+    for (let m: usize = 0; m < t * h; m++) store<real>(deltas + (m % h * t + m / h) * W, rowDot(d, dout + all + m * row, o + all + m * row));
+    if (!edges || own) clear(sides * h * drawn(s, d), sums);
     if (fresh) { // of keys that nobody sends to, and before shares are sent one by one
       const unsent = edges && !own ? s : own ? s - t : 0;
-      if (fresh & 2 && dk) clearRows(unsent, d, dks, ki);
-      if (fresh & 4 && dv) clearRows(unsent, d, dvs, vi);
+      if (fresh & 2 && dk && (!own || pk)) clearRows(unsent, h * d, dks, ki);
+      if (fresh & 4 && dv && (!own || pv)) clearRows(unsent, h * d, dvs, vi);
     }
-    const keeps = dk || pk, carries = dv || pv, gated = gk && (dgk || pg); // who asked: keys, values, gate keys
-    for (let start: usize = 0; start < t; start += side * NR) {
-      const lanes = min(side * NR, t - start), place = s - t + start, last = causal ? place + lanes : s, group = head + start * step, asked = qs + start * qi, mask = causal ? place : NEVER;
-      draw(lanes, d, q + asked, qi, qc);
-      draw(lanes, d, dout + group, step, oc);
-      if (gq) draw(lanes, d, gq + group, step, gqc);
+    for (let j: usize = 0; j < h; j++) for (let start: usize = 0; start < t; start += side * NR) {
+      const lanes = min(side * NR, t - start), place = s - t + start, last = causal ? place + lanes : s, mask = causal ? place : NEVER;
+      const qc = qs + j * some + start * row, oc = os + j * some + start * row, gqc = gqs + j * some + start * row, kc = ks + j * block, vc = vs + j * block, gc = gk ? gs + j * block : 0;
       let reached: usize = 0; // rows of the table that the group reaches
       if (table) memory.fill(dzs, 0, p * wide);
       if (rel) memory.fill(drs, 0, r * wide);
       for (let g: usize = 0; g * NR < lanes; g++) {
-        const at = start + g * NR, n = min(NR, t - at), first = s - t + at, end = causal ? first + n : s, here = head + at * step, query = qs + at * qi, own_ = g * NR * row;
+        const at = start + g * NR, n = min(NR, t - at), first = s - t + at, end = causal ? first + n : s, here = all + j * row + at * step, query = i * t * qi + j * row + at * qi, own_ = g * NR * row;
         const pt = pts + g * ROW, dt = dts + g * ROW, ut = gk ? uts + g * ROW : 0, dz = dzs + g * ROW, dr = drs + g * ROW;
         packColumns(d, n, qc + own_, 1, d, qp);
         packColumns(d, n, oc + own_, 1, d, op);
@@ -396,11 +408,9 @@ export function attentionBack(
           shift(end, first, r, zt, ROW, st, ROW, false);
         }
         if (slopes) decline(end, first, LOG2E * load<real>(slopes + j * W), st);
-        v128.store(small, v128.splat<real>(0));
-        v128.store(small, v128.splat<real>(0), 16);
+        clear(2 * NR, small);
         copyFew(n, lse + ((i * h + j) * t + at) * W, small);
-        packColumns(d, n, o + here, 1, step / W, ot);
-        dots(d, op, ot, small + ROW);
+        copyFew(n, deltas + (j * t + at) * W, small + ROW);
         times(end, d, 1, vc, row, W, op, ROW, dt, wide, false);
         weightsBack(end, st, small, small + ROW, pt, dt, wide);
         if (rel) shift(end, first, r, dr, wide, dt, wide, true);
@@ -421,18 +431,26 @@ export function attentionBack(
         if (gated) blank(end, last, ut, wide);
       }
       const by = edges ? edges + start * s * W : 0;
-      if (carries) sendGroup(lanes, s, d, last, place, mask, 1, pts, oc, dvs, vi, pvs, pvi, own, by, wt, sums, edge, wide, !(fresh & 4));
-      if (keeps) sendGroup(lanes, s, d, last, place, mask, scale, dts, qc, dks, ki, pks, pki, own, by, wt, sums + block, edge, wide, !(fresh & 2));
-      if (gated) sendGroup(lanes, s, d, last, place, mask, scale, uts, gq ? gqc : qc, dgs, gi, pgs, pgi, own, by, wt, sums + 2 * block, edge, wide, true);
+      const column = j * row, to = sums + j * block, next = h * block;
+      if (carries) sendGroup(lanes, s, d, last, place, mask, 1, pts, oc, at_(dvs, column), vi, at_(pvs, column), pvi, own, by, wt, to, edge, wide, !(fresh & 4));
+      if (keeps) sendGroup(lanes, s, d, last, place, mask, scale, dts, qc, at_(dks, column), ki, at_(pks, column), pki, own, by, wt, to + next, edge, wide, !(fresh & 2));
+      if (gated) sendGroup(lanes, s, d, last, place, mask, scale, uts, gq ? gqc : qc, at_(dgs, column), gi, at_(pgs, column), pgi, own, by, wt, to + 2 * next, edge, wide, true);
       if (dtable) send(reached, d, lanes, NEVER, reach, dzs, wide, gq ? gqc : qc, row, dtable + i * p * row, row, edge);
       if (drel) send(r, d, lanes, NEVER, scale, drs, wide, qc, row, drel + i * r * row, row, edge);
     }
     if (edges && !own) continue; // they went to both sides one by one
-    if (own ? pvs : dvs) undraw(s, d, sums, own ? pvs : dvs, own ? pvi : vi, own || !(fresh & 4));
-    if (own ? pks : dks) undraw(s, d, sums + block, own ? pks : dks, own ? pki : ki, own || !(fresh & 2));
-    if (own ? pgs : dgs) undraw(s, d, sums + 2 * block, own ? pgs : dgs, own ? pgi : gi, true);
+    settleSums(s, h, d, sums, block, own, dvs, vi, pvs, pvi, !(fresh & 4));
+    settleSums(s, h, d, sums + h * block, block, own, dks, ki, pks, pki, !(fresh & 2));
+    if (gk) settleSums(s, h, d, sums + 2 * h * block, block, own, dgs, gi, pgs, pgi, true);
   }
 }
+/** A sequence's sums go to the source; with `own` to the past, and to the source only where there is no past. */
+function settleSums(s: usize, h: usize, d: usize, sums: usize, block: usize, own: bool, to: usize, yi: usize, past: usize, pi: usize, add: bool): void {
+  if (own && past) undraw(s, h, d, sums, block, past, pi, true);
+  else if (to) undraw(s, h, d, sums, block, to, yi, add);
+}
+/** An address that stays 0, "nobody asked", when moved on. */
+function at_(address: usize, by: usize): usize { return address ? address + by : 0; }
 /** Leaves in ot, or adds to it, what CoPE sends to the queries of its gates: through the position logits, and through gate keys of their own. */
 function gatesToQueries(d: usize, end: usize, far: usize, scale: real, reach: real, table: usize, dz: usize, gk: usize, step: usize, ut: usize, ot: usize, wide: usize, add: bool): void {
   times(d, far, reach, table, W, d * W, dz, wide, ot, ROW, add);

@@ -27,7 +27,7 @@ const myopic = (shape: Heads): Ratio => ({
   name: "myopic kv / ordinary attention, backward", size: size(shape),
   set(tape) {
     const [b, h, t, d] = shape, K: Kernels = tape.engine.kernels, [q, k, v, dout, o, dq, dk, dv] = [1, 2, 3, 4, 5, 6, 7, 8].map(seed => random(tape, [b, t, h, d], seed).data), n = h * d;
-    const lse = tape.tensor([b, h, t]).data, room = tape.engine.alloc(K.attentionRoom(t, d, 0, 0)), scale = 1 / Math.sqrt(d);
+    const lse = tape.tensor([b, h, t]).data, room = tape.engine.alloc(K.attentionRoom(h, t, t, d, 0, 0)), scale = 1 / Math.sqrt(d);
     K.attention(b, h, t, t, d, 0, 0, n, n, n, n, true, scale, 1, q!, k!, v!, 0, 0, 0, 0, 0, 0, 0, o!, lse, room);
     const back = (own: boolean) => (): void => { K.attentionBack(b, h, t, t, d, 0, 0, n, n, n, n, n, n, n, true, scale, 1, own, q!, k!, v!, 0, 0, 0, 0, 0, 0, 0, 0, o!, lse, dout!, dq!, dk!, dv!, 0, 0, 0, 0, 0, 0, 0, 7, room); };
     const a = back(true), ordinary = back(false), sums = [a, ordinary].map(run => { run(); return digest(tape.engine.view(dk!, b * t * n)); });

@@ -231,16 +231,16 @@ function team(engine: Engine, threads: number): { kernels: Kernels; working: () 
 
   let chunk = 1; // rows of one, as the kernels have it
   while (exact.chunks(chunk + 1) === 1) chunk++;
-  const room = (s: number, d: number, p: number, r: number): number => Math.ceil(exact.attentionRoom(s, d, p, r) / 4) * 4;
+  const room: Kernels["attentionRoom"] = (...sizes) => Math.ceil(exact.attentionRoom(...sizes) / 4) * 4;
   const all: Record<string, Kernel> = {};
   for (const [name, line] of Object.entries(lines)) {
     const list = (typeof line[0] === "string" ? [line] : line) as Parameters<typeof cut>[0][];
-    const block = name === "matmul" ? () => scratch : ([, , , s, d, p, r]: readonly number[]) => room(s!, d!, p!, r!) * width;
+    const block = name === "matmul" ? () => scratch : ([, h, t, s, d, p, r]: readonly number[]) => room(h!, t!, s!, d!, p!, r!) * width;
     all[name] = divided(name, list.map(l => cut(l, width, chunk)), block);
   }
   const close = (): void => {
     for (let slot = 1; slot < threads; slot++) { Atomics.store(words, place(slot), CLOSED); Atomics.notify(words, place(slot)); }
     end();
   };
-  return { kernels: { ...exact, ...all as unknown as Partial<Kernels>, attentionRoom: (s, d, p, r) => threads * room(s, d, p, r) } as Kernels, working, end: close };
+  return { kernels: { ...exact, ...all as unknown as Partial<Kernels>, attentionRoom: (...sizes) => threads * room(...sizes) } as Kernels, working, end: close };
 }

@@ -376,7 +376,7 @@ export const fusedAttention = /* @__PURE__ */ op("fusedAttention", "b t h d, b s
     for (const n of [p, r]) if (n === 0) throw new RangeError("a table of positions has no rows");
     return { scale: scale || 1 / Math.sqrt(d), p: p ?? 0, r: r ?? 0 };
   },
-  room: (K, { b, s, d, p, r }) => b * (p + r) * d + K.attentionRoom(s, d, p, r),
+  room: (K, { b, h, t, s, d, p, r }) => b * (p + r) * d + K.attentionRoom(h, t, s, d, p, r),
   forward: (K, { b, h, t, s, d, p, r, causal, scale, reach, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed) =>
     K.attention(b, h, t, s, d, p, r, ...pitches(h * d, q, k, v, gk), causal, scale, reach, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, y.data, lse, room),
   backward(K, { b, h, t, s, d, p, r, causal, scale, reach, own, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed, edges, pk, pv, pg) {

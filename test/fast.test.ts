@@ -51,13 +51,13 @@ const noise = Float64Array.from({ length: BUFFER }, ((rng) => () => 0.1 + rng.un
 const addresses: Record<string, readonly string[]> = { matmul: ["c"], crossEntropyBack: ["most"] };
 /** Runs one kernel over buffers that hold the same numbers each time; returns all buffers' bytes. `absent`: addresses that are 0. */
 function alone(engine: Engine, name: string, given: Record<string, number>, absent: readonly string[]): Buffer {
-  const K = engine.kernels, names = words(name), mark = engine.mark, base = engine.alloc(BUFFER * names.length), { s, d, p, r, b } = given;
+  const K = engine.kernels, names = words(name), mark = engine.mark, base = engine.alloc(BUFFER * names.length), { b, h, t, s, d, p, r } = given;
   const args = names.map((word, i) => {
     const at = base + i * BUFFER * engine.width;
     if (word in given) return given[word];
     if (word in scalars && !addresses[name]?.includes(word)) return scalars[word];
     if (word === "scratch") return K.scratch;
-    if (word === "room") return engine.reserve(b! * (p! + r!) * d! + K.attentionRoom(s!, d!, p!, r!));
+    if (word === "room") return engine.reserve(b! * (p! + r!) * d! + K.attentionRoom(h!, t!, s!, d!, p!, r!));
     if (absent.includes(word)) return 0;
     if (whole.includes(word)) engine.integers(at, BUFFER).forEach((_, j, all) => { all[j] = j * 7 % 5; });
     else if (masks.includes(word)) engine.view(at, BUFFER).forEach((_, j, all) => { all[j] = j % 3 ? 1 : 0; });
