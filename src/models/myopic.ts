@@ -3,6 +3,7 @@
 import { known } from "../engine.ts";
 import { pow } from "../math.ts";
 import type { Weights } from "../nn.ts";
+import { linear } from "../ops.ts";
 import { Tensor, product } from "../tape.ts";
 
 /**
@@ -38,6 +39,27 @@ export function edgeWeights(times: ArrayLike<number>, how: Required<Myopia>): Fl
   const t = times.length, m = new Float64Array(t * t);
   for (let i = 0; i < t; i++) for (let j = 0; j < t; j++) m[i * t + j] = edgeWeight(times[i]! - times[j]!, how);
   return m;
+}
+
+/**
+ * y = x wᵀ + b, and the same numbers once more as if computed from a stopped x: they share memory, and what reaches the second goes to w and b
+ * alone. The two meet there in one product.
+ */
+export function parted(x: Tensor, { weight: w, bias: b }: Weights): [y: Tensor, past: Tensor] {
+  const { tape } = x, { engine } = tape, from = engine.mark, all = tape.noGrad(() => linear(x, w, b)), to = engine.mark, n = w.shape[0]!, k = w.shape[1]!, rows = product(x.shape) / k;
+  if (!tape.recording || !(w.wants || b?.wants || x.wants)) return [all, all];
+  const [y, past] = [0, 1].map(() => new Tensor(tape, all.shape, all.data, all.region, true)) as [Tensor, Tensor];
+  tape.record({
+    name: "linear, parted", inputs: [x, w, b], outputs: [y, past], overwrites: [0, 1], claimed: [from, to],
+    back(K) {
+      const dy = y.grad || past.grad;
+      if (y.grad && x.grad) K.matmul(rows, n, k, 1, dy, n, 1, w.data, k, 1, x.adds() ? x.grad : 0, k, x.grad, k, K.scratch); // dx += dy w
+      if (y.grad && past.grad) K.accumulate(rows * n, past.grad, dy, true);
+      if (w.grad) K.matmul(n, rows, k, 1, dy, 1, n, x.data, k, 1, w.adds() ? w.grad : 0, k, w.grad, k, K.scratch);           // dw += (dy + dpast)ᵀ x
+      if (b) K.biasBack(rows, n, dy, n, b.grad);
+    },
+  });
+  return [y, past];
 }
 
 /**

@@ -6,7 +6,7 @@ import { apply, drop, linearWeights, maker, mlp, norm, normWeights, type Activat
 import { Tensor, show, type Tape } from "../tape.ts";
 import { attention, type AttentionOptions } from "./attention.ts";
 import type { CopeOptions } from "./cope.ts";
-import { edgeWeights, myopia, stopped, type Myopia } from "./myopic.ts";
+import { edgeWeights, myopia, parted, stopped, type Myopia } from "./myopic.ts";
 import { has, kinds, sinusoidal, type Position } from "./position.ts";
 
 /** Options of `transformer`. */
@@ -154,12 +154,15 @@ export function transformer(options: TransformerOptions): Transformer {
   }
   /** Attention on the residual stream x b t d; `n` norms it first, or does nothing. */
   function attend(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, view: View): Tensor {
-    const state = n(x), all = apply(state, p.c_attn), gate = p.cope?.gate, gates = gate && apply(state, gate), [q, k, v] = heads(all), cut = c.myopic?.cut ?? "kv";
-    let past: AttentionOptions["past"];
-    if ((view.edges || view.own) && cut !== "kv") { // keys, values and gate keys of a stopped state, from live weights
-      const old = cut === "post_ln" ? stopGradient(state) : n(stopGradient(x)), [, pk, pv] = heads(stopped(all, old, p.c_attn, c.d));
-      past = { k: pk!, v: pv!, gateKeys: gate && heads(stopped(gates!, old, gate))[0] };
-    }
+    const state = n(x), gate = p.cope?.gate, cut = (view.edges || view.own) && c.myopic?.cut || "kv";
+    // Under post_ln and pre_ln keys, values and gate keys are read twice: from the live state, and from a stopped one by live weights.
+    const read = (w: Weights, start: number): Tensor[] => {
+      if (cut === "post_ln") return parted(state, w);
+      const y = apply(state, w);
+      return cut === "pre_ln" ? [y, stopped(y, n(stopGradient(x)), w, start)] : [y];
+    };
+    const [all, old] = read(p.c_attn, c.d), [gates, oldGates] = gate ? read(gate, 0) : [], [q, k, v] = heads(all!), [, pk, pv] = old ? heads(old) : [];
+    const past: AttentionOptions["past"] = pk && { k: pk, v: pv!, gateKeys: oldGates && heads(oldGates)[0] };
     const y = attention(q!, k!, v!, { ...view, position: c.position, cope: c.cope, rope: c.rope, gateKeys: gates && heads(gates)[0], past, tables: { cope: p.cope?.weight, relative: p.rel?.weight } });
     return apply(reshape(y, x.shape), p.c_proj);
   }
