@@ -1,21 +1,34 @@
 // The fused kernel against attention composed from small operations, over every kind of position, both ways of looking, padding and
 // odd sizes; and what it must refuse.
 import * as assert from "uvu/assert";
-import { Tape, attention, fusedAttention, interpolate, kinds, random, type AttentionOptions, type Tensor } from "farsight";
+import { Tape, add, attention, fusedAttention, interpolate, kinds, linear, mul, random, reshape, sum, type AttentionOptions, type Tensor } from "farsight";
 import { close, suite, thrown } from "./check.ts";
 
-/** Runs attention and its gradients; returns the result and the gradients of q, k, v, gate keys and the tables. */
-function run(position: typeof kinds[number], sizes: { b: number; h: number; t: number; s: number; d: number }, more: AttentionOptions, gates: "shared" | "sep" | "val", composed: boolean): Float64Array[] {
+/**
+ * Runs attention and its gradients; returns the result and the gradients of q, k, v, gate keys and the tables. With `step` in a step, over
+ * gradients that hold NaN: what it has to write there it may not add to.
+ */
+function run(position: typeof kinds[number], sizes: { b: number; h: number; t: number; s: number; d: number }, more: AttentionOptions & { pastless?: boolean }, gates: "shared" | "sep" | "val", composed: boolean, step = false): Float64Array[] {
   const tape = new Tape("f64"), rng = random(4), { b, h, t, s, d } = sizes;
   const draw = (...shape: number[]): Tensor => tape.param(shape, Float64Array.from({ length: shape.reduce((a, n) => a * n, 1) }, () => rng.normal()));
   const q = draw(b, t, h, d), k = draw(b, s, h, d), v = draw(b, s, h, d), gateKeys = draw(b, s, h, d), tables = { cope: draw(4, d), relative: draw(3, d) };
-  const own = more.own ? { past: { k: draw(b, s, h, d), v: draw(b, s, h, d), gateKeys: draw(b, s, h, d) } } : {};
+  const { pastless, ...given } = more, own = more.own && !pastless ? { past: { k: draw(b, s, h, d), v: draw(b, s, h, d), gateKeys: draw(b, s, h, d) } } : {};
   if (own.past) { own.past.k.values().set(k.values()); own.past.v.values().set(v.values()); own.past.gateKeys.values().set(gateKeys.values()); }
   const keys = more.keys ? tape.tensor([b, s], Float64Array.from({ length: b * s }, (_, i) => i % 5 === 3 ? 0 : 1)) : undefined;
   const allowed = more.allowed ? tape.tensor([t, s], Float64Array.from({ length: t * s }, (_, i) => i % 7 === 2 ? 0 : 1)) : undefined;
-  const y = attention(q, k, v, { ...more, ...own, keys, allowed, position, tables, gateKeys, cope: { gates }, composed });
-  tape.backward(y, Float64Array.from({ length: y.size }, () => rng.normal()));
-  return [y.values(), ...[q, k, v, gateKeys, tables.cope, tables.relative, ...Object.values(own.past ?? {})].map(x => x.gradient())].map(x => Float64Array.from(x));
+  const edges = more.edges ? tape.tensor([t, s], Float64Array.from({ length: t * s }, (_, i) => i % 4 / 3)) : undefined;
+  const forward = (): Tensor => attention(q, k, v, { ...given, ...own, keys, allowed, edges, position, tables, gateKeys, cope: { gates }, composed });
+  const u = Float64Array.from({ length: b * t * h * d }, () => rng.normal());
+  let y!: ArrayLike<number>;
+  if (step) {
+    for (const p of tape.params) p.gradient().fill(NaN);
+    tape.step(() => { const x = forward(); y = x.values().slice(); return sum(mul(x, tape.tensor(x.shape, u))); });
+  } else {
+    const x = forward();
+    tape.backward(x, u);
+    y = x.values();
+  }
+  return [y, ...[q, k, v, gateKeys, tables.cope, tables.relative, ...Object.values(own.past ?? {})].map(x => x.gradient())].map(x => Float64Array.from(x));
 }
 
 const some = {} as Tensor; // stands for a mask, which `run` makes
@@ -34,7 +47,34 @@ for (const [way, more] of Object.entries(ways)) {
   suite(`fused attention, ${way}`, tests);
 }
 
+const written: Record<string, AttentionOptions & { pastless?: boolean }> = { ...ways, "edges of any weight": { edges: some }, "both ways, edges of any weight": { causal: false, edges: some }, "own place, and no past": { own: true, pastless: true } };
+suite("fused attention in a step", Object.fromEntries(Object.entries(written).map(([way, more]) => [`${way}: gradients are those of backward, whatever lay there before`, () => {
+  for (const position of kinds) for (const gates of position.startsWith("cope") ? ["shared", "sep", "val"] as const : ["shared"] as const)
+    for (const sizes of [{ b: 2, h: 3, t: 7, s: 7, d: 4 }, { b: 1, h: 2, t: 3, s: 11, d: 6 }, { b: 1, h: 1, t: 37, s: 37, d: 8 }]) {
+      const added = run(position, sizes, more, gates, false), stepped = run(position, sizes, more, gates, false, true);
+      stepped.forEach((values, i) => close(values, added[i]!, 0, `${position} ${gates} ${JSON.stringify(sizes)} ${i}`));
+    }
+}])));
+
 suite("fused attention", {
+  "adds up what one tensor gets as query, key and value, and leaves columns that nobody read at zero"() {
+    const rng = random(6), draw = (n: number): Float64Array => Float64Array.from({ length: n }, () => rng.normal()), values = draw(2 * 9 * 8), weights = draw(32 * 8);
+    for (const causal of [true, false]) {
+      const results = [[true, false], [false, false], [false, true]].map(([composed, step]) => {
+        const tape = new Tape("f64"), x = tape.param([2, 9, 8], values), w = tape.tensor([32, 8], weights);
+        const loss = (): Tensor => {
+          // Columns 24 to 31 of the projection stay unread.
+          const all = linear(x, w), part = (i: number): Tensor => composed ? reshape(linear(x, tape.tensor([8, 8], weights.slice(64 * i, 64 * i + 64))), [2, 9, 2, 4]) : tape.columns(all, 8 * i, [2, 9, 2, 4]);
+          const one = attention(part(0), part(1), part(2), { causal, composed: composed! }), whole = reshape(linear(x, w), [2, 9, 8, 4]), two = attention(whole, whole, whole, { causal, composed: composed! });
+          return add(sum(mul(one, one)), sum(mul(two, two)));
+        };
+        tape.scope(() => tape.tensor([100_000]).values().fill(NaN)); // what is claimed from here on holds NaN
+        if (step) tape.step(loss); else tape.scope(() => tape.backward(loss()));
+        return Float64Array.from(x.gradient());
+      });
+      for (const other of results.slice(1)) close(other, results[0]!, 1e-12, "", 0.1);
+    }
+  },
   "reads the keys as gate keys where only gate queries are given"() {
     const all = [0, NaN].map(dirt => {
       const tape = new Tape("f64"), rng = random(2), draw = (...shape: number[]) => tape.param(shape, Float64Array.from({ length: shape.reduce((a, n) => a * n, 1) }, () => rng.normal()));

@@ -167,6 +167,42 @@ suite("backward", {
   },
 });
 
+suite("a step", {
+  "gives the bits of backward in a scope, though gradients lie where results lay, in less memory"() {
+    for (const more of [{}, { position: "cope", dropout: 0.2 }, { myopic: {} }, { norm: "post", activation: "swiglu", tied: true }] as const) for (const replay of [false, true]) {
+      const seen = [true, false].map(step => {
+        const tape = new Tape("f64", { seed: 5 }), model = transformer({ vocab: 7, d: 24, layers: 3, heads: 2, context: 12, ...more }), params = model.params(tape, { seed: 2 });
+        const ids = tape.integers([3, 12], Array.from({ length: 36 }, (_, i) => i * i % 7)), { engine } = tape, alloc = engine.alloc.bind(engine);
+        const loss = (): Tensor => replay ? tape.checkpoint(() => model.loss(params, ids, ids)) : model.loss(params, ids, ids);
+        const base = engine.mark;
+        let top = 0;
+        engine.alloc = (...how) => { const at = alloc(...how); top = Math.max(top, engine.mark - base); return at; };
+        for (const p of tape.params) p.gradient().fill(step ? NaN : 0);
+        if (step) tape.step(loss); else tape.scope(() => tape.backward(loss()));
+        return { gradients: leaves(params).map(([path, p]) => `${path} ${bits(p.gradient())}`), top };
+      });
+      assert.equal(seen[0]!.gradients.find((g, i) => g !== seen[1]!.gradients[i])?.split(" ")[0], undefined, JSON.stringify(more));
+      if (!replay) assert.ok(seen[0]!.top < 0.75 * seen[1]!.top, `${seen[0]!.top} and ${seen[1]!.top} bytes`);
+    }
+  },
+  "zeroes what the loss does not reach, and after an error too; adds when told to accumulate"() {
+    const { tape, w, x } = start(), other = tape.param([2], [1, 2]);
+    other.gradient().fill(7);
+    tape.step(() => sum(matmul(x, w)));
+    const once = Array.from(w.gradient());
+    assert.equal(Array.from(other.gradient()), [0, 0]);
+    tape.step(() => sum(matmul(x, w)), { accumulate: true });
+    assert.equal(Array.from(w.gradient()), once.map(g => 2 * g));
+    other.gradient().fill(7);
+    const y = (): Tensor => { const h = tanh(matmul(x, w)); tape.record({ name: "broken", inputs: [h], outputs: [h], back() { throw new Error("broken"); } }); return sum(h); };
+    thrown(Error, () => tape.step(y));
+    assert.equal(Array.from(other.gradient()), [0, 0]);
+    assert.ok(w.gradient().every(g => g === 0));
+    tape.step(() => sum(matmul(x, w)));
+    assert.equal(Array.from(w.gradient()), once);
+  },
+});
+
 suite("checkpoint", {
   "gradients of one and of several outputs, nested or not, equal the plain ones"() {
     type Wrap = <T extends Tensor | readonly Tensor[]>(tape: Tape, body: () => T) => T;
