@@ -49,7 +49,7 @@ export function exp2Table(): usize {
 export class Inlined {
   /** What is left of x after n ln 2, in two parts, is taken off. */
   @inline static rest(x: v128, n: v128, a: v128, b: v128): v128 { return madd(n, b, madd(n, a, x)); } // n a is exact
-  /** s e^r, s a power of two: in as few steps one after the other as will do, since the schedulers hold some 64 of them and Horner's rule makes exp wait for itself. */
+  /** s e^r, s a power of two: in few steps one after the other, since Horner's rule makes exp wait for itself. */
   @inline static power(r: v128, s: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
     const r2 = v128.mul<real>(r, r);
     if (SINGLE) return madd(madd(madd(p4, r2, madd(p3, r, p2)), r2, madd(p1, r, p0)), v128.mul<real>(s, r2), v128.mul<real>(s, v128.add<real>(one, r)));

@@ -38,7 +38,7 @@ function table(rows: readonly Row[]): string {
   const percent = (x: number | undefined): string => x === undefined ? "" : `${(100 * x).toFixed(0)} %`;
   const cells = (r: Row): string[] => [
     r.case, r.dtype ?? "", r.size, r.peer ?? "", r.samples ? figures(r.median) : "", r.samples ? `± ${(100 * r.mad / r.median).toFixed(1)} %` : "",
-    r.rate === undefined ? "" : figures(r.rate), r.unit ?? "", r.ceiling === undefined ? "" : figures(r.ceiling), percent(r.fraction), r.ratio === undefined ? "" : `${r.ratio.toFixed(2)} (${r.ratios![0].toFixed(2)} to ${r.ratios![1].toFixed(2)})`, r.checksum, [r.note, r.busy].filter(Boolean).join("; "),
+    r.rate === undefined ? "" : figures(r.rate), r.unit ?? "", r.ceiling === undefined ? "" : figures(r.ceiling), percent(r.fraction) + (r.best === undefined ? "" : ` (${(100 * r.best).toFixed(0)})`), r.ratio === undefined ? "" : `${r.ratio.toFixed(2)} (${r.ratios![0].toFixed(2)} to ${r.ratios![1].toFixed(2)})`, r.checksum, [r.note, r.busy].filter(Boolean).join("; "),
   ];
   const head = ["case", "dtype", "size", "library", "ms", "spread", "rate", "", "ceiling", "of it", bench === "ratios" ? "ratio" : "theirs / ours", "checksum", ""], body = rows.map(cells);
   const used = head.map((_, i) => body.some(r => r[i])), pick = (list: string[]): string[] => list.filter((_, i) => used[i]);

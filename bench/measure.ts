@@ -9,10 +9,10 @@ import { progress } from "./progress.ts";
 /** What a run was asked for. `words`: all of them are in the names of the cases wanted. */
 export interface Asked { bench: string; words: readonly string[]; quick: boolean; engine: "exact" | "fast"; threads: number; fma: boolean }
 
-/** One case: `median`, `mad` (median absolute deviation) and `least` in milliseconds a call, `rate` and `ceiling` in `unit`, `fraction` the one over the other. */
+/** One case: `median`, `mad` (median absolute deviation) and `least` in milliseconds a call, `rate` and `ceiling` in `unit`, `fraction` the one over the other, `best` the same of the best rounds of each. */
 export interface Row {
   case: string; dtype?: Dtype | undefined; size: string; median: number; mad: number; least?: number; samples: number;
-  unit?: string; rate?: number; ceiling?: number; fraction?: number; checksum: string;
+  unit?: string; rate?: number; ceiling?: number; fraction?: number; best?: number; checksum: string;
   /** What else is to be known of it, for readers. */
   note?: string;
   /** That other programs took the processor meanwhile. Among peers: whose it is, its median over ours, the least and largest of that, and whether its results are other than ours. */
