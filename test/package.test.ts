@@ -41,7 +41,7 @@ async function bundled(name: string, text: string, minify: boolean): Promise<{ t
   install();
   const { outputFiles } = await esbuild.build({ entryPoints: [write(name, text)], absWorkingDir: consumer, bundle: true, write: false, format: "esm", platform: "browser", target: "es2022", minify });
   const { text: made, contents } = outputFiles[0]!;
-  return { text: made, code: made.replace(/(["'`])\\0asm(?:(?!\1)[^\\]|\\.)*\1/gs, '""'), gzipped: gzipSync(contents, { level: 9 }).length };
+  return { text: made, code: made.replace(/\[\s*(["'`])\\0asm(?:(?!\1)[^\\]|\\.)*\1(?:,\s*(["'`])(?:(?!\2)[^\\]|\\.)*\2)*\s*\]/gs, "[]"), gzipped: gzipSync(contents, { level: 9 }).length };
 }
 
 const program = `
