@@ -1,6 +1,6 @@
-// node build.mjs [start | test | bench] [arguments] [--debug]
-// Compiles the kernels once per dtype, bundles the library, writes its types, prints sizes; then runs what was asked for.
-// Installs the development tools when they are missing. Everything printed here goes to stderr: stdout belongs to the program.
+// node build.mjs [start | test | bench] [arguments] [--debug] Compiles the kernels once per dtype, bundles the library,
+// writes its types, prints sizes; then runs what was asked for. Installs the development tools when they are missing.
+// Everything printed here goes to stderr: stdout belongs to the program.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -20,13 +20,24 @@ const dtypes = {
 };
 const BUDGET = 60_000; // bytes of a page's share: minified, gzipped, both dtypes inside
 
-if (!existsSync("node_modules/assemblyscript") || !existsSync("node_modules/typescript")) {
+if (
+  !existsSync("node_modules/assemblyscript") ||
+  !existsSync("node_modules/typescript") ||
+  !existsSync("node_modules/prettier")
+) {
   say("installing the development tools (npm ci)");
-  execFileSync("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], { stdio: ["ignore", 2, 2], shell: process.platform === "win32" });
+  execFileSync("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
+    stdio: ["ignore", 2, 2],
+    shell: process.platform === "win32",
+  });
 }
 const { default: esbuild } = await import("esbuild");
 
-const files = (folder, ending) => readdirSync(folder, { recursive: true }).map(f => join(folder, f)).filter(f => f.endsWith(ending) && !f.includes("node_modules")).sort();
+const files = (folder, ending) =>
+  readdirSync(folder, { recursive: true })
+    .map(f => join(folder, f))
+    .filter(f => f.endsWith(ending) && !f.includes("node_modules"))
+    .sort();
 const stamp = (...paths) => {
   const hash = createHash("sha256");
   for (const path of paths) hash.update(path).update(readFileSync(path));
@@ -35,64 +46,131 @@ const stamp = (...paths) => {
 
 /** Runs `make` unless `dist/NAME.stamp` says that the same sources were built before. */
 async function unlessBuilt(name, sources, make) {
-  const now = stamp("build.mjs", "package-lock.json", ...sources) + (debug ? "-debug" : ""), file = `dist/dev/${name}.stamp`;
+  const now = stamp("build.mjs", "package-lock.json", ...sources) + (debug ? "-debug" : "");
+  const file = `dist/dev/${name}.stamp`;
   if (existsSync(file) && readFileSync(file, "utf8") === now) return;
   rmSync(file, { force: true });
   await make();
   writeFileSync(file, now);
 }
 
-/** asm/ -> dist/f32.wasm, dist/f64.wasm and the kernels' types, as the compiler itself writes them; and dist/fast/, with fused multiply-add. */
+/**
+ * asm/ -> dist/f32.wasm, dist/f64.wasm and the kernels' types, as the compiler itself writes them; and dist/fast/, with
+ * fused multiply-add.
+ */
 async function kernels() {
-  const mode = debug ? ["--debug", "--sourceMap"] : ["-O3", "--noAssert"], jobs = Object.entries(dtypes).flatMap(([dtype, names]) => ["", "fast/"].map(folder => [
-    "asm/index.ts", "-o", `dist/${folder}${dtype}.wasm`, ...folder ? ["--enable", "relaxed-simd"] : ["--bindings", "raw"], ...Object.entries(names).flatMap(([name, is]) => ["--use", `${name}=${is}`]), ...mode,
-    "--enable", "simd", "--runtime", "stub", "--importMemory", "--noExportMemory"]));
+  const mode = debug ? ["--debug", "--sourceMap"] : ["-O3", "--noAssert"];
+  const jobs = Object.entries(dtypes).flatMap(([dtype, names]) =>
+    ["", "fast/"].map(folder => [
+      "asm/index.ts",
+      "-o",
+      `dist/${folder}${dtype}.wasm`,
+      ...(folder ? ["--enable", "relaxed-simd"] : ["--bindings", "raw"]),
+      ...Object.entries(names).flatMap(([name, is]) => ["--use", `${name}=${is}`]),
+      ...mode,
+      "--enable",
+      "simd",
+      "--runtime",
+      "stub",
+      "--importMemory",
+      "--noExportMemory",
+    ]),
+  );
   mkdirSync("dist/fast", { recursive: true });
-  await Promise.all(Array.from({ length: Math.min(jobs.length, availableParallelism()) }, async () => {
-    for (let job = jobs.shift(); job; job = jobs.shift()) {
-      const child = spawn(process.execPath, ["node_modules/assemblyscript/bin/asc.js", ...job], { stdio: ["ignore", "ignore", "pipe"] });
-      let text = "";
-      child.stderr.on("data", data => { text += data; });
-      const [code] = await once(child, "close");
-      if (code !== 0) throw new Error(`asc, ${job[2]}:\n${text}`);
-    }
-  }));
-  const list = [...readFileSync("dist/f32.d.ts", "utf8").matchAll(/^ *export function (\w+\(.*\): \w+);$/gm)].map(m => `  ${m[1]};`);
-  writeFileSync("dist/kernels.d.ts", `/** The kernels of one dtype: sizes in elements, addresses in bytes. */\nexport interface Kernels {\n${list.join("\n")}\n}\n`);
+  await Promise.all(
+    Array.from({ length: Math.min(jobs.length, availableParallelism()) }, async () => {
+      for (let job = jobs.shift(); job; job = jobs.shift()) {
+        const child = spawn(process.execPath, ["node_modules/assemblyscript/bin/asc.js", ...job], {
+          stdio: ["ignore", "ignore", "pipe"],
+        });
+        let text = "";
+        child.stderr.on("data", data => {
+          text += data;
+        });
+        const [code] = await once(child, "close");
+        if (code !== 0) throw new Error(`asc, ${job[2]}:\n${text}`);
+      }
+    }),
+  );
+  const list = [...readFileSync("dist/f32.d.ts", "utf8").matchAll(/^ *export function (\w+\(.*\): \w+);$/gm)].map(
+    m => `  ${m[1]};`,
+  );
+  writeFileSync(
+    "dist/kernels.d.ts",
+    `/** The kernels of one dtype: sizes in elements, addresses in bytes. */\nexport interface Kernels {\n${list.join("\n")}\n}\n`,
+  );
   for (const f of ["f32", "f64"]) for (const end of ["js", "d.ts"]) rmSync(`dist/${f}.${end}`, { force: true });
 }
 
 /**
- * The bytes of both modules as strings, a character a byte: gzipped a third smaller than base64, which hides from gzip what repeats.
- * Pieces of the two take turns, since they are alike and gzip looks back no further than 32 kB: 3 kB less than one after the other.
+ * The bytes of both modules as strings, a character a byte: gzipped a third smaller than base64, which hides from gzip
+ * what repeats. Pieces of the two take turns, since they are alike and gzip looks back no further than 32 kB: 3 kB less
+ * than one after the other.
  */
 const inline = {
   name: "wasm",
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /kernels\.wasm$/ }, ({ path, resolveDir }) => ({ path: join(resolveDir, dirname(path)), namespace: "kernels" }));
+    onResolve({ filter: /kernels\.wasm$/ }, ({ path, resolveDir }) => ({
+      path: join(resolveDir, dirname(path)),
+      namespace: "kernels",
+    }));
     onLoad({ filter: /./, namespace: "kernels" }, ({ path: folder }) => {
-      const [f32, f64] = Object.keys(dtypes).map(dtype => readFileSync(join(folder, `${dtype}.wasm`), "latin1")), pieces = [];
-      for (let at = 0, n = 4096; at < Math.max(f32.length, f64.length); at += n) pieces.push(f32.slice(at, at + n), f64.slice(at, at + n));
+      const [f32, f64] = Object.keys(dtypes).map(dtype => readFileSync(join(folder, `${dtype}.wasm`), "latin1"));
+      const pieces = [];
+      for (let at = 0, n = 4096; at < Math.max(f32.length, f64.length); at += n)
+        pieces.push(f32.slice(at, at + n), f64.slice(at, at + n));
       const every = i => `/* @__PURE__ */ pieces.filter((_, i) => i % 2 === ${i}).join("")`;
-      return { contents: `const pieces = ${JSON.stringify(pieces)};\nexport const f32 = ${every(0)}, f64 = ${every(1)};`, loader: "js" };
+      return {
+        contents: `const pieces = ${JSON.stringify(pieces)};\nexport const f32 = ${every(0)}, f64 = ${every(1)};`,
+        loader: "js",
+      };
     });
   },
 };
-const bundle = { bundle: true, format: "esm", target: "es2022", charset: "utf8", plugins: [inline], legalComments: "none", logLevel: "error" };
+const bundle = {
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  charset: "utf8",
+  plugins: [inline],
+  legalComments: "none",
+  logLevel: "error",
+};
 
 async function library() {
   // Two entry points and, as dist/engine.js, what they share: an Engine must not exist twice.
-  await esbuild.build({ ...bundle, entryPoints: ["src/index.ts", "src/fast.ts"], outdir: "dist", splitting: true, chunkNames: "engine", platform: "neutral", sourcemap: debug });
-  const page = await esbuild.build({ ...bundle, entryPoints: ["src/index.ts"], platform: "neutral", minify: true, write: false });
-  const zipped = bytes => gzipSync(bytes, { level: 9 }).length, line = (name, bytes, of = "") => `${name.padEnd(20)} ${String(bytes.length).padStart(7)} bytes ${String(zipped(bytes)).padStart(7)} gzipped${of}`;
+  await esbuild.build({
+    ...bundle,
+    entryPoints: ["src/index.ts", "src/fast.ts"],
+    outdir: "dist",
+    splitting: true,
+    chunkNames: "engine",
+    platform: "neutral",
+    sourcemap: debug,
+  });
+  const page = await esbuild.build({
+    ...bundle,
+    entryPoints: ["src/index.ts"],
+    platform: "neutral",
+    minify: true,
+    write: false,
+  });
+  const zipped = bytes => gzipSync(bytes, { level: 9 }).length;
+  const line = (name, bytes, of = "") =>
+    `${name.padEnd(20)} ${String(bytes.length).padStart(7)} bytes ${String(zipped(bytes)).padStart(7)} gzipped${of}`;
   const size = zipped(page.outputFiles[0].contents);
-  const sizes = [...["f32.wasm", "f64.wasm", "engine.js", "index.js", "fast.js"].map(f => line(f, readFileSync(`dist/${f}`))), line("minified for a page", page.outputFiles[0].contents, `, of ${BUDGET} allowed`)];
+  const sizes = [
+    ...["f32.wasm", "f64.wasm", "engine.js", "index.js", "fast.js"].map(f => line(f, readFileSync(`dist/${f}`))),
+    line("minified for a page", page.outputFiles[0].contents, `, of ${BUDGET} allowed`),
+  ];
   writeFileSync("dist/dev/sizes", sizes.join("\n"));
-  if (size > BUDGET && !debug) throw new Error(`the bundle for a page is ${size} bytes gzipped; at most ${BUDGET} are allowed`);
+  if (size > BUDGET && !debug)
+    throw new Error(`the bundle for a page is ${size} bytes gzipped; at most ${BUDGET} are allowed`);
 }
 
 function types() {
-  const tsc = args => spawnSync(process.execPath, ["node_modules/typescript/bin/tsc", ...args], { stdio: ["ignore", 2, 2] }).status;
+  const tsc = args =>
+    spawnSync(process.execPath, ["node_modules/typescript/bin/tsc", ...args], { stdio: ["ignore", 2, 2] }).status;
   for (const f of files("dist", ".d.ts")) if (basename(f) !== "kernels.d.ts") rmSync(f);
   if (tsc(["-p", "tsconfig.json"]) !== 0) throw new Error("types: src/ does not check");
 }
@@ -100,8 +178,16 @@ function types() {
 /** Bundles programs (tests, bench) that import the library by its own name. */
 async function programs(folder, entries) {
   rmSync(`dist/dev/${folder}`, { recursive: true, force: true });
-  await esbuild.build({ ...bundle, entryPoints: entries, outdir: `dist/dev/${folder}`, outbase: folder, platform: "node",
-    external: ["farsight", "farsight/*", "esbuild", "typescript"], sourcemap: "inline", outExtension: { ".js": ".mjs" } });
+  await esbuild.build({
+    ...bundle,
+    entryPoints: entries,
+    outdir: `dist/dev/${folder}`,
+    outbase: folder,
+    platform: "node",
+    external: ["farsight", "farsight/*", "esbuild", "typescript"],
+    sourcemap: "inline",
+    outExtension: { ".js": ".mjs" },
+  });
 }
 
 const words = process.argv.slice(2).filter(w => w !== "--debug");
@@ -109,12 +195,14 @@ const debug = process.argv.includes("--debug");
 const command = ["start", "test", "bench"].includes(words[0]) ? words.shift() : "";
 mkdirSync("dist/dev", { recursive: true });
 try {
-  const asm = files("asm", ".ts"), src = files("src", ".ts");
+  const asm = files("asm", ".ts");
+  const src = files("src", ".ts");
   await unlessBuilt("kernels", asm, kernels);
   await unlessBuilt("library", [...asm, ...src], library);
   if (!command) say(readFileSync("dist/dev/sizes", "utf8"));
   await unlessBuilt("types", [...asm, ...src, "tsconfig.json"], types);
-  for (const folder of command === "test" ? ["test", "bench"] : command ? ["bench"] : []) await programs(folder, files(folder, ".ts"));
+  for (const folder of command === "test" ? ["test", "bench"] : command ? ["bench"] : [])
+    await programs(folder, files(folder, ".ts"));
 } catch (error) {
   say(String(error.message ?? error));
   process.exit(1);
@@ -122,6 +210,9 @@ try {
 if (command) {
   const program = { start: "bench/start.mjs", test: "test/run.mjs", bench: "bench/bench.mjs" }[command];
   process.on("SIGINT", () => {}); // the program has it too, and ends in its own time
-  const child = spawn(process.execPath, ["--enable-source-maps", join(root, "dist/dev", program), ...words], { stdio: "inherit", cwd: command === "test" ? root : caller });
+  const child = spawn(process.execPath, ["--enable-source-maps", join(root, "dist/dev", program), ...words], {
+    stdio: "inherit",
+    cwd: command === "test" ? root : caller,
+  });
   child.on("close", code => process.exit(code ?? 130));
 }

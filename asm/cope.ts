@@ -1,9 +1,10 @@
-// cope.ts: contextual positions inside fused attention (Golovneva et al. 2024). A lane is a query; keys come one after the other, so the
-// sum that makes positions is one vector addition a key. Each lane looks its position up in a table of pairs (z[f], z[f+1] - z[f]),
-// one load for both; the gradient of z is gathered as pairs too. A gate is at most 1, so positions only fall from the first key to the
-// last, and the keys of a row of z follow each other: their gradients are added up in registers and written, never read
-// (reading and adding took 63 cycles a key of 8 lanes, where this takes 24). Where every lane is past the last position the bias is
-// a constant and no gradient reaches the gates: those keys are passed over, exactly. Logits are exponents of 2, as in attention.ts.
+// cope.ts: contextual positions inside fused attention (Golovneva et al. 2024). A lane is a query; keys come one after
+// the other, so the sum that makes positions is one vector addition a key. Each lane looks its position up in a table
+// of pairs (z[f], z[f+1] - z[f]), one load for both; the gradient of z is gathered as pairs too. A gate is at most 1,
+// so positions only fall from the first key to the last, and the keys of a row of z follow each other: their gradients
+// are added up in registers and written, never read (reading and adding took 63 cycles a key of 8 lanes, where this
+// takes 24). Where every lane is past the last position the bias is a constant and no gradient reaches the gates: those
+// keys are passed over, exactly. Logits are exponents of 2, as in attention.ts.
 import { at, madd } from "./simd";
 import { Inlined, exp2Table } from "./math";
 import { NR } from "./matmul";
@@ -30,10 +31,12 @@ function odds(low: v128, high: v128): v128 {
 
 /** From p rows of lanes to pairs: (z[f], z[f+1] - z[f]) for f < p - 1, and (z[p-1], 0) at the end. */
 export function copeTable(p: usize, z: usize, pairs: usize): void {
-  let here0 = v128.load(z), here1 = v128.load(z, 16);
+  let here0 = v128.load(z);
+  let here1 = v128.load(z, 16);
   for (const last = z + (p - 1) * ROW; z < last; pairs += PAIRS) {
     z += ROW;
-    const next0 = v128.load(z), next1 = v128.load(z, 16);
+    const next0 = v128.load(z);
+    const next1 = v128.load(z, 16);
     zip(here0, v128.sub<real>(next0, here0), pairs);
     zip(here1, v128.sub<real>(next1, here1), pairs + 32);
     here0 = next0;
@@ -44,17 +47,25 @@ export function copeTable(p: usize, z: usize, pairs: usize): void {
 }
 
 /**
- * Whole positions as distances into a table of pairs: adding 2^MANTISSA leaves PAIRS f in the low bits of each lane, together with,
- * for f32, the bits of 2^23, which `BIAS` takes off again. One instruction where converting to integers is five.
+ * Whole positions as distances into a table of pairs: adding 2^MANTISSA leaves PAIRS f in the low bits of each lane,
+ * together with, for f32, the bits of 2^23, which `BIAS` takes off again. One instruction where converting to integers
+ * is five.
  */
 function index(f: v128): v128 {
-  const c = sizeof<real>() == 4 ? memory.data<f32>([<f32>PAIRS, 8388608]) : memory.data<f64>([<f64>PAIRS, 4503599627370496]);
+  const c =
+    sizeof<real>() == 4 ? memory.data<f32>([<f32>PAIRS, 8388608]) : memory.data<f64>([<f64>PAIRS, 4503599627370496]);
   return v128.add<real>(v128.mul<real>(f, at(c, 0)), at(c, 1));
 }
 const BIAS: usize = sizeof<real>() == 4 ? 0x4b000000 : 0;
-/** The distance in lane l of the vector at `i`: four loads where taking lanes out of a register is seven instructions. */
-function lane(i: usize, l: usize): usize { return <usize>load<u32>(i + l * W); }
-/** The pairs at the distances that lie at `i`, of the first half of the lanes (f64: of the first); `pairs` less BIAS. */
+/**
+ * The distance in lane l of the vector at `i`: four loads where taking lanes out of a register is seven instructions.
+ */
+function lane(i: usize, l: usize): usize {
+  return <usize>load<u32>(i + l * W);
+}
+/**
+ * The pairs at the distances that lie at `i`, of the first half of the lanes (f64: of the first); `pairs` less BIAS.
+ */
 function lowPairs(pairs: usize, i: usize): v128 {
   if (sizeof<real>() == 8) return v128.load(pairs + lane(i, 0));
   return v128.load_lane<u64>(pairs + lane(i, 1) + PAIR, v128.load64_zero(pairs + lane(i, 0)), 1);
@@ -67,7 +78,8 @@ function highPairs(pairs: usize, i: usize): v128 {
 /** The transpose: writes the pairs (a, b) of all lanes to the distances that lie at `i`. */
 function setPairs(pairs: usize, i: usize, a: v128, b: v128): void {
   if (sizeof<real>() == 4) {
-    const low = v128.shuffle<f32>(a, b, 0, 4, 1, 5), high = v128.shuffle<f32>(a, b, 2, 6, 3, 7);
+    const low = v128.shuffle<f32>(a, b, 0, 4, 1, 5);
+    const high = v128.shuffle<f32>(a, b, 2, 6, 3, 7);
     v128.store_lane<u64>(pairs + lane(i, 0), low, 0);
     v128.store_lane<u64>(pairs + lane(i, 1) + PAIR, low, 1);
     v128.store_lane<u64>(pairs + lane(i, 2) + 2 * PAIR, high, 0);
@@ -80,9 +92,29 @@ function setPairs(pairs: usize, i: usize, a: v128, b: v128): void {
 
 /** gates = 1/(1 + 2^-u) for keys `from` to `to`. */
 function makeGates(from: usize, to: usize, u: usize, gates: usize): void {
-  const t = exp2Table(), low = at(t, 0), high = at(t, 1), rounder = at(t, 2), ln2 = at(t, 3), one = at(t, 4), p0 = at(t, 5), p1 = at(t, 6), p2 = at(t, 7), p3 = at(t, 8), p4 = at(t, 9);
+  const t = exp2Table();
+  const low = at(t, 0);
+  const high = at(t, 1);
+  const rounder = at(t, 2);
+  const ln2 = at(t, 3);
+  const one = at(t, 4);
+  const p0 = at(t, 5);
+  const p1 = at(t, 6);
+  const p2 = at(t, 7);
+  const p3 = at(t, 8);
+  const p4 = at(t, 9);
   for (let o = from * ROW; o < to * ROW; o += 16) {
-    const e = Inlined.near2(v128.pmin<real>(v128.pmax<real>(v128.neg<real>(v128.load(u + o)), low), high), rounder, ln2, one, p0, p1, p2, p3, p4);
+    const e = Inlined.near2(
+      v128.pmin<real>(v128.pmax<real>(v128.neg<real>(v128.load(u + o)), low), high),
+      rounder,
+      ln2,
+      one,
+      p0,
+      p1,
+      p2,
+      p3,
+      p4,
+    );
     v128.store(gates + o, v128.div<real>(one, v128.add<real>(one, e)));
   }
 }
@@ -95,14 +127,15 @@ function place(at: v128, most: v128, rests: usize, indices: usize): void {
   v128.store(indices, index(f));
 }
 /**
- * Gates 1/(1 + 2^-u) and positions min(p - 1, their sum from here to the last of `end` keys): whole parts as distances in `indices`, the
- * rest in `rests`. `rests` may be `gates`, and `indices` `u`; those then are lost. Returns the key before which every lane is past the
- * last position, p - 1: there nothing is left behind.
+ * Gates 1/(1 + 2^-u) and positions min(p - 1, their sum from here to the last of `end` keys): whole parts as distances
+ * in `indices`, the rest in `rests`. `rests` may be `gates`, and `indices` `u`; those then are lost. Returns the key
+ * before which every lane is past the last position, p - 1: there nothing is left behind.
  */
 export function copePlaces(end: usize, p: usize, u: usize, gates: usize, rests: usize, indices: usize): usize {
   const most = v128.splat<real>(<real>(p - 1));
-  let at0 = v128.splat<real>(0), at1 = at0;
-  for (let j = end; j > 0; ) {
+  let at0 = v128.splat<real>(0);
+  let at1 = at0;
+  for (let j = end; j > 0;) {
     const from = j > BLOCK ? j - BLOCK : 0;
     makeGates(from, j, u, gates);
     while (j > from) {
@@ -118,7 +151,10 @@ export function copePlaces(end: usize, p: usize, u: usize, gates: usize, rests: 
   return 0;
 }
 
-/** How many of p rows of the table positions reach: positions only grow towards the first key, so its own are the largest. */
+/**
+ * How many of p rows of the table positions reach: positions only grow towards the first key, so its own are the
+ * largest.
+ */
 export function copeReach(certain: usize, p: usize, indices: usize): usize {
   let top: usize = 0;
   for (let o = indices + certain * ROW, l: usize = 0; l < NR; l++) top = max(top, lane(o, l));
@@ -127,19 +163,36 @@ export function copeReach(certain: usize, p: usize, indices: usize): usize {
 
 /** One half of the lanes of `copeLogits` at one key. */
 function keyLogits(st: usize, w: v128, indices: usize, pairs: usize, slopes: usize): void {
-  const low = lowPairs(pairs, indices), high = highPairs(pairs, indices), slope = odds(low, high);
+  const low = lowPairs(pairs, indices);
+  const high = highPairs(pairs, indices);
+  const slope = odds(low, high);
   v128.store(st, v128.add<real>(v128.load(st), v128.add<real>(evens(low, high), v128.mul<real>(w, slope))));
-  // No slope on whole positions (there ceil and floor of the paper's listing agree) and none past the last one, which has no rest.
+  // No slope on whole positions (there ceil and floor of the paper's listing agree) and none past the last one, which
+  // has no rest.
   if (slopes) v128.store(slopes, v128.and(slope, v128.ne<real>(w, v128.splat<real>(0))));
 }
-/** Adds (1 - w) z[f] + w z[f+1] to the logits st of `end` keys; leaves the slopes z[f+1] - z[f] where they count, unless at address 0. */
-export function copeLogits(end: usize, p: usize, certain: usize, st: usize, rests: usize, indices: usize, pairs: usize, slopes: usize): void {
+/**
+ * Adds (1 - w) z[f] + w z[f+1] to the logits st of `end` keys; leaves the slopes z[f+1] - z[f] where they count, unless
+ * at address 0.
+ */
+export function copeLogits(
+  end: usize,
+  p: usize,
+  certain: usize,
+  st: usize,
+  rests: usize,
+  indices: usize,
+  pairs: usize,
+  slopes: usize,
+): void {
   for (let o = certain * ROW; o < end * ROW; o += ROW) {
     keyLogits(st + o, v128.load(rests + o), indices + o, pairs - BIAS, slopes ? slopes + o : 0);
     keyLogits(st + o + 16, v128.load(rests + o, 16), indices + o + 16, pairs - BIAS + 32, slopes ? slopes + o + 16 : 0);
   }
   if (!certain) return;
-  const last = pairs + (p - 1) * PAIRS, last0 = evens(v128.load(last), v128.load(last, 16)), last1 = evens(v128.load(last, 32), v128.load(last, 48));
+  const last = pairs + (p - 1) * PAIRS;
+  const last0 = evens(v128.load(last), v128.load(last, 16));
+  const last1 = evens(v128.load(last, 32), v128.load(last, 48));
   for (let o: usize = 0; o < certain * ROW; o += ROW) {
     v128.store(st + o, v128.add<real>(v128.load(st + o), last0));
     v128.store(st + o, v128.add<real>(v128.load(st + o, 16), last1), 16);
@@ -147,23 +200,54 @@ export function copeLogits(end: usize, p: usize, certain: usize, st: usize, rest
 }
 
 /**
- * The backward pass of `copeLogits`, from the first key to the last: a gate counts in the positions of its own key and of all before
- * it. `dt` holds the gradient of the logits; the gates' is added there, or left in `ut` where gates have logits of their own. Leaves dz,
- * `reach` rows of lanes. Rows of dt, ut and dz lie `di` bytes apart.
+ * The backward pass of `copeLogits`, from the first key to the last: a gate counts in the positions of its own key and
+ * of all before it. `dt` holds the gradient of the logits; the gates' is added there, or left in `ut` where gates have
+ * logits of their own. Leaves dz, `reach` rows of lanes. Rows of dt, ut and dz lie `di` bytes apart.
  */
-export function copeBack(end: usize, p: usize, reach: usize, certain: usize, gates: usize, rests: usize, indices: usize, slopes: usize, dt: usize, ut: usize, di: usize, dpairs: usize, dz: usize): void {
+export function copeBack(
+  end: usize,
+  p: usize,
+  reach: usize,
+  certain: usize,
+  gates: usize,
+  rests: usize,
+  indices: usize,
+  slopes: usize,
+  dt: usize,
+  ut: usize,
+  di: usize,
+  dpairs: usize,
+  dz: usize,
+): void {
   const zero = v128.splat<real>(0);
-  let past0 = zero, past1 = zero;
+  let past0 = zero;
+  let past1 = zero;
   for (let o = dpairs; o < dpairs + reach * PAIRS; o += 16) v128.store(o, zero);
   for (let j: usize = 0, at = dt; j < certain; j++, at += di) {
     past0 = v128.add<real>(past0, v128.load(at));
     past1 = v128.add<real>(past1, v128.load(at, 16));
-    if (ut) { v128.store(ut + j * di, zero); v128.store(ut + j * di, zero, 16); }
+    if (ut) {
+      v128.store(ut + j * di, zero);
+      v128.store(ut + j * di, zero, 16);
+    }
   }
-  const from = certain * ROW, skip = certain * di;
+  const from = certain * ROW;
+  const skip = certain * di;
   for (let half: usize = 0; half < 32; half += 16)
-    keysBack(end * ROW, from + half, gates, rests, indices, slopes, dt + skip + half, ut ? ut + skip + half : 0, di, dpairs - BIAS + 2 * half);
-  let before0 = zero, before1 = zero;
+    keysBack(
+      end * ROW,
+      from + half,
+      gates,
+      rests,
+      indices,
+      slopes,
+      dt + skip + half,
+      ut ? ut + skip + half : 0,
+      di,
+      dpairs - BIAS + 2 * half,
+    );
+  let before0 = zero;
+  let before1 = zero;
   for (let f: usize = 0, o = dpairs, to = dz; f < reach; f++, o += PAIRS, to += di) {
     v128.store(to, v128.add<real>(evens(v128.load(o), v128.load(o, 16)), before0));
     v128.store(to, v128.add<real>(evens(v128.load(o, 32), v128.load(o, 48)), before1), 16);
@@ -176,18 +260,39 @@ export function copeBack(end: usize, p: usize, reach: usize, certain: usize, gat
   v128.store(last, v128.add<real>(v128.load(last, 16), past1), 16);
 }
 /** One half of the lanes of `copeBack`, key after key. */
-function keysBack(end: usize, from: usize, gates: usize, rests: usize, indices: usize, slopes: usize, dt: usize, ut: usize, di: usize, dpairs: usize): void {
+function keysBack(
+  end: usize,
+  from: usize,
+  gates: usize,
+  rests: usize,
+  indices: usize,
+  slopes: usize,
+  dt: usize,
+  ut: usize,
+  di: usize,
+  dpairs: usize,
+): void {
   const ln2 = at(exp2Table(), 3); // slopes are of exponents of 2
-  let sum = v128.splat<real>(0), a = sum, b = sum, before = v128.splat<i32>(-1); // a and b: the shares of z[f] and z[f+1] from the keys of this row so far
+  let sum = v128.splat<real>(0);
+  let a = sum;
+  let b = sum;
+  let before = v128.splat<i32>(-1); // a and b: the shares of z[f] and z[f+1] from the keys of this row so far
   for (let o = from; o < end; o += ROW, dt += di) {
-    const d = v128.load(dt), share = v128.mul<real>(d, v128.load(rests + o)), here = v128.load(indices + o), same = v128.eq<bits>(here, before);
+    const d = v128.load(dt);
+    const share = v128.mul<real>(d, v128.load(rests + o));
+    const here = v128.load(indices + o);
+    const same = v128.eq<bits>(here, before);
     a = v128.add<real>(v128.and(a, same), v128.sub<real>(d, share));
     b = v128.add<real>(v128.and(b, same), share);
     setPairs(dpairs, indices + o, a, b);
     before = here;
     sum = madd(d, v128.load(slopes + o), sum);
-    const g = v128.load(gates + o), g2 = v128.mul<real>(ln2, g), du = v128.mul<real>(sum, v128.sub<real>(g2, v128.mul<real>(g2, g)));
-    if (ut) { v128.store(ut, du); ut += di; }
-    else v128.store(dt, v128.add<real>(d, du));
+    const g = v128.load(gates + o);
+    const g2 = v128.mul<real>(ln2, g);
+    const du = v128.mul<real>(sum, v128.sub<real>(g2, v128.mul<real>(g2, g)));
+    if (ut) {
+      v128.store(ut, du);
+      ut += di;
+    } else v128.store(dt, v128.add<real>(d, du));
   }
 }

@@ -18,7 +18,8 @@ export function gatherBack(n: usize, d: usize, ids: usize, dy: usize, dw: usize)
 export function pick(o: usize, t: usize, p: usize, s: usize, z: usize, index: usize, y: usize): void {
   for (let a: usize = 0; a < o; a++)
     for (let i: usize = 0; i < t; i++, z += p * W)
-      for (let j: usize = 0; j < s; j++, y += W) store<real>(y, load<real>(z + <usize>load<i32>(index + (i * s + j) * 4) * W));
+      for (let j: usize = 0; j < s; j++, y += W)
+        store<real>(y, load<real>(z + <usize>load<i32>(index + (i * s + j) * 4) * W));
 }
 
 /** dz[o, i, index[i, j]] += dy[o, i, j] */
@@ -40,44 +41,81 @@ export function interpolate(rows: usize, p: usize, s: usize, z: usize, x: usize,
   const most = <real>(p - 1);
   for (let r: usize = 0; r < rows; r++, z += p * W)
     for (let j: usize = 0; j < s; j++, x += W, y += W) {
-      const at = min<real>(load<real>(x), most), low = floor<real>(at), w = at - low;
-      const f = z + <usize>low * W, c = z + <usize>ceil<real>(at) * W;
+      const at = min<real>(load<real>(x), most);
+      const low = floor<real>(at);
+      const w = at - low;
+      const f = z + <usize>low * W;
+      const c = z + <usize>ceil<real>(at) * W;
       store<real>(y, (1 - w) * load<real>(f) + w * load<real>(c));
     }
 }
 
 /** dz[floor] += (1 - w) dy, dz[ceil] += w dy, dx += dy (z[ceil] - z[floor]): 0 on whole numbers and past the cap. */
-export function interpolateBack(rows: usize, p: usize, s: usize, z: usize, x: usize, dy: usize, dz: usize, dx: usize): void {
+export function interpolateBack(
+  rows: usize,
+  p: usize,
+  s: usize,
+  z: usize,
+  x: usize,
+  dy: usize,
+  dz: usize,
+  dx: usize,
+): void {
   const most = <real>(p - 1);
   for (let r: usize = 0; r < rows; r++, z += p * W) {
     for (let j: usize = 0; j < s; j++) {
-      const o = j * W, at = min<real>(load<real>(x + o), most), low = floor<real>(at), w = at - low, g = load<real>(dy + o);
-      const f = <usize>low * W, c = <usize>ceil<real>(at) * W;
+      const o = j * W;
+      const at = min<real>(load<real>(x + o), most);
+      const low = floor<real>(at);
+      const w = at - low;
+      const g = load<real>(dy + o);
+      const f = <usize>low * W;
+      const c = <usize>ceil<real>(at) * W;
       if (dx) store<real>(dx + o, load<real>(dx + o) + g * (load<real>(z + c) - load<real>(z + f)));
       if (dz) {
         store<real>(dz + f, load<real>(dz + f) + (1 - w) * g);
         store<real>(dz + c, load<real>(dz + c) + w * g);
       }
     }
-    x += s * W; dy += s * W;
+    x += s * W;
+    dy += s * W;
     if (dx) dx += s * W;
     if (dz) dz += p * W;
   }
 }
 
 /**
- * Turns pairs (u, v) by an angle: (u cos - v sin, v cos + u sin), cos and sin being t rows of d/2; `sign` -1 turns back.
- * Pairs are (m, m + d/2), or (2m, 2m + 1) when `interleaved`. y is overwritten, or added to when `add`.
+ * Turns pairs (u, v) by an angle: (u cos - v sin, v cos + u sin), cos and sin being t rows of d/2; `sign` -1 turns
+ * back. Pairs are (m, m + d/2), or (2m, 2m + 1) when `interleaved`. y is overwritten, or added to when `add`.
  */
-export function rope(b: usize, t: usize, h: usize, d: usize, interleaved: bool, sign: real, cos: usize, sin: usize, x: usize, y: usize, add: bool): void {
+export function rope(
+  b: usize,
+  t: usize,
+  h: usize,
+  d: usize,
+  interleaved: bool,
+  sign: real,
+  cos: usize,
+  sin: usize,
+  x: usize,
+  y: usize,
+  add: bool,
+): void {
   if (!y) return;
-  const half = d / 2, near = interleaved ? 2 * W : W, far = interleaved ? W : half * W;
+  const half = d / 2;
+  const near = interleaved ? 2 * W : W;
+  const far = interleaved ? W : half * W;
   for (let i: usize = 0; i < b * t; i++) {
     const row = (i % t) * half * W;
     for (let j: usize = 0; j < h; j++, x += d * W, y += d * W)
       for (let m: usize = 0; m < half; m++) {
-        const o = m * near, c = load<real>(cos + row + m * W), s = sign * load<real>(sin + row + m * W);
-        const u = load<real>(x + o), v = load<real>(x + o + far), p = u * c - v * s, q = v * c + u * s;
+        const o = m * near;
+        const c = load<real>(cos + row + m * W);
+        const s = sign * load<real>(sin + row + m * W);
+        const u = load<real>(x + o);
+        const v = load<real>(x + o + far);
+        const p = u * c - v * s;
+        const q = v * c + u * s;
         store<real>(y + o, add ? load<real>(y + o) + p : p);
         store<real>(y + o + far, add ? load<real>(y + o + far) + q : q);
       }

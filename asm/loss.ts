@@ -4,15 +4,28 @@ import { rowMax, rowExp, rowExpAdd, logOf } from "./row";
 const W: usize = sizeof<real>();
 
 /**
- * y[0] = factor Σ over rows of lse - x[target], rows whose target is `ignore` left out; factor is 1, or with `mean` 1 / rows counted.
- * Leaves the largest x and Σ exp(x - largest) of each row, and the factor. Returns how many rows counted.
+ * y[0] = factor Σ over rows of lse - x[target], rows whose target is `ignore` left out; factor is 1, or with `mean` 1 /
+ * rows counted. Leaves the largest x and Σ exp(x - largest) of each row, and the factor. Returns how many rows counted.
  */
-export function crossEntropy(rows: usize, v: usize, ignore: i32, mean: bool, x: usize, targets: usize, y: usize, most: usize, sums: usize, factor: usize): usize {
-  let total: f64 = 0, count: usize = 0;
+export function crossEntropy(
+  rows: usize,
+  v: usize,
+  ignore: i32,
+  mean: bool,
+  x: usize,
+  targets: usize,
+  y: usize,
+  most: usize,
+  sums: usize,
+  factor: usize,
+): usize {
+  let total: f64 = 0;
+  let count: usize = 0;
   for (let r: usize = 0; r < rows; r++, x += v * W, targets += 4) {
     const target = load<i32>(targets);
     if (target == ignore) continue;
-    const top = rowMax(v, x), sum = rowExp(v, top, x, 0);
+    const top = rowMax(v, x);
+    const sum = rowExp(v, top, x, 0);
     if (most) store<real>(most + r * W, top);
     if (sums) store<real>(sums + r * W, sum);
     total += <f64>(logOf(sum) - (load<real>(x + <usize>target * W) - top));
@@ -25,7 +38,18 @@ export function crossEntropy(rows: usize, v: usize, ignore: i32, mean: bool, x: 
 }
 
 /** dx += factor[0] dy[0] (softmax(x) - onehot(target)) */
-export function crossEntropyBack(rows: usize, v: usize, ignore: i32, x: usize, targets: usize, most: usize, sums: usize, factor: usize, dy: usize, dx: usize): void {
+export function crossEntropyBack(
+  rows: usize,
+  v: usize,
+  ignore: i32,
+  x: usize,
+  targets: usize,
+  most: usize,
+  sums: usize,
+  factor: usize,
+  dy: usize,
+  dx: usize,
+): void {
   if (!dx) return;
   const by = load<real>(factor) * load<real>(dy);
   for (let r: usize = 0; r < rows; r++, x += v * W, dx += v * W, targets += 4) {
@@ -37,11 +61,15 @@ export function crossEntropyBack(rows: usize, v: usize, ignore: i32, x: usize, t
   }
 }
 
-/** y[0] = by Σ of e²/2 where |e| <= delta, delta (|e| - delta/2) beyond, with e = a - b. delta infinite: half the squares. */
+/**
+ * y[0] = by Σ of e²/2 where |e| <= delta, delta (|e| - delta/2) beyond, with e = a - b. delta infinite: half the
+ * squares.
+ */
 export function huber(n: usize, delta: real, by: real, a: usize, b: usize, y: usize): void {
   let total: f64 = 0;
   for (let i: usize = 0; i < n * W; i += W) {
-    const e = load<real>(a + i) - load<real>(b + i), size = abs<real>(e);
+    const e = load<real>(a + i) - load<real>(b + i);
+    const size = abs<real>(e);
     total += <f64>(size <= delta ? e * e * <real>0.5 : delta * (size - delta * <real>0.5));
   }
   store<real>(y, <real>(total * <f64>by));

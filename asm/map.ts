@@ -1,21 +1,37 @@
-// map.ts: elementwise kernels, each beside its Back twin. Buffers are padded to 16 bytes, so whole vectors cover the tail.
-// A Back kernel takes (n, x, y, dy, dx, add) whether its slope is cheapest from x or from y; dx is added to when `add`, else overwritten.
+// map.ts: elementwise kernels, each beside its Back twin. Buffers are padded to 16 bytes, so whole vectors cover the
+// tail. A Back kernel takes (n, x, y, dy, dx, add) whether its slope is cheapest from x or from y; dx is added to when
+// `add`, else overwritten.
 import { at, madd, past, splat } from "./simd";
 import * as math from "./math";
 
 /** Ones in every bit when `add`, else zeros: what was in dx counts or does not, without a branch. */
-function kept(add: bool): v128 { return v128.splat<i32>(add ? -1 : 0); }
+function kept(add: bool): v128 {
+  return v128.splat<i32>(add ? -1 : 0);
+}
 /** dx = dy slope, plus what `keep` leaves of dx; for one vector. */
 function push(dy: usize, dx: usize, slope: v128, keep: v128): void {
   v128.store(dx, v128.add<real>(v128.and(v128.load(dx), keep), v128.mul<real>(v128.load(dy), slope)));
 }
 
 /** Which loop `Loop.of` is to be. */
-const EXP: i32 = 0, SILU: i32 = 1;
+const EXP: i32 = 0;
+const SILU: i32 = 1;
 class Loop {
   /** y = e^x or x/(1 + e^-x): each kernel gets a copy in which `kind` is settled and the constants lie in registers. */
   @inline static of(kind: i32, n: usize, x: usize, y: usize): void {
-    const c = math.expTable(), low = at(c, 0), high = kind == EXP ? at(c, 12) : at(c, 1), rounder = at(c, 2), log2e = at(c, 3), a = at(c, 4), b = at(c, 5), one = at(c, 6), p0 = at(c, 7), p1 = at(c, 8), p2 = at(c, 9), p3 = at(c, 10), p4 = at(c, 11);
+    const c = math.expTable();
+    const low = at(c, 0);
+    const high = kind == EXP ? at(c, 12) : at(c, 1);
+    const rounder = at(c, 2);
+    const log2e = at(c, 3);
+    const a = at(c, 4);
+    const b = at(c, 5);
+    const one = at(c, 6);
+    const p0 = at(c, 7);
+    const p1 = at(c, 8);
+    const p2 = at(c, 9);
+    const p3 = at(c, 10);
+    const p4 = at(c, 11);
     const sign = at(memory.data<real>([-0.0]), 0);
     for (const end = past(y, n); y < end; x += 16, y += 16) {
       const v = v128.load(x);
@@ -25,14 +41,28 @@ class Loop {
         else v128.store(y, math.Inlined.near(v, rounder, log2e, a, b, one, p0, p1, p2, p3, p4));
         continue;
       }
-      const e = math.Inlined.near(v128.pmin<real>(v128.pmax<real>(v128.neg<real>(v), low), high), rounder, log2e, a, b, one, p0, p1, p2, p3, p4);
+      const e = math.Inlined.near(
+        v128.pmin<real>(v128.pmax<real>(v128.neg<real>(v), low), high),
+        rounder,
+        log2e,
+        a,
+        b,
+        one,
+        p0,
+        p1,
+        p2,
+        p3,
+        p4,
+      );
       v128.store(y, v128.div<real>(v, v128.add<real>(one, e)));
     }
   }
 }
 
 /** y = e^x */
-export function exp(n: usize, x: usize, y: usize): void { Loop.of(EXP, n, x, y); }
+export function exp(n: usize, x: usize, y: usize): void {
+  Loop.of(EXP, n, x, y);
+}
 
 /** dx += dy y */
 export function expBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
@@ -62,7 +92,8 @@ export function sqrt(n: usize, x: usize, y: usize): void {
 export function sqrtBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
   const keep = kept(add);
   const half = splat(0.5);
-  for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) push(dy, dx, v128.div<real>(half, v128.load(y)), keep);
+  for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16)
+    push(dy, dx, v128.div<real>(half, v128.load(y)), keep);
 }
 
 /** y = tanh x */
@@ -106,21 +137,52 @@ export function reluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add
   const keep = kept(add);
   const zero = splat(0);
   for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
-    v128.store(dx, v128.add<real>(v128.and(v128.load(dx), keep), v128.and(v128.load(dy), v128.gt<real>(v128.load(x), zero))));
+    v128.store(
+      dx,
+      v128.add<real>(v128.and(v128.load(dx), keep), v128.and(v128.load(dy), v128.gt<real>(v128.load(x), zero))),
+    );
   }
 }
 
-/** y = x (1 + tanh u)/2 = x/(1 + e^-2u), u = √(2/π) (x + 0.044715 x³). log2 e lies in u's factors, so that a power of 2 will do. */
+/**
+ * y = x (1 + tanh u)/2 = x/(1 + e^-2u), u = √(2/π) (x + 0.044715 x³). log2 e lies in u's factors, so that a power of 2
+ * will do.
+ */
 export function geluTanh(n: usize, x: usize, y: usize): void {
-  const c = memory.data<real>([-0.10294323958002349, -2.302208198144325]), bend = at(c, 0), lean = at(c, 1);
-  const t = math.exp2Table(), low = at(t, 0), high = at(t, 1), rounder = at(t, 2), ln2 = at(t, 3), one = at(t, 4), p0 = at(t, 5), p1 = at(t, 6), p2 = at(t, 7), p3 = at(t, 8), p4 = at(t, 9);
+  const c = memory.data<real>([-0.10294323958002349, -2.302208198144325]);
+  const bend = at(c, 0);
+  const lean = at(c, 1);
+  const t = math.exp2Table();
+  const low = at(t, 0);
+  const high = at(t, 1);
+  const rounder = at(t, 2);
+  const ln2 = at(t, 3);
+  const one = at(t, 4);
+  const p0 = at(t, 5);
+  const p1 = at(t, 6);
+  const p2 = at(t, 7);
+  const p3 = at(t, 8);
+  const p4 = at(t, 9);
   for (const end = past(y, n); y < end; x += 16, y += 16) {
-    const v = v128.load(x), u = v128.mul<real>(v, madd(v128.mul<real>(v, v), bend, lean));
-    v128.store(y, v128.div<real>(v, v128.add<real>(one, math.Inlined.near2(v128.pmin<real>(v128.pmax<real>(u, low), high), rounder, ln2, one, p0, p1, p2, p3, p4))));
+    const v = v128.load(x);
+    const u = v128.mul<real>(v, madd(v128.mul<real>(v, v), bend, lean));
+    v128.store(
+      y,
+      v128.div<real>(
+        v,
+        v128.add<real>(
+          one,
+          math.Inlined.near2(v128.pmin<real>(v128.pmax<real>(u, low), high), rounder, ln2, one, p0, p1, p2, p3, p4),
+        ),
+      ),
+    );
   }
 }
 
-/** The gate s of y = x s: y / x, a division instead of another exponential; 1/2 and 1 where x is too small or too large to divide by. */
+/**
+ * The gate s of y = x s: y / x, a division instead of another exponential; 1/2 and 1 where x is too small or too large
+ * to divide by.
+ */
 function gateOf(x: v128, y: v128): v128 {
   const c = memory.data<real>([1e-30, 0.5, 1e30, 1]);
   const s = v128.bitselect(at(c, 1), v128.div<real>(y, x), v128.lt<real>(v128.abs<real>(x), at(c, 0)));
@@ -131,13 +193,21 @@ function gateOf(x: v128, y: v128): v128 {
 export function geluTanhBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
   const keep = kept(add);
   // 0 1: beyond them the slope is 0 or 1 to the last bit and x³ might overflow
-  const c = sizeof<real>() == 4
-    ? memory.data<f32>([-12, 12, 1, 0.21406444881780076, 1.5957691216057308])
-    : memory.data<f64>([-24, 24, 1, 0.21406444881780076, 1.5957691216057308]);
+  const c =
+    sizeof<real>() == 4
+      ? memory.data<f32>([-12, 12, 1, 0.21406444881780076, 1.5957691216057308])
+      : memory.data<f64>([-24, 24, 1, 0.21406444881780076, 1.5957691216057308]);
   for (const end = past(dx, n); dx < end; x += 16, y += 16, dy += 16, dx += 16) {
-    const raw = v128.load(x), s = gateOf(raw, v128.load(y)), v = v128.pmin<real>(v128.pmax<real>(raw, at(c, 0)), at(c, 1));
+    const raw = v128.load(x);
+    const s = gateOf(raw, v128.load(y));
+    const v = v128.pmin<real>(v128.pmax<real>(raw, at(c, 0)), at(c, 1));
     const slope = v128.add<real>(v128.mul<real>(v128.mul<real>(v, v), at(c, 3)), at(c, 4));
-    push(dy, dx, v128.add<real>(s, v128.mul<real>(v128.mul<real>(v, slope), v128.mul<real>(s, v128.sub<real>(at(c, 2), s)))), keep);
+    push(
+      dy,
+      dx,
+      v128.add<real>(s, v128.mul<real>(v128.mul<real>(v, slope), v128.mul<real>(s, v128.sub<real>(at(c, 2), s)))),
+      keep,
+    );
   }
 }
 
@@ -149,7 +219,8 @@ function normal(x: v128): v128 {
 
 /** y = x (1 + erf(x/√2))/2 */
 export function geluErf(n: usize, x: usize, y: usize): void {
-  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.mul<real>(v128.load(x), normal(v128.load(x))));
+  for (const end = past(y, n); y < end; x += 16, y += 16)
+    v128.store(y, v128.mul<real>(v128.load(x), normal(v128.load(x))));
 }
 
 /** dx += dy (Φ(x) + x e^(-x²/2)/√(2π)) */
@@ -157,20 +228,24 @@ export function geluErfBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, 
   const keep = kept(add);
   const c = memory.data<real>([-0.5, 0.3989422804014327]);
   for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
-    const v = v128.load(x), e = math.exp(v128.mul<real>(v128.mul<real>(v, v), at(c, 0)));
+    const v = v128.load(x);
+    const e = math.exp(v128.mul<real>(v128.mul<real>(v, v), at(c, 0)));
     push(dy, dx, v128.add<real>(normal(v), v128.mul<real>(v128.mul<real>(v, at(c, 1)), e)), keep);
   }
 }
 
 /** y = x σ(x) */
-export function silu(n: usize, x: usize, y: usize): void { Loop.of(SILU, n, x, y); }
+export function silu(n: usize, x: usize, y: usize): void {
+  Loop.of(SILU, n, x, y);
+}
 
 /** dx += dy s (1 + x (1 - s)), where s = σ(x) = y / x */
 export function siluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
   const keep = kept(add);
   const one = splat(1);
   for (const end = past(dx, n); dx < end; x += 16, y += 16, dy += 16, dx += 16) {
-    const v = v128.load(x), s = gateOf(v, v128.load(y));
+    const v = v128.load(x);
+    const s = gateOf(v, v128.load(y));
     push(dy, dx, v128.mul<real>(s, v128.add<real>(v128.mul<real>(v, v128.sub<real>(one, s)), one)), keep);
   }
 }
@@ -194,7 +269,8 @@ export function cos(n: usize, x: usize, y: usize): void {
 /** dx -= dy sin x */
 export function cosBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
   const keep = kept(add);
-  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) push(dy, dx, v128.neg<real>(math.sin(v128.load(x))), keep);
+  for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16)
+    push(dy, dx, v128.neg<real>(math.sin(v128.load(x))), keep);
 }
 
 /** y = erf x */
@@ -214,22 +290,26 @@ export function erfBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add:
 
 /** y = a + b */
 export function add(n: usize, a: usize, b: usize, y: usize): void {
-  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16) v128.store(y, v128.add<real>(v128.load(a), v128.load(b)));
+  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16)
+    v128.store(y, v128.add<real>(v128.load(a), v128.load(b)));
 }
 
 /** y = a - b */
 export function sub(n: usize, a: usize, b: usize, y: usize): void {
-  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16) v128.store(y, v128.sub<real>(v128.load(a), v128.load(b)));
+  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16)
+    v128.store(y, v128.sub<real>(v128.load(a), v128.load(b)));
 }
 
 /** y = a b */
 export function mul(n: usize, a: usize, b: usize, y: usize): void {
-  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16) v128.store(y, v128.mul<real>(v128.load(a), v128.load(b)));
+  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16)
+    v128.store(y, v128.mul<real>(v128.load(a), v128.load(b)));
 }
 
 /** y = a/b */
 export function div(n: usize, a: usize, b: usize, y: usize): void {
-  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16) v128.store(y, v128.div<real>(v128.load(a), v128.load(b)));
+  for (const end = past(y, n); y < end; a += 16, b += 16, y += 16)
+    v128.store(y, v128.div<real>(v128.load(a), v128.load(b)));
 }
 
 /** da += dy/b, db -= dy y/b */
@@ -238,26 +318,36 @@ export function divBack(n: usize, b: usize, y: usize, dy: usize, da: usize, db: 
     v128.store(da + i, v128.add<real>(v128.load(da + i), v128.div<real>(v128.load(dy + i), v128.load(b + i))));
   }
   for (let i: usize = 0, end = past(db, n) - db; i < end; i += 16) {
-    v128.store(db + i, v128.sub<real>(v128.load(db + i), v128.mul<real>(v128.div<real>(v128.load(dy + i), v128.load(b + i)), v128.load(y + i))));
+    v128.store(
+      db + i,
+      v128.sub<real>(
+        v128.load(db + i),
+        v128.mul<real>(v128.div<real>(v128.load(dy + i), v128.load(b + i)), v128.load(y + i)),
+      ),
+    );
   }
 }
 
 /** y = by x + plus */
 export function scale(n: usize, by: real, plus: real, x: usize, y: usize): void {
-  const c = splat(by), d = splat(plus);
-  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.add<real>(v128.mul<real>(v128.load(x), c), d));
+  const c = splat(by);
+  const d = splat(plus);
+  for (const end = past(y, n); y < end; x += 16, y += 16)
+    v128.store(y, v128.add<real>(v128.mul<real>(v128.load(x), c), d));
 }
 
 /** y = by x, or y += when `add` */
 export function scaleAdd(n: usize, by: real, x: usize, y: usize, add: bool): void {
-  const c = splat(by), keep = kept(add);
+  const c = splat(by);
+  const keep = kept(add);
   for (const end = past(y, n); y < end; x += 16, y += 16) push(x, y, c, keep);
 }
 
 /** y = x, or y += when `add` */
 export function accumulate(n: usize, x: usize, y: usize, add: bool): void {
   const keep = kept(add);
-  for (const end = past(y, n); y < end; x += 16, y += 16) v128.store(y, v128.add<real>(v128.and(v128.load(y), keep), v128.load(x)));
+  for (const end = past(y, n); y < end; x += 16, y += 16)
+    v128.store(y, v128.add<real>(v128.and(v128.load(y), keep), v128.load(x)));
 }
 
 /** y = a b, or y += when `add` */

@@ -1,7 +1,8 @@
-// math.ts: elementary functions of a vector, from deterministic SIMD alone: f32 within 2 ulp, f64 within 4 (test/math.test.ts).
-// Reductions of the range after Cody and Waite (1980): n times the first part of a split constant is exact. Polynomials are minimax,
-// found by Remez's exchange in 60 digits, with the error stated beside them. No branches: 0, infinity and NaN take the way of all
-// numbers. Constants live in tables because Node 24 rebuilds a constant vector at every use (`at`).
+// math.ts: elementary functions of a vector, from deterministic SIMD alone: f32 within 2 ulp, f64 within 4
+// (test/math.test.ts). Reductions of the range after Cody and Waite (1980): n times the first part of a split constant
+// is exact. Polynomials are minimax, found by Remez's exchange in 60 digits, with the error stated beside them. No
+// branches: 0, infinity and NaN take the way of all numbers. Constants live in tables because Node 24 rebuilds a
+// constant vector at every use (`at`).
 import { at, madd, shiftRight } from "./simd";
 
 const SINGLE = sizeof<real>() == 4;
@@ -12,13 +13,20 @@ function term(p: v128, x: v128, c: usize, i: usize): v128 {
   return madd(p, x, at(c, i));
 }
 
-/** (e^r - 1 - r)/r² for |r| < ln 2 / 2; e^r is then good to 2^-28.2 of itself (f32) or 2^-55.2 (f64). Estrin's scheme: short chains side by side. */
+/**
+ * (e^r - 1 - r)/r² for |r| < ln 2 / 2; e^r is then good to 2^-28.2 of itself (f32) or 2^-55.2 (f64). Estrin's scheme:
+ * short chains side by side.
+ */
 function expTail(r: v128, r2: v128): v128 {
   const p = SINGLE
     ? memory.data<f32>([0.49999994, 0.16666521, 0.04166839, 0.008368745, 0.001381454])
-    : memory.data<f64>([0.5, 0.16666666666666602, 0.04166666666661985, 0.008333333333388569, 0.0013888888920575834,
-      0.00019841269709008685, 2.4801516247508496e-5, 2.755742526066779e-6, 2.7622273186681617e-7, 2.5045891156262835e-8]);
-  if (SINGLE) return term(v128.add<real>(v128.mul<real>(term(at(p, 4), r, p, 3), r2), term(at(p, 2), r, p, 1)), r, p, 0);
+    : memory.data<f64>([
+        0.5, 0.16666666666666602, 0.04166666666661985, 0.008333333333388569, 0.0013888888920575834,
+        0.00019841269709008685, 2.4801516247508496e-5, 2.755742526066779e-6, 2.7622273186681617e-7,
+        2.5045891156262835e-8,
+      ]);
+  if (SINGLE)
+    return term(v128.add<real>(v128.mul<real>(term(at(p, 4), r, p, 3), r2), term(at(p, 2), r, p, 1)), r, p, 0);
   const low = v128.add<real>(v128.mul<real>(term(at(p, 3), r, p, 2), r2), term(at(p, 1), r, p, 0));
   const middle = v128.add<real>(v128.mul<real>(term(at(p, 7), r, p, 6), r2), term(at(p, 5), r, p, 4));
   const r4 = v128.mul<real>(r2, r2);
@@ -26,80 +34,161 @@ function expTail(r: v128, r2: v128): v128 {
 }
 
 /**
- * What a loop over e^x loads before it starts, for `Inlined`: loaded inside, the constants alone cost as much as the rest (1M numbers,
- * Node 24: 0.97 ms, and 0.53 so). 0 1: bounds of `near`, 2: rounder of `near`, 3: log2 e, 4 5: -ln 2 in two parts, 6: one,
- * 7 to 11: the tail's polynomial (f32; the f64 one has too many for registers and stays in `expTail`), 12: to here from its negative
- * `near` needs no bounds.
+ * What a loop over e^x loads before it starts, for `Inlined`: loaded inside, the constants alone cost as much as the
+ * rest (1M numbers, Node 24: 0.97 ms, and 0.53 so). 0 1: bounds of `near`, 2: rounder of `near`, 3: log2 e, 4 5: -ln 2
+ * in two parts, 6: one, 7 to 11: the tail's polynomial (f32; the f64 one has too many for registers and stays in
+ * `expTail`), 12: to here from its negative `near` needs no bounds.
  */
 export function expTable(): usize {
   return SINGLE
-    ? memory.data<f32>([-88.3, 88.6, 12583039, 1.4426950408889634, -0.693145751953125, -1.4286068203094173e-6, 1,
-      0.49999994, 0.16666521, 0.04166839, 0.008368745, 0.001381454, 87])
-    : memory.data<f64>([-709, 709.7, 6755399441056767, 1.4426950408889634, -0.693147180559663, -2.8235290563031577e-13, 1,
-      0, 0, 0, 0, 0, 708]);
+    ? memory.data<f32>([
+        -88.3, 88.6, 12583039, 1.4426950408889634, -0.693145751953125, -1.4286068203094173e-6, 1, 0.49999994,
+        0.16666521, 0.04166839, 0.008368745, 0.001381454, 87,
+      ])
+    : memory.data<f64>([
+        -709, 709.7, 6755399441056767, 1.4426950408889634, -0.693147180559663, -2.8235290563031577e-13, 1, 0, 0, 0, 0,
+        0, 708,
+      ]);
 }
 
-/** The same for 2^x: 0 1: bounds of `near2`, 2: rounder, 3: ln 2, 4: one, 5 to 9: (2^r - 1 - r ln 2)/r² for |r| < 1/2; 2^r is then good to 2^-28.3 of itself. */
+/**
+ * The same for 2^x: 0 1: bounds of `near2`, 2: rounder, 3: ln 2, 4: one, 5 to 9: (2^r - 1 - r ln 2)/r² for |r| < 1/2;
+ * 2^r is then good to 2^-28.3 of itself.
+ */
 export function exp2Table(): usize {
   return SINGLE
-    ? memory.data<f32>([-127, 127.8, 12583039, 0.6931471805599453, 1, 0.24022648, 0.0555036, 0.009618506, 0.0013390816, 0.00015326515])
+    ? memory.data<f32>([
+        -127, 127.8, 12583039, 0.6931471805599453, 1, 0.24022648, 0.0555036, 0.009618506, 0.0013390816, 0.00015326515,
+      ])
     : memory.data<f64>([-1023, 1023.8, 6755399441056767, 0.6931471805599453, 1, 0, 0, 0, 0, 0]);
 }
 
 export class Inlined {
   /** What is left of x after n ln 2, in two parts, is taken off. */
-  @inline static rest(x: v128, n: v128, a: v128, b: v128): v128 { return madd(n, b, madd(n, a, x)); } // n a is exact
+  @inline static rest(x: v128, n: v128, a: v128, b: v128): v128 {
+    return madd(n, b, madd(n, a, x));
+  } // n a is exact
   /** s e^r, s a power of two: in few steps one after the other, since Horner's rule makes exp wait for itself. */
   @inline static power(r: v128, s: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
     const r2 = v128.mul<real>(r, r);
-    if (SINGLE) return madd(madd(madd(p4, r2, madd(p3, r, p2)), r2, madd(p1, r, p0)), v128.mul<real>(s, r2), v128.mul<real>(s, v128.add<real>(one, r)));
-    return v128.mul<real>(s, v128.add<real>(one, v128.add<real>(v128.mul<real>(expTail(r, r2), r2), r))); // not s (...) + s: Infinity - Infinity
+    if (SINGLE)
+      return madd(
+        madd(madd(p4, r2, madd(p3, r, p2)), r2, madd(p1, r, p0)),
+        v128.mul<real>(s, r2),
+        v128.mul<real>(s, v128.add<real>(one, r)),
+      );
+    // not s (...) + s: Infinity - Infinity
+    return v128.mul<real>(s, v128.add<real>(one, v128.add<real>(v128.mul<real>(expTail(r, r2), r2), r)));
   }
-  /** 2^x as `near` has it, for x between the bounds of `exp2Table`: what is left of x after n is exact, and n ln 2 need not be taken off in two parts. */
-  @inline static near2(x: v128, rounder: v128, ln2: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
-    const t = v128.add<real>(x, rounder), r = v128.sub<real>(x, v128.sub<real>(t, rounder)), s = v128.shl<bits>(t, MANTISSA);
+  /**
+   * 2^x as `near` has it, for x between the bounds of `exp2Table`: what is left of x after n is exact, and n ln 2 need
+   * not be taken off in two parts.
+   */
+  @inline static near2(
+    x: v128,
+    rounder: v128,
+    ln2: v128,
+    one: v128,
+    p0: v128,
+    p1: v128,
+    p2: v128,
+    p3: v128,
+    p4: v128,
+  ): v128 {
+    const t = v128.add<real>(x, rounder);
+    const r = v128.sub<real>(x, v128.sub<real>(t, rounder));
+    const s = v128.shl<bits>(t, MANTISSA);
     if (!SINGLE) return Inlined.power(v128.mul<real>(r, ln2), s, one, p0, p1, p2, p3, p4);
-    const r2 = v128.mul<real>(r, r), s1 = v128.mul<real>(s, madd(ln2, r, one)), s2 = v128.mul<real>(s, r2);
+    const r2 = v128.mul<real>(r, r);
+    const s1 = v128.mul<real>(s, madd(ln2, r, one));
+    const s2 = v128.mul<real>(s, r2);
     return madd(madd(madd(p4, r2, madd(p3, r, p2)), r2, madd(p1, r, p0)), s2, s1);
   }
-  /** e^x for x between the bounds of `near`; 0 at the lower one, where e^x is no normal number, and Infinity at the upper. */
-  @inline static near(x: v128, rounder: v128, log2e: v128, a: v128, b: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
+  /**
+   * e^x for x between the bounds of `near`; 0 at the lower one, where e^x is no normal number, and Infinity at the
+   * upper.
+   */
+  @inline static near(
+    x: v128,
+    rounder: v128,
+    log2e: v128,
+    a: v128,
+    b: v128,
+    one: v128,
+    p0: v128,
+    p1: v128,
+    p2: v128,
+    p3: v128,
+    p4: v128,
+  ): v128 {
     const t = madd(x, log2e, rounder); // 1.5 2^MANTISSA plus the exponent's bias: leaves n + bias in the low bits
-    return Inlined.power(Inlined.rest(x, v128.sub<real>(t, rounder), a, b), v128.shl<bits>(t, MANTISSA), one, p0, p1, p2, p3, p4);
+    return Inlined.power(
+      Inlined.rest(x, v128.sub<real>(t, rounder), a, b),
+      v128.shl<bits>(t, MANTISSA),
+      one,
+      p0,
+      p1,
+      p2,
+      p3,
+      p4,
+    );
   }
 }
 /** log2 e: logits times this are exponents of 2. */
 export const LOG2E: real = <real>1.4426950408889634;
 /** e^x. */
 export function exp(x: v128): v128 {
-  const c = expTable(), d = SINGLE ? memory.data<f32>([-176.06, 89, 12583166]) : memory.data<f64>([-1418.18, 710, 6755399441057790]);
-  // At the lower end both factors below are 0; a product that underflows instead takes 3 times as long (masked places, on AMD Zen).
-  x = v128.pmin<real>(v128.pmax<real>(x, at(d, 0)), at(d, 1)); // pmin and pmax return their first argument when it is NaN
+  const c = expTable();
+  const d = SINGLE ? memory.data<f32>([-176.06, 89, 12583166]) : memory.data<f64>([-1418.18, 710, 6755399441057790]);
+  // At the lower end both factors below are 0; a product that underflows instead takes 3 times as long (masked places,
+  // on AMD Zen).
+  // pmin and pmax return their first argument when it is NaN
+  x = v128.pmin<real>(v128.pmax<real>(x, at(d, 0)), at(d, 1));
   const t = term(x, at(c, 3), d, 2); // with twice the bias
   // 2^n as two factors near 2^(n/2), since it may itself be too large or subnormal; the first product is exact.
-  const half = shiftRight(t, 1), r = Inlined.rest(x, v128.sub<real>(t, at(d, 2)), at(c, 4), at(c, 5));
-  return v128.mul<real>(Inlined.power(r, v128.shl<bits>(half, MANTISSA), at(c, 6), at(c, 7), at(c, 8), at(c, 9), at(c, 10), at(c, 11)), v128.shl<bits>(v128.sub<bits>(t, half), MANTISSA));
+  const half = shiftRight(t, 1);
+  const r = Inlined.rest(x, v128.sub<real>(t, at(d, 2)), at(c, 4), at(c, 5));
+  return v128.mul<real>(
+    Inlined.power(r, v128.shl<bits>(half, MANTISSA), at(c, 6), at(c, 7), at(c, 8), at(c, 9), at(c, 10), at(c, 11)),
+    v128.shl<bits>(v128.sub<bits>(t, half), MANTISSA),
+  );
 }
 
-/** 1/(1 + e^-x). With e = e^-|x| and t = e/(1 + e): 1 - t, or e - e t for x < 0, where t < 1/2 damps the roundings of its making. */
+/**
+ * 1/(1 + e^-x). With e = e^-|x| and t = e/(1 + e): 1 - t, or e - e t for x < 0, where t < 1/2 damps the roundings of
+ * its making.
+ */
 export function sigmoid(x: v128): v128 {
   const c = memory.data<real>([-0.0, 0, 1]);
-  const one = at(c, 2), e = exp(v128.or(x, at(c, 0)));
-  const t = v128.div<real>(e, v128.add<real>(e, one)), u = v128.bitselect(e, one, v128.lt<real>(x, at(c, 1)));
+  const one = at(c, 2);
+  const e = exp(v128.or(x, at(c, 0)));
+  const t = v128.div<real>(e, v128.add<real>(e, one));
+  const u = v128.bitselect(e, one, v128.lt<real>(x, at(c, 1)));
   return v128.sub<real>(u, v128.mul<real>(u, t));
 }
 
-/** The hyperbolic tangent h/(1 + h), h = (e^(2|x|) - 1)/2, with the sign of x; as u - u u/(1 + h), u = min(h, 1), it rounds less. */
+/**
+ * The hyperbolic tangent h/(1 + h), h = (e^(2|x|) - 1)/2, with the sign of x; as u - u u/(1 + h), u = min(h, 1), it
+ * rounds less.
+ */
 export function tanh(x: v128): v128 {
   // 0: sign, 1: tanh rounds to 1 from here on, 2: 2 log2 e, 3: rounder, 4 5: ln 2 in two parts, 6: 2, 7: 1/2, 8: 1
   const c = SINGLE
     ? memory.data<f32>([-0.0, 10, 2.8853900817779268, 12583038, 0.693145751953125, 1.4286068203094173e-6, 2, 0.5, 1])
-    : memory.data<f64>([-0.0, 20, 2.8853900817779268, 6755399441056766, 0.693147180559663, 2.8235290563031577e-13, 2, 0.5, 1]);
+    : memory.data<f64>([
+        -0.0, 20, 2.8853900817779268, 6755399441056766, 0.693147180559663, 2.8235290563031577e-13, 2, 0.5, 1,
+      ]);
   const a = v128.pmin<real>(v128.andnot(x, at(c, 0)), at(c, 1));
-  const t = term(a, at(c, 2), c, 3), n = v128.sub<real>(t, at(c, 3)); // the rounder adds the bias less 1
-  const r = v128.sub<real>(v128.sub<real>(v128.mul<real>(a, at(c, 6)), v128.mul<real>(n, at(c, 4))), v128.mul<real>(n, at(c, 5)));
-  const s = v128.shl<bits>(t, MANTISSA), one = at(c, 8); // s = 2^n / 2
-  const r2 = v128.mul<real>(r, r), tail = v128.mul<real>(expTail(r, r2), r2); // e^r - 1 = r + tail
+  const t = term(a, at(c, 2), c, 3);
+  const n = v128.sub<real>(t, at(c, 3)); // the rounder adds the bias less 1
+  const r = v128.sub<real>(
+    v128.sub<real>(v128.mul<real>(a, at(c, 6)), v128.mul<real>(n, at(c, 4))),
+    v128.mul<real>(n, at(c, 5)),
+  );
+  const s = v128.shl<bits>(t, MANTISSA);
+  const one = at(c, 8); // s = 2^n / 2
+  const r2 = v128.mul<real>(r, r);
+  const tail = v128.mul<real>(expTail(r, r2), r2); // e^r - 1 = r + tail
   // s r + (s - 1/2) is exact where it matters, for n = 0 and n = 1.
   const h = v128.add<real>(v128.mul<real>(s, tail), v128.add<real>(v128.mul<real>(s, r), v128.sub<real>(s, at(c, 7))));
   const u = v128.pmin<real>(h, one);
@@ -107,79 +196,135 @@ export function tanh(x: v128): v128 {
   return v128.bitselect(x, y, at(c, 0));
 }
 
-/** The natural logarithm: -Infinity at 0, NaN below. With x = 2^k (1 + f), s = f/(2 + f): k ln 2 + f - f²/2 + s (f²/2 + R(s²)). */
+/**
+ * The natural logarithm: -Infinity at 0, NaN below. With x = 2^k (1 + f), s = f/(2 + f): k ln 2 + f - f²/2 + s (f²/2 +
+ * R(s²)).
+ */
 export function log(x: v128): v128 {
-  // 0: least normal number, 1: 2^MANTISSA, 2: MANTISSA, 3: 2^MANTISSA + bias, 4: 0, 5: 1, 6: 2, 7: 1/2, 8 9: ln 2 in two parts,
-  // 10: Infinity, 11: NaN, 12: -Infinity
+  // 0: least normal number, 1: 2^MANTISSA, 2: MANTISSA, 3: 2^MANTISSA + bias, 4: 0, 5: 1, 6: 2, 7: 1/2, 8 9: ln 2 in
+  // two parts, 10: Infinity, 11: NaN, 12: -Infinity
   const c = SINGLE
-    ? memory.data<f32>([1.1754943508222875e-38, 8388608, 23, 8388735, 0, 1, 2, 0.5, 0.693145751953125, 1.4286068203094173e-6,
-      Infinity, NaN, -Infinity])
-    : memory.data<f64>([2.2250738585072014e-308, 4503599627370496, 52, 4503599627371519, 0, 1, 2, 0.5, 0.693147180559663,
-      2.8235290563031577e-13, Infinity, NaN, -Infinity]);
+    ? memory.data<f32>([
+        1.1754943508222875e-38,
+        8388608,
+        23,
+        8388735,
+        0,
+        1,
+        2,
+        0.5,
+        0.693145751953125,
+        1.4286068203094173e-6,
+        Infinity,
+        NaN,
+        -Infinity,
+      ])
+    : memory.data<f64>([
+        2.2250738585072014e-308,
+        4503599627370496,
+        52,
+        4503599627371519,
+        0,
+        1,
+        2,
+        0.5,
+        0.693147180559663,
+        2.8235290563031577e-13,
+        Infinity,
+        NaN,
+        -Infinity,
+      ]);
   // 0: bits of sqrt(1/2), 1: bits of 1 minus those, 2: the mantissa's mask
   const b = SINGLE
     ? memory.data<i32>([0x3f3504f3, 0x004afb0d, 0x007fffff])
     : memory.data<i64>([0x3fe6a09e667f3bcd, 0x00095f619980c433, 0x000fffffffffffff]);
-  // R(z) = z (2/3 + 2z/5 + ...), so that 2 atanh s = 2s + s R(s²); relative error of the whole below 2^-30 (f32) and 2^-59 (f64).
+  // R(z) = z (2/3 + 2z/5 + ...), so that 2 atanh s = 2s + s R(s²); relative error of the whole below 2^-30 (f32) and
+  // 2^-59 (f64).
   const p = SINGLE
     ? memory.data<f32>([0.66666776, 0.3997751, 0.29872647])
-    : memory.data<f64>([0.6666666666666735, 0.3999999999941224, 0.2857142874298404, 0.22222198506887678, 0.1818356802071575,
-      0.15313949979953995, 0.14797013789469815]);
-  const small = v128.lt<real>(x, at(c, 0)), scaled = v128.bitselect(v128.mul<real>(x, at(c, 1)), x, small);
+    : memory.data<f64>([
+        0.6666666666666735, 0.3999999999941224, 0.2857142874298404, 0.22222198506887678, 0.1818356802071575,
+        0.15313949979953995, 0.14797013789469815,
+      ]);
+  const small = v128.lt<real>(x, at(c, 0));
+  const scaled = v128.bitselect(v128.mul<real>(x, at(c, 1)), x, small);
   const i = v128.add<bits>(scaled, at(b, 1)); // 1 + f then lies between sqrt(1/2) and sqrt(2)
   const f = v128.sub<real>(v128.add<bits>(v128.and(i, at(b, 2)), at(b, 0)), at(c, 5));
   const biased = v128.or(shiftRight(i, MANTISSA), at(c, 1)); // 2^MANTISSA + k + bias as a float
   const k = v128.sub<real>(v128.sub<real>(biased, at(c, 3)), v128.and(small, at(c, 2)));
-  const s = v128.div<real>(f, v128.add<real>(at(c, 6), f)), z = v128.mul<real>(s, s);
+  const s = v128.div<real>(f, v128.add<real>(at(c, 6), f));
+  const z = v128.mul<real>(s, s);
   let q = at(p, 2);
   if (!SINGLE) q = term(term(term(term(at(p, 6), z, p, 5), z, p, 4), z, p, 3), z, p, 2);
   const R = v128.mul<real>(term(term(q, z, p, 1), z, p, 0), z);
   const square = v128.mul<real>(v128.mul<real>(f, f), at(c, 7));
   const rest = v128.add<real>(v128.mul<real>(s, v128.add<real>(square, R)), v128.mul<real>(k, at(c, 9)));
   let y = v128.sub<real>(v128.mul<real>(k, at(c, 8)), v128.sub<real>(v128.sub<real>(square, rest), f));
-  y = v128.bitselect(y, x, v128.lt<real>(x, at(c, 10)));                // Infinity and NaN stay
+  y = v128.bitselect(y, x, v128.lt<real>(x, at(c, 10))); // Infinity and NaN stay
   y = v128.bitselect(at(c, 11), y, v128.lt<real>(x, at(c, 4)));
   return v128.bitselect(at(c, 12), y, v128.eq<real>(x, at(c, 4)));
 }
 
 /**
- * The sine of a + q π/2 for a >= 0, with the sign bits of `flip` turned; accurate for a up to 100,000, within [-1, 1] beyond.
- * a = n π/2 + r with |r| <= π/4. For f32, r comes from doubles, since near a multiple of π/2 all bits of a cancel; for f64 it has a
- * second part, `rest`.
+ * The sine of a + q π/2 for a >= 0, with the sign bits of `flip` turned; accurate for a up to 100,000, within [-1, 1]
+ * beyond. a = n π/2 + r with |r| <= π/4. For f32, r comes from doubles, since near a multiple of π/2 all bits of a
+ * cancel; for f64 it has a second part, `rest`.
  */
 function wave(a: v128, q: bits, flip: v128): v128 {
-  // 0: 1.5 2^52 rounds to an integer and leaves it in the low bits, 1: 2/π, 2 3 4: π/2 as 36, 36 and 53 bits, 5: the latter two
-  const d = memory.data<f64>([6755399441055744, 0.6366197723675814, 1.5707963267923333, 2.5633441515839558e-12, 1.0562999066987428e-23,
-    2.563344151594519e-12]);
-  let r: v128, n: v128, rest = a;
+  // 0: 1.5 2^52 rounds to an integer and leaves it in the low bits, 1: 2/π, 2 3 4: π/2 as 36, 36 and 53 bits, 5: the
+  // latter two
+  const d = memory.data<f64>([
+    6755399441055744, 0.6366197723675814, 1.5707963267923333, 2.5633441515839558e-12, 1.0562999066987428e-23,
+    2.563344151594519e-12,
+  ]);
+  let r: v128;
+  let n: v128;
+  let rest = a;
   if (SINGLE) {
-    const a0 = f64x2.promote_low_f32x4(a), a1 = f64x2.promote_low_f32x4(v128.shuffle<u64>(a, a, 1, 0));
-    const t0 = f64x2.add(f64x2.mul(a0, v128.load64_splat(d + 8)), v128.load64_splat(d)), n0 = f64x2.sub(t0, v128.load64_splat(d));
-    const t1 = f64x2.add(f64x2.mul(a1, v128.load64_splat(d + 8)), v128.load64_splat(d)), n1 = f64x2.sub(t1, v128.load64_splat(d));
-    const r0 = f64x2.sub(f64x2.sub(a0, f64x2.mul(n0, v128.load64_splat(d + 16))), f64x2.mul(n0, v128.load64_splat(d + 40)));
-    const r1 = f64x2.sub(f64x2.sub(a1, f64x2.mul(n1, v128.load64_splat(d + 16))), f64x2.mul(n1, v128.load64_splat(d + 40)));
+    const a0 = f64x2.promote_low_f32x4(a);
+    const a1 = f64x2.promote_low_f32x4(v128.shuffle<u64>(a, a, 1, 0));
+    const t0 = f64x2.add(f64x2.mul(a0, v128.load64_splat(d + 8)), v128.load64_splat(d));
+    const n0 = f64x2.sub(t0, v128.load64_splat(d));
+    const t1 = f64x2.add(f64x2.mul(a1, v128.load64_splat(d + 8)), v128.load64_splat(d));
+    const n1 = f64x2.sub(t1, v128.load64_splat(d));
+    const r0 = f64x2.sub(
+      f64x2.sub(a0, f64x2.mul(n0, v128.load64_splat(d + 16))),
+      f64x2.mul(n0, v128.load64_splat(d + 40)),
+    );
+    const r1 = f64x2.sub(
+      f64x2.sub(a1, f64x2.mul(n1, v128.load64_splat(d + 16))),
+      f64x2.mul(n1, v128.load64_splat(d + 40)),
+    );
     r = v128.shuffle<u64>(f32x4.demote_f64x2_zero(r0), f32x4.demote_f64x2_zero(r1), 0, 2);
     n = v128.shuffle<u32>(t0, t1, 0, 2, 4, 6);
   } else {
     n = term(a, at(d, 1), d, 0);
     const m = v128.sub<real>(n, at(d, 0));
-    const u = v128.sub<real>(a, v128.mul<real>(m, at(d, 2))), v = v128.mul<real>(m, at(d, 3)), w = v128.sub<real>(u, v);
-    const low = v128.sub<real>(v128.mul<real>(m, at(d, 4)), v128.sub<real>(v128.sub<real>(u, w), v)); // u - v - w is exact
+    const u = v128.sub<real>(a, v128.mul<real>(m, at(d, 2)));
+    const v = v128.mul<real>(m, at(d, 3));
+    const w = v128.sub<real>(u, v);
+    // u - v - w is exact
+    const low = v128.sub<real>(v128.mul<real>(m, at(d, 4)), v128.sub<real>(v128.sub<real>(u, w), v));
     r = v128.sub<real>(w, low);
     rest = v128.sub<real>(v128.sub<real>(w, r), low);
   }
   // 0 1: bounds of r, 2: one, 3: 1/2, 4: sign, 5 6: bounds of `rest`; a too large for the reduction would leave them
   const c = memory.data<real>([-0.7854, 0.7854, 1, 0.5, -0.0, -1.2e-16, 1.2e-16]);
   const unit = at(memory.data<bits>([1]), 0);
-  // (sin r - r)/r³ and (cos r - 1 + r²/2)/r⁴ in r²; errors in sin r / r and cos r below 2^-27.9 (f32) and 2^-57.9 (f64).
+  // (sin r - r)/r³ and (cos r - 1 + r²/2)/r⁴ in r²; errors in sin r / r and cos r below 2^-27.9 (f32) and 2^-57.9
+  // (f64).
   const p = SINGLE
     ? memory.data<f32>([-0.16666655, 0.008332156, -0.00019514632, 0.041666646, -0.0013887362, 2.443773e-5])
-    : memory.data<f64>([-0.1666666666666663, 0.008333333333322005, -0.0001984126982949545, 0.0416666666666666, -0.001388888888887399,
-      2.480158728939493e-5, 2.755731358760234e-6, -2.5050742305255376e-8, 1.5895904591087875e-10, -2.755731432603077e-7,
-      2.0875719558633447e-9, -1.1359448672890141e-11]);
+    : memory.data<f64>([
+        -0.1666666666666663, 0.008333333333322005, -0.0001984126982949545, 0.0416666666666666, -0.001388888888887399,
+        2.480158728939493e-5, 2.755731358760234e-6, -2.5050742305255376e-8, 1.5895904591087875e-10,
+        -2.755731432603077e-7, 2.0875719558633447e-9, -1.1359448672890141e-11,
+      ]);
   r = v128.pmin<real>(v128.pmax<real>(r, at(c, 0)), at(c, 1));
-  const z = v128.mul<real>(r, r), half = v128.mul<real>(z, at(c, 3));
-  let s = at(p, 2), k = at(p, 5);
+  const z = v128.mul<real>(r, r);
+  const half = v128.mul<real>(z, at(c, 3));
+  let s = at(p, 2);
+  let k = at(p, 5);
   if (!SINGLE) {
     s = term(term(term(at(p, 8), z, p, 7), z, p, 6), z, p, 2);
     k = term(term(term(at(p, 11), z, p, 10), z, p, 9), z, p, 5);
@@ -189,13 +334,15 @@ function wave(a: v128, q: bits, flip: v128): v128 {
   if (SINGLE) {
     s = v128.add<real>(v128.mul<real>(s, z), r);
   } else {
-    rest = v128.pmin<real>(at(c, 6), v128.pmax<real>(at(c, 5), rest)); // the second argument is not returned when it is NaN
+    // the second argument is not returned when it is NaN
+    rest = v128.pmin<real>(at(c, 6), v128.pmax<real>(at(c, 5), rest));
     s = v128.add<real>(v128.add<real>(v128.mul<real>(v128.sub<real>(s, v128.mul<real>(rest, at(c, 3))), z), rest), r);
     k = v128.sub<real>(k, v128.mul<real>(r, rest));
   }
   k = v128.sub<real>(at(c, 2), v128.sub<real>(half, k));
   n = v128.add<bits>(n, v128.splat<bits>(q));
-  const odd = v128.eq<bits>(v128.and(n, unit), unit), sign = v128.and(v128.shl<bits>(n, SINGLE ? 30 : 62), at(c, 4));
+  const odd = v128.eq<bits>(v128.and(n, unit), unit);
+  const sign = v128.and(v128.shl<bits>(n, SINGLE ? 30 : 62), at(c, 4));
   return v128.xor(v128.bitselect(k, s, odd), v128.xor(sign, flip));
 }
 
@@ -218,16 +365,23 @@ export function erf(x: v128): v128 {
   // Relative error below 2^-29.6 (f32) and 2^-56.9 (f64).
   const p = SINGLE
     ? memory.data<f32>([0.12837917, -0.37612626, 0.112835854, -0.026853811, 0.0051883277, -0.00080101937, 7.853861e-5])
-    : memory.data<f64>([0.12837916709551256, -0.3761263890318352, 0.11283791670944185, -0.026866170643111476, 0.005223977606118523,
-      -0.0008548325929316332, 0.00012055293576947499, -1.4924712302821869e-5, 1.6447131580579915e-6, -1.620631382529066e-7,
-      1.3710980668775816e-8, -7.779468959371693e-10]);
+    : memory.data<f64>([
+        0.12837916709551256, -0.3761263890318352, 0.11283791670944185, -0.026866170643111476, 0.005223977606118523,
+        -0.0008548325929316332, 0.00012055293576947499, -1.4924712302821869e-5, 1.6447131580579915e-6,
+        -1.620631382529066e-7, 1.3710980668775816e-8, -7.779468959371693e-10,
+      ]);
   // e^(x²) erfc(x), in t = x - 1.5 (f32) or (x - 3)/(x + 3) (f64); error in erf below 2^-26.1 and 2^-57.1.
   const e = SINGLE
-    ? memory.data<f32>([0.32158536, -0.16362442, 0.07615196, -0.032895938, 0.013383442, -0.005326809, 0.001921843, -0.00038888308])
-    : memory.data<f64>([0.1790011511813538, -0.32623356004590187, 0.24560380166430013, -0.15011593634371767, 0.0716658501303944,
-      -0.024392327877922868, 0.004270353794926417, 0.0007131752610883264, -0.0005810922700753335, 7.639390610122642e-5,
-      0.0001029517346036831, 1.5203258609046161e-5]);
-  const a = v128.pmin<real>(v128.andnot(x, at(c, 0)), at(c, 1)), z = v128.mul<real>(a, a);
+    ? memory.data<f32>([
+        0.32158536, -0.16362442, 0.07615196, -0.032895938, 0.013383442, -0.005326809, 0.001921843, -0.00038888308,
+      ])
+    : memory.data<f64>([
+        0.1790011511813538, -0.32623356004590187, 0.24560380166430013, -0.15011593634371767, 0.0716658501303944,
+        -0.024392327877922868, 0.004270353794926417, 0.0007131752610883264, -0.0005810922700753335,
+        7.639390610122642e-5, 0.0001029517346036831, 1.5203258609046161e-5,
+      ]);
+  const a = v128.pmin<real>(v128.andnot(x, at(c, 0)), at(c, 1));
+  const z = v128.mul<real>(a, a);
   let near = at(p, 6);
   if (!SINGLE) near = term(term(term(term(term(at(p, 11), z, p, 10), z, p, 9), z, p, 8), z, p, 7), z, p, 6);
   near = term(term(term(term(term(term(near, z, p, 5), z, p, 4), z, p, 3), z, p, 2), z, p, 1), z, p, 0);

@@ -1,26 +1,29 @@
 // matmul.ts: one blocked product for every form. Strides in elements tell a from aᵀ.
 //
-// How the data moves: a block of b (KC x NC) is packed into panels NR wide, k-major, which transposes it where that is due. A tile keeps
-// MR x NR sums in registers and streams through one panel of b and MR rows of a, tile after tile down the panel. a is read where it
-// lies, by `tileRows` where the numbers of a row lie together and by `tile` where those of a column do; only for wide products, whose
-// rows of a are read again and again, is it packed first (blocks of MC rows, panels MR high, k-major). Every number of y is summed in
-// the order of k, whatever the blocking of rows and columns, so work may be split by rows or columns without changing a bit. Panels of b
-// are padded with zeros; a tile that is too wide for y is computed into a buffer, and what exists is copied out.
+// How the data moves: a block of b (KC x NC) is packed into panels NR wide, k-major, which transposes it where that is
+// due. A tile keeps MR x NR sums in registers and streams through one panel of b and MR rows of a, tile after tile down
+// the panel. a is read where it lies, by `tileRows` where the numbers of a row lie together and by `tile` where those
+// of a column do; only for wide products, whose rows of a are read again and again, is it packed first (blocks of MC
+// rows, panels MR high, k-major). Every number of y is summed in the order of k, whatever the blocking of rows and
+// columns, so work may be split by rows or columns without changing a bit. Panels of b are padded with zeros; a tile
+// that is too wide for y is computed into a buffer, and what exists is copied out.
 //
-// Of 16 vector registers V8 keeps one. Multiply, then add, needs one more for the product, and 6 x 2 sums push one of them through
-// memory in every round. Tiles by themselves, panels in L1, best of 60 rounds in turn, in GFLOP/s on an AMD EPYC (Zen 4) whose ceiling
-// was 48 for multiply-then-add and 59 for the fused one; `npm run bench -- kernels --case matmul` measures what was chosen:
+// Of 16 vector registers V8 keeps one. Multiply, then add, needs one more for the product, and 6 x 2 sums push one of
+// them through memory in every round. Tiles by themselves, panels in L1, best of 60 rounds in turn, in GFLOP/s on an
+// AMD EPYC (Zen 4) whose ceiling was 48 for multiply-then-add and 59 for the fused one; `npm run bench -- kernels
+// --case matmul` measures what was chosen:
 //   rows of a tile                    6     5     4
 //   exact, Node 24                   26    46    44
 //   exact, Node 20 (schedules loads  24    21    38
 //     first, so that splats spill)
-//   fused, Node 24                   54    52    49
-// Four rows it is for the exact engine, which also wastes nothing on widths that are multiples of 4, and six for the fast one.
+// fused, Node 24 54 52 49 Four rows it is for the exact engine, which also wastes nothing on widths that are multiples
+// of 4, and six for the fast one.
 //
-// What keeps tiles from the ceiling (node --print-wasm-code): V8 does not fold a constant offset into a load that splats, and spends a
-// `lea` on it. A round of the exact 4 x 8 tile is 16 instructions of arithmetic, which Zen 4 does in 4 cycles, among some 30, and 6 enter
-// in a cycle: 5 cycles. `tileRows` would need six pointers moved in every round; four rounds to one move, with a way out after each,
-// since Node 20 schedules all loads of a straight run first and spills, took 1024 x 64 x 256 from 46 to 52 GFLOP/s (fused).
+// What keeps tiles from the ceiling (node --print-wasm-code): V8 does not fold a constant offset into a load that
+// splats, and spends a `lea` on it. A round of the exact 4 x 8 tile is 16 instructions of arithmetic, which Zen 4 does
+// in 4 cycles, among some 30, and 6 enter in a cycle: 5 cycles. `tileRows` would need six pointers moved in every
+// round; four rounds to one move, with a way out after each, since Node 20 schedules all loads of a straight run first
+// and spills, took 1024 x 64 x 256 from 46 to 52 GFLOP/s (fused).
 import { LANES, madd } from "./simd";
 
 const W: usize = sizeof<real>();
@@ -30,22 +33,31 @@ export const NR: usize = 2 * LANES;
 const MC: usize = 16 * MR;
 const KC: usize = 384;
 const NC: usize = 512;
-/** How wide a product must be for packing a to pay, where numbers of a column lie together and where those of a row do. */
+/**
+ * How wide a product must be for packing a to pay, where numbers of a column lie together and where those of a row do.
+ */
 const WIDE_COLUMNS: usize = ASC_FEATURE_RELAXED_SIMD ? 256 : 128;
 const WIDE_ROWS: usize = ASC_FEATURE_RELAXED_SIMD ? 512 : 128;
-const TILE = MC * KC * W;            // where the edge tile's buffer lies in scratch
-const PANELS = TILE + MR * NR * W;   // where packed b lies
+const TILE = MC * KC * W; // where the edge tile's buffer lies in scratch
+const PANELS = TILE + MR * NR * W; // where packed b lies
 
 /** Bytes of scratch that `matmul` needs. */
-export function scratchSize(): usize { return PANELS + KC * NC * W; }
+export function scratchSize(): usize {
+  return PANELS + KC * NC * W;
+}
 
-/** Packs m x k of a, `ai` or `ak` being 1, into panels MR high, k-major; a last panel that is not full is filled up with zeros. */
+/**
+ * Packs m x k of a, `ai` or `ak` being 1, into panels MR high, k-major; a last panel that is not full is filled up with
+ * zeros.
+ */
 function packRows(m: usize, k: usize, a: usize, ai: usize, ak: usize, to: usize): void {
   for (let i: usize = 0; i < m; i += MR) {
-    const rows = min(MR, m - i), from = a + i * ai * W;
+    const rows = min(MR, m - i);
+    const from = a + i * ai * W;
     if (rows < MR) {
       for (let p: usize = 0; p < k; p++, to += MR * W)
-        for (let r: usize = 0; r < MR; r++) store<real>(to + r * W, r < rows ? load<real>(from + (r * ai + p * ak) * W) : 0);
+        for (let r: usize = 0; r < MR; r++)
+          store<real>(to + r * W, r < rows ? load<real>(from + (r * ai + p * ak) * W) : 0);
     } else if (ai == 1) {
       for (let p: usize = 0, at = from; p < k; p++, at += ak * W, to += MR * W) copyTall(at, to);
     } else to = packTall(k, from, ai * W, to);
@@ -56,26 +68,35 @@ function copyTall(from: usize, to: usize): void {
   for (let r: usize = 0; r + LANES <= MR; r += LANES) v128.store(to + r * W, v128.load(from + r * W));
   v128.store(to, v128.load(from, (MR - LANES) * W), (MR - LANES) * W);
 }
-/** MR rows of k numbers, `step` bytes apart, into one panel: squares are transposed in registers. Returns where the panel ends. */
+/**
+ * MR rows of k numbers, `step` bytes apart, into one panel: squares are transposed in registers. Returns where the
+ * panel ends.
+ */
 function packTall(k: usize, a: usize, step: usize, to: usize): usize {
   let p: usize = 0;
   for (const whole = k & ~(LANES - 1); p < whole; p += LANES, a += 16, to += LANES * MR * W) {
     let r: usize = 0;
     for (; r + LANES <= MR; r += LANES) transpose(a + r * step, step, to + r * W, MR * W);
-    for (; r < MR; r++) for (let l: usize = 0; l < LANES; l++) store<real>(to + (l * MR + r) * W, load<real>(a + r * step + l * W));
+    for (; r < MR; r++)
+      for (let l: usize = 0; l < LANES; l++) store<real>(to + (l * MR + r) * W, load<real>(a + r * step + l * W));
   }
   for (; p < k; p++, a += W, to += MR * W)
     for (let r: usize = 0; r < MR; r++) store<real>(to + r * W, load<real>(a + r * step));
   return to;
 }
 
-/** Packs k x n of b, `bk` or `bn` being 1, into panels NR wide, k-major; a last panel that is not full is filled up with zeros. */
+/**
+ * Packs k x n of b, `bk` or `bn` being 1, into panels NR wide, k-major; a last panel that is not full is filled up with
+ * zeros.
+ */
 export function packColumns(k: usize, n: usize, b: usize, bk: usize, bn: usize, to: usize): void {
   for (let j: usize = 0; j < n; j += NR) {
-    const columns = min(NR, n - j), from = b + j * bn * W;
+    const columns = min(NR, n - j);
+    const from = b + j * bn * W;
     if (columns < NR) {
       for (let p: usize = 0; p < k; p++, to += NR * W)
-        for (let c: usize = 0; c < NR; c++) store<real>(to + c * W, c < columns ? load<real>(from + (p * bk + c * bn) * W) : 0);
+        for (let c: usize = 0; c < NR; c++)
+          store<real>(to + c * W, c < columns ? load<real>(from + (p * bk + c * bn) * W) : 0);
     } else if (bn == 1) {
       for (let p: usize = 0, at = from; p < k; p++, at += bk * W, to += NR * W) {
         v128.store(to, v128.load(at));
@@ -91,18 +112,23 @@ export function packColumns(k: usize, n: usize, b: usize, bk: usize, bn: usize, 
 /** LANES rows of k numbers, `step` bytes apart, into one half of a panel's width. */
 function packWide(k: usize, b: usize, step: usize, to: usize): void {
   let p: usize = 0;
-  for (const whole = k & ~(LANES - 1); p < whole; p += LANES, b += 16, to += LANES * NR * W) transpose(b, step, to, NR * W);
+  for (const whole = k & ~(LANES - 1); p < whole; p += LANES, b += 16, to += LANES * NR * W)
+    transpose(b, step, to, NR * W);
   for (; p < k; p++, b += W, to += NR * W)
     for (let c: usize = 0; c < LANES; c++) store<real>(to + c * W, load<real>(b + c * step));
 }
 class Square {
   /** `add` is settled in each copy: asked at run time, a square takes three times as long. */
   @inline static turn(x: usize, step: usize, y: usize, pitch: usize, add: bool): void {
-    const r0 = v128.load(x), r1 = v128.load(x + step);
+    const r0 = v128.load(x);
+    const r1 = v128.load(x + step);
     if (sizeof<real>() == 4) {
-      const r2 = v128.load(x + 2 * step), r3 = v128.load(x + 3 * step);
-      const a0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5), a1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
-      const b0 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5), b1 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+      const r2 = v128.load(x + 2 * step);
+      const r3 = v128.load(x + 3 * step);
+      const a0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+      const a1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+      const b0 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+      const b1 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
       Square.keep(y, v128.shuffle<f64>(a0, b0, 0, 2), add);
       Square.keep(y + pitch, v128.shuffle<f64>(a0, b0, 1, 3), add);
       Square.keep(y + 2 * pitch, v128.shuffle<f64>(a1, b1, 0, 2), add);
@@ -112,46 +138,96 @@ class Square {
       Square.keep(y + pitch, v128.shuffle<f64>(r0, r1, 1, 3), add);
     }
   }
-  @inline static keep(y: usize, v: v128, add: bool): void { v128.store(y, add ? v128.add<real>(v128.load(y), v) : v); }
+  @inline static keep(y: usize, v: v128, add: bool): void {
+    v128.store(y, add ? v128.add<real>(v128.load(y), v) : v);
+  }
 }
 /** A LANES x LANES square from rows `step` bytes apart to rows `pitch` bytes apart, transposed. */
-export function transpose(x: usize, step: usize, y: usize, pitch: usize): void { Square.turn(x, step, y, pitch, false); }
+export function transpose(x: usize, step: usize, y: usize, pitch: usize): void {
+  Square.turn(x, step, y, pitch, false);
+}
 /** The same, added to what is there. */
-export function transposeAdd(x: usize, step: usize, y: usize, pitch: usize): void { Square.turn(x, step, y, pitch, true); }
+export function transposeAdd(x: usize, step: usize, y: usize, pitch: usize): void {
+  Square.turn(x, step, y, pitch, true);
+}
 
 /**
- * One column of tiles: y = c + alpha a b for NR columns. In a the numbers of a column lie together, columns `ak` bytes apart, and each MR
- * rows begin `ap` bytes after the MR before; rows of b, c and y lie `bk`, `ci` and `yi` bytes apart. c at address 0: nothing is added.
- * All MR numbers of a last tile's columns are read, though it be less high.
+ * One column of tiles: y = c + alpha a b for NR columns. In a the numbers of a column lie together, columns `ak` bytes
+ * apart, and each MR rows begin `ap` bytes after the MR before; rows of b, c and y lie `bk`, `ci` and `yi` bytes apart.
+ * c at address 0: nothing is added. All MR numbers of a last tile's columns are read, though it be less high.
  */
-export function tile(m: usize, k: usize, alpha: real, a: usize, ap: usize, ak: usize, b: usize, bk: usize, c: usize, ci: usize, y: usize, yi: usize): void {
-  const from = b, end = b + k * bk;
+export function tile(
+  m: usize,
+  k: usize,
+  alpha: real,
+  a: usize,
+  ap: usize,
+  ak: usize,
+  b: usize,
+  bk: usize,
+  c: usize,
+  ci: usize,
+  y: usize,
+  yi: usize,
+): void {
+  const from = b;
+  const end = b + k * bk;
   if (!c) ci = 0;
   for (; m; m = m > MR ? m - MR : 0, a += ap, y += MR * yi, c += MR * ci) {
     const rows = min(MR, m);
     b = from;
     let a0 = a;
-    let c00 = v128.splat<real>(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00, c40 = c00, c41 = c00, c50 = c00, c51 = c00;
+    let c00 = v128.splat<real>(0);
+    let c01 = c00;
+    let c10 = c00;
+    let c11 = c00;
+    let c20 = c00;
+    let c21 = c00;
+    let c30 = c00;
+    let c31 = c00;
+    let c40 = c00;
+    let c41 = c00;
+    let c50 = c00;
+    let c51 = c00;
     for (; b != end; a0 += ak, b += bk) {
-      const b0 = v128.load(b), b1 = v128.load(b, 16);
-      let s = v128.load_splat<real>(a0); c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
-      s = v128.load_splat<real>(a0, W); c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
-      s = v128.load_splat<real>(a0, 2 * W); c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
-      s = v128.load_splat<real>(a0, 3 * W); c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
+      const b0 = v128.load(b);
+      const b1 = v128.load(b, 16);
+      let s = v128.load_splat<real>(a0);
+      c00 = madd(s, b0, c00);
+      c01 = madd(s, b1, c01);
+      s = v128.load_splat<real>(a0, W);
+      c10 = madd(s, b0, c10);
+      c11 = madd(s, b1, c11);
+      s = v128.load_splat<real>(a0, 2 * W);
+      c20 = madd(s, b0, c20);
+      c21 = madd(s, b1, c21);
+      s = v128.load_splat<real>(a0, 3 * W);
+      c30 = madd(s, b0, c30);
+      c31 = madd(s, b1, c31);
       if (MR == 6) {
-        s = v128.load_splat<real>(a0, 4 * W); c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
-        s = v128.load_splat<real>(a0, 5 * W); c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+        s = v128.load_splat<real>(a0, 4 * W);
+        c40 = madd(s, b0, c40);
+        c41 = madd(s, b1, c41);
+        s = v128.load_splat<real>(a0, 5 * W);
+        c50 = madd(s, b0, c50);
+        c51 = madd(s, b1, c51);
       }
     }
     if (alpha != 1) {
       const by = v128.splat<real>(alpha);
-      c00 = v128.mul<real>(by, c00); c01 = v128.mul<real>(by, c01);
-      c10 = v128.mul<real>(by, c10); c11 = v128.mul<real>(by, c11);
-      c20 = v128.mul<real>(by, c20); c21 = v128.mul<real>(by, c21);
-      c30 = v128.mul<real>(by, c30); c31 = v128.mul<real>(by, c31);
+      c00 = v128.mul<real>(by, c00);
+      c01 = v128.mul<real>(by, c01);
+      c10 = v128.mul<real>(by, c10);
+      c11 = v128.mul<real>(by, c11);
+      c20 = v128.mul<real>(by, c20);
+      c21 = v128.mul<real>(by, c21);
+      c30 = v128.mul<real>(by, c30);
+      c31 = v128.mul<real>(by, c31);
       if (MR == 6) {
-        c40 = v128.mul<real>(by, c40); c41 = v128.mul<real>(by, c41);
-        c50 = v128.mul<real>(by, c50); c51 = v128.mul<real>(by, c51);
+        c40 = v128.mul<real>(by, c40);
+        c41 = v128.mul<real>(by, c41);
+        c50 = v128.mul<real>(by, c50);
+        c51 = v128.mul<real>(by, c51);
       }
     }
     put(y, c00, c01, c);
@@ -165,75 +241,175 @@ export function tile(m: usize, k: usize, alpha: real, a: usize, ap: usize, ak: u
   }
 }
 
-/** As `tile`, of an a in which the numbers of a row lie together, rows `ai` bytes apart. Only numbers that are there are read. */
-export function tileRows(m: usize, k: usize, alpha: real, a: usize, ai: usize, b: usize, bk: usize, c: usize, ci: usize, y: usize, yi: usize): void {
-  const from = b, end = b + k * bk;
+/**
+ * As `tile`, of an a in which the numbers of a row lie together, rows `ai` bytes apart. Only numbers that are there are
+ * read.
+ */
+export function tileRows(
+  m: usize,
+  k: usize,
+  alpha: real,
+  a: usize,
+  ai: usize,
+  b: usize,
+  bk: usize,
+  c: usize,
+  ci: usize,
+  y: usize,
+  yi: usize,
+): void {
+  const from = b;
+  const end = b + k * bk;
   if (!c) ci = 0;
   for (; m; m = m > MR ? m - MR : 0, a += MR * ai, y += MR * yi, c += MR * ci) {
     const rows = min(MR, m);
     b = from;
     let a0 = a;
-    let c00 = v128.splat<real>(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00, c40 = c00, c41 = c00, c50 = c00, c51 = c00;
-    let a1 = a0 + ai, a2 = a1 + ai, a3 = a2 + ai, a4 = a3 + ai, a5 = a4 + ai;
-    if (rows < MR) { // the last row that is there stands in for the others
+    let c00 = v128.splat<real>(0);
+    let c01 = c00;
+    let c10 = c00;
+    let c11 = c00;
+    let c20 = c00;
+    let c21 = c00;
+    let c30 = c00;
+    let c31 = c00;
+    let c40 = c00;
+    let c41 = c00;
+    let c50 = c00;
+    let c51 = c00;
+    let a1 = a0 + ai;
+    let a2 = a1 + ai;
+    let a3 = a2 + ai;
+    let a4 = a3 + ai;
+    let a5 = a4 + ai;
+    if (rows < MR) {
+      // the last row that is there stands in for the others
       if (rows < 2) a1 = a0;
       if (rows < 3) a2 = a1;
       if (rows < 4) a3 = a2;
       if (rows < 5) a4 = a3;
       if (rows < 6) a5 = a4;
     }
-    let b0: v128, b1: v128, s: v128;
+    let b0: v128;
+    let b1: v128;
+    let s: v128;
     for (; b != end; b += bk) {
-      b0 = v128.load(b); b1 = v128.load(b, 16);
-      s = v128.load_splat<real>(a0); c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
-      s = v128.load_splat<real>(a1); c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
-      s = v128.load_splat<real>(a2); c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
-      s = v128.load_splat<real>(a3); c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
+      b0 = v128.load(b);
+      b1 = v128.load(b, 16);
+      s = v128.load_splat<real>(a0);
+      c00 = madd(s, b0, c00);
+      c01 = madd(s, b1, c01);
+      s = v128.load_splat<real>(a1);
+      c10 = madd(s, b0, c10);
+      c11 = madd(s, b1, c11);
+      s = v128.load_splat<real>(a2);
+      c20 = madd(s, b0, c20);
+      c21 = madd(s, b1, c21);
+      s = v128.load_splat<real>(a3);
+      c30 = madd(s, b0, c30);
+      c31 = madd(s, b1, c31);
       if (MR == 6) {
-        s = v128.load_splat<real>(a4); c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
-        s = v128.load_splat<real>(a5); c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+        s = v128.load_splat<real>(a4);
+        c40 = madd(s, b0, c40);
+        c41 = madd(s, b1, c41);
+        s = v128.load_splat<real>(a5);
+        c50 = madd(s, b0, c50);
+        c51 = madd(s, b1, c51);
       }
-      b += bk; if (b == end) break;
-      b0 = v128.load(b); b1 = v128.load(b, 16);
-      s = v128.load_splat<real>(a0, W); c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
-      s = v128.load_splat<real>(a1, W); c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
-      s = v128.load_splat<real>(a2, W); c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
-      s = v128.load_splat<real>(a3, W); c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
+      b += bk;
+      if (b == end) break;
+      b0 = v128.load(b);
+      b1 = v128.load(b, 16);
+      s = v128.load_splat<real>(a0, W);
+      c00 = madd(s, b0, c00);
+      c01 = madd(s, b1, c01);
+      s = v128.load_splat<real>(a1, W);
+      c10 = madd(s, b0, c10);
+      c11 = madd(s, b1, c11);
+      s = v128.load_splat<real>(a2, W);
+      c20 = madd(s, b0, c20);
+      c21 = madd(s, b1, c21);
+      s = v128.load_splat<real>(a3, W);
+      c30 = madd(s, b0, c30);
+      c31 = madd(s, b1, c31);
       if (MR == 6) {
-        s = v128.load_splat<real>(a4, W); c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
-        s = v128.load_splat<real>(a5, W); c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+        s = v128.load_splat<real>(a4, W);
+        c40 = madd(s, b0, c40);
+        c41 = madd(s, b1, c41);
+        s = v128.load_splat<real>(a5, W);
+        c50 = madd(s, b0, c50);
+        c51 = madd(s, b1, c51);
       }
-      b += bk; if (b == end) break;
-      b0 = v128.load(b); b1 = v128.load(b, 16);
-      s = v128.load_splat<real>(a0, 2 * W); c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
-      s = v128.load_splat<real>(a1, 2 * W); c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
-      s = v128.load_splat<real>(a2, 2 * W); c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
-      s = v128.load_splat<real>(a3, 2 * W); c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
+      b += bk;
+      if (b == end) break;
+      b0 = v128.load(b);
+      b1 = v128.load(b, 16);
+      s = v128.load_splat<real>(a0, 2 * W);
+      c00 = madd(s, b0, c00);
+      c01 = madd(s, b1, c01);
+      s = v128.load_splat<real>(a1, 2 * W);
+      c10 = madd(s, b0, c10);
+      c11 = madd(s, b1, c11);
+      s = v128.load_splat<real>(a2, 2 * W);
+      c20 = madd(s, b0, c20);
+      c21 = madd(s, b1, c21);
+      s = v128.load_splat<real>(a3, 2 * W);
+      c30 = madd(s, b0, c30);
+      c31 = madd(s, b1, c31);
       if (MR == 6) {
-        s = v128.load_splat<real>(a4, 2 * W); c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
-        s = v128.load_splat<real>(a5, 2 * W); c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+        s = v128.load_splat<real>(a4, 2 * W);
+        c40 = madd(s, b0, c40);
+        c41 = madd(s, b1, c41);
+        s = v128.load_splat<real>(a5, 2 * W);
+        c50 = madd(s, b0, c50);
+        c51 = madd(s, b1, c51);
       }
-      b += bk; if (b == end) break;
-      b0 = v128.load(b); b1 = v128.load(b, 16);
-      s = v128.load_splat<real>(a0, 3 * W); c00 = madd(s, b0, c00); c01 = madd(s, b1, c01);
-      s = v128.load_splat<real>(a1, 3 * W); c10 = madd(s, b0, c10); c11 = madd(s, b1, c11);
-      s = v128.load_splat<real>(a2, 3 * W); c20 = madd(s, b0, c20); c21 = madd(s, b1, c21);
-      s = v128.load_splat<real>(a3, 3 * W); c30 = madd(s, b0, c30); c31 = madd(s, b1, c31);
+      b += bk;
+      if (b == end) break;
+      b0 = v128.load(b);
+      b1 = v128.load(b, 16);
+      s = v128.load_splat<real>(a0, 3 * W);
+      c00 = madd(s, b0, c00);
+      c01 = madd(s, b1, c01);
+      s = v128.load_splat<real>(a1, 3 * W);
+      c10 = madd(s, b0, c10);
+      c11 = madd(s, b1, c11);
+      s = v128.load_splat<real>(a2, 3 * W);
+      c20 = madd(s, b0, c20);
+      c21 = madd(s, b1, c21);
+      s = v128.load_splat<real>(a3, 3 * W);
+      c30 = madd(s, b0, c30);
+      c31 = madd(s, b1, c31);
       if (MR == 6) {
-        s = v128.load_splat<real>(a4, 3 * W); c40 = madd(s, b0, c40); c41 = madd(s, b1, c41);
-        s = v128.load_splat<real>(a5, 3 * W); c50 = madd(s, b0, c50); c51 = madd(s, b1, c51);
+        s = v128.load_splat<real>(a4, 3 * W);
+        c40 = madd(s, b0, c40);
+        c41 = madd(s, b1, c41);
+        s = v128.load_splat<real>(a5, 3 * W);
+        c50 = madd(s, b0, c50);
+        c51 = madd(s, b1, c51);
       }
-      a0 += 4 * W; a1 += 4 * W; a2 += 4 * W; a3 += 4 * W; a4 += 4 * W; a5 += 4 * W;
+      a0 += 4 * W;
+      a1 += 4 * W;
+      a2 += 4 * W;
+      a3 += 4 * W;
+      a4 += 4 * W;
+      a5 += 4 * W;
     }
     if (alpha != 1) {
       const by = v128.splat<real>(alpha);
-      c00 = v128.mul<real>(by, c00); c01 = v128.mul<real>(by, c01);
-      c10 = v128.mul<real>(by, c10); c11 = v128.mul<real>(by, c11);
-      c20 = v128.mul<real>(by, c20); c21 = v128.mul<real>(by, c21);
-      c30 = v128.mul<real>(by, c30); c31 = v128.mul<real>(by, c31);
+      c00 = v128.mul<real>(by, c00);
+      c01 = v128.mul<real>(by, c01);
+      c10 = v128.mul<real>(by, c10);
+      c11 = v128.mul<real>(by, c11);
+      c20 = v128.mul<real>(by, c20);
+      c21 = v128.mul<real>(by, c21);
+      c30 = v128.mul<real>(by, c30);
+      c31 = v128.mul<real>(by, c31);
       if (MR == 6) {
-        c40 = v128.mul<real>(by, c40); c41 = v128.mul<real>(by, c41);
-        c50 = v128.mul<real>(by, c50); c51 = v128.mul<real>(by, c51);
+        c40 = v128.mul<real>(by, c40);
+        c41 = v128.mul<real>(by, c41);
+        c50 = v128.mul<real>(by, c50);
+        c51 = v128.mul<real>(by, c51);
       }
     }
     put(y, c00, c01, c);
@@ -258,46 +434,86 @@ function put(y: usize, c0: v128, c1: v128, c: usize): void {
 }
 
 /**
- * y = c + alpha a b as `matmul` has it, of b packed by columns. Panels of MR rows of a lie `ap` bytes apart; `edge` is room for one tile.
- * All strides are in bytes.
+ * y = c + alpha a b as `matmul` has it, of b packed by columns. Panels of MR rows of a lie `ap` bytes apart; `edge` is
+ * room for one tile. All strides are in bytes.
  */
-function panels(m: usize, k: usize, n: usize, alpha: real, a: usize, ap: usize, ai: usize, ak: usize, b: usize, c: usize, ci: usize, y: usize, yi: usize, edge: usize): void {
+function panels(
+  m: usize,
+  k: usize,
+  n: usize,
+  alpha: real,
+  a: usize,
+  ap: usize,
+  ai: usize,
+  ak: usize,
+  b: usize,
+  c: usize,
+  ci: usize,
+  y: usize,
+  yi: usize,
+  edge: usize,
+): void {
   for (let j: usize = 0; j < n; j += NR, b += k * NR * W) {
-    const columns = min(NR, n - j), at = y + j * W, plus = c ? c + j * W : 0;
+    const columns = min(NR, n - j);
+    const at = y + j * W;
+    const plus = c ? c + j * W : 0;
     if (columns == NR) {
       if (ai == W) tile(m, k, alpha, a, ap, ak, b, NR * W, plus, ci, at, yi);
       else tileRows(m, k, alpha, a, ai, b, NR * W, plus, ci, at, yi);
-    } else for (let i: usize = 0; i < m; i += MR) {
-      const rows = min(MR, m - i), from = a + i / MR * ap;
-      if (ai == W) tile(rows, k, alpha, from, ap, ak, b, NR * W, 0, 0, edge, NR * W);
-      else tileRows(rows, k, alpha, from, ai, b, NR * W, 0, 0, edge, NR * W);
-      for (let r: usize = 0; r < rows; r++)
-        for (let l: usize = 0; l < columns; l++) {
-          const sum = load<real>(edge + (r * NR + l) * W), o = (i + r) * yi + l * W;
-          store<real>(at + o, plus ? load<real>(plus + (i + r) * ci + l * W) + sum : sum);
-        }
-    }
+    } else
+      for (let i: usize = 0; i < m; i += MR) {
+        const rows = min(MR, m - i);
+        const from = a + (i / MR) * ap;
+        if (ai == W) tile(rows, k, alpha, from, ap, ak, b, NR * W, 0, 0, edge, NR * W);
+        else tileRows(rows, k, alpha, from, ai, b, NR * W, 0, 0, edge, NR * W);
+        for (let r: usize = 0; r < rows; r++)
+          for (let l: usize = 0; l < columns; l++) {
+            const sum = load<real>(edge + (r * NR + l) * W);
+            const o = (i + r) * yi + l * W;
+            store<real>(at + o, plus ? load<real>(plus + (i + r) * ci + l * W) + sum : sum);
+          }
+      }
   }
 }
 
 /**
- * y = c + alpha a b; a is m x k, b is k x n. Rows of a lie `ai` apart and columns `ak`, one of the two being 1; rows of b `bk` and columns
- * `bn`, likewise; rows of y `yi` and columns 1, and so c, whose rows lie `ci` apart: c may be y itself, or one row for all (`ci` 0), or 0: nothing.
+ * y = c + alpha a b; a is m x k, b is k x n. Rows of a lie `ai` apart and columns `ak`, one of the two being 1; rows of
+ * b `bk` and columns `bn`, likewise; rows of y `yi` and columns 1, and so c, whose rows lie `ci` apart: c may be y
+ * itself, or one row for all (`ci` 0), or 0: nothing.
  */
 export function matmul(
-  m: usize, k: usize, n: usize, alpha: real,
-  a: usize, ai: usize, ak: usize, b: usize, bk: usize, bn: usize,
-  c: usize, ci: usize, y: usize, yi: usize, scratch: usize,
+  m: usize,
+  k: usize,
+  n: usize,
+  alpha: real,
+  a: usize,
+  ai: usize,
+  ak: usize,
+  b: usize,
+  bk: usize,
+  bn: usize,
+  c: usize,
+  ci: usize,
+  y: usize,
+  yi: usize,
+  scratch: usize,
 ): void {
   if (!y) return;
-  const edge = scratch + TILE, panelsOfB = scratch + PANELS, pack = n >= (ai == 1 ? WIDE_COLUMNS : WIDE_ROWS);
+  const edge = scratch + TILE;
+  const panelsOfB = scratch + PANELS;
+  const pack = n >= (ai == 1 ? WIDE_COLUMNS : WIDE_ROWS);
   for (let j: usize = 0; j < n; j += NC) {
     const nc = min(NC, n - j);
     for (let p: usize = 0; p < k || !p; p += KC) {
-      const kc = min(KC, k - p), plus = p ? y : c, pi = p ? yi : ci;
+      const kc = min(KC, k - p);
+      const plus = p ? y : c;
+      const pi = p ? yi : ci;
       packColumns(kc, nc, b + (p * bk + j * bn) * W, bk, bn, panelsOfB);
       for (let i: usize = 0; i < m; i += MC) {
-        const mc = min(MC, m - i), from = a + (i * ai + p * ak) * W, to = y + (i * yi + j) * W, add = plus ? plus + (i * pi + j) * W : 0;
+        const mc = min(MC, m - i);
+        const from = a + (i * ai + p * ak) * W;
+        const to = y + (i * yi + j) * W;
+        const add = plus ? plus + (i * pi + j) * W : 0;
         if (pack) {
           packRows(mc, kc, from, ai, ak, scratch);
           panels(mc, kc, nc, alpha, scratch, MR * kc * W, W, MR * W, panelsOfB, add, pi * W, to, yi * W, edge);

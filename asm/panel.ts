@@ -1,5 +1,5 @@
-// panel.ts: what fused attention does with a panel, NR queries of one head: two vectors of lanes, a lane a query, key by key. How the data
-// moves stands at the head of attention.ts.
+// panel.ts: what fused attention does with a panel, NR queries of one head: two vectors of lanes, a lane a query, key
+// by key. How the data moves stands at the head of attention.ts.
 import { LANES, at } from "./simd";
 import { Inlined, LOG2E, exp2Table, log } from "./math";
 import { MR, NR, tile, tileRows, transpose, transposeAdd } from "./matmul";
@@ -12,17 +12,25 @@ export const NEVER: usize = <usize>-1;
 const LEAST: real = sizeof<real>() == 4 ? -3.4028234663852886e38 : <real>-1.7976931348623157e308;
 
 /** Numbers of n rows of d, in whole vectors. */
-export function drawn(n: usize, d: usize): usize { return (n * d + LANES - 1) & ~(LANES - 1); }
+export function drawn(n: usize, d: usize): usize {
+  return (n * d + LANES - 1) & ~(LANES - 1);
+}
 
-/** n rows of h heads of d numbers, rows `xi` bytes apart, drawn together head by head, heads `block` bytes apart. Rows are read from end to end, as prefetchers expect. */
+/**
+ * n rows of h heads of d numbers, rows `xi` bytes apart, drawn together head by head, heads `block` bytes apart. Rows
+ * are read from end to end, as prefetchers expect.
+ */
 export function draw(n: usize, h: usize, d: usize, x: usize, xi: usize, to: usize, block: usize): void {
-  const row = d * W, whole = row & ~15;
+  const row = d * W;
+  const whole = row & ~15;
   for (let r: usize = 0, at = to; r < n; r++, x += xi, at += row)
     for (let j: usize = 0, from = x, head = at; j < h; j++, from += row, head += block) {
       let o: usize = 0;
       for (; o + 48 < whole; o += 64) {
-        v128.store(head + o, v128.load(from + o)); v128.store(head + o, v128.load(from + o, 16), 16);
-        v128.store(head + o, v128.load(from + o, 32), 32); v128.store(head + o, v128.load(from + o, 48), 48);
+        v128.store(head + o, v128.load(from + o));
+        v128.store(head + o, v128.load(from + o, 16), 16);
+        v128.store(head + o, v128.load(from + o, 32), 32);
+        v128.store(head + o, v128.load(from + o, 48), 48);
       }
       for (; o < whole; o += 16) v128.store(head + o, v128.load(from + o));
       for (; o < row; o += W) store<real>(head + o, load<real>(from + o));
@@ -30,7 +38,8 @@ export function draw(n: usize, h: usize, d: usize, x: usize, xi: usize, to: usiz
 }
 /** The transpose: what was drawn together goes to rows `yi` bytes apart, added when `add`. */
 export function undraw(n: usize, h: usize, d: usize, from: usize, block: usize, y: usize, yi: usize, add: bool): void {
-  const row = d * W, whole = row & ~15;
+  const row = d * W;
+  const whole = row & ~15;
   for (let r: usize = 0; r < n; r++, y += yi, from += row)
     for (let j: usize = 0, to = y, head = from; j < h; j++, to += row, head += block) {
       let o: usize = 0;
@@ -40,74 +49,145 @@ export function undraw(n: usize, h: usize, d: usize, from: usize, block: usize, 
     }
 }
 /** Zeros in whole vectors. */
-export function clear(n: usize, at: usize): void { for (const end = at + n * W; at < end; at += 16) v128.store(at, v128.splat<real>(0)); }
+export function clear(n: usize, at: usize): void {
+  for (const end = at + n * W; at < end; at += 16) v128.store(at, v128.splat<real>(0));
+}
 
 /** Zeros in n rows of d numbers, `yi` bytes apart. */
-export function clearRows(n: usize, d: usize, y: usize, yi: usize): void { for (const end = y + n * yi; y != end; y += yi) memory.fill(y, 0, d * W); }
+export function clearRows(n: usize, d: usize, y: usize, yi: usize): void {
+  for (const end = y + n * yi; y != end; y += yi) memory.fill(y, 0, d * W);
+}
 
-/** y = alpha a b, or y += when `add`: m rows of NR lanes, `yi` bytes apart; a's numbers `ai` and `ak` bytes apart, one of the two being W; rows of b `bk`. */
-export function times(m: usize, k: usize, alpha: real, a: usize, ai: usize, ak: usize, b: usize, bk: usize, y: usize, yi: usize, add: bool): void {
+/**
+ * y = alpha a b, or y += when `add`: m rows of NR lanes, `yi` bytes apart; a's numbers `ai` and `ak` bytes apart, one
+ * of the two being W; rows of b `bk`.
+ */
+export function times(
+  m: usize,
+  k: usize,
+  alpha: real,
+  a: usize,
+  ai: usize,
+  ak: usize,
+  b: usize,
+  bk: usize,
+  y: usize,
+  yi: usize,
+  add: bool,
+): void {
   if (ai == W) tile(m, k, alpha, a, MR * W, ak, b, bk, add ? y : 0, yi, y, yi);
   else tileRows(m, k, alpha, a, ai, b, bk, add ? y : 0, yi, y, yi);
 }
 
 /**
- * What queries send to keys: y (m x d, rows `yi` bytes apart) += alpha Σ_c a[., c] x[c] over `lanes` queries; rows of a lie `ai` bytes apart,
- * those of x `xi`. The query of lane c stands at place `first + c`: keys behind it get nothing from it. `first` NEVER: all get something.
+ * What queries send to keys: y (m x d, rows `yi` bytes apart) += alpha Σ_c a[., c] x[c] over `lanes` queries; rows of a
+ * lie `ai` bytes apart, those of x `xi`. The query of lane c stands at place `first + c`: keys behind it get nothing
+ * from it. `first` NEVER: all get something.
  */
-export function send(m: usize, d: usize, lanes: usize, first: usize, alpha: real, a: usize, ai: usize, x: usize, xi: usize, y: usize, yi: usize, edge: usize): void {
+export function send(
+  m: usize,
+  d: usize,
+  lanes: usize,
+  first: usize,
+  alpha: real,
+  a: usize,
+  ai: usize,
+  x: usize,
+  xi: usize,
+  y: usize,
+  yi: usize,
+  edge: usize,
+): void {
   for (let i: usize = 0; i < m; i += MR) {
-    const rows = min(MR, m - i), skip = first != NEVER && i > first ? i - first : 0, from = a + i * ai + skip * W;
+    const rows = min(MR, m - i);
+    const skip = first != NEVER && i > first ? i - first : 0;
+    const from = a + i * ai + skip * W;
     for (let j: usize = 0; j < d; j += NR) {
-      const columns = min(NR, d - j), source = x + skip * xi + j * W, to = y + i * yi + j * W;
+      const columns = min(NR, d - j);
+      const source = x + skip * xi + j * W;
+      const to = y + i * yi + j * W;
       if (columns == NR) tileRows(rows, lanes - skip, alpha, from, ai, source, xi, to, yi, to, yi);
       else {
         tileRows(rows, lanes - skip, alpha, from, ai, source, xi, 0, 0, edge, ROW);
         for (let l: usize = 0; l < rows; l++)
-          for (let c: usize = 0; c < columns; c++) store<real>(to + l * yi + c * W, load<real>(to + l * yi + c * W) + load<real>(edge + l * ROW + c * W));
+          for (let c: usize = 0; c < columns; c++)
+            store<real>(to + l * yi + c * W, load<real>(to + l * yi + c * W) + load<real>(edge + l * ROW + c * W));
       }
     }
   }
 }
 
-/** -Infinity where lane c's query, at place `first + c`, may not see key j (by `allowed`, its row of s numbers, or when causal), and where keys are padding. */
-export function hide(n: usize, s: usize, end: usize, first: usize, causal: bool, allowed: usize, keys: usize, st: usize): void {
+/**
+ * -Infinity where lane c's query, at place `first + c`, may not see key j (by `allowed`, its row of s numbers, or when
+ * causal), and where keys are padding.
+ */
+export function hide(
+  n: usize,
+  s: usize,
+  end: usize,
+  first: usize,
+  causal: bool,
+  allowed: usize,
+  keys: usize,
+  st: usize,
+): void {
   const never = v128.splat<real>(-Infinity);
-  if (allowed) for (let c: usize = 0; c < n; c++)
-    for (let j: usize = 0; j < s; j++) if (load<real>(allowed + (c * s + j) * W) == 0) store<real>(st + j * ROW + c * W, -Infinity);
+  if (allowed)
+    for (let c: usize = 0; c < n; c++)
+      for (let j: usize = 0; j < s; j++)
+        if (load<real>(allowed + (c * s + j) * W) == 0) store<real>(st + j * ROW + c * W, -Infinity);
   if (causal) {
-    const lanes = memory.data<real>([0, 1, 2, 3, 4, 5, 6, 7]), low = v128.load(lanes), high = v128.load(lanes, 16);
+    const lanes = memory.data<real>([0, 1, 2, 3, 4, 5, 6, 7]);
+    const low = v128.load(lanes);
+    const high = v128.load(lanes, 16);
     for (let j = first + 1; j < end; j++) {
-      const o = st + j * ROW, before = v128.splat<real>(<real>(j - first));
+      const o = st + j * ROW;
+      const before = v128.splat<real>(<real>(j - first));
       v128.store(o, v128.bitselect(never, v128.load(o), v128.lt<real>(low, before)));
       v128.store(o, v128.bitselect(never, v128.load(o, 16), v128.lt<real>(high, before)), 16);
     }
   }
-  if (keys) for (let j: usize = 0; j < end; j++) if (load<real>(keys + j * W) == 0) {
-    v128.store(st + j * ROW, never);
-    v128.store(st + j * ROW, never, 16);
-  }
+  if (keys)
+    for (let j: usize = 0; j < end; j++)
+      if (load<real>(keys + j * W) == 0) {
+        v128.store(st + j * ROW, never);
+        v128.store(st + j * ROW, never, 16);
+      }
 }
 
 /** logits -= slope max(0, place - j), lane c's query being at place `first + c`. */
 export function decline(end: usize, first: usize, slope: real, st: usize): void {
-  const lanes = memory.data<real>([0, 1, 2, 3, 4, 5, 6, 7]), zero = v128.splat<real>(0), by = v128.splat<real>(slope);
+  const lanes = memory.data<real>([0, 1, 2, 3, 4, 5, 6, 7]);
+  const zero = v128.splat<real>(0);
+  const by = v128.splat<real>(slope);
   for (let j: usize = 0; j < end; j++, st += ROW) {
     const far = v128.splat<real>(<real>(<isize>(first - j)));
-    v128.store(st, v128.sub<real>(v128.load(st), v128.mul<real>(by, v128.pmax<real>(zero, v128.add<real>(far, v128.load(lanes))))));
-    v128.store(st, v128.sub<real>(v128.load(st, 16), v128.mul<real>(by, v128.pmax<real>(zero, v128.add<real>(far, v128.load(lanes, 16))))), 16);
+    v128.store(
+      st,
+      v128.sub<real>(v128.load(st), v128.mul<real>(by, v128.pmax<real>(zero, v128.add<real>(far, v128.load(lanes))))),
+    );
+    v128.store(
+      st,
+      v128.sub<real>(
+        v128.load(st, 16),
+        v128.mul<real>(by, v128.pmax<real>(zero, v128.add<real>(far, v128.load(lanes, 16)))),
+      ),
+      16,
+    );
   }
 }
 
 /**
- * logits (rows `si` bytes apart) += z[min(max(0, place - j), r - 1)], z being r rows of lanes `zi` bytes apart; or, `back`, the transpose:
- * dz[...] += dlogits. Keys at least r - 1 places before the panel all read z's last row. With more queries than keys the first places
- * lie before the first key: `first` is then a negative number, wrapped.
+ * logits (rows `si` bytes apart) += z[min(max(0, place - j), r - 1)], z being r rows of lanes `zi` bytes apart; or,
+ * `back`, the transpose: dz[...] += dlogits. Keys at least r - 1 places before the panel all read z's last row. With
+ * more queries than keys the first places lie before the first key: `first` is then a negative number, wrapped.
  */
 export function shift(end: usize, first: usize, r: usize, z: usize, zi: usize, st: usize, si: usize, back: bool): void {
-  const last = z + (r - 1) * zi, far = <usize>min<isize>(<isize>end, max<isize>(0, <isize>(first - r + 2)));
+  const last = z + (r - 1) * zi;
+  const far = <usize>min<isize>(<isize>end, max<isize>(0, <isize>(first - r + 2)));
   if (back) {
-    let sum0 = v128.load(last), sum1 = v128.load(last, 16);
+    let sum0 = v128.load(last);
+    let sum1 = v128.load(last, 16);
     for (let j: usize = 0; j < far; j++) {
       sum0 = v128.add<real>(sum0, v128.load(st + j * si));
       sum1 = v128.add<real>(sum1, v128.load(st + j * si, 16));
@@ -115,7 +195,8 @@ export function shift(end: usize, first: usize, r: usize, z: usize, zi: usize, s
     v128.store(last, sum0);
     v128.store(last, sum1, 16);
   } else {
-    const z0 = v128.load(last), z1 = v128.load(last, 16);
+    const z0 = v128.load(last);
+    const z1 = v128.load(last, 16);
     for (let j: usize = 0; j < far; j++) {
       v128.store(st + j * si, v128.add<real>(v128.load(st + j * si), z0));
       v128.store(st + j * si, v128.add<real>(v128.load(st + j * si, 16), z1), 16);
@@ -123,7 +204,9 @@ export function shift(end: usize, first: usize, r: usize, z: usize, zi: usize, s
   }
   for (let j = far; j < end; j++)
     for (let c: usize = 0; c < NR; c++) {
-      const distance = <usize>max<isize>(0, <isize>(first + c - j)), at = st + j * si + c * W, row = z + min(distance, r - 1) * zi + c * W;
+      const distance = <usize>max<isize>(0, <isize>(first + c - j));
+      const at = st + j * si + c * W;
+      const row = z + min(distance, r - 1) * zi + c * W;
       if (back) store<real>(row, load<real>(row) + load<real>(at));
       else store<real>(at, load<real>(at) + load<real>(row));
     }
@@ -131,29 +214,106 @@ export function shift(end: usize, first: usize, r: usize, z: usize, zi: usize, s
 
 /** y = 2^(x - by) lane by lane; rows lie ROW apart. Nothing of x may be above `by` by more than rounding. */
 function weights(end: usize, x: usize, by: usize, y: usize): void {
-  const t = exp2Table(), low = at(t, 0), rounder = at(t, 2), ln2 = at(t, 3), one = at(t, 4), p0 = at(t, 5), p1 = at(t, 6), p2 = at(t, 7), p3 = at(t, 8), p4 = at(t, 9);
+  const t = exp2Table();
+  const low = at(t, 0);
+  const rounder = at(t, 2);
+  const ln2 = at(t, 3);
+  const one = at(t, 4);
+  const p0 = at(t, 5);
+  const p1 = at(t, 6);
+  const p2 = at(t, 7);
+  const p3 = at(t, 8);
+  const p4 = at(t, 9);
   for (const stop = x + end * ROW; x < stop; x += ROW, y += ROW) {
-    v128.store(y, Inlined.near2(v128.pmax<real>(v128.sub<real>(v128.load(x), v128.load(by)), low), rounder, ln2, one, p0, p1, p2, p3, p4));
-    v128.store(y, Inlined.near2(v128.pmax<real>(v128.sub<real>(v128.load(x, 16), v128.load(by, 16)), low), rounder, ln2, one, p0, p1, p2, p3, p4), 16);
+    v128.store(
+      y,
+      Inlined.near2(
+        v128.pmax<real>(v128.sub<real>(v128.load(x), v128.load(by)), low),
+        rounder,
+        ln2,
+        one,
+        p0,
+        p1,
+        p2,
+        p3,
+        p4,
+      ),
+    );
+    v128.store(
+      y,
+      Inlined.near2(
+        v128.pmax<real>(v128.sub<real>(v128.load(x, 16), v128.load(by, 16)), low),
+        rounder,
+        ln2,
+        one,
+        p0,
+        p1,
+        p2,
+        p3,
+        p4,
+      ),
+      16,
+    );
   }
 }
-/** The weights again, and the gradient of the logits from theirs: pt = 2^(st - lse), dt = pt (dt - delta). Rows of st lie ROW apart, the others `wide`. */
+/**
+ * The weights again, and the gradient of the logits from theirs: pt = 2^(st - lse), dt = pt (dt - delta). Rows of st
+ * lie ROW apart, the others `wide`.
+ */
 export function weightsBack(end: usize, st: usize, lse: usize, delta: usize, pt: usize, dt: usize, wide: usize): void {
-  const t = exp2Table(), low = at(t, 0), rounder = at(t, 2), ln2 = at(t, 3), one = at(t, 4), p0 = at(t, 5), p1 = at(t, 6), p2 = at(t, 7), p3 = at(t, 8), p4 = at(t, 9);
+  const t = exp2Table();
+  const low = at(t, 0);
+  const rounder = at(t, 2);
+  const ln2 = at(t, 3);
+  const one = at(t, 4);
+  const p0 = at(t, 5);
+  const p1 = at(t, 6);
+  const p2 = at(t, 7);
+  const p3 = at(t, 8);
+  const p4 = at(t, 9);
   for (const stop = st + end * ROW; st < stop; st += ROW, pt += wide, dt += wide) {
-    const a = Inlined.near2(v128.pmax<real>(v128.sub<real>(v128.load(st), v128.load(lse)), low), rounder, ln2, one, p0, p1, p2, p3, p4);
+    const a = Inlined.near2(
+      v128.pmax<real>(v128.sub<real>(v128.load(st), v128.load(lse)), low),
+      rounder,
+      ln2,
+      one,
+      p0,
+      p1,
+      p2,
+      p3,
+      p4,
+    );
     v128.store(pt, a);
     v128.store(dt, v128.mul<real>(a, v128.sub<real>(v128.load(dt), v128.load(delta))));
-    const b = Inlined.near2(v128.pmax<real>(v128.sub<real>(v128.load(st, 16), v128.load(lse, 16)), low), rounder, ln2, one, p0, p1, p2, p3, p4);
+    const b = Inlined.near2(
+      v128.pmax<real>(v128.sub<real>(v128.load(st, 16), v128.load(lse, 16)), low),
+      rounder,
+      ln2,
+      one,
+      p0,
+      p1,
+      p2,
+      p3,
+      p4,
+    );
     v128.store(pt, b, 16);
     v128.store(dt, v128.mul<real>(b, v128.sub<real>(v128.load(dt, 16), v128.load(delta, 16))), 16);
   }
 }
-/** st = 2^(st - top) over the keys, each lane's largest logit taken off; leaves 1/Σ in `inverse` and top + log2 Σ in `lse`. Two keys at a time: one maximum or sum alone waits for itself. */
+/**
+ * st = 2^(st - top) over the keys, each lane's largest logit taken off; leaves 1/Σ in `inverse` and top + log2 Σ in
+ * `lse`. Two keys at a time: one maximum or sum alone waits for itself.
+ */
 export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize): void {
-  const least = v128.splat<real>(LEAST), zero = v128.splat<real>(0), stop = st + (end & ~1) * ROW;
-  let top0 = least, top1 = least, more0 = least, more1 = least;
-  for (let o = st; o < stop; o += 2 * ROW) { // pmax is one instruction; of NaN the sum tells
+  const least = v128.splat<real>(LEAST);
+  const zero = v128.splat<real>(0);
+  const stop = st + (end & ~1) * ROW;
+  let top0 = least;
+  let top1 = least;
+  let more0 = least;
+  let more1 = least;
+  for (let o = st; o < stop; o += 2 * ROW) {
+    // pmax is one instruction; of NaN the sum tells
     top0 = v128.pmax<real>(top0, v128.load(o));
     top1 = v128.pmax<real>(top1, v128.load(o, 16));
     more0 = v128.pmax<real>(more0, v128.load(o, ROW));
@@ -168,7 +328,10 @@ export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize):
   v128.store(lse, top0);
   v128.store(lse, top1, 16);
   weights(end, st, lse, st);
-  let sum0 = zero, sum1 = zero, rest0 = zero, rest1 = zero;
+  let sum0 = zero;
+  let sum1 = zero;
+  let rest0 = zero;
+  let rest1 = zero;
   for (let o = st; o < stop; o += 2 * ROW) {
     sum0 = v128.add<real>(sum0, v128.load(o));
     sum1 = v128.add<real>(sum1, v128.load(o, 16));
@@ -182,17 +345,24 @@ export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize):
   settle(top0, v128.add<real>(sum0, rest0), inverse, lse);
   settle(top1, v128.add<real>(sum1, rest1), inverse + 16, lse + 16);
 }
-/** A query that may see nothing has Σ = 0: its weights are 0, and so is its lse, with which the backward pass makes 0 of -Infinity. */
+/**
+ * A query that may see nothing has Σ = 0: its weights are 0, and so is its lse, with which the backward pass makes 0 of
+ * -Infinity.
+ */
 function settle(top: v128, sum: v128, inverse: usize, lse: usize): void {
   const some = v128.ne<real>(sum, v128.splat<real>(0));
   v128.store(inverse, v128.and(v128.div<real>(v128.splat<real>(1), sum), some));
   v128.store(lse, v128.and(v128.add<real>(top, v128.mul<real>(log(sum), v128.splat<real>(LOG2E))), some));
 }
 
-/** The first n lanes of d rows of lanes, times by[lane] (or 1 at address 0), to n rows of d numbers `step` bytes apart; added when `add`. */
+/**
+ * The first n lanes of d rows of lanes, times by[lane] (or 1 at address 0), to n rows of d numbers `step` bytes apart;
+ * added when `add`.
+ */
 export function spread(n: usize, d: usize, from: usize, by: usize, y: usize, step: usize, add: bool): void {
   if (by) {
-    const b0 = v128.load(by), b1 = v128.load(by, 16);
+    const b0 = v128.load(by);
+    const b1 = v128.load(by, 16);
     for (let o = from; o < from + d * ROW; o += ROW) {
       v128.store(o, v128.mul<real>(b0, v128.load(o)));
       v128.store(o, v128.mul<real>(b1, v128.load(o, 16)), 16);
@@ -205,12 +375,16 @@ export function spread(n: usize, d: usize, from: usize, by: usize, y: usize, ste
       if (add) transposeAdd(from + i * ROW + c * W, ROW, y + c * step + i * W, step);
       else transpose(from + i * ROW + c * W, ROW, y + c * step + i * W, step);
     }
-    for (; i < d; i++) for (let l: usize = c; l < c + LANES; l++) move(from + i * ROW + l * W, y + l * step + i * W, add);
+    for (; i < d; i++)
+      for (let l: usize = c; l < c + LANES; l++) move(from + i * ROW + l * W, y + l * step + i * W, add);
   }
-  for (let c = whole; c < n; c++) for (let i: usize = 0; i < d; i++) move(from + i * ROW + c * W, y + c * step + i * W, add);
+  for (let c = whole; c < n; c++)
+    for (let i: usize = 0; i < d; i++) move(from + i * ROW + c * W, y + c * step + i * W, add);
 }
 function move(from: usize, to: usize, add: bool): void {
   store<real>(to, add ? load<real>(to) + load<real>(from) : load<real>(from));
 }
 /** n <= NR numbers. */
-export function copyFew(n: usize, from: usize, to: usize): void { for (let i: usize = 0; i < n * W; i += W) store<real>(to + i, load<real>(from + i)); }
+export function copyFew(n: usize, from: usize, to: usize): void {
+  for (let i: usize = 0; i < n * W; i += W) store<real>(to + i, load<real>(from + i));
+}

@@ -6,7 +6,8 @@ import { past, splat } from "./simd";
 function block(count: u64, key: v128): v128 {
   const multipliers = v128.load(memory.data<u32>([0xd2511f53, 0xcd9e8d57, 0, 0]));
   const weyl = v128.load(memory.data<u32>([0x9e3779b9, 0xbb67ae85, 0, 0]));
-  let even = i64x2.splat(count & 0xffffffff), odd = i64x2.splat(count >> 32); // words 0 2 and 1 3, in the low half
+  let even = i64x2.splat(count & 0xffffffff);
+  let odd = i64x2.splat(count >> 32); // words 0 2 and 1 3, in the low half
   for (let round = 0; round < 10; round++) {
     const p = i64x2.extmul_low_i32x4_u(even, multipliers);
     even = v128.xor(v128.xor(v128.shuffle<u32>(p, p, 3, 1, 3, 1), odd), key);
@@ -17,26 +18,29 @@ function block(count: u64, key: v128): v128 {
 }
 
 function keyOf(low: u32, high: u32): v128 {
-  return i64x2.splat(<u64>low | (<u64>high << 32));
+  return i64x2.splat((<u64>low) | ((<u64>high) << 32));
 }
 
 /** y = n words of the stream from word `position` on; both are multiples of 4. */
 export function philox(n: usize, seedLow: u32, seedHigh: u32, position: f64, y: usize): void {
   const key = keyOf(seedLow, seedHigh);
-  let count = <u64>position >> 2;
+  let count = (<u64>position) >> 2;
   for (const end = y + n * 4; y < end; y += 16) v128.store(y, block(count++, key));
 }
 
 /** y = (y & old) + (x/(1 - p) where the element's word is at least p 2^32, else 0). */
 function drop(n: usize, p: f64, seedLow: u32, seedHigh: u32, position: f64, x: usize, y: usize, old: v128): void {
-  const key = keyOf(seedLow, seedHigh), keep = splat(<real>(1 - p)), some = i64x2.splat(p < 1 ? -1 : 0);
+  const key = keyOf(seedLow, seedHigh);
+  const keep = splat(<real>(1 - p));
+  const some = i64x2.splat(p < 1 ? -1 : 0);
   const least = i32x4.splat(<u32>min<f64>(ceil<f64>(p * 4294967296), 4294967295));
-  let count = <u64>position >> 2;
+  let count = (<u64>position) >> 2;
   for (const end = past(y, n); y < end; x += 16, y += 16) {
     let mask = v128.and(i32x4.ge_u(block(count++, key), least), some);
-    if (sizeof<real>() == 8) { // a block of words serves two vectors
+    if (sizeof<real>() == 8) {
+      // a block of words serves two vectors
       keepWhere(v128.shuffle<u32>(mask, mask, 0, 0, 1, 1), keep, x, y, old);
-      x += 16, y += 16;
+      ((x += 16), (y += 16));
       if (y >= end) return;
       mask = v128.shuffle<u32>(mask, mask, 2, 2, 3, 3);
     }
@@ -48,7 +52,10 @@ function keepWhere(mask: v128, keep: v128, x: usize, y: usize, old: v128): void 
   v128.store(y, v128.add<real>(v128.and(v128.load(y), old), v128.and(v128.div<real>(v128.load(x), keep), mask)));
 }
 
-/** y = x/(1 - p) where the element's word is at least p 2^32, else 0. Element i has word `position` + i; `position` is a multiple of 4. */
+/**
+ * y = x/(1 - p) where the element's word is at least p 2^32, else 0. Element i has word `position` + i; `position` is a
+ * multiple of 4.
+ */
 export function dropout(n: usize, p: f64, seedLow: u32, seedHigh: u32, position: f64, x: usize, y: usize): void {
   drop(n, p, seedLow, seedHigh, position, x, y, i64x2.splat(0));
 }

@@ -1,5 +1,6 @@
-// row.ts: one row of n numbers, for the kernels of rows.ts. It is summed lane by lane in one order, whatever lies around it. A row may start
-// off a 16-byte boundary, and its tail is read lane by lane: what lies behind a row belongs to the next one, or to nobody.
+// row.ts: one row of n numbers, for the kernels of rows.ts. It is summed lane by lane in one order, whatever lies
+// around it. A row may start off a 16-byte boundary, and its tail is read lane by lane: what lies behind a row belongs
+// to the next one, or to nobody.
 import { LANES, at, madd, sumLanes, maxLanes } from "./simd";
 import { Inlined, exp2Table, expTable, log } from "./math";
 
@@ -28,8 +29,12 @@ export function storeTail(y: usize, n: usize, v: v128): void {
 
 /** Σ x over n numbers, in four sums a lane: one alone would wait for itself. */
 export function rowSum(n: usize, x: usize): real {
-  let s = v128.splat<real>(0), s1 = s, s2 = s, s3 = s;
-  const whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  let s = v128.splat<real>(0);
+  let s1 = s;
+  let s2 = s;
+  let s3 = s;
+  const whole = x + (n & ~(LANES - 1)) * W;
+  const tail = n & (LANES - 1);
   for (const most = whole - 48; x < most; x += 64) {
     s = v128.add<real>(s, v128.load(x));
     s1 = v128.add<real>(s1, v128.load(x, 16));
@@ -45,16 +50,24 @@ export function rowSum(n: usize, x: usize): real {
 /** Σ a b over n numbers. */
 export function rowDot(n: usize, a: usize, b: usize): real {
   let s = v128.splat<real>(0);
-  const whole = a + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  const whole = a + (n & ~(LANES - 1)) * W;
+  const tail = n & (LANES - 1);
   for (; a < whole; a += 16, b += 16) s = v128.add<real>(s, v128.mul<real>(v128.load(a), v128.load(b)));
   if (tail) s = v128.add<real>(s, v128.mul<real>(loadTail(a, tail, 0), loadTail(b, tail, 0)));
   return sumLanes(s);
 }
 
-/** The largest of n numbers; a NaN among them may be passed over (softmax makes NaN of it all the same). `pmax` is one instruction where `max` is eight. */
+/**
+ * The largest of n numbers; a NaN among them may be passed over (softmax makes NaN of it all the same). `pmax` is one
+ * instruction where `max` is eight.
+ */
 export function rowMax(n: usize, x: usize): real {
-  let top = v128.splat<real>(LEAST), top1 = top, top2 = top, top3 = top;
-  const whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  let top = v128.splat<real>(LEAST);
+  let top1 = top;
+  let top2 = top;
+  let top3 = top;
+  const whole = x + (n & ~(LANES - 1)) * W;
+  const tail = n & (LANES - 1);
   for (const most = whole - 48; x < most; x += 64) {
     top = v128.pmax<real>(top, v128.load(x));
     top1 = v128.pmax<real>(top1, v128.load(x, 16));
@@ -69,36 +82,86 @@ export function rowMax(n: usize, x: usize): real {
 
 /** Σ (x - mean)² over n numbers. */
 export function rowSpread(n: usize, mean: real, x: usize): real {
-  let s = v128.splat<real>(0), s1 = s, s2 = s, s3 = s;
-  const m = v128.splat<real>(mean), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  let s = v128.splat<real>(0);
+  let s1 = s;
+  let s2 = s;
+  let s3 = s;
+  const m = v128.splat<real>(mean);
+  const whole = x + (n & ~(LANES - 1)) * W;
+  const tail = n & (LANES - 1);
   for (const most = whole - 48; x < most; x += 64) {
-    const c = v128.sub<real>(v128.load(x), m), c1 = v128.sub<real>(v128.load(x, 16), m), c2 = v128.sub<real>(v128.load(x, 32), m), c3 = v128.sub<real>(v128.load(x, 48), m);
+    const c = v128.sub<real>(v128.load(x), m);
+    const c1 = v128.sub<real>(v128.load(x, 16), m);
+    const c2 = v128.sub<real>(v128.load(x, 32), m);
+    const c3 = v128.sub<real>(v128.load(x, 48), m);
     s = madd(c, c, s);
     s1 = madd(c1, c1, s1);
     s2 = madd(c2, c2, s2);
     s3 = madd(c3, c3, s3);
   }
   s = v128.add<real>(v128.add<real>(s, s1), v128.add<real>(s2, s3));
-  for (; x < whole; x += 16) { const c = v128.sub<real>(v128.load(x), m); s = madd(c, c, s); }
-  if (tail) { const c = v128.sub<real>(loadTail(x, tail, mean), m); s = madd(c, c, s); }
+  for (; x < whole; x += 16) {
+    const c = v128.sub<real>(v128.load(x), m);
+    s = madd(c, c, s);
+  }
+  if (tail) {
+    const c = v128.sub<real>(loadTail(x, tail, mean), m);
+    s = madd(c, c, s);
+  }
   return sumLanes(s);
 }
 
 /**
- * y = exp(x - shift) over n numbers, none above `shift`, where y is not 0; returns Σ y. What is no normal number is 0. As a power of 2: the
- * factor log2 e rounds once more, by as much as the difference x - shift was rounded before (softmax of 1M numbers: 1.02 ms, and 0.89 so).
+ * y = exp(x - shift) over n numbers, none above `shift`, where y is not 0; returns Σ y. What is no normal number is 0.
+ * As a power of 2: the factor log2 e rounds once more, by as much as the difference x - shift was rounded before
+ * (softmax of 1M numbers: 1.02 ms, and 0.89 so).
  */
 export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
-  const t = exp2Table(), low = at(t, 0), rounder = at(t, 2), ln2 = at(t, 3), one = at(t, 4), p0 = at(t, 5), p1 = at(t, 6), p2 = at(t, 7), p3 = at(t, 8), p4 = at(t, 9);
+  const t = exp2Table();
+  const low = at(t, 0);
+  const rounder = at(t, 2);
+  const ln2 = at(t, 3);
+  const one = at(t, 4);
+  const p0 = at(t, 5);
+  const p1 = at(t, 6);
+  const p2 = at(t, 7);
+  const p3 = at(t, 8);
+  const p4 = at(t, 9);
   let s = v128.splat<real>(0);
-  const by = v128.splat<real>(shift), log2e = at(expTable(), 3), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  const by = v128.splat<real>(shift);
+  const log2e = at(expTable(), 3);
+  const whole = x + (n & ~(LANES - 1)) * W;
+  const tail = n & (LANES - 1);
   for (; x < whole; x += 16) {
-    const e = Inlined.near2(v128.pmax<real>(v128.mul<real>(v128.sub<real>(v128.load(x), by), log2e), low), rounder, ln2, one, p0, p1, p2, p3, p4);
+    const e = Inlined.near2(
+      v128.pmax<real>(v128.mul<real>(v128.sub<real>(v128.load(x), by), log2e), low),
+      rounder,
+      ln2,
+      one,
+      p0,
+      p1,
+      p2,
+      p3,
+      p4,
+    );
     s = v128.add<real>(s, e);
-    if (y) { v128.store(y, e); y += 16; }
+    if (y) {
+      v128.store(y, e);
+      y += 16;
+    }
   }
   if (tail) {
-    const e = Inlined.near2(v128.pmax<real>(v128.mul<real>(v128.sub<real>(loadTail(x, tail, -Infinity), by), log2e), low), rounder, ln2, one, p0, p1, p2, p3, p4); // 0 in the lanes past the tail
+    const e = Inlined.near2(
+      v128.pmax<real>(v128.mul<real>(v128.sub<real>(loadTail(x, tail, -Infinity), by), log2e), low),
+      rounder,
+      ln2,
+      one,
+      p0,
+      p1,
+      p2,
+      p3,
+      p4,
+    ); // 0 in the lanes past the tail
     s = v128.add<real>(s, e);
     if (y) storeTail(y, tail, e);
   }
@@ -107,39 +170,83 @@ export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
 
 /** y += by exp(x - shift) over n numbers, none above `shift`. */
 export function rowExpAdd(n: usize, shift: real, by: real, x: usize, y: usize): void {
-  const c = expTable(), low = at(c, 0), rounder = at(c, 2), log2e = at(c, 3), a = at(c, 4), b = at(c, 5), one = at(c, 6);
-  const p0 = at(c, 7), p1 = at(c, 8), p2 = at(c, 9), p3 = at(c, 10), p4 = at(c, 11);
-  const s = v128.splat<real>(shift), f = v128.splat<real>(by), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  const c = expTable();
+  const low = at(c, 0);
+  const rounder = at(c, 2);
+  const log2e = at(c, 3);
+  const a = at(c, 4);
+  const b = at(c, 5);
+  const one = at(c, 6);
+  const p0 = at(c, 7);
+  const p1 = at(c, 8);
+  const p2 = at(c, 9);
+  const p3 = at(c, 10);
+  const p4 = at(c, 11);
+  const s = v128.splat<real>(shift);
+  const f = v128.splat<real>(by);
+  const whole = x + (n & ~(LANES - 1)) * W;
+  const tail = n & (LANES - 1);
   for (; x < whole; x += 16, y += 16) {
-    const e = Inlined.near(v128.pmax<real>(v128.sub<real>(v128.load(x), s), low), rounder, log2e, a, b, one, p0, p1, p2, p3, p4);
+    const e = Inlined.near(
+      v128.pmax<real>(v128.sub<real>(v128.load(x), s), low),
+      rounder,
+      log2e,
+      a,
+      b,
+      one,
+      p0,
+      p1,
+      p2,
+      p3,
+      p4,
+    );
     v128.store(y, madd(f, e, v128.load(y)));
   }
   if (tail) {
-    const e = Inlined.near(v128.pmax<real>(v128.sub<real>(loadTail(x, tail, shift), s), low), rounder, log2e, a, b, one, p0, p1, p2, p3, p4);
+    const e = Inlined.near(
+      v128.pmax<real>(v128.sub<real>(loadTail(x, tail, shift), s), low),
+      rounder,
+      log2e,
+      a,
+      b,
+      one,
+      p0,
+      p1,
+      p2,
+      p3,
+      p4,
+    );
     storeTail(y, tail, madd(f, e, loadTail(y, tail, 0)));
   }
 }
 
 /** y = by x over n numbers. */
 export function rowScale(n: usize, by: real, x: usize, y: usize): void {
-  const c = v128.splat<real>(by), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  const c = v128.splat<real>(by);
+  const whole = x + (n & ~(LANES - 1)) * W;
+  const tail = n & (LANES - 1);
   for (; x < whole; x += 16, y += 16) v128.store(y, v128.mul<real>(c, v128.load(x)));
   if (tail) storeTail(y, tail, v128.mul<real>(c, loadTail(x, tail, 0)));
 }
 
 /** y += by x over n numbers. */
 export function rowScaleAdd(n: usize, by: real, x: usize, y: usize): void {
-  const c = v128.splat<real>(by), whole = x + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  const c = v128.splat<real>(by);
+  const whole = x + (n & ~(LANES - 1)) * W;
+  const tail = n & (LANES - 1);
   for (; x < whole; x += 16, y += 16) v128.store(y, v128.add<real>(v128.load(y), v128.mul<real>(c, v128.load(x))));
   if (tail) storeTail(y, tail, v128.add<real>(loadTail(y, tail, 0), v128.mul<real>(c, loadTail(x, tail, 0))));
 }
 
 /** y = a b over n numbers. */
 export function rowMul(n: usize, a: usize, b: usize, y: usize): void {
-  const whole = a + (n & ~(LANES - 1)) * W, tail = n & (LANES - 1);
+  const whole = a + (n & ~(LANES - 1)) * W;
+  const tail = n & (LANES - 1);
   for (; a < whole; a += 16, b += 16, y += 16) v128.store(y, v128.mul<real>(v128.load(a), v128.load(b)));
   if (tail) storeTail(y, tail, v128.mul<real>(loadTail(a, tail, 0), loadTail(b, tail, 0)));
 }
 
 /** log of one number. */
-export function logOf(x: real): real { return v128.extract_lane<real>(log(v128.splat<real>(x)), 0); }
+export function logOf(x: real): real {
+  return v128.extract_lane<real>(log(v128.splat<real>(x)), 0);
+}

@@ -1,8 +1,21 @@
-// rows.ts: kernels that treat a buffer as rows of d numbers, each beside its Back twin. A row's result does not depend on how many rows
-// there are.
+// rows.ts: kernels that treat a buffer as rows of d numbers, each beside its Back twin. A row's result does not depend
+// on how many rows there are.
 import { LANES, sumLanes } from "./simd";
 import { exp } from "./math";
-import { loadTail, logOf, rowDot, rowExp, rowExpAdd, rowMax, rowMul, rowScale, rowScaleAdd, rowSpread, rowSum, storeTail } from "./row";
+import {
+  loadTail,
+  logOf,
+  rowDot,
+  rowExp,
+  rowExpAdd,
+  rowMax,
+  rowMul,
+  rowScale,
+  rowScaleAdd,
+  rowSpread,
+  rowSum,
+  storeTail,
+} from "./row";
 
 const W: usize = sizeof<real>();
 
@@ -23,8 +36,17 @@ export function softmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usiz
     for (const end = y + (d - tail) * W; y < end; y += 16, dy += 16, dx += 16)
       v128.store(dx, v128.add<real>(v128.load(dx), v128.mul<real>(v128.load(y), v128.sub<real>(v128.load(dy), dot))));
     if (tail) {
-      storeTail(dx, tail, v128.add<real>(loadTail(dx, tail, 0), v128.mul<real>(loadTail(y, tail, 0), v128.sub<real>(loadTail(dy, tail, 0), dot))));
-      y += tail * W; dy += tail * W; dx += tail * W;
+      storeTail(
+        dx,
+        tail,
+        v128.add<real>(
+          loadTail(dx, tail, 0),
+          v128.mul<real>(loadTail(y, tail, 0), v128.sub<real>(loadTail(dy, tail, 0), dot)),
+        ),
+      );
+      y += tail * W;
+      dy += tail * W;
+      dx += tail * W;
     }
   }
 }
@@ -37,11 +59,14 @@ export function logsumexp(rows: usize, d: usize, x: usize, y: usize): void {
   }
 }
 
-/** dx += dy softmax(x), dy one number a row. The sum is taken again: exp(x - y) would carry the rounding of a large y. */
+/**
+ * dx += dy softmax(x), dy one number a row. The sum is taken again: exp(x - y) would carry the rounding of a large y.
+ */
 export function logsumexpBack(rows: usize, d: usize, x: usize, dy: usize, dx: usize): void {
   if (!dx) return;
   for (let r: usize = 0; r < rows; r++, x += d * W, dx += d * W, dy += W) {
-    const top = rowMax(d, x), sum = rowExp(d, top, x, 0);
+    const top = rowMax(d, x);
+    const sum = rowExp(d, top, x, 0);
     rowExpAdd(d, top, load<real>(dy) / sum, x, dx);
   }
 }
@@ -50,9 +75,16 @@ export function logsumexpBack(rows: usize, d: usize, x: usize, dy: usize, dx: us
 export function logSoftmax(rows: usize, d: usize, x: usize, y: usize): void {
   const tail = d & (LANES - 1);
   for (let r: usize = 0; r < rows; r++) {
-    const most = rowMax(d, x), top = v128.splat<real>(most), lse = v128.splat<real>(logOf(rowExp(d, most, x, 0)));
-    for (const end = x + (d - tail) * W; x < end; x += 16, y += 16) v128.store(y, v128.sub<real>(v128.sub<real>(v128.load(x), top), lse));
-    if (tail) { storeTail(y, tail, v128.sub<real>(v128.sub<real>(loadTail(x, tail, 0), top), lse)); x += tail * W; y += tail * W; }
+    const most = rowMax(d, x);
+    const top = v128.splat<real>(most);
+    const lse = v128.splat<real>(logOf(rowExp(d, most, x, 0)));
+    for (const end = x + (d - tail) * W; x < end; x += 16, y += 16)
+      v128.store(y, v128.sub<real>(v128.sub<real>(v128.load(x), top), lse));
+    if (tail) {
+      storeTail(y, tail, v128.sub<real>(v128.sub<real>(loadTail(x, tail, 0), top), lse));
+      x += tail * W;
+      y += tail * W;
+    }
   }
 }
 
@@ -63,80 +95,177 @@ export function logSoftmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: u
   for (let r: usize = 0; r < rows; r++) {
     const sum = v128.splat<real>(rowSum(d, dy));
     for (const end = y + (d - tail) * W; y < end; y += 16, dy += 16, dx += 16)
-      v128.store(dx, v128.add<real>(v128.load(dx), v128.sub<real>(v128.load(dy), v128.mul<real>(sum, exp(v128.load(y))))));
+      v128.store(
+        dx,
+        v128.add<real>(v128.load(dx), v128.sub<real>(v128.load(dy), v128.mul<real>(sum, exp(v128.load(y))))),
+      );
     if (tail) {
-      storeTail(dx, tail, v128.add<real>(loadTail(dx, tail, 0), v128.sub<real>(loadTail(dy, tail, 0), v128.mul<real>(sum, exp(loadTail(y, tail, 0))))));
-      y += tail * W; dy += tail * W; dx += tail * W;
+      storeTail(
+        dx,
+        tail,
+        v128.add<real>(
+          loadTail(dx, tail, 0),
+          v128.sub<real>(loadTail(dy, tail, 0), v128.mul<real>(sum, exp(loadTail(y, tail, 0)))),
+        ),
+      );
+      y += tail * W;
+      dy += tail * W;
+      dx += tail * W;
     }
   }
 }
 
 /** y = (x - mean) / √(variance + eps) w + b along each row; leaves mean and rstd = 1/√(variance + eps). b may be 0. */
-export function layerNorm(rows: usize, d: usize, eps: real, x: usize, w: usize, b: usize, y: usize, mean: usize, rstd: usize): void {
-  const tail = d & (LANES - 1), whole = (d - tail) * W;
+export function layerNorm(
+  rows: usize,
+  d: usize,
+  eps: real,
+  x: usize,
+  w: usize,
+  b: usize,
+  y: usize,
+  mean: usize,
+  rstd: usize,
+): void {
+  const tail = d & (LANES - 1);
+  const whole = (d - tail) * W;
   for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
-    const m = rowSum(d, x) / <real>d, mv = v128.splat<real>(m);
-    const s = <real>1 / sqrt<real>(rowSpread(d, m, x) / <real>d + eps), sv = v128.splat<real>(s);
-    if (mean) { store<real>(mean, m); mean += W; }
-    if (rstd) { store<real>(rstd, s); rstd += W; }
+    const m = rowSum(d, x) / <real>d;
+    const mv = v128.splat<real>(m);
+    const s = <real>1 / sqrt<real>(rowSpread(d, m, x) / <real>d + eps);
+    const sv = v128.splat<real>(s);
+    if (mean) {
+      store<real>(mean, m);
+      mean += W;
+    }
+    if (rstd) {
+      store<real>(rstd, s);
+      rstd += W;
+    }
     for (let o: usize = 0; o < whole; o += 16) {
       let v = v128.mul<real>(v128.mul<real>(v128.sub<real>(v128.load(x + o), mv), sv), v128.load(w + o));
       if (b) v = v128.add<real>(v, v128.load(b + o));
       v128.store(y + o, v);
     }
     if (tail) {
-      let v = v128.mul<real>(v128.mul<real>(v128.sub<real>(loadTail(x + whole, tail, 0), mv), sv), loadTail(w + whole, tail, 0));
+      let v = v128.mul<real>(
+        v128.mul<real>(v128.sub<real>(loadTail(x + whole, tail, 0), mv), sv),
+        loadTail(w + whole, tail, 0),
+      );
       if (b) v = v128.add<real>(v, loadTail(b + whole, tail, 0));
       storeTail(y + whole, tail, v);
     }
   }
 }
 
-/** Rows whose share of a weight's gradient is summed by itself, so that chunks may be computed anywhere and added up in order. */
+/**
+ * Rows whose share of a weight's gradient is summed by itself, so that chunks may be computed anywhere and added up in
+ * order.
+ */
 const CHUNK: usize = 64;
 /** How many chunks `rows` rows make. */
-export function chunks(rows: usize): usize { return (rows + CHUNK - 1) / CHUNK; }
+export function chunks(rows: usize): usize {
+  return (rows + CHUNK - 1) / CHUNK;
+}
 
 /**
- * With n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)). Leaves Σ dy n and Σ dy of each chunk of rows in dw and
- * db, d numbers a chunk.
+ * With n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)). Leaves Σ dy n and Σ dy of each chunk
+ * of rows in dw and db, d numbers a chunk.
  */
-export function layerNormBack(rows: usize, d: usize, x: usize, w: usize, mean: usize, rstd: usize, dy: usize, dx: usize, dw: usize, db: usize): void {
+export function layerNormBack(
+  rows: usize,
+  d: usize,
+  x: usize,
+  w: usize,
+  mean: usize,
+  rstd: usize,
+  dy: usize,
+  dx: usize,
+  dw: usize,
+  db: usize,
+): void {
   for (let r: usize = 0; r < rows; r += CHUNK) {
-    const n = min(CHUNK, rows - r), at = r * d * W, part = r / CHUNK * d * W;
+    const n = min(CHUNK, rows - r);
+    const at = r * d * W;
+    const part = (r / CHUNK) * d * W;
     if (dw) memory.fill(dw + part, 0, d * W);
     if (db) memory.fill(db + part, 0, d * W);
-    layerNormChunk(n, d, x + at, w, mean + r * W, rstd + r * W, dy + at, dx ? dx + at : 0, dw ? dw + part : 0, db ? db + part : 0);
+    layerNormChunk(
+      n,
+      d,
+      x + at,
+      w,
+      mean + r * W,
+      rstd + r * W,
+      dy + at,
+      dx ? dx + at : 0,
+      dw ? dw + part : 0,
+      db ? db + part : 0,
+    );
   }
 }
-function layerNormChunk(rows: usize, d: usize, x: usize, w: usize, mean: usize, rstd: usize, dy: usize, dx: usize, dw: usize, db: usize): void {
-  const tail = d & (LANES - 1), whole = (d - tail) * W;
+function layerNormChunk(
+  rows: usize,
+  d: usize,
+  x: usize,
+  w: usize,
+  mean: usize,
+  rstd: usize,
+  dy: usize,
+  dx: usize,
+  dw: usize,
+  db: usize,
+): void {
+  const tail = d & (LANES - 1);
+  const whole = (d - tail) * W;
   for (let r: usize = 0; r < rows; r++, x += d * W, dy += d * W) {
-    const mv = v128.splat<real>(load<real>(mean + r * W)), sv = v128.splat<real>(load<real>(rstd + r * W));
-    let sg = v128.splat<real>(0), sgn = sg;
+    const mv = v128.splat<real>(load<real>(mean + r * W));
+    const sv = v128.splat<real>(load<real>(rstd + r * W));
+    let sg = v128.splat<real>(0);
+    let sgn = sg;
     for (let o: usize = 0; o < whole; o += 16) {
-      const g = v128.load(dy + o), n = v128.mul<real>(v128.sub<real>(v128.load(x + o), mv), sv), gw = v128.mul<real>(g, v128.load(w + o));
+      const g = v128.load(dy + o);
+      const n = v128.mul<real>(v128.sub<real>(v128.load(x + o), mv), sv);
+      const gw = v128.mul<real>(g, v128.load(w + o));
       sg = v128.add<real>(sg, gw);
       sgn = v128.add<real>(sgn, v128.mul<real>(gw, n));
       if (dw) v128.store(dw + o, v128.add<real>(v128.load(dw + o), v128.mul<real>(g, n)));
       if (db) v128.store(db + o, v128.add<real>(v128.load(db + o), g));
     }
     if (tail) {
-      const g = loadTail(dy + whole, tail, 0), n = v128.mul<real>(v128.sub<real>(loadTail(x + whole, tail, 0), mv), sv), gw = v128.mul<real>(g, loadTail(w + whole, tail, 0));
+      const g = loadTail(dy + whole, tail, 0);
+      const n = v128.mul<real>(v128.sub<real>(loadTail(x + whole, tail, 0), mv), sv);
+      const gw = v128.mul<real>(g, loadTail(w + whole, tail, 0));
       sg = v128.add<real>(sg, gw);
       sgn = v128.add<real>(sgn, v128.mul<real>(gw, n));
       if (dw) storeTail(dw + whole, tail, v128.add<real>(loadTail(dw + whole, tail, 0), v128.mul<real>(g, n)));
       if (db) storeTail(db + whole, tail, v128.add<real>(loadTail(db + whole, tail, 0), g));
     }
     if (!dx) continue;
-    const a = v128.splat<real>(sumLanes(sg) / <real>d), c = v128.splat<real>(sumLanes(sgn) / <real>d);
+    const a = v128.splat<real>(sumLanes(sg) / <real>d);
+    const c = v128.splat<real>(sumLanes(sgn) / <real>d);
     for (let o: usize = 0; o < whole; o += 16) {
-      const n = v128.mul<real>(v128.sub<real>(v128.load(x + o), mv), sv), gw = v128.mul<real>(v128.load(dy + o), v128.load(w + o));
-      v128.store(dx + o, v128.add<real>(v128.load(dx + o), v128.mul<real>(sv, v128.sub<real>(v128.sub<real>(gw, a), v128.mul<real>(n, c)))));
+      const n = v128.mul<real>(v128.sub<real>(v128.load(x + o), mv), sv);
+      const gw = v128.mul<real>(v128.load(dy + o), v128.load(w + o));
+      v128.store(
+        dx + o,
+        v128.add<real>(
+          v128.load(dx + o),
+          v128.mul<real>(sv, v128.sub<real>(v128.sub<real>(gw, a), v128.mul<real>(n, c))),
+        ),
+      );
     }
     if (tail) {
-      const n = v128.mul<real>(v128.sub<real>(loadTail(x + whole, tail, 0), mv), sv), gw = v128.mul<real>(loadTail(dy + whole, tail, 0), loadTail(w + whole, tail, 0));
-      storeTail(dx + whole, tail, v128.add<real>(loadTail(dx + whole, tail, 0), v128.mul<real>(sv, v128.sub<real>(v128.sub<real>(gw, a), v128.mul<real>(n, c)))));
+      const n = v128.mul<real>(v128.sub<real>(loadTail(x + whole, tail, 0), mv), sv);
+      const gw = v128.mul<real>(loadTail(dy + whole, tail, 0), loadTail(w + whole, tail, 0));
+      storeTail(
+        dx + whole,
+        tail,
+        v128.add<real>(
+          loadTail(dx + whole, tail, 0),
+          v128.mul<real>(sv, v128.sub<real>(v128.sub<real>(gw, a), v128.mul<real>(n, c))),
+        ),
+      );
     }
     dx += d * W;
   }
@@ -146,24 +275,38 @@ function layerNormChunk(rows: usize, d: usize, x: usize, w: usize, mean: usize, 
 export function rmsNorm(rows: usize, d: usize, eps: real, x: usize, w: usize, y: usize, rstd: usize): void {
   for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
     const s = <real>1 / sqrt<real>(rowDot(d, x, x) / <real>d + eps);
-    if (rstd) { store<real>(rstd, s); rstd += W; }
+    if (rstd) {
+      store<real>(rstd, s);
+      rstd += W;
+    }
     rowScale(d, s, x, y);
     rowMul(d, y, w, y);
   }
 }
 
 /** With g = dy w: dx += rstd (g - x rstd² mean(g x)); dw += Σ dy x rstd. */
-export function rmsNormBack(rows: usize, d: usize, x: usize, w: usize, rstd: usize, dy: usize, dx: usize, dw: usize): void {
+export function rmsNormBack(
+  rows: usize,
+  d: usize,
+  x: usize,
+  w: usize,
+  rstd: usize,
+  dy: usize,
+  dx: usize,
+  dw: usize,
+): void {
   for (let r: usize = 0; r < rows; r++, x += d * W, dy += d * W) {
     const s = load<real>(rstd + r * W);
     let dot: real = 0;
     for (let i: usize = 0; i < d; i++) {
-      const o = i * W, xs = load<real>(x + o), g = load<real>(dy + o);
+      const o = i * W;
+      const xs = load<real>(x + o);
+      const g = load<real>(dy + o);
       dot += g * load<real>(w + o) * xs;
       if (dw) store<real>(dw + o, load<real>(dw + o) + g * xs * s);
     }
     if (!dx) continue;
-    const c = dot * s * s / <real>d;
+    const c = (dot * s * s) / <real>d;
     for (let i: usize = 0; i < d; i++) {
       const o = i * W;
       store<real>(dx + o, load<real>(dx + o) + s * (load<real>(dy + o) * load<real>(w + o) - load<real>(x + o) * c));
@@ -174,7 +317,8 @@ export function rmsNormBack(rows: usize, d: usize, x: usize, w: usize, rstd: usi
 
 /** y = x + b along each row. */
 export function bias(rows: usize, d: usize, x: usize, b: usize, y: usize): void {
-  const tail = d & (LANES - 1), whole = (d - tail) * W;
+  const tail = d & (LANES - 1);
+  const whole = (d - tail) * W;
   for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
     for (let o: usize = 0; o < whole; o += 16) v128.store(y + o, v128.add<real>(v128.load(x + o), v128.load(b + o)));
     if (tail) storeTail(y + whole, tail, v128.add<real>(loadTail(x + whole, tail, 0), loadTail(b + whole, tail, 0)));
@@ -184,10 +328,13 @@ export function bias(rows: usize, d: usize, x: usize, b: usize, y: usize): void 
 /** db += Σ over rows of dy, rows `di` apart, one row after the other: four at a time pass through registers. */
 export function biasBack(rows: usize, d: usize, dy: usize, di: usize, db: usize): void {
   if (!db) return;
-  const step = di * W, whole = (d & ~(LANES - 1)) * W, tail = d & (LANES - 1);
+  const step = di * W;
+  const whole = (d & ~(LANES - 1)) * W;
+  const tail = d & (LANES - 1);
   for (; rows >= 4; rows -= 4, dy += 4 * step) {
     for (let o: usize = 0; o < whole; o += 16) {
-      const from = dy + o, two = v128.add<real>(v128.add<real>(v128.load(db + o), v128.load(from)), v128.load(from + step));
+      const from = dy + o;
+      const two = v128.add<real>(v128.add<real>(v128.load(db + o), v128.load(from)), v128.load(from + step));
       v128.store(db + o, v128.add<real>(v128.add<real>(two, v128.load(from + 2 * step)), v128.load(from + 3 * step)));
     }
     if (tail) for (let r: usize = 0; r < 4; r++) rowScaleAdd(tail, 1, dy + r * step + whole, db + whole);
@@ -198,7 +345,11 @@ export function biasBack(rows: usize, d: usize, dy: usize, di: usize, db: usize)
 /** Sums the middle axis: y[o, i] = Σ_n x[o, n, i]. */
 export function sum(o: usize, n: usize, i: usize, x: usize, y: usize): void {
   for (let a: usize = 0; a < o; a++, y += i * W) {
-    if (i == 1) { store<real>(y, rowSum(n, x)); x += n * W; continue; }
+    if (i == 1) {
+      store<real>(y, rowSum(n, x));
+      x += n * W;
+      continue;
+    }
     memory.fill(y, 0, i * W);
     for (let b: usize = 0; b < n; b++, x += i * W) rowScaleAdd(i, 1, x, y);
   }
@@ -218,8 +369,10 @@ export function sumBack(o: usize, n: usize, i: usize, dy: usize, dx: usize): voi
 export function cumsum(o: usize, n: usize, i: usize, reverse: bool, x: usize, y: usize): void {
   for (let a: usize = 0; a < o; a++)
     for (let b: usize = 0; b < n; b++) {
-      const at = (a * n + (reverse ? n - 1 - b : b)) * i * W, before = reverse ? at + i * W : at - i * W;
-      for (let c: usize = 0; c < i * W; c += W) store<real>(y + at + c, load<real>(x + at + c) + (b ? load<real>(y + before + c) : 0));
+      const at = (a * n + (reverse ? n - 1 - b : b)) * i * W;
+      const before = reverse ? at + i * W : at - i * W;
+      for (let c: usize = 0; c < i * W; c += W)
+        store<real>(y + at + c, load<real>(x + at + c) + (b ? load<real>(y + before + c) : 0));
     }
 }
 

@@ -1,4 +1,5 @@
-// simd.ts: vectors of `real` lanes, and sums and maxima over lanes in one fixed order, so that they give the same bits everywhere.
+// simd.ts: vectors of `real` lanes, and sums and maxima over lanes in one fixed order, so that they give the same bits
+// everywhere.
 
 /** Lanes in a vector. */
 export const LANES: usize = 16 / sizeof<real>();
@@ -8,7 +9,10 @@ export function bytes(n: usize): usize {
   return n * sizeof<real>();
 }
 
-/** Where the `n` numbers at `y` end; `y` itself when it is 0, so that a loop up to here skips a destination nobody asked for. */
+/**
+ * Where the `n` numbers at `y` end; `y` itself when it is 0, so that a loop up to here skips a destination nobody asked
+ * for.
+ */
 export function past(y: usize, n: usize): usize {
   return y ? y + bytes(n) : 0;
 }
@@ -28,7 +32,10 @@ export function shiftRight(v: v128, n: i32): v128 {
   return sizeof<real>() == 4 ? v128.shr<u32>(v, n) : v128.shr<u64>(v, n);
 }
 
-/** a b + c: two roundings in the exact engine, one in the fast one, whose modules are built with relaxed SIMD (build.mjs). */
+/**
+ * a b + c: two roundings in the exact engine, one in the fast one, whose modules are built with relaxed SIMD
+ * (build.mjs).
+ */
 export function madd(a: v128, b: v128, c: v128): v128 {
   return ASC_FEATURE_RELAXED_SIMD ? v128.relaxed_madd<real>(a, b, c) : v128.add<real>(c, v128.mul<real>(a, b));
 }
@@ -36,7 +43,11 @@ export function madd(a: v128, b: v128, c: v128): v128 {
 /** The sum of the lanes: (0 + 2) + (1 + 3), or 0 + 1. */
 export function sumLanes(v: v128): real {
   if (sizeof<real>() == 4) {
-    return (v128.extract_lane<real>(v, 0) + v128.extract_lane<real>(v, 2)) + (v128.extract_lane<real>(v, 1) + v128.extract_lane<real>(v, 3));
+    return (
+      v128.extract_lane<real>(v, 0) +
+      v128.extract_lane<real>(v, 2) +
+      (v128.extract_lane<real>(v, 1) + v128.extract_lane<real>(v, 3))
+    );
   }
   return v128.extract_lane<real>(v, 0) + v128.extract_lane<real>(v, 1);
 }

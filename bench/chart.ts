@@ -1,20 +1,51 @@
-// chart.ts: charts as SVG text. Pure functions of their arguments; every label is escaped; colours are the CSS variables of `style`,
-// so a chart follows the page from light to dark. Text is 12 px at any width: a chart is drawn for a width, never scaled down to it.
+// chart.ts: charts as SVG text. Pure functions of their arguments; every label is escaped; colours are the CSS
+// variables of `style`, so a chart follows the page from light to dark. Text is 12 px at any width: a chart is drawn
+// for a width, never scaled down to it.
 
 export type Point = readonly [number, number];
-export interface Axis { label: string; log?: boolean | 2 | 10; min?: number; max?: number; percent?: boolean }
-export interface Series { name: string; points: readonly Point[]; colour?: number; dots?: boolean }
+export interface Axis {
+  label: string;
+  log?: boolean | 2 | 10;
+  min?: number;
+  max?: number;
+  percent?: boolean;
+}
+export interface Series {
+  name: string;
+  points: readonly Point[];
+  colour?: number;
+  dots?: boolean;
+}
 /** A level to compare with: a dashed line at one x or one y. */
-export interface Reference { x?: number; y?: number; label: string }
+export interface Reference {
+  x?: number;
+  y?: number;
+  label: string;
+}
 export interface Lines {
-  title: string; note?: string; series: readonly Series[]; x: Axis; y: Axis; references?: readonly Reference[];
-  width?: number; height?: number;
+  title: string;
+  note?: string;
+  series: readonly Series[];
+  x: Axis;
+  y: Axis;
+  references?: readonly Reference[];
+  width?: number;
+  height?: number;
   smooth?: boolean; // draws a running mean over a fiftieth of the points, the points themselves faintly behind it
 }
 export interface Heat {
-  title: string; note?: string; label: string; x: { label: string }; y: { label: string }; rows: readonly string[]; columns: readonly string[];
+  title: string;
+  note?: string;
+  label: string;
+  x: { label: string };
+  y: { label: string };
+  rows: readonly string[];
+  columns: readonly string[];
   values: readonly (readonly (number | null | undefined)[])[]; // NaN, null and missing are blank
-  min?: number; max?: number; colour?: number; mark?: number; // mark: a row to outline
+  min?: number;
+  max?: number;
+  colour?: number;
+  mark?: number; // mark: a row to outline
 }
 
 /** The style sheet the charts need. Hues are Okabe and Ito's, darkened or lightened until text in them is readable. */
@@ -37,10 +68,10 @@ svg.chart .name { font-weight: 600; }
 svg.chart .token { font: 10.5px/1 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; }
 svg.chart .mark { fill: none; stroke: var(--ink); stroke-width: 1.5; }
 svg.chart rect:hover { stroke: var(--ink); }
-${[0, 1, 2, 3].map((c) => `svg.chart .c${c} { fill: var(--c${c}); } svg.chart .s${c} { stroke: var(--c${c}); }`).join("\n")}`;
+${[0, 1, 2, 3].map(c => `svg.chart .c${c} { fill: var(--c${c}); } svg.chart .s${c} { stroke: var(--c${c}); }`).join("\n")}`;
 
 /** Text made safe between tags and inside quotes. */
-export const escaped = (text: unknown): string => String(text).replace(/[&<>"'`]/g, (c) => `&#${c.charCodeAt(0)};`);
+export const escaped = (text: unknown): string => String(text).replace(/[&<>"'`]/g, c => `&#${c.charCodeAt(0)};`);
 
 const px = (x: number) => String(Math.round(x * 10) / 10);
 const write = (x: number, y: number, words: string, classes = "", anchor = "start", more = "") =>
@@ -76,9 +107,10 @@ export function thin(points: readonly Point[], column: (x: number) => number): P
   let run: Point[] = [];
   const flush = () => {
     if (run.length > 4) {
-      const low = run.reduce((a, b) => (b[1] < a[1] ? b : a)), high = run.reduce((a, b) => (b[1] > a[1] ? b : a));
+      const low = run.reduce((a, b) => (b[1] < a[1] ? b : a));
+      const high = run.reduce((a, b) => (b[1] > a[1] ? b : a));
       const keep = new Set([run[0], low, high, run[run.length - 1]]);
-      run = run.filter((p) => keep.has(p));
+      run = run.filter(p => keep.has(p));
     }
     kept.push(...run);
     run = [];
@@ -107,68 +139,110 @@ function smoothed(points: readonly Point[], window: number): Point[] {
   });
 }
 
-interface Scale { at(v: number): number; ticks: number[]; holds(v: number): boolean }
+interface Scale {
+  at(v: number): number;
+  ticks: number[];
+  holds(v: number): boolean;
+}
 
 function scale(axis: Axis, values: readonly number[], from: number, to: number, count: number): Scale {
-  const base = axis.log === 2 ? 2 : 10, log = Boolean(axis.log);
-  const fit = values.filter((v) => Number.isFinite(v) && (!log || v > 0));
-  let low = axis.min ?? fit.reduce((a, b) => Math.min(a, b), Infinity), high = axis.max ?? fit.reduce((a, b) => Math.max(a, b), -Infinity);
+  const base = axis.log === 2 ? 2 : 10;
+  const log = Boolean(axis.log);
+  const fit = values.filter(v => Number.isFinite(v) && (!log || v > 0));
+  let low = axis.min ?? fit.reduce((a, b) => Math.min(a, b), Infinity);
+  let high = axis.max ?? fit.reduce((a, b) => Math.max(a, b), -Infinity);
   if (!(low <= high) || !Number.isFinite(low + high)) [low, high] = log ? [1, base] : [0, 1];
-  if (low === high) [low, high] = log ? [low / base, high * base] : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
+  if (low === high)
+    [low, high] = log ? [low / base, high * base] : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
   const ticks: number[] = [];
   if (log) {
     const turns = Math.log(high / low) / Math.log(base);
     const skip = Math.max(1, Math.ceil(turns / count));
     const first = Math.floor(Math.log(low) / Math.log(base));
     for (let e = first; e <= first + turns + 2; e++) {
-      for (const m of base === 10 && turns < 2.5 ? [1, 2, 5] : [1]) if ((e - first) % skip === 0) ticks.push(m * base ** e);
+      for (const m of base === 10 && turns < 2.5 ? [1, 2, 5] : [1])
+        if ((e - first) % skip === 0) ticks.push(m * base ** e);
     }
   } else {
-    const rough = (high - low) / count, ten = 10 ** Math.floor(Math.log10(rough));
-    const step = ten * ([1, 2, 2.5, 5].find((m) => m * ten >= rough) ?? 10);
+    const rough = (high - low) / count;
+    const ten = 10 ** Math.floor(Math.log10(rough));
+    const step = ten * ([1, 2, 2.5, 5].find(m => m * ten >= rough) ?? 10);
     if (axis.min === undefined) low = step * Math.floor(low / step + 1e-9);
     if (axis.max === undefined) high = step * Math.ceil(high / step - 1e-9);
-    for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) ticks.push(Number((i * step).toPrecision(12)));
+    for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++)
+      ticks.push(Number((i * step).toPrecision(12)));
   }
   const f = log ? Math.log : (v: number) => v;
   const holds = (v: number) => (!log || v > 0) && v >= low * (1 - 1e-9) - 1e-12 && v <= high * (1 + 1e-9) + 1e-12;
-  return { ticks: ticks.filter(holds), holds, at: (v) => from + (to - from) * (f(Math.min(high, Math.max(low, v))) - f(low)) / (f(high) - f(low)) };
+  return {
+    ticks: ticks.filter(holds),
+    holds,
+    at: v => from + ((to - from) * (f(Math.min(high, Math.max(low, v))) - f(low))) / (f(high) - f(low)),
+  };
 }
 
 /** Curves with their names at their ends. */
-export function lines({ title, note = "", series, x, y, references = [], width = 440, height = 240, smooth = false }: Lines): string {
+export function lines({
+  title,
+  note = "",
+  series,
+  x,
+  y,
+  references = [],
+  width = 440,
+  height = 240,
+  smooth = false,
+}: Lines): string {
   const drawable = (p: Point): Point => [x.log && p[0] <= 0 ? NaN : p[0], y.log && p[1] <= 0 ? NaN : p[1]];
   const shown = series.map((s, i) => ({ ...s, colour: (s.colour ?? i) % 4, points: s.points.map(drawable) }));
-  const all = shown.flatMap((s) => s.points.filter(sound));
-  const heads = wrap(title, width, 14.5), notes = wrap(note, width, 11.5);
-  const upright = references.filter((r) => r.x !== undefined);
+  const all = shown.flatMap(s => s.points.filter(sound));
+  const heads = wrap(title, width, 14.5);
+  const notes = wrap(note, width, 11.5);
+  const upright = references.filter(r => r.x !== undefined);
   const worth = (axis: Axis, v: number) => (axis.percent ? `${short(100 * v) || v} %` : short(v) || String(v));
-  const right = width - Math.min(width * 0.4, Math.max(24, ...shown.map((s) => wide(s.name, 13.5) + 10)));
-  const top = heads.length * 18 + 24 + (upright.length ? 20 : 0), bottom = top + height;
-  const Y = scale(y, [...all.map((p) => p[1]), ...references.flatMap((r) => r.y ?? [])], bottom, top, height / 50);
-  const left = 8 + Math.max(16, ...Y.ticks.map((v) => wide(worth(y, v))));
-  const across = [...all.map((p) => p[0]), ...references.flatMap((r) => r.x ?? [])], farthest = across.reduce((a, b) => Math.max(a, b), -Infinity);
+  const right = width - Math.min(width * 0.4, Math.max(24, ...shown.map(s => wide(s.name, 13.5) + 10)));
+  const top = heads.length * 18 + 24 + (upright.length ? 20 : 0);
+  const bottom = top + height;
+  const Y = scale(y, [...all.map(p => p[1]), ...references.flatMap(r => r.y ?? [])], bottom, top, height / 50);
+  const left = 8 + Math.max(16, ...Y.ticks.map(v => wide(worth(y, v))));
+  const across = [...all.map(p => p[0]), ...references.flatMap(r => r.x ?? [])];
+  const farthest = across.reduce((a, b) => Math.max(a, b), -Infinity);
   const X = scale(Number.isFinite(farthest) ? { max: farthest, ...x } : x, across, left, right, (right - left) / 60);
   const out: string[] = heads.map((row, i) => write(0, 13 + 18 * i, row, "title"));
   out.push(write(0, heads.length * 18 + 12, y.label, "soft"));
-  for (const v of Y.ticks) out.push(`<path class="rule" d="M${left} ${px(Y.at(v))}H${px(right)}"/>`, write(left - 6, Y.at(v) + 4, worth(y, v), "soft", "end"));
-  for (const v of X.ticks) out.push(`<path class="rule" d="M${px(X.at(v))} ${bottom}v4"/>`, write(X.at(v), bottom + 17, worth(x, v), "soft", "middle"));
+  for (const v of Y.ticks)
+    out.push(
+      `<path class="rule" d="M${left} ${px(Y.at(v))}H${px(right)}"/>`,
+      write(left - 6, Y.at(v) + 4, worth(y, v), "soft", "end"),
+    );
+  for (const v of X.ticks)
+    out.push(
+      `<path class="rule" d="M${px(X.at(v))} ${bottom}v4"/>`,
+      write(X.at(v), bottom + 17, worth(x, v), "soft", "middle"),
+    );
   out.push(write((left + right) / 2, bottom + 35, x.label, "soft", "middle"));
   for (const r of references) {
-    if (r.y !== undefined && Y.holds(r.y)) out.push(`<path class="reference" d="M${left} ${px(Y.at(r.y))}H${px(right)}"/>`);
+    if (r.y !== undefined && Y.holds(r.y))
+      out.push(`<path class="reference" d="M${left} ${px(Y.at(r.y))}H${px(right)}"/>`);
     if (r.x === undefined || !X.holds(r.x)) continue;
-    const at = X.at(r.x), flip = at + wide(r.label) > width;
-    out.push(`<path class="reference" d="M${px(at)} ${top - 14}V${bottom}"/>`, write(at + (flip ? -5 : 5), top - 8, r.label, "soft", flip ? "end" : "start"));
+    const at = X.at(r.x);
+    const flip = at + wide(r.label) > width;
+    out.push(
+      `<path class="reference" d="M${px(at)} ${top - 14}V${bottom}"/>`,
+      write(at + (flip ? -5 : 5), top - 8, r.label, "soft", flip ? "end" : "start"),
+    );
   }
   if (all.length === 0) out.push(write((left + right) / 2, (top + bottom) / 2, "no data", "soft", "middle"));
   const column = (v: number) => Math.round(X.at(v));
   const path = (points: readonly Point[]) => {
     let pen = false;
-    return thin(points, column).map((p) => {
-      if (!sound(p)) return (pen = false, "");
-      const to = `${pen ? "L" : "M"}${px(X.at(p[0]))} ${px(Y.at(p[1]))}`;
-      return (pen = true, to);
-    }).join("");
+    return thin(points, column)
+      .map(p => {
+        if (!sound(p)) return ((pen = false), "");
+        const to = `${pen ? "L" : "M"}${px(X.at(p[0]))} ${px(Y.at(p[1]))}`;
+        return ((pen = true), to);
+      })
+      .join("");
   };
   const ends = new Map<string, { name: string; colour: number; x: number; y: number; n: number }>();
   for (const s of shown) {
@@ -181,37 +255,71 @@ export function lines({ title, note = "", series, x, y, references = [], width =
     if (window > 1) out.push(`<path class="line raw s${s.colour}" d="${path(s.points)}"/>`);
     out.push(`<path class="line s${s.colour}" d="${path(curve)}">${hover}</path>`);
     if (s.dots || points.length === 1) {
-      for (const p of points) out.push(`<circle class="c${s.colour}" cx="${px(X.at(p[0]))}" cy="${px(Y.at(p[1]))}" r="3"><title>${escaped(`${s.name}: ${worth(y, p[1])} at ${worth(x, p[0])}`)}</title></circle>`);
+      for (const p of points)
+        out.push(
+          `<circle class="c${s.colour}" cx="${px(X.at(p[0]))}" cy="${px(Y.at(p[1]))}" r="3"><title>${escaped(`${s.name}: ${worth(y, p[1])} at ${worth(x, p[0])}`)}</title></circle>`,
+        );
     }
     const end = ends.get(s.name) ?? { name: s.name, colour: s.colour, x: X.at(last[0]), y: 0, n: 0 };
-    ends.set(s.name, { ...end, x: Math.max(end.x, X.at(last[0])), y: (end.y * end.n + Y.at(last[1])) / (end.n + 1), n: end.n + 1 });
+    ends.set(s.name, {
+      ...end,
+      x: Math.max(end.x, X.at(last[0])),
+      y: (end.y * end.n + Y.at(last[1])) / (end.n + 1),
+      n: end.n + 1,
+    });
   }
   // Names sit beside the ends of their lines, pushed apart to 15 px: downwards first, then back up from the bottom.
-  const names = [...ends.values()].sort((a, b) => a.y - b.y).map((e) => ({ ...e, to: e.y }));
-  names.forEach((e, i) => { if (i) e.to = Math.max(e.to, names[i - 1]!.to + 15); });
-  for (let i = names.length - 1; i >= 0; i--) names[i]!.to = Math.min(names[i]!.to, i === names.length - 1 ? bottom : names[i + 1]!.to - 15);
+  const names = [...ends.values()].sort((a, b) => a.y - b.y).map(e => ({ ...e, to: e.y }));
+  names.forEach((e, i) => {
+    if (i) e.to = Math.max(e.to, names[i - 1]!.to + 15);
+  });
+  for (let i = names.length - 1; i >= 0; i--)
+    names[i]!.to = Math.min(names[i]!.to, i === names.length - 1 ? bottom : names[i + 1]!.to - 15);
   for (const e of names) {
-    if (right - e.x > 12) out.push(`<path class="line lead s${e.colour}" d="M${px(e.x + 5)} ${px(e.y)}L${px(right)} ${px(e.to)}"/>`);
+    if (right - e.x > 12)
+      out.push(`<path class="line lead s${e.colour}" d="M${px(e.x + 5)} ${px(e.y)}L${px(right)} ${px(e.to)}"/>`);
     out.push(write(right + 7, e.to + 4, e.name, `name c${e.colour}`));
   }
-  for (const r of references) if (r.y !== undefined && Y.holds(r.y)) out.push(write(left + 4, Math.min(Y.at(r.y) + 14, bottom - 4), r.label, "soft halo"));
+  for (const r of references)
+    if (r.y !== undefined && Y.holds(r.y))
+      out.push(write(left + 4, Math.min(Y.at(r.y) + 14, bottom - 4), r.label, "soft halo"));
   notes.forEach((row, i) => out.push(write(0, bottom + 58 + 16 * i, row, "soft")));
   return svg(width, bottom + 42 + (notes.length ? 8 + 16 * notes.length : 0), title, out);
 }
 
 /** A heat map with a token on every row and column; for causal maps leave the future out and it stays blank. */
-export function heat({ title, note = "", label, x, y, rows, columns, values, min = 0, max, colour = 0, mark }: Heat): string {
-  const numbers = values.flatMap((row) => row.filter((v): v is number => Number.isFinite(v)));
+export function heat({
+  title,
+  note = "",
+  label,
+  x,
+  y,
+  rows,
+  columns,
+  values,
+  min = 0,
+  max,
+  colour = 0,
+  mark,
+}: Heat): string {
+  const numbers = values.flatMap(row => row.filter((v): v is number => Number.isFinite(v)));
   const high = max ?? numbers.reduce((a, b) => Math.max(a, b), -Infinity);
   const top1 = Number.isFinite(high) && high > min ? high : min + 1;
   const cell = Math.max(9, Math.min(20, Math.floor(396 / Math.max(1, columns.length))));
   const cut = (token: string) => ([...token].length > 12 ? `${[...token].slice(0, 11).join("")}…` : token);
-  const margin = (tokens: readonly string[]) => 10 + Math.max(6, ...tokens.map((token) => [...cut(token)].length * 6.4));
-  const left = margin(rows), wideAll = Math.max(left + columns.length * cell + 4, 310);
-  const heads = wrap(title, 310, 14.5), notes = wrap(note, wideAll, 11.5);
-  const top = heads.length * 18 + 22, bottom = top + rows.length * cell, under = bottom + margin(columns) + 16;
+  const margin = (tokens: readonly string[]) => 10 + Math.max(6, ...tokens.map(token => [...cut(token)].length * 6.4));
+  const left = margin(rows);
+  const wideAll = Math.max(left + columns.length * cell + 4, 310);
+  const heads = wrap(title, 310, 14.5);
+  const notes = wrap(note, wideAll, 11.5);
+  const top = heads.length * 18 + 22;
+  const bottom = top + rows.length * cell;
+  const under = bottom + margin(columns) + 16;
   const out = heads.map((row, i) => write(0, 13 + 18 * i, row, "title"));
-  out.push(write(0, heads.length * 18 + 12, y.label, "soft"), write(left + columns.length * cell / 2, under - 2, x.label, "soft", "middle"));
+  out.push(
+    write(0, heads.length * 18 + 12, y.label, "soft"),
+    write(left + (columns.length * cell) / 2, under - 2, x.label, "soft", "middle"),
+  );
   const bold = (i: number) => (i === mark ? ' font-weight="700"' : "");
   const size = ` style="font-size:${Math.min(10.5, cell)}px"`;
   rows.forEach((token, i) => {
@@ -226,29 +334,43 @@ export function heat({ title, note = "", label, x, y, rows, columns, values, min
     });
     out.push(cells.join(""));
   });
-  if (mark !== undefined && rows[mark] !== undefined) out.push(`<rect class="mark" x="${px(left - 1.5)}" y="${px(top + mark * cell - 1.5)}" width="${px(columns.length * cell + 2)}" height="${cell + 2}"/>`);
+  if (mark !== undefined && rows[mark] !== undefined)
+    out.push(
+      `<rect class="mark" x="${px(left - 1.5)}" y="${px(top + mark * cell - 1.5)}" width="${px(columns.length * cell + 2)}" height="${cell + 2}"/>`,
+    );
   columns.forEach((token, j) => {
     const at = left + j * cell + cell / 2 + 3;
-    out.push(write(at, bottom + 8, cut(token), "token", "end", ` transform="rotate(-90 ${px(at)} ${bottom + 8})"${size}`));
+    out.push(
+      write(at, bottom + 8, cut(token), "token", "end", ` transform="rotate(-90 ${px(at)} ${bottom + 8})"${size}`),
+    );
   });
   // The scale stands in the empty corner above the diagonal.
-  const end = left + columns.length * cell, steps = 6;
+  const end = left + columns.length * cell;
+  const steps = 6;
   if (numbers.length) {
     out.push(write(end, top + 12, label, "soft", "end"));
-    for (let i = 0; i < steps; i++) out.push(`<rect x="${px(end - (steps - i) * 14)}" y="${top + 18}" width="14" height="9" class="c${colour}" fill-opacity="${(i / (steps - 1)).toFixed(2)}"/>`);
-    out.push(write(end - steps * 14, top + 40, short(min) || "0", "soft"), write(end, top + 40, short(top1), "soft", "end"));
+    for (let i = 0; i < steps; i++)
+      out.push(
+        `<rect x="${px(end - (steps - i) * 14)}" y="${top + 18}" width="14" height="9" class="c${colour}" fill-opacity="${(i / (steps - 1)).toFixed(2)}"/>`,
+      );
+    out.push(
+      write(end - steps * 14, top + 40, short(min) || "0", "soft"),
+      write(end, top + 40, short(top1), "soft", "end"),
+    );
   } else out.push(write(left, top + 12, "no data", "soft"));
   notes.forEach((row, i) => out.push(write(0, under + 16 + 16 * i, row, "soft")));
   return svg(wideAll, under + (notes.length ? 8 + 16 * notes.length : 0), title, out);
 }
 
 function svg(width: number, height: number, title: string, parts: readonly string[]): string {
-  const w = Math.ceil(width), h = Math.ceil(height);
+  const w = Math.ceil(width);
+  const h = Math.ceil(height);
   return `<svg class="chart" role="img" aria-label="${escaped(title)}" width="${w}" height="${h}" viewBox="0 0 ${w} ${h}">${parts.join("")}</svg>`;
 }
 
 /** Charts side by side while there is room, one below the other when there is not; each scrolls inside its own box. */
-export const multiples = (charts: readonly string[]): string => `<div class="multiples">${charts.map((c) => `<div class="box">${c}</div>`).join("")}</div>`;
+export const multiples = (charts: readonly string[]): string =>
+  `<div class="multiples">${charts.map(c => `<div class="box">${c}</div>`).join("")}</div>`;
 
 /** One chart drawn twice, for a page and for a phone; the style sheet of the report shows the one that fits. */
 export const fitted = (draw: (width: number) => string, width = 440): string =>

@@ -3,11 +3,30 @@
 import { parseArgs } from "node:util";
 import { writeSync } from "node:fs";
 
-interface About { help: string; short?: string }
-interface NumberOption extends About { type: "number"; default?: number; min?: number; max?: number; integer?: boolean }
-interface StringOption extends About { type: "string"; default?: string }
-interface BooleanOption extends About { type: "boolean"; default?: boolean }
-interface ChoiceOption extends About { type: "choice"; choices: readonly string[]; default?: string }
+interface About {
+  help: string;
+  short?: string;
+}
+interface NumberOption extends About {
+  type: "number";
+  default?: number;
+  min?: number;
+  max?: number;
+  integer?: boolean;
+}
+interface StringOption extends About {
+  type: "string";
+  default?: string;
+}
+interface BooleanOption extends About {
+  type: "boolean";
+  default?: boolean;
+}
+interface ChoiceOption extends About {
+  type: "choice";
+  choices: readonly string[];
+  default?: string;
+}
 export type Option = NumberOption | StringOption | BooleanOption | ChoiceOption;
 
 /** A program: what it does, how it is called, two examples as [command, what it does], its options. */
@@ -20,38 +39,58 @@ export interface Spec {
   options: { readonly [name: string]: Option };
 }
 
-type Kind<O> = O extends { type: "number" } ? number : O extends { type: "boolean" } ? boolean
-  : O extends { type: "choice"; choices: readonly (infer C)[] } ? C : string;
+type Kind<O> = O extends { type: "number" }
+  ? number
+  : O extends { type: "boolean" }
+    ? boolean
+    : O extends { type: "choice"; choices: readonly (infer C)[] }
+      ? C
+      : string;
 type Value<O> = O extends { type: "boolean" } ? boolean : O extends { default: {} } ? Kind<O> : Kind<O> | undefined;
 type Place<S> = S extends { positionals: { choices: readonly (infer C)[] } } ? C : string;
 export type Values<S extends Spec> = { -readonly [K in keyof S["options"]]: Value<S["options"][K]> };
 export type Parsed<S extends Spec> = { values: Values<S>; positionals: Place<S>[] };
 
 /** Reads argv. Never prints and never exits, so that it can be tested; `args` does both. */
-export function parse<const S extends Spec>(argv: readonly string[], spec: S): Parsed<S> | { help: string } | { error: string } {
+export function parse<const S extends Spec>(
+  argv: readonly string[],
+  spec: S,
+): Parsed<S> | { help: string } | { error: string } {
   const options: { [name: string]: Option } = {
     ...spec.options,
     help: { type: "boolean", short: "h", help: "print this and stop" },
     ...(spec.version !== undefined && { version: { type: "boolean", help: "print the version and stop" } }),
   };
   const { tokens } = parseArgs({
-    args: [...argv], strict: false, tokens: true, allowPositionals: true,
-    options: Object.fromEntries(Object.entries(options).map(([name, o]) => [name, {
-      type: o.type === "boolean" ? "boolean" as const : "string" as const, ...(o.short && { short: o.short }),
-    }])),
+    args: [...argv],
+    strict: false,
+    tokens: true,
+    allowPositionals: true,
+    options: Object.fromEntries(
+      Object.entries(options).map(([name, o]) => [
+        name,
+        {
+          type: o.type === "boolean" ? ("boolean" as const) : ("string" as const),
+          ...(o.short && { short: o.short }),
+        },
+      ]),
+    ),
   });
   const values: { [name: string]: unknown } = {};
-  for (const [name, o] of Object.entries(spec.options)) values[name] = o.default ?? (o.type === "boolean" ? false : undefined);
+  for (const [name, o] of Object.entries(spec.options))
+    values[name] = o.default ?? (o.type === "boolean" ? false : undefined);
   const positionals: string[] = [];
   const places = spec.positionals;
-  const asked = (name: string) => tokens.some((t) => t.kind === "option" && t.name === name);
+  const asked = (name: string) => tokens.some(t => t.kind === "option" && t.name === name);
   if (asked("help")) return { help: help(spec, options) };
   if (spec.version !== undefined && asked("version")) return { help: `${spec.version}\n` };
   for (const token of tokens) {
     if (token.kind === "positional") {
       if (!places) return { error: `unexpected argument "${token.value}"` };
       if (places.choices && !places.choices.includes(token.value)) {
-        return { error: `unknown ${places.name} "${token.value}"${meant(token.value, places.choices)}; it is one of ${places.choices.join(", ")}` };
+        return {
+          error: `unknown ${places.name} "${token.value}"${meant(token.value, places.choices)}; it is one of ${places.choices.join(", ")}`,
+        };
       }
       if (positionals.length === (places.most ?? Infinity)) return { error: `unexpected argument "${token.value}"` };
       positionals.push(token.value);
@@ -71,17 +110,27 @@ export function parse<const S extends Spec>(argv: readonly string[], spec: S): P
 }
 
 /** One option's text to its value, or what is wrong with it. */
-function read(name: string, o: Option, text: string | undefined, inline: boolean | undefined): { value: unknown } | { error: string } {
-  if (o.type === "boolean") return text === undefined ? { value: true } : { error: `${name} takes no value, got "${text}"` };
+function read(
+  name: string,
+  o: Option,
+  text: string | undefined,
+  inline: boolean | undefined,
+): { value: unknown } | { error: string } {
+  if (o.type === "boolean")
+    return text === undefined ? { value: true } : { error: `${name} takes no value, got "${text}"` };
   const number = text !== undefined && /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : NaN;
   // A value that looks like an option is one the caller forgot a value before; -3 is a number and --x=-y is meant.
-  if (text === undefined || (!inline && text.startsWith("-") && text !== "-" && Number.isNaN(number))) return { error: `${name} needs ${wants(o)}` };
+  if (text === undefined || (!inline && text.startsWith("-") && text !== "-" && Number.isNaN(number)))
+    return { error: `${name} needs ${wants(o)}` };
   if (o.type === "choice" && !o.choices.includes(text)) {
     return { error: `${name} wants ${wants(o)}, got "${text}"${meant(text, o.choices)}` };
   }
   if (o.type !== "number") return { value: text };
-  const wrong = !Number.isFinite(number) || (o.integer && !Number.isInteger(number))
-    || number < (o.min ?? -Infinity) || number > (o.max ?? Infinity);
+  const wrong =
+    !Number.isFinite(number) ||
+    (o.integer && !Number.isInteger(number)) ||
+    number < (o.min ?? -Infinity) ||
+    number > (o.max ?? Infinity);
   return wrong ? { error: `${name} wants ${wants(o)}, got "${text}"` } : { value: number };
 }
 
@@ -96,17 +145,22 @@ function wants(o: Option): string {
 
 /** ", did you mean --seed?" when one of the names is near enough to be a slip, else nothing. */
 function meant(got: string, names: readonly string[], prefix = ""): string {
-  const near = names.map((name) => [distance(got, name), name] as const).sort((a, b) => a[0] - b[0])[0];
-  return near && near[0] <= Math.max(1, Math.floor(near[1].length / 3) + 1) ? `, did you mean ${prefix}${near[1]}?` : "";
+  const near = names.map(name => [distance(got, name), name] as const).sort((a, b) => a[0] - b[0])[0];
+  return near && near[0] <= Math.max(1, Math.floor(near[1].length / 3) + 1)
+    ? `, did you mean ${prefix}${near[1]}?`
+    : "";
 }
 
 /** Edits between two words, where swapping two neighbours is one edit (Damerau, restricted). */
 function distance(a: string, b: string): number {
-  const d = Array.from({ length: a.length + 1 }, (_, i) => Array.from({ length: b.length + 1 }, (_, j) => (i && j ? 0 : i + j)));
+  const d = Array.from({ length: a.length + 1 }, (_, i) =>
+    Array.from({ length: b.length + 1 }, (_, j) => (i && j ? 0 : i + j)),
+  );
   for (let i = 1; i <= a.length; i++) {
     for (let j = 1; j <= b.length; j++) {
       d[i]![j] = Math.min(d[i - 1]![j]! + 1, d[i]![j - 1]! + 1, d[i - 1]![j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1));
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) d[i]![j] = Math.min(d[i]![j]!, d[i - 2]![j - 2]! + 1);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        d[i]![j] = Math.min(d[i]![j]!, d[i - 2]![j - 2]! + 1);
     }
   }
   return d[a.length]![b.length]!;
@@ -122,7 +176,10 @@ function help(spec: Spec, options: { [name: string]: Option }): string {
   const rows: [string, string][] = Object.entries(options).map(([name, o]) => {
     const value = o.type === "boolean" ? "" : o.type === "choice" ? ` ${o.choices.join("|")}` : ` <${o.type}>`;
     const sets = o.default === undefined || o.default === false ? "" : ` (default ${o.default})`;
-    return [`${o.short ? `-${o.short}, ` : ""}--${o.type === "boolean" && o.default ? "no-" : ""}${name}${value}`, o.help + (o.default === true ? "" : sets)];
+    return [
+      `${o.short ? `-${o.short}, ` : ""}--${o.type === "boolean" && o.default ? "no-" : ""}${name}${value}`,
+      o.help + (o.default === true ? "" : sets),
+    ];
   });
   const place = spec.positionals;
   if (place) rows.unshift([place.choices?.join("|") ?? place.name, place.help]);

@@ -4,7 +4,11 @@ import { release, tapeOf } from "./measure.ts";
 import { training, type Size, type Variant } from "./step.ts";
 import { losses, serve, tensors, type Prepared, type Work } from "./peers/serve.ts";
 
-const magnitude = (list: ArrayLike<number>): number => { let s = 0; for (let i = 0; i < list.length; i++) s += Math.abs(list[i]!); return s; };
+const magnitude = (list: ArrayLike<number>): number => {
+  let s = 0;
+  for (let i = 0; i < list.length; i++) s += Math.abs(list[i]!);
+  return s;
+};
 
 async function prepare(tape: Tape, work: Work): Promise<Prepared> {
   if (work.kind === "step") {
@@ -13,20 +17,40 @@ async function prepare(tape: Tape, work: Work): Promise<Prepared> {
   }
   const held = tensors(work.file);
   if (work.kind === "attention") {
-    const { b, t, h, d, p } = work, [q, k, v] = ["q", "k", "v"].map(n => tape.param([b, t, h, d], held.get(n)!.values)) as [Tensor, Tensor, Tensor];
-    const table = work.variant === "cope" ? tape.param([p, d], held.get("table")!.values) : undefined, all = [q, k, v, ...(table ? [table] : [])];
+    const { b, t, h, d, p } = work;
+    const [q, k, v] = ["q", "k", "v"].map(n => tape.param([b, t, h, d], held.get(n)!.values)) as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
+    const table = work.variant === "cope" ? tape.param([p, d], held.get("table")!.values) : undefined;
+    const all = [q, k, v, ...(table ? [table] : [])];
     // Gradients start from nothing each time, as the others' do.
     const run = (): number => tape.step(() => sum(fusedAttention(q, k, v, table)));
     return { run, results: [run(), ...all.map(x => magnitude(x.gradient()))] };
   }
-  const { rows, d, name } = work, x = tape.tensor([rows, d], held.get("x")!.values), [w, b] = ["w", "b"].map(n => tape.tensor([d], held.get(n)!.values)) as [Tensor, Tensor];
-  const body = { exp: () => exp(x), tanh: () => tanh(x), gelu: () => gelu(x), softmax: () => softmax(x), add: () => add(x, x), layerNorm: () => layerNorm(x, w, b) }[name];
+  const { rows, d, name } = work;
+  const x = tape.tensor([rows, d], held.get("x")!.values);
+  const [w, b] = ["w", "b"].map(n => tape.tensor([d], held.get(n)!.values)) as [Tensor, Tensor];
+  const body = {
+    exp: () => exp(x),
+    tanh: () => tanh(x),
+    gelu: () => gelu(x),
+    softmax: () => softmax(x),
+    add: () => add(x, x),
+    layerNorm: () => layerNorm(x, w, b),
+  }[name];
   if (!body) throw new RangeError(`no ${name}`);
-  return { run: () => { tape.scope(body); }, results: [tape.scope(() => magnitude(body().values()))] };
+  return {
+    run: () => {
+      tape.scope(body);
+    },
+    results: [tape.scope(() => magnitude(body().values()))],
+  };
 }
 
 // A tape a case, so that dropping a case drops its memory.
 serve(async work => {
   const tape = await tapeOf("f32", work);
-  return { ...await prepare(tape, work), drop: () => release(tape) };
+  return { ...(await prepare(tape, work)), drop: () => release(tape) };
 });

@@ -1,5 +1,5 @@
-// peers.ts: the same work in farsight and in other libraries, each in a process of its own, taking turns in one run. Every case is checked:
-// libraries that do not compute the same losses from the same parameters are not compared.
+// peers.ts: the same work in farsight and in other libraries, each in a process of its own, taking turns in one run.
+// Every case is checked: libraries that do not compute the same losses from the same parameters are not compared.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +12,12 @@ import type { Reply, Work } from "./peers/serve.ts";
 import { LR, MEMORY, POSITIONS, SEGMENTS, sizes, training } from "./step.ts";
 
 /** `tolerances`: of the first result and of the others. */
-interface Case { name: string; size: string; tolerances: readonly [number, number]; work(folder: string): { [name: string]: unknown } }
+interface Case {
+  name: string;
+  size: string;
+  tolerances: readonly [number, number];
+  work(folder: string): { [name: string]: unknown };
+}
 
 const save = (folder: string, list: Map<string, Storable>): string => {
   const file = join(folder, "case.safetensors");
@@ -20,93 +25,225 @@ const save = (folder: string, list: Map<string, Storable>): string => {
   return file;
 };
 function inputs(folder: string, shapes: { [name: string]: readonly number[] }): string {
-  return save(folder, new Map(Object.entries(shapes).map(([name, shape], i) => {
-    const values = new Float32Array(shape.reduce((n, m) => n * m));
-    noise(i + 1, values);
-    return [name, { shape, values }];
-  })));
+  return save(
+    folder,
+    new Map(
+      Object.entries(shapes).map(([name, shape], i) => {
+        const values = new Float32Array(shape.reduce((n, m) => n * m));
+        noise(i + 1, values);
+        return [name, { shape, values }];
+      }),
+    ),
+  );
 }
 
 function cases(): Case[] {
-  const steps = (["small", "big"] as const).flatMap(size => (["plain", "cope", "rmt", "myopic"] as const).map((variant): Case => ({
-    name: `step ${size} ${variant}`, size: `b${sizes[size].b} t${sizes[size].t}`,
-    tolerances: [1e-4, 1e-4], // of the first loss, and of the one after five steps
-   
-    work(folder) {
-      const run = training(new Tape("f32"), size, variant), { b, t } = sizes[size], integers = (list: number[]): Storable => ({ shape: [b, t], values: Int32Array.from(list) as Numbers });
-      const file = save(folder, new Map<string, Storable>([...leaves(run.params).map(([path, x]) => [path, { shape: x.shape, values: x.values() }] as const), ["tokens", integers(run.tokens)], ["targets", integers(run.targets)]]));
-      return { kind: "step", size, variant, shape: sizes[size], segments: SEGMENTS, memory: MEMORY, lr: LR, file };
-    },
-  })));
-  const attention = ([[16, 4, 64, 16], [16, 4, 128, 16], [8, 8, 256, 32]] as const).flatMap(([b, h, t, d]) => (["plain", "cope"] as const).map((variant): Case => ({
-    name: `attention ${variant} forward+backward`, size: `b${b} h${h} t${t} d${d}`, tolerances: [1e-3, 1e-3],
-    work: folder => ({ kind: "attention", variant, b, h, t, d, p: POSITIONS, file: inputs(folder, { q: [b, t, h, d], k: [b, t, h, d], v: [b, t, h, d], table: [POSITIONS, d] }) }),
-  })));
+  const steps = (["small", "big"] as const).flatMap(size =>
+    (["plain", "cope", "rmt", "myopic"] as const).map((variant): Case => ({
+      name: `step ${size} ${variant}`,
+      size: `b${sizes[size].b} t${sizes[size].t}`,
+      tolerances: [1e-4, 1e-4], // of the first loss, and of the one after five steps
+
+      work(folder) {
+        const run = training(new Tape("f32"), size, variant);
+        const { b, t } = sizes[size];
+        const integers = (list: number[]): Storable => ({ shape: [b, t], values: Int32Array.from(list) as Numbers });
+        const file = save(
+          folder,
+          new Map<string, Storable>([
+            ...leaves(run.params).map(([path, x]) => [path, { shape: x.shape, values: x.values() }] as const),
+            ["tokens", integers(run.tokens)],
+            ["targets", integers(run.targets)],
+          ]),
+        );
+        return { kind: "step", size, variant, shape: sizes[size], segments: SEGMENTS, memory: MEMORY, lr: LR, file };
+      },
+    })),
+  );
+  const attention = (
+    [
+      [16, 4, 64, 16],
+      [16, 4, 128, 16],
+      [8, 8, 256, 32],
+    ] as const
+  ).flatMap(([b, h, t, d]) =>
+    (["plain", "cope"] as const).map((variant): Case => ({
+      name: `attention ${variant} forward+backward`,
+      size: `b${b} h${h} t${t} d${d}`,
+      tolerances: [1e-3, 1e-3],
+      work: folder => ({
+        kind: "attention",
+        variant,
+        b,
+        h,
+        t,
+        d,
+        p: POSITIONS,
+        file: inputs(folder, { q: [b, t, h, d], k: [b, t, h, d], v: [b, t, h, d], table: [POSITIONS, d] }),
+      }),
+    })),
+  );
   const maps = ["exp", "tanh", "gelu", "layerNorm", "softmax"].map((name): Case => ({
-    name: `map ${name}`, size: "1024 x 1024", tolerances: [1e-4, 1e-4],
-    work: folder => ({ kind: "map", name, rows: 1024, d: 1024, file: inputs(folder, { x: [1024, 1024], w: [1024], b: [1024] }) }),
+    name: `map ${name}`,
+    size: "1024 x 1024",
+    tolerances: [1e-4, 1e-4],
+    work: folder => ({
+      kind: "map",
+      name,
+      rows: 1024,
+      d: 1024,
+      file: inputs(folder, { x: [1024, 1024], w: [1024], b: [1024] }),
+    }),
   }));
   return [...steps, ...attention, ...maps];
 }
 
-interface Runner { library: Library; way?: string | undefined; results: number[]; estimate: number; rounds: number[][] }
+interface Runner {
+  library: Library;
+  way?: string | undefined;
+  results: number[];
+  estimate: number;
+  rounds: number[][];
+}
 
 /** Everyone who can do the case is made ready; those who cannot say why. */
-async function ready(list: readonly Library[], work: Work, key: number, { quick }: Asked): Promise<{ runners: Runner[]; refusals: Map<string, string> }> {
-  const runners: Runner[] = [], refusals = new Map<string, string>();
-  for (const library of list) for (const [i, way] of library.ways.entries()) {
-    const reply = library.missing ? { error: library.missing } : await library.ask<Reply>({ do: "prepare", key: key * 4 + i, case: { ...work, way }, warm: quick ? 0 : 400 });
-    if ("results" in reply) runners.push({ library, way, results: reply.results.map(Number), estimate: reply.ms, rounds: [] });
-    else if ("error" in reply && !runners.some(r => r.library === library)) refusals.set(library.name, reply.error);
-  }
+async function ready(
+  list: readonly Library[],
+  work: Work,
+  key: number,
+  { quick }: Asked,
+): Promise<{ runners: Runner[]; refusals: Map<string, string> }> {
+  const runners: Runner[] = [];
+  const refusals = new Map<string, string>();
+  for (const library of list)
+    for (const [i, way] of library.ways.entries()) {
+      const reply = library.missing
+        ? { error: library.missing }
+        : await library.ask<Reply>({ do: "prepare", key: key * 4 + i, case: { ...work, way }, warm: quick ? 0 : 400 });
+      if ("results" in reply)
+        runners.push({ library, way, results: reply.results.map(Number), estimate: reply.ms, rounds: [] });
+      else if ("error" in reply && !runners.some(r => r.library === library)) refusals.set(library.name, reply.error);
+    }
   return { runners, refusals };
 }
 
-/** Turns: A B C A B C..., so that whatever else the machine does falls on all. Each turn starts with a run that is not counted. */
+/**
+ * Turns: A B C A B C..., so that whatever else the machine does falls on all. Each turn starts with a run that is not
+ * counted.
+ */
 async function turns(runners: Runner[], key: number, asked: Asked): Promise<void> {
-  const slow = Math.max(...runners.map(r => r.estimate)) > 2000, rounds = asked.quick ? 2 : slow ? 4 : 9;
-  for (let round = 0; round < rounds; round++) for (const r of runners) {
-    const times = asked.quick ? 2 : r.estimate > 2000 ? 1 : 1 + Math.min(100, Math.max(2, Math.round(250 / r.estimate)));
-    if (asked.threads > 1) await new Promise(done => setTimeout(done, 250)); // threads of the one before go on spinning
-    const reply = await r.library.ask<Reply>({ do: "run", key: key * 4 + r.library.ways.indexOf(r.way), times });
-    if (!("ms" in reply)) throw new Error(`${r.library.name}: ${"error" in reply ? reply.error : "no answer"}`);
-    const ms = reply.ms as number[];
-    r.rounds.push(ms.length > 1 ? ms.slice(1) : ms);
-  }
+  const slow = Math.max(...runners.map(r => r.estimate)) > 2000;
+  const rounds = asked.quick ? 2 : slow ? 4 : 9;
+  for (let round = 0; round < rounds; round++)
+    for (const r of runners) {
+      const times = asked.quick
+        ? 2
+        : r.estimate > 2000
+          ? 1
+          : 1 + Math.min(100, Math.max(2, Math.round(250 / r.estimate)));
+      // threads of the one before go on spinning
+      if (asked.threads > 1) await new Promise(done => setTimeout(done, 250));
+      const reply = await r.library.ask<Reply>({ do: "run", key: key * 4 + r.library.ways.indexOf(r.way), times });
+      if (!("ms" in reply)) throw new Error(`${r.library.name}: ${"error" in reply ? reply.error : "no answer"}`);
+      const ms = reply.ms as number[];
+      r.rounds.push(ms.length > 1 ? ms.slice(1) : ms);
+    }
 }
 
 const shown = (x: number): string => Number(x.toPrecision(6)).toString();
 
 export async function* peers(asked: Asked): AsyncGenerator<Row, string> {
-  const every = cases(), list = every.filter(c => wanted(asked, c.name, c.size)), starts = wanted(asked, "cold start"), SECOND = "second thread, step big plain", second = asked.engine === "fast" && asked.threads === 1 && wanted(asked, SECOND);
-  if (list.length === 0 && !starts && !second) throw new RangeError(`--case ${asked.words.join(" ")}: no case of that name\n  wants words in, for instance, "step small cope", "attention plain", "map exp", "cold start" or, of the fast engine, "second thread"`);
-  const all = await libraries(), folder = mkdtempSync(join(tmpdir(), "farsight-peers-")), lost: string[] = [], won: string[] = [], wrong: string[] = [];
+  const every = cases();
+  const list = every.filter(c => wanted(asked, c.name, c.size));
+  const starts = wanted(asked, "cold start");
+  const SECOND = "second thread, step big plain";
+  const second = asked.engine === "fast" && asked.threads === 1 && wanted(asked, SECOND);
+  if (list.length === 0 && !starts && !second)
+    throw new RangeError(
+      `--case ${asked.words.join(" ")}: no case of that name\n  wants words in, for instance, "step small cope", "attention plain", "map exp", "cold start" or, of the fast engine, "second thread"`,
+    );
+  const all = await libraries();
+  const folder = mkdtempSync(join(tmpdir(), "farsight-peers-"));
+  const lost: string[] = [];
+  const won: string[] = [];
+  const wrong: string[] = [];
   const keep = (row: Row, name: string): Row => {
     if (row.wrong) wrong.push(`${row.case} ${row.size}, ${name}`);
-    else if (typeof row.ratio === "number" && name !== "farsight") (row.ratio < 1 ? lost : won).push(`${row.case} ${row.size} ${name} ${row.ratio.toFixed(2)}`);
+    else if (typeof row.ratio === "number" && name !== "farsight")
+      (row.ratio < 1 ? lost : won).push(`${row.case} ${row.size} ${name} ${row.ratio.toFixed(2)}`);
     return row;
   };
   try {
     for (const [key, c] of list.entries()) {
       show.step("peers", c.name, { step: key, steps: list.length });
       const work = { ...c.work(folder), threads: asked.threads, engine: asked.engine, fma: asked.fma } as Work;
-      const { runners, refusals } = await ready(all, work, key, asked), ours = runners.find(r => r.library.name === "farsight");
+      const { runners, refusals } = await ready(all, work, key, asked);
+      const ours = runners.find(r => r.library.name === "farsight");
       if (!ours) throw new Error(`farsight: ${refusals.get("farsight")}`);
-      const off = (r: Runner): boolean => !r.results.every((x, i) => Math.abs(x - ours.results[i]!) <= c.tolerances[Math.min(i, 1)]! * Math.max(1e-6, Math.abs(ours.results[i]!)));
-      await turns(runners.filter(r => !off(r)), key, asked);
+      const off = (r: Runner): boolean =>
+        !r.results.every(
+          (x, i) =>
+            Math.abs(x - ours.results[i]!) <=
+            c.tolerances[Math.min(i, 1)]! * Math.max(1e-6, Math.abs(ours.results[i]!)),
+        );
+      await turns(
+        runners.filter(r => !off(r)),
+        key,
+        asked,
+      );
       for (const library of all) {
-        const mine = runners.filter(r => r.library === library), middle = (r: Runner): number => r.rounds.length ? median(r.rounds.flat()) : Infinity;
-        const best = mine.sort((a, b) => middle(a) - middle(b))[0], about = { case: c.name, dtype: "f32" as const, size: c.size, peer: library.label(asked.threads) };
-        if (!best) yield { ...about, median: 0, mad: 0, samples: 0, checksum: "", note: `cannot: ${refusals.get(library.name)}` };
-        else if (off(best)) yield keep({ ...about, median: 0, mad: 0, samples: 0, checksum: best.results.map(shown).join(" "), wrong: true, note: `not compared: farsight has ${ours.results.map(shown).join(" ")}` }, library.name);
+        const mine = runners.filter(r => r.library === library);
+        const middle = (r: Runner): number => (r.rounds.length ? median(r.rounds.flat()) : Infinity);
+        const best = mine.sort((a, b) => middle(a) - middle(b))[0];
+        const about = { case: c.name, dtype: "f32" as const, size: c.size, peer: library.label(asked.threads) };
+        if (!best)
+          yield {
+            ...about,
+            median: 0,
+            mad: 0,
+            samples: 0,
+            checksum: "",
+            note: `cannot: ${refusals.get(library.name)}`,
+          };
+        else if (off(best))
+          yield keep(
+            {
+              ...about,
+              median: 0,
+              mad: 0,
+              samples: 0,
+              checksum: best.results.map(shown).join(" "),
+              wrong: true,
+              note: `not compared: farsight has ${ours.results.map(shown).join(" ")}`,
+            },
+            library.name,
+          );
         else {
-          const variant = "variant" in work ? work.variant : "", own = library.notes[variant];
-          const note = [library.notes[work.kind], own ?? (best.way && work.kind !== "map" ? `${best.way} attention` : undefined)].filter(Boolean).join("; ");
-          const flat = best.rounds.flat(), base = median(ours.rounds.flat()), each = best.rounds.map((r, i) => median(r) / median(ours.rounds[i]!));
-          yield keep({
-            ...about, median: median(flat), mad: deviation(flat), least: Math.min(...flat), samples: flat.length, ratio: median(flat) / base, ratios: [Math.min(...each), Math.max(...each)],
-            checksum: best.results.map(shown).join(" "), note,
-          }, library.name);
+          const variant = "variant" in work ? work.variant : "";
+          const own = library.notes[variant];
+          const note = [
+            library.notes[work.kind],
+            own ?? (best.way && work.kind !== "map" ? `${best.way} attention` : undefined),
+          ]
+            .filter(Boolean)
+            .join("; ");
+          const flat = best.rounds.flat();
+          const base = median(ours.rounds.flat());
+          const each = best.rounds.map((r, i) => median(r) / median(ours.rounds[i]!));
+          yield keep(
+            {
+              ...about,
+              median: median(flat),
+              mad: deviation(flat),
+              least: Math.min(...flat),
+              samples: flat.length,
+              ratio: median(flat) / base,
+              ratios: [Math.min(...each), Math.max(...each)],
+              checksum: best.results.map(shown).join(" "),
+              note,
+            },
+            library.name,
+          );
         }
       }
       for (const r of runners) await r.library.ask({ do: "drop", key: key * 4 + r.library.ways.indexOf(r.way) });
@@ -114,14 +251,20 @@ export async function* peers(asked: Asked): AsyncGenerator<Row, string> {
     }
     if (second) {
       const c = every.find(c => c.name === "step big plain")!;
-      for await (const row of scaling(asked, all, { ...c.work(folder), fma: asked.fma } as Work, SECOND, c.size)) yield row;
+      for await (const row of scaling(asked, all, { ...c.work(folder), fma: asked.fma } as Work, SECOND, c.size))
+        yield row;
     }
     if (starts) for await (const row of cold(asked, all)) yield keep(row, String(row.peer));
   } finally {
     await Promise.all(all.map(l => l.end()));
     rmSync(folder, { recursive: true, force: true });
   }
-  const lines = (title: string, names: string[]): string => `${title}: ${names.length ? names.map(n => `\n  ${n}`).join("") : "none"}`;
-  return ["theirs / ours: above 1 farsight is faster. Ratios of medians, and in brackets the least and largest of single rounds.",
-    lines("We lose", lost), `We win ${won.length} of ${won.length + lost.length}`, ...(wrong.length ? [lines("Not the same results", wrong)] : [])].join("\n");
+  const lines = (title: string, names: string[]): string =>
+    `${title}: ${names.length ? names.map(n => `\n  ${n}`).join("") : "none"}`;
+  return [
+    "theirs / ours: above 1 farsight is faster. Ratios of medians, and in brackets the least and largest of single rounds.",
+    lines("We lose", lost),
+    `We win ${won.length} of ${won.length + lost.length}`,
+    ...(wrong.length ? [lines("Not the same results", wrong)] : []),
+  ].join("\n");
 }

@@ -1,14 +1,29 @@
-// progress.ts: where a run is, on stderr. On a terminal one line that is rewritten; elsewhere a plain line per arm now and then.
-// Nothing here reaches a result, so it may read the clock.
+// progress.ts: where a run is, on stderr. On a terminal one line that is rewritten; elsewhere a plain line per arm now
+// and then. Nothing here reaches a result, so it may read the clock.
 
 /** What an arm says of itself after a step. `rate` is tokens a second. */
-export interface Report { step: number; steps: number; loss?: number; accuracy?: number; rate?: number }
+export interface Report {
+  step: number;
+  steps: number;
+  loss?: number;
+  accuracy?: number;
+  rate?: number;
+}
 
 /** `pace` is milliseconds a step, last measured at step `from`, time `seen`. */
-interface Arm extends Report { from: number; seen: number; pace: number; printed: number }
+interface Arm extends Report {
+  from: number;
+  seen: number;
+  pace: number;
+  printed: number;
+}
 
 /** The part of a stream that is used here; process.stderr is one. */
-export interface Sink { write(text: string): unknown; isTTY?: boolean; columns?: number }
+export interface Sink {
+  write(text: string): unknown;
+  isTTY?: boolean;
+  columns?: number;
+}
 
 export interface Progress {
   /** An arm took a step. Cheap to call at every step: what is drawn is limited here. */
@@ -21,27 +36,51 @@ export interface Progress {
   clear(): void;
 }
 
-const thousands = (n: number) => (n >= 1e6 ? `${(n / 1e6).toFixed(1)}M` : n >= 1e4 ? `${Math.round(n / 1e3)}k` : n >= 1e3 ? `${(n / 1e3).toFixed(1)}k` : `${Math.round(n)}`);
-const figures = (x: number) => (Number.isFinite(x) ? (Math.abs(x) >= 1e-3 && Math.abs(x) < 1e4 || x === 0 ? String(Number(x.toPrecision(3))) : x.toExponential(1)) : String(x));
+const thousands = (n: number) =>
+  n >= 1e6
+    ? `${(n / 1e6).toFixed(1)}M`
+    : n >= 1e4
+      ? `${Math.round(n / 1e3)}k`
+      : n >= 1e3
+        ? `${(n / 1e3).toFixed(1)}k`
+        : `${Math.round(n)}`;
+const figures = (x: number) =>
+  Number.isFinite(x)
+    ? (Math.abs(x) >= 1e-3 && Math.abs(x) < 1e4) || x === 0
+      ? String(Number(x.toPrecision(3)))
+      : x.toExponential(1)
+    : String(x);
 
 /** 3672 -> "1h01m", 72 -> "1m12s", 9 -> "9s" */
 export function span(seconds: number): string {
-  const s = Math.max(0, Math.round(seconds)), two = (n: number) => String(n).padStart(2, "0");
-  return s >= 3600 ? `${Math.floor(s / 3600)}h${two(Math.floor(s / 60) % 60)}m` : s >= 60 ? `${Math.floor(s / 60)}m${two(s % 60)}s` : `${s}s`;
+  const s = Math.max(0, Math.round(seconds));
+  const two = (n: number) => String(n).padStart(2, "0");
+  return s >= 3600
+    ? `${Math.floor(s / 3600)}h${two(Math.floor(s / 60) % 60)}m`
+    : s >= 60
+      ? `${Math.floor(s / 60)}m${two(s % 60)}s`
+      : `${s}s`;
 }
 
-/** A progress display. `now` is in milliseconds; `every` is the wait between plain lines, `hertz` the most redraws a second. */
+/**
+ * A progress display. `now` is in milliseconds; `every` is the wait between plain lines, `hertz` the most redraws a
+ * second.
+ */
 export function progress({
-  stream = process.stderr as Sink, now = () => performance.now(), environment = process.env as { [name: string]: string | undefined },
-  every = 10_000, hertz = 10,
+  stream = process.stderr as Sink,
+  now = () => performance.now(),
+  environment = process.env as { [name: string]: string | undefined },
+  every = 10_000,
+  hertz = 10,
 } = {}): Progress {
   const live = Boolean(stream.isTTY) && environment["TERM"] !== "dumb";
   const colour = live && !environment["NO_COLOR"];
   const dim = (text: string) => (colour ? `\x1b[2m${text}\x1b[22m` : text);
   const arms = new Map<string, Arm>();
-  let drawn = false, last = -Infinity;
+  let drawn = false;
+  let last = -Infinity;
 
-  const left = (a: Arm) => Math.max(0, a.steps - a.step) * a.pace / 1000;
+  const left = (a: Arm) => (Math.max(0, a.steps - a.step) * a.pace) / 1000;
 
   /** The parts of an arm's line, in the order they are given up when the terminal is narrow: from the right. */
   function parts(name: string, a: Arm): string[] {
@@ -65,12 +104,23 @@ export function progress({
     let text = "";
     // Where the terminal is narrow the losses go first, then the accuracies: the time left is what people wait for.
     for (const detail of [2, 1, 0]) {
-      const each = all.map(([name, a]) => [
-        same ? name.slice(study.length + 1) : name, `${Math.floor(100 * a.step / Math.max(1, a.steps))}%`,
-        a.loss === undefined || detail < (a.accuracy === undefined ? 1 : 2) ? "" : `loss ${figures(a.loss)}`,
-        a.accuracy === undefined || detail < 1 ? "" : `acc ${Math.round(100 * a.accuracy)}%`,
-      ].filter(Boolean).join(" "));
-      text = [(same ? `${study}  ` : "") + each.join(" | "), rate ? `${thousands(rate)} tok/s` : "", wait ? `${span(wait)} left` : ""].filter(Boolean).join("  ");
+      const each = all.map(([name, a]) =>
+        [
+          same ? name.slice(study.length + 1) : name,
+          `${Math.floor((100 * a.step) / Math.max(1, a.steps))}%`,
+          a.loss === undefined || detail < (a.accuracy === undefined ? 1 : 2) ? "" : `loss ${figures(a.loss)}`,
+          a.accuracy === undefined || detail < 1 ? "" : `acc ${Math.round(100 * a.accuracy)}%`,
+        ]
+          .filter(Boolean)
+          .join(" "),
+      );
+      text = [
+        (same ? `${study}  ` : "") + each.join(" | "),
+        rate ? `${thousands(rate)} tok/s` : "",
+        wait ? `${span(wait)} left` : "",
+      ]
+        .filter(Boolean)
+        .join("  ");
       if (text.length <= room) break;
     }
     return text;
@@ -93,10 +143,13 @@ export function progress({
   return {
     clear,
     step(study, arm, report) {
-      const name = `${study} ${arm}`, t = now();
+      const name = `${study} ${arm}`;
+      const t = now();
       let a = arms.get(name);
-      if (!a || report.step < a.step) arms.set(name, a = { ...report, from: report.step, seen: t, pace: 0, printed: t });
-      const steps = report.step - a.from, spent = t - a.seen;
+      if (!a || report.step < a.step)
+        arms.set(name, (a = { ...report, from: report.step, seen: t, pace: 0, printed: t }));
+      const steps = report.step - a.from;
+      const spent = t - a.seen;
       if (steps > 0 && spent > 0) {
         // Forgets over ten seconds, so that the time left follows a change in the length of a step.
         const fresh = a.pace === 0 ? 1 : 1 - Math.exp(-spent / 10_000);

@@ -1,5 +1,5 @@
-// step.ts: whole training steps, forward, backward and AdamW: a small and a big transformer, plain and with each of the three mechanisms,
-// and a long sequence, plain and with CoPE, for the memory it takes.
+// step.ts: whole training steps, forward, backward and AdamW: a small and a big transformer, plain and with each of the
+// three mechanisms, and a long sequence, plain and with CoPE, for the memory it takes.
 import { adamw, random, rmt, transformer, type Optimizer, type Tape, type Tree, type Tensor } from "farsight";
 import { ceilings } from "./ceiling.ts";
 import { median, noise, release, show, tapeOf, time, wanted, type Asked, type Row } from "./measure.ts";
@@ -11,56 +11,118 @@ export const sizes = {
 } as const;
 export type Size = keyof typeof sizes;
 export const variants = ["plain", "cope", "rmt", "rmt replay", "myopic"] as const;
-export type Variant = typeof variants[number];
-export const POSITIONS = 64, SEGMENTS = 4, MEMORY = 4, LR = 1e-3;
+export type Variant = (typeof variants)[number];
+export const POSITIONS = 64;
+export const SEGMENTS = 4;
+export const MEMORY = 4;
+export const LR = 1e-3;
 
 /** A model to train, its batch, and a step of training, which returns the loss before it. */
-export interface Training { params: Tree; optimizer: Optimizer; tokens: number[]; targets: number[]; loss(): Tensor; step(): number }
+export interface Training {
+  params: Tree;
+  optimizer: Optimizer;
+  tokens: number[];
+  targets: number[];
+  loss(): Tensor;
+  step(): number;
+}
 
 /**
- * Learned positions, GELU by tanh, norms before the layers. CoPE's table starts with noise, not zeros, so that a wrong one would show in the
- * first loss; little of it, because at whole positions the gradient jumps from one slope of the table to the next, and some of the 266,240
- * positions of a step lie within their own rounding of a whole number: with noise eight times as large single precision and double were 1e-3 apart after five steps.
+ * Learned positions, GELU by tanh, norms before the layers. CoPE's table starts with noise, not zeros, so that a wrong
+ * one would show in the first loss; little of it, because at whole positions the gradient jumps from one slope of the
+ * table to the next, and some of the 266,240 positions of a step lie within their own rounding of a whole number: with
+ * noise eight times as large single precision and double were 1e-3 apart after five steps.
  */
 export function training(tape: Tape, size: Size, variant: Variant): Training {
-  const { b, t, ...shape } = sizes[size], rng = random(7), segment = t / SEGMENTS;
+  const { b, t, ...shape } = sizes[size];
+  const rng = random(7);
+  const segment = t / SEGMENTS;
   const isRmt = variant.startsWith("rmt");
   const model = transformer({
-    ...shape, context: isRmt ? segment + 2 * MEMORY : t, position: variant === "cope" ? "cope" : "absolute",
-    ...(variant === "cope" && { cope: { rows: POSITIONS } }), ...(variant === "myopic" && { myopic: { cut: "post_ln" } }),
+    ...shape,
+    context: isRmt ? segment + 2 * MEMORY : t,
+    position: variant === "cope" ? "cope" : "absolute",
+    ...(variant === "cope" && { cope: { rows: POSITIONS } }),
+    ...(variant === "myopic" && { myopic: { cut: "post_ln" } }),
   });
   const outer = isRmt ? rmt(model, { memory: MEMORY, segment, replay: variant === "rmt replay" }) : model;
   const params = outer.params(tape, { seed: 1 });
   for (const [i, { attn }] of params.h.entries()) if (attn.cope) noise(i + 1, attn.cope.weight.values(), 1 / 8);
-  const tokens = Array.from({ length: b * t }, () => rng.integer(shape.vocab)), targets = Array.from({ length: b * t }, () => rng.integer(shape.vocab));
+  const tokens = Array.from({ length: b * t }, () => rng.integer(shape.vocab));
+  const targets = Array.from({ length: b * t }, () => rng.integer(shape.vocab));
   const optimizer = adamw(params, { lr: LR, decay: 0.01 });
   const loss = (): Tensor => outer.loss(params as never, tape.integers([b, t], tokens), tape.integers([b, t], targets));
-  return { params, optimizer, tokens, targets, loss, step: () => { const value = tape.step(loss); optimizer.step(); return value; } };
+  return {
+    params,
+    optimizer,
+    tokens,
+    targets,
+    loss,
+    step: () => {
+      const value = tape.step(loss);
+      optimizer.step();
+      return value;
+    },
+  };
 }
 
-/** Floating-point operations of a step's products: 6 a weight and token, and for attention 6 a number of each key that a causal query sees. */
+/**
+ * Floating-point operations of a step's products: 6 a weight and token, and for attention 6 a number of each key that a
+ * causal query sees.
+ */
 export function stepFlop(size: Size, variant: Variant): number {
-  const { vocab, d, layers, inner, t, b } = sizes[size], isRmt = variant.startsWith("rmt");
-  const row = isRmt ? t / SEGMENTS + 2 * MEMORY : t, rows = b * (isRmt ? SEGMENTS : 1) * row; // what attention sees, and what goes through the layers
-  const more = variant === "cope" ? POSITIONS * d : variant === "myopic" ? 2 * d * d : 0;   // the table; keys and values of the stopped state
-  return 6 * (layers * rows * (4 * d * d + 2 * d * inner + row * d + more) + b * t * vocab * d) * (variant === "rmt replay" ? 8 / 6 : 1);
+  const { vocab, d, layers, inner, t, b } = sizes[size];
+  const isRmt = variant.startsWith("rmt");
+  const row = isRmt ? t / SEGMENTS + 2 * MEMORY : t;
+  const rows = b * (isRmt ? SEGMENTS : 1) * row; // what attention sees, and what goes through the layers
+  // the table; keys and values of the stopped state
+  const more = variant === "cope" ? POSITIONS * d : variant === "myopic" ? 2 * d * d : 0;
+  return (
+    6 *
+    (layers * rows * (4 * d * d + 2 * d * inner + row * d + more) + b * t * vocab * d) *
+    (variant === "rmt replay" ? 8 / 6 : 1)
+  );
 }
 
 export async function* step(asked: Asked): AsyncGenerator<Row, string> {
-  const list = (Object.keys(sizes) as Size[]).flatMap(size => variants.filter(v => size !== "long" || v === "plain" || v === "cope").map(variant => ({ size, variant }))).filter(c => wanted(asked, "step", c.size, c.variant));
-  if (list.length === 0) throw new RangeError(`--case ${asked.words.join(" ")}: no step of that name\n  wants words of small, big, ${variants.join(", ")}`);
+  const list = (Object.keys(sizes) as Size[])
+    .flatMap(size =>
+      variants.filter(v => size !== "long" || v === "plain" || v === "cope").map(variant => ({ size, variant })),
+    )
+    .filter(c => wanted(asked, "step", c.size, c.variant));
+  if (list.length === 0)
+    throw new RangeError(
+      `--case ${asked.words.join(" ")}: no step of that name\n  wants words of small, big, ${variants.join(", ")}`,
+    );
   const ceiling = (await ceilings(asked, ["f32"], [])).madd("f32");
   for (const [i, { size, variant }] of list.entries()) {
     show.step("step", `${size} ${variant}`, { step: i, steps: list.length });
-    const tape = await tapeOf("f32", asked), run = training(tape, size, variant), losses: number[] = [];
+    const tape = await tapeOf("f32", asked);
+    const run = training(tape, size, variant);
+    const losses: number[] = [];
     for (let k = 0; k < 5; k++) losses.push(run.step());
-    const phases = asked.quick ? "" : `; ${split(run, tape)}`, bytes = most(tape, () => run.step());
-    const measured = time(() => { run.step(); }, asked), { b, t } = sizes[size], rate = stepFlop(size, variant) / measured.median / 1e6;
+    const phases = asked.quick ? "" : `; ${split(run, tape)}`;
+    const bytes = most(tape, () => run.step());
+    const measured = time(() => {
+      run.step();
+    }, asked);
+    const { b, t } = sizes[size];
+    const rate = stepFlop(size, variant) / measured.median / 1e6;
     release(tape);
     show.done("step", `${size} ${variant}`);
     yield {
-      case: `step ${size} ${variant}`, dtype: "f32", size: `b${b} t${t}`, ...measured, unit: "GFLOP/s", rate, ceiling, fraction: rate / ceiling,
-      checksum: String(losses[4]), tokens: b * t / measured.median * 1000, bytes, note: `${Math.round(b * t / measured.median * 1000)} tokens/s${phases}; ${(bytes / 1048576).toFixed(2)} MiB`,
+      case: `step ${size} ${variant}`,
+      dtype: "f32",
+      size: `b${b} t${t}`,
+      ...measured,
+      unit: "GFLOP/s",
+      rate,
+      ceiling,
+      fraction: rate / ceiling,
+      checksum: String(losses[4]),
+      tokens: ((b * t) / measured.median) * 1000,
+      bytes,
+      note: `${Math.round(((b * t) / measured.median) * 1000)} tokens/s${phases}; ${(bytes / 1048576).toFixed(2)} MiB`,
     };
   }
   return "checksum: the loss of the fifth step. MiB: the most that tensors, gradients, optimizer and room took at once, scratch of the products included. GFLOP/s counts products alone. rmt keeps activations, rmt replay recomputes each segment as a user's would by default.";
@@ -68,10 +130,19 @@ export async function* step(asked: Asked): AsyncGenerator<Row, string> {
 
 /** Bytes that a tape's engine held claimed at most while `body` ran. */
 export function most(tape: Tape, body: () => void): number {
-  const { engine } = tape, alloc = engine.alloc.bind(engine);
+  const { engine } = tape;
+  const alloc = engine.alloc.bind(engine);
   let top = engine.mark;
-  engine.alloc = (n, width) => { const at = alloc(n, width); top = Math.max(top, engine.mark); return at; };
-  try { body(); } finally { engine.alloc = alloc; }
+  engine.alloc = (n, width) => {
+    const at = alloc(n, width);
+    top = Math.max(top, engine.mark);
+    return at;
+  };
+  try {
+    body();
+  } finally {
+    engine.alloc = alloc;
+  }
   return top;
 }
 
@@ -80,7 +151,12 @@ function split(run: Training, tape: Tape): string {
   const spent: [number[], number[], number[]] = [[], [], []];
   for (let i = 0; i < 12; i++) {
     const from = performance.now();
-    const done = tape.scope(() => { const y = run.loss(), at = performance.now(); tape.backward(y); return [at, performance.now()] as const; });
+    const done = tape.scope(() => {
+      const y = run.loss();
+      const at = performance.now();
+      tape.backward(y);
+      return [at, performance.now()] as const;
+    });
     run.optimizer.step();
     if (i < 4) continue;
     [done[0] - from, done[1] - done[0], performance.now() - done[1]].forEach((ms, k) => spent[k]!.push(ms));

@@ -4,10 +4,17 @@ import { fast } from "farsight/fast";
 import type { Entry, Study } from "./finding.ts";
 
 /** What a person may choose. `threads`: of the fast engine; the exact one unless given. */
-export interface Choice { seed: number; steps?: number | undefined; quick: boolean; text?: string | undefined; threads?: number | undefined }
+export interface Choice {
+  seed: number;
+  steps?: number | undefined;
+  quick: boolean;
+  text?: string | undefined;
+  threads?: number | undefined;
+}
 
 /** The tape of an arm. Its results depend on the engine, and not on the engine's threads. */
-export const tapeOf = ({ seed, threads }: Choice): Tape => new Tape("f32", { seed, engine: threads === undefined ? undefined : fast("f32", { threads }) });
+export const tapeOf = ({ seed, threads }: Choice): Tape =>
+  new Tape("f32", { seed, engine: threads === undefined ? undefined : fast("f32", { threads }) });
 
 export interface Trial {
   study: Study;

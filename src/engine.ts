@@ -8,7 +8,10 @@ export type Dtype = "f32" | "f64";
 /** Numbers of one tape, or the integers that index them. */
 export type Numbers = Float32Array | Float64Array | Int32Array;
 /** The compiled kernels, the address of the block they may scribble on, and the bytes of a number. */
-export interface Kernels extends Exports { readonly scratch: number; readonly width: number }
+export interface Kernels extends Exports {
+  readonly scratch: number;
+  readonly width: number;
+}
 
 /** The exact kernels, a character a byte. */
 export const code: Readonly<Record<Dtype, string>> = { f32, f64 };
@@ -16,7 +19,7 @@ const unpacked = new Map<string, BufferSource>();
 /** The bytes of kernels. */
 export function bytesOf(code: string): BufferSource {
   let bytes = unpacked.get(code);
-  if (!bytes) unpacked.set(code, bytes = Uint8Array.from(code, c => c.charCodeAt(0)));
+  if (!bytes) unpacked.set(code, (bytes = Uint8Array.from(code, c => c.charCodeAt(0))));
   return bytes;
 }
 const modules = new Map<BufferSource, WebAssembly.Module>();
@@ -30,7 +33,10 @@ function compiled(bytes: BufferSource): WebAssembly.Module {
     try {
       module = new WebAssembly.Module(bytes);
     } catch (error) {
-      if (String(error).includes("unsafe-eval")) throw new Error("engine: this page's Content-Security-Policy needs script-src 'wasm-unsafe-eval'", { cause: error });
+      if (String(error).includes("unsafe-eval"))
+        throw new Error("engine: this page's Content-Security-Policy needs script-src 'wasm-unsafe-eval'", {
+          cause: error,
+        });
       throw error;
     }
     modules.set(bytes, module);
@@ -38,15 +44,26 @@ function compiled(bytes: BufferSource): WebAssembly.Module {
   return module;
 }
 
-/** Options of an engine. `module`: the compiled `farsight/f32.wasm`, for hosts that forbid compiling bytes. `limit`: most bytes of memory. */
-export interface EngineOptions { module?: WebAssembly.Module; limit?: number }
+/**
+ * Options of an engine. `module`: the compiled `farsight/f32.wasm`, for hosts that forbid compiling bytes. `limit`:
+ * most bytes of memory.
+ */
+export interface EngineOptions {
+  module?: WebAssembly.Module;
+  limit?: number;
+}
 /** What `farsight/fast` puts in the place of the exact kernels and of a memory that nobody shares. */
-export interface EngineParts { bytes?: BufferSource; memory?: WebAssembly.Memory }
+export interface EngineParts {
+  bytes?: BufferSource;
+  memory?: WebAssembly.Memory;
+}
 
 /** Throws unless `options` is an object with no names but `names`. */
 export function known(who: string, options: object, ...names: string[]): void {
-  if (typeof options !== "object" || options === null) throw new TypeError(`${who}: the options are ${String(options)}\n  wants an object with ${names.join(", ")}`);
-  for (const key in options) if (!names.includes(key)) throw new RangeError(`${who}: unknown option ${key}\n  wants ${names.join(", ")}`);
+  if (typeof options !== "object" || options === null)
+    throw new TypeError(`${who}: the options are ${String(options)}\n  wants an object with ${names.join(", ")}`);
+  for (const key in options)
+    if (!names.includes(key)) throw new RangeError(`${who}: unknown option ${key}\n  wants ${names.join(", ")}`);
 }
 
 /** The kernels of one dtype and the memory they work on. */
@@ -61,13 +78,23 @@ export class Engine {
   #top: number;
 
   constructor(dtype: Dtype, { module, limit = MOST }: EngineOptions = {}, { bytes, memory }: EngineParts = {}) {
-    if (dtype !== "f32" && dtype !== "f64") throw new TypeError(`engine: dtype is ${String(dtype)}\n  wants f32 or f64`);
+    if (dtype !== "f32" && dtype !== "f64")
+      throw new TypeError(`engine: dtype is ${String(dtype)}\n  wants f32 or f64`);
     this.dtype = dtype;
     this.width = dtype === "f32" ? 4 : 8;
     if (!(limit >= 0)) throw new RangeError(`engine: limit is ${limit}\n  wants a number of bytes`);
     this.limit = Math.floor(Math.min(limit, MOST) / PAGE) * PAGE;
-    const wrong = (): never => { throw new TypeError(`engine: the module is ${String(module)}, and no kernels of ${dtype}\n  wants the compiled farsight/${dtype}.wasm`); };
-    if (module && (String(module) !== "[object WebAssembly.Module]" || !WebAssembly.Module.exports(module).some(e => e.name === "heapBase"))) wrong();
+    const wrong = (): never => {
+      throw new TypeError(
+        `engine: the module is ${String(module)}, and no kernels of ${dtype}\n  wants the compiled farsight/${dtype}.wasm`,
+      );
+    };
+    if (
+      module &&
+      (String(module) !== "[object WebAssembly.Module]" ||
+        !WebAssembly.Module.exports(module).some(e => e.name === "heapBase"))
+    )
+      wrong();
     this.memory = memory ?? new WebAssembly.Memory({ initial: 1, maximum: MOST / PAGE });
     this.module = module ?? compiled(bytes ?? bytesOf(code[dtype]));
     const instance = new WebAssembly.Instance(this.module, { env: { memory: this.memory } });
@@ -82,7 +109,9 @@ export class Engine {
 
   /** Claims room for `n` numbers of `width` bytes, padded to 16 bytes; what it holds is left over from earlier use. */
   alloc(n: number, width: number = this.width): number {
-    const at = this.#top, end = at + Math.ceil((n * width) / 16) * 16, have = this.memory.buffer.byteLength;
+    const at = this.#top;
+    const end = at + Math.ceil((n * width) / 16) * 16;
+    const have = this.memory.buffer.byteLength;
     if (!(end >= at && end + SPARE <= have)) this.#grow(at, end, have);
     this.#top = end;
     return at;
@@ -100,28 +129,41 @@ export class Engine {
     const advice = "\n  lower the batch, the sequence or the segment length, or wrap layers in tape.checkpoint";
     if (!(end >= at && end + SPARE <= this.limit)) throw new RangeError(wants + advice);
     // A quarter more than it holds, so that growing stays rare: each time detaches every view.
-    const least = end + SPARE, goal = Math.min(Math.max(least, have * 1.25), this.limit);
+    const least = end + SPARE;
+    const goal = Math.min(Math.max(least, have * 1.25), this.limit);
     try {
       this.memory.grow(Math.ceil((goal - have) / PAGE));
     } catch {
-      try { this.memory.grow(Math.ceil((least - have) / PAGE)); } catch (error) { throw new RangeError(`${wants}; the host refused${advice}`, { cause: error }); }
+      try {
+        this.memory.grow(Math.ceil((least - have) / PAGE));
+      } catch (error) {
+        throw new RangeError(`${wants}; the host refused${advice}`, { cause: error });
+      }
     }
   }
 
   /** Fills `n` numbers at `at` with zero. */
-  zero(at: number, n: number): void { this.kernels.fill(n, 0, at); }
+  zero(at: number, n: number): void {
+    this.kernels.fill(n, 0, at);
+  }
 
   /** A fresh view of `n` numbers; growing the memory detaches it, so it is made at each access. */
   view(at: number, n: number): Float32Array | Float64Array {
     return this.width === 4 ? new Float32Array(this.memory.buffer, at, n) : new Float64Array(this.memory.buffer, at, n);
   }
   /** A fresh view of `n` 32-bit integers. */
-  integers(at: number, n: number): Int32Array { return new Int32Array(this.memory.buffer, at, n); }
+  integers(at: number, n: number): Int32Array {
+    return new Int32Array(this.memory.buffer, at, n);
+  }
 
   /** Where the next claim begins. */
-  get mark(): number { return this.#top; }
+  get mark(): number {
+    return this.#top;
+  }
   /** Gives back everything claimed since `mark`. */
-  rewind(mark: number): void { this.#top = mark; }
+  rewind(mark: number): void {
+    this.#top = mark;
+  }
 }
 
 const megabytes = (n: number): string => `${(n / 1048576).toFixed(1)} MiB`;

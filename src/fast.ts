@@ -1,32 +1,50 @@
-// fast.ts: `farsight/fast`, an engine chosen by the caller: fused multiply-add by relaxed SIMD, and threads over a shared memory.
-// The one file of src/ that touches the host: it asks for its features and starts its workers. What is missing is an error, never
-// a slower way. How kernels divide is in split.ts.
+// fast.ts: `farsight/fast`, an engine chosen by the caller: fused multiply-add by relaxed SIMD, and threads over a
+// shared memory. The one file of src/ that touches the host: it asks for its features and starts its workers. What is
+// missing is an error, never a slower way. How kernels divide is in split.ts.
 //
-// The caller's thread is one of the threads. For each other one there is a slot in a shared block: a state, a kernel, its arguments.
-// A call that is worth dividing fills slots, computes its own part, takes back the parts that nobody has begun, and waits for the rest;
-// so a worker that sleeps, or has not started yet, costs little. Workers look at their slot for 100 microseconds and then sleep.
+// The caller's thread is one of the threads. For each other one there is a slot in a shared block: a state, a kernel,
+// its arguments. A call that is worth dividing fills slots, computes its own part, takes back the parts that nobody has
+// begun, and waits for the rest; so a worker that sleeps, or has not started yet, costs little. Workers look at their
+// slot for 100 microseconds and then sleep.
 import { f32, f64 } from "../dist/fast/kernels.wasm";
 import { Engine, bytesOf, code, known, type Dtype, type Kernels } from "./engine.ts";
 import { cut, lines, parts, start, step, type Cut } from "./split.ts";
 
 /**
- * Options of `fast`. `fma`: fused multiply-add, which changes the last bits (true unless given). `threads`: how many, this one included
- * (1 unless given); "all": one for each core. `limit`: most bytes of memory; address space for as much is reserved where there are threads.
+ * Options of `fast`. `fma`: fused multiply-add, which changes the last bits (true unless given). `threads`: how many,
+ * this one included (1 unless given); "all": one for each core. `limit`: most bytes of memory; address space for as
+ * much is reserved where there are threads.
  */
-export interface FastOptions { fma?: boolean; threads?: number | "all"; limit?: number }
+export interface FastOptions {
+  fma?: boolean;
+  threads?: number | "all";
+  limit?: number;
+}
 /** An engine of `fast`. */
 export interface FastEngine extends Engine {
   readonly fma: boolean;
   readonly threads: number;
-  /** How many threads take part by now. Workers start in the background; in a browser only once the page's script has yielded. */
+  /**
+   * How many threads take part by now. Workers start in the background; in a browser only once the page's script has
+   * yielded.
+   */
   working(): number;
   /** Ends the workers; the numbers on the tape can be read as before, but no kernel runs any more. */
   close(): void;
 }
 
 const fused: typeof code = { f32, f64 };
-const PAGE = 65536, MOST = 64, LEAST = 2000; // nanoseconds: a fork and a join cost a fifth of that
-const IDLE = 0, POSTED = 1, RUNNING = 2, AWAITED = 3, ASLEEP = 4, FAILED = 5, ABSENT = 6, CLOSED = 7; // states of a slot
+const PAGE = 65536;
+const MOST = 64;
+const LEAST = 2000; // nanoseconds: a fork and a join cost a fifth of that
+const IDLE = 0;
+const POSTED = 1;
+const RUNNING = 2;
+const AWAITED = 3;
+const ASLEEP = 4;
+const FAILED = 5;
+const ABSENT = 6;
+const CLOSED = 7; // states of a slot
 const PATIENCE = 20_000; // looks at a slot before the caller sleeps, where it may: some 50 microseconds
 const SLOT = 512; // bytes: the state, the kernel, how many arguments, and from byte 64 on the arguments
 
@@ -58,46 +76,124 @@ const serve = ({ module, memory, control, slot, names }) => {
 if (typeof require === "function") serve(require("node:worker_threads").workerData);
 else onmessage = ({ data }) => { serve(data); close(); };`;
 
-/** As much of a host as threads need. Node, Deno and Bun have `node:worker_threads`, whose workers do not hold a process up; pages have Worker. */
+/**
+ * As much of a host as threads need. Node, Deno and Bun have `node:worker_threads`, whose workers do not hold a process
+ * up; pages have Worker.
+ */
 interface Host {
   process?: { getBuiltinModule?(name: string): unknown };
-  Worker?: new (url: string) => { postMessage(data: unknown): void; onerror: ((event: { message?: string }) => void) | null };
+  Worker?: new (url: string) => {
+    postMessage(data: unknown): void;
+    onerror: ((event: { message?: string }) => void) | null;
+  };
   navigator?: { hardwareConcurrency?: number };
   SharedArrayBuffer?: unknown;
 }
-interface Threads { Worker: new (text: string, options: object) => { unref(): void; on(event: "error", listen: (error: Error) => void): void } }
-interface System { availableParallelism(): number }
+interface Threads {
+  Worker: new (
+    text: string,
+    options: object,
+  ) => { unref(): void; on(event: "error", listen: (error: Error) => void): void };
+}
+interface System {
+  availableParallelism(): number;
+}
 const host = globalThis as unknown as Host;
 const node = <T>(name: string): T | undefined => host.process?.getBuiltinModule?.(`node:${name}`) as T | undefined;
 
-/** Whether the host compiles (module (func (result v128) (f32x4.relaxed_madd x x x))) with x = (i8x16.splat (i32.const 0)). */
+/**
+ * Whether the host compiles (module (func (result v128) (f32x4.relaxed_madd x x x))) with x = (i8x16.splat (i32.const
+ * 0)).
+ */
 function relaxed(): boolean {
   const x = [65, 0, 253, 15];
-  return WebAssembly.validate(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 19, 1, 17, 0, ...x, ...x, ...x, 253, 133, 2, 11]));
+  return WebAssembly.validate(
+    new Uint8Array([
+      0,
+      97,
+      115,
+      109,
+      1,
+      0,
+      0,
+      0,
+      1,
+      5,
+      1,
+      96,
+      0,
+      1,
+      123,
+      3,
+      2,
+      1,
+      0,
+      10,
+      19,
+      1,
+      17,
+      0,
+      ...x,
+      ...x,
+      ...x,
+      253,
+      133,
+      2,
+      11,
+    ]),
+  );
 }
 
 /** How many threads are asked for; throws where the host cannot have them. */
 function checked(threads: number | "all"): number {
-  const n = threads === "all" ? Math.min(MOST, node<System>("os")?.availableParallelism() ?? host.navigator?.hardwareConcurrency ?? 1) : threads;
-  if (!(Number.isInteger(n) && n >= 1 && n <= MOST)) throw new RangeError(`fast: threads is ${String(threads)}\n  wants a whole number from 1 to ${MOST}, or "all"`);
-  if (n > 1 && typeof host.SharedArrayBuffer !== "function") throw new Error(
-    "fast: this page has no SharedArrayBuffer, which threads need\n  wants the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; or threads: 1");
-  if (n > 1 && !node<Threads>("worker_threads") && !host.Worker) throw new Error("fast: this host has no workers, which threads need\n  wants Node 20.16 or later, or a current browser; or threads: 1");
+  const n =
+    threads === "all"
+      ? Math.min(MOST, node<System>("os")?.availableParallelism() ?? host.navigator?.hardwareConcurrency ?? 1)
+      : threads;
+  if (!(Number.isInteger(n) && n >= 1 && n <= MOST))
+    throw new RangeError(`fast: threads is ${String(threads)}\n  wants a whole number from 1 to ${MOST}, or "all"`);
+  if (n > 1 && typeof host.SharedArrayBuffer !== "function")
+    throw new Error(
+      "fast: this page has no SharedArrayBuffer, which threads need\n  wants the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; or threads: 1",
+    );
+  if (n > 1 && !node<Threads>("worker_threads") && !host.Worker)
+    throw new Error(
+      "fast: this host has no workers, which threads need\n  wants Node 20.16 or later, or a current browser; or threads: 1",
+    );
   return n;
 }
 
 const sharing = /* @__PURE__ */ new Map<BufferSource, BufferSource>();
 /**
- * The same kernels over a shared memory: `(import "env" "memory" (memory 1))` becomes `(memory 1 65536 shared)`. The compiler, asked for a
- * shared memory, changes these bytes and no others; made here they need not be in the file a second time.
+ * The same kernels over a shared memory: `(import "env" "memory" (memory 1))` becomes `(memory 1 65536 shared)`. The
+ * compiler, asked for a shared memory, changes these bytes and no others; made here they need not be in the file a
+ * second time.
  */
 function sharable(bytes: BufferSource): BufferSource {
   const before = sharing.get(bytes);
   if (before) return before;
-  const plain = bytes as Uint8Array, section = [1, 3, 101, 110, 118, 6, 109, 101, 109, 111, 114, 121, 2]; // one import: "env", "memory", of kind memory
-  const at = plain.findIndex((_, i) => plain[i] === 2 && plain[i + 1] === section.length + 2 && section.every((byte, j) => plain[i + 2 + j] === byte)), end = at + section.length + 4;
-  if (at < 0 || plain[end - 2] !== 0 || plain[end - 1]! > 127) throw new Error("fast: the kernels import no plain memory");
-  const made = Uint8Array.from([...plain.subarray(0, at), 2, section.length + 5, ...section, 3, plain[end - 1]!, 128, 128, 4, ...plain.subarray(end)]);
+  const plain = bytes as Uint8Array;
+  // one import: "env", "memory", of kind memory
+  const section = [1, 3, 101, 110, 118, 6, 109, 101, 109, 111, 114, 121, 2];
+  const at = plain.findIndex(
+    (_, i) =>
+      plain[i] === 2 && plain[i + 1] === section.length + 2 && section.every((byte, j) => plain[i + 2 + j] === byte),
+  );
+  const end = at + section.length + 4;
+  if (at < 0 || plain[end - 2] !== 0 || plain[end - 1]! > 127)
+    throw new Error("fast: the kernels import no plain memory");
+  const made = Uint8Array.from([
+    ...plain.subarray(0, at),
+    2,
+    section.length + 5,
+    ...section,
+    3,
+    plain[end - 1]!,
+    128,
+    128,
+    4,
+    ...plain.subarray(end),
+  ]);
   sharing.set(bytes, made);
   return made;
 }
@@ -107,15 +203,26 @@ function shared(limit: number): WebAssembly.Memory {
   const maximum = limit >= PAGE ? Math.floor(Math.min(limit, PAGE * PAGE) / PAGE) : 1;
   try {
     return new WebAssembly.Memory({ initial: 1, maximum, shared: true });
-  } catch (error) { throw new RangeError(`fast: the host refused ${maximum / 16} MiB of address space for a shared memory\n  wants a lower limit`, { cause: error }); }
+  } catch (error) {
+    throw new RangeError(
+      `fast: the host refused ${maximum / 16} MiB of address space for a shared memory\n  wants a lower limit`,
+      { cause: error },
+    );
+  }
 }
 
 /** Whether this thread may sleep; a page's main thread may not. */
 function mayBlock(): boolean {
-  try { return Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 1, 0) === "not-equal"; } catch { return false; }
+  try {
+    return Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 1, 0) === "not-equal";
+  } catch {
+    return false;
+  }
 }
 
-/** Starts workers, one for each order; `failed` hears of one that could not start. Returns what ends them from outside. */
+/**
+ * Starts workers, one for each order; `failed` hears of one that could not start. Returns what ends them from outside.
+ */
 function workers(orders: readonly object[], failed: (why: string) => void): () => void {
   const threads = node<Threads>("worker_threads");
   if (threads) {
@@ -129,7 +236,11 @@ function workers(orders: readonly object[], failed: (why: string) => void): () =
   const url = URL.createObjectURL(new Blob([program], { type: "text/javascript" }));
   for (const order of orders) {
     const worker = new host.Worker!(url);
-    worker.onerror = ({ message }) => failed(message ?? "no reason was given\n  wants worker-src blob: in this page's Content-Security-Policy, where it has one");
+    worker.onerror = ({ message }) =>
+      failed(
+        message ??
+          "no reason was given\n  wants worker-src blob: in this page's Content-Security-Policy, where it has one",
+      );
     worker.postMessage(order);
   }
   return () => URL.revokeObjectURL(url);
@@ -140,27 +251,45 @@ function workers(orders: readonly object[], failed: (why: string) => void): () =
  *
  *     const tape = new Tape("f32", { engine: fast("f32", { threads: 4 }) });
  *
- * Results do not depend on the number of threads, to the bit. With `fma: false` they are those of the exact engine; with fused
- * multiply-add they differ from it, and may differ between machines.
+ * Results do not depend on the number of threads, to the bit. With `fma: false` they are those of the exact engine;
+ * with fused multiply-add they differ from it, and may differ between machines.
  */
 export function fast(dtype: Dtype, options: FastOptions = {}): FastEngine {
   known("fast", options, "fma", "threads", "limit");
   const { fma = true, threads: asked = 1, limit = PAGE * PAGE } = options;
   if (typeof fma !== "boolean") throw new TypeError(`fast: fma is ${String(fma)}\n  wants true or false`);
-  const threads = checked(asked), text = (fma ? fused : code)[dtype];
-  if (fma && !relaxed()) throw new Error("fast: this host has no relaxed SIMD\n  wants Node 22 or later, or a current browser; or fma: false");
-  const engine = new Engine(dtype, { limit }, !text ? {} : threads > 1 ? { bytes: sharable(bytesOf(text)), memory: shared(limit) } : { bytes: bytesOf(text) });
-  let kernels = engine.kernels, working = (): number => 1, end = (): void => {};
+  const threads = checked(asked);
+  const text = (fma ? fused : code)[dtype];
+  if (fma && !relaxed())
+    throw new Error(
+      "fast: this host has no relaxed SIMD\n  wants Node 22 or later, or a current browser; or fma: false",
+    );
+  const engine = new Engine(
+    dtype,
+    { limit },
+    !text ? {} : threads > 1 ? { bytes: sharable(bytesOf(text)), memory: shared(limit) } : { bytes: bytesOf(text) },
+  );
+  let kernels = engine.kernels;
+  let working = (): number => 1;
+  let end = (): void => {};
   if (threads > 1) ({ kernels, working, end } = team(engine, threads));
   return Object.assign(engine, {
-    fma, threads, kernels,
+    fma,
+    threads,
+    kernels,
     working: () => working(),
     close() {
       end();
       end = () => {};
       working = () => 0;
-      const closed = (): never => { throw new Error("fast: the engine was closed\n  make another, and a tape on it"); };
-      Object.assign(engine, { kernels: Object.fromEntries(Object.entries(kernels).map(([name, is]) => [name, typeof is === "function" ? closed : is])) });
+      const closed = (): never => {
+        throw new Error("fast: the engine was closed\n  make another, and a tape on it");
+      };
+      Object.assign(engine, {
+        kernels: Object.fromEntries(
+          Object.entries(kernels).map(([name, is]) => [name, typeof is === "function" ? closed : is]),
+        ),
+      });
     },
   });
 }
@@ -170,46 +299,83 @@ type Names = { readonly [name: string]: Kernel };
 
 /** The kernels of `engine`, divided among `threads` threads. */
 function team(engine: Engine, threads: number): { kernels: Kernels; working: () => number; end: () => void } {
-  const exact = engine.kernels, { width } = engine, byName = exact as unknown as Names;
-  const names = Object.keys(lines), control = new SharedArrayBuffer(threads * SLOT), words = new Int32Array(control), numbers = new Float64Array(control);
-  const place = (slot: number): number => slot * SLOT / 4;
+  const exact = engine.kernels;
+  const { width } = engine;
+  const byName = exact as unknown as Names;
+  const names = Object.keys(lines);
+  const control = new SharedArrayBuffer(threads * SLOT);
+  const words = new Int32Array(control);
+  const numbers = new Float64Array(control);
+  const place = (slot: number): number => (slot * SLOT) / 4;
   for (let slot = 1; slot < threads; slot++) words[place(slot)] = ABSENT;
-  const scratch = exact.scratchSize(), blocks = mayBlock();
-  if (engine.alloc((threads - 1) * scratch / width) !== exact.scratch + scratch) throw new Error("fast: the engine's memory is in use");
+  const scratch = exact.scratchSize();
+  const blocks = mayBlock();
+  if (engine.alloc(((threads - 1) * scratch) / width) !== exact.scratch + scratch)
+    throw new Error("fast: the engine's memory is in use");
 
-  // A worker that loses its core in the middle of a part holds up everyone. Where cores are shared with other programs that happens
-  // all the time, so a wait out of proportion is followed by a rest from dividing, twenty times as long.
-  let rest = 0, why: string | undefined;
+  // A worker that loses its core in the middle of a part holds up everyone. Where cores are shared with other programs
+  // that happens all the time, so a wait out of proportion is followed by a rest from dividing, twenty times as long.
+  let rest = 0;
+  let why: string | undefined;
   const present: number[] = [];
-  const end = workers(Array.from({ length: threads - 1 }, (_, i) => ({ module: engine.module, memory: engine.memory, control, slot: i + 1, names })), reason => { why ??= reason; });
+  const end = workers(
+    Array.from({ length: threads - 1 }, (_, i) => ({
+      module: engine.module,
+      memory: engine.memory,
+      control,
+      slot: i + 1,
+      names,
+    })),
+    reason => {
+      why ??= reason;
+    },
+  );
   function working(): number {
-    if (present.length < threads - 1) for (let slot = 1; slot < threads; slot++) if (!present.includes(slot) && Atomics.load(words, place(slot)) !== ABSENT) present.push(slot);
+    if (present.length < threads - 1)
+      for (let slot = 1; slot < threads; slot++)
+        if (!present.includes(slot) && Atomics.load(words, place(slot)) !== ABSENT) present.push(slot);
     return present.length + 1;
   }
-  const failed = (reason: string): never => { throw new Error(`fast: a worker failed: ${reason}`); };
+  const failed = (reason: string): never => {
+    throw new Error(`fast: a worker failed: ${reason}`);
+  };
 
-  /** Computes the part in `slot` here if nobody has begun it, or waits until it is done: asleep after a while, for the worker may need this core. */
+  /**
+   * Computes the part in `slot` here if nobody has begun it, or waits until it is done: asleep after a while, for the
+   * worker may need this core.
+   */
   function settle(slot: number, kernel: Kernel): void {
     const at = place(slot);
     for (let turn = 0; ; turn++) {
       const state = Atomics.load(words, at);
       if (state === IDLE || state === ASLEEP) return;
       if (state === FAILED) failed("a kernel trapped");
-      if (state === POSTED && Atomics.compareExchange(words, at, POSTED, IDLE) === POSTED) return kernel(...Array.from(numbers.subarray(at / 2 + 8, at / 2 + 8 + words[at + 2]!)));
-      if (turn > PATIENCE && blocks && (state === AWAITED || Atomics.compareExchange(words, at, RUNNING, AWAITED) === RUNNING)) Atomics.wait(words, at, AWAITED);
+      if (state === POSTED && Atomics.compareExchange(words, at, POSTED, IDLE) === POSTED)
+        return kernel(...Array.from(numbers.subarray(at / 2 + 8, at / 2 + 8 + words[at + 2]!)));
+      if (
+        turn > PATIENCE &&
+        blocks &&
+        (state === AWAITED || Atomics.compareExchange(words, at, RUNNING, AWAITED) === RUNNING)
+      )
+        Atomics.wait(words, at, AWAITED);
     }
   }
   /** A kernel that divides its work by the cut whose size is the largest; `block` is the bytes of a part's own room. */
   function divided(name: string, cuts: readonly Cut[], block: (args: readonly number[]) => number): Kernel {
-    const kernel = byName[name]!, number = names.indexOf(name), [first, second] = cuts as [Cut, Cut | undefined];
+    const kernel = byName[name]!;
+    const number = names.indexOf(name);
+    const [first, second] = cuts as [Cut, Cut | undefined];
     return (...args) => {
-      const c = second && args[second.size]! > args[first.size]! ? second : first, n = parts(c, args, working(), LEAST);
+      const c = second && args[second.size]! > args[first.size]! ? second : first;
+      const n = parts(c, args, working(), LEAST);
       if (why !== undefined) failed(why);
       if (n < 2) return kernel(...args);
       const begun = performance.now();
       if (begun < rest) return kernel(...args);
       for (let part = 1; part < n; part++) {
-        const at = place(present[part - 1]!), to = at / 2 + 8, from = start(c, args, part, n);
+        const at = place(present[part - 1]!);
+        const to = at / 2 + 8;
+        const from = start(c, args, part, n);
         for (let i = 0; i < args.length; i++) numbers[to + i] = args[i]!;
         for (const move of c.moves) if (move.always || args[move.at]) numbers[to + move.at]! += from * step(move, args);
         numbers[to + c.size] = start(c, args, part + 1, n) - from;
@@ -220,7 +386,9 @@ function team(engine: Engine, threads: number): { kernels: Kernels; working: () 
       }
       args[c.size] = start(c, args, 1, n);
       let own = begun;
-      try { kernel(...args); } finally {
+      try {
+        kernel(...args);
+      } finally {
         own = performance.now();
         for (let part = 1; part < n; part++) settle(present[part - 1]!, kernel);
       }
@@ -235,12 +403,30 @@ function team(engine: Engine, threads: number): { kernels: Kernels; working: () 
   const all: Record<string, Kernel> = {};
   for (const [name, line] of Object.entries(lines)) {
     const list = (typeof line[0] === "string" ? [line] : line) as Parameters<typeof cut>[0][];
-    const block = name === "matmul" ? () => scratch : ([, h, t, s, d, p, r]: readonly number[]) => room(h!, t!, s!, d!, p!, r!) * width;
-    all[name] = divided(name, list.map(l => cut(l, width, chunk)), block);
+    const block =
+      name === "matmul"
+        ? () => scratch
+        : ([, h, t, s, d, p, r]: readonly number[]) => room(h!, t!, s!, d!, p!, r!) * width;
+    all[name] = divided(
+      name,
+      list.map(l => cut(l, width, chunk)),
+      block,
+    );
   }
   const close = (): void => {
-    for (let slot = 1; slot < threads; slot++) { Atomics.store(words, place(slot), CLOSED); Atomics.notify(words, place(slot)); }
+    for (let slot = 1; slot < threads; slot++) {
+      Atomics.store(words, place(slot), CLOSED);
+      Atomics.notify(words, place(slot));
+    }
     end();
   };
-  return { kernels: { ...exact, ...all as unknown as Partial<Kernels>, attentionRoom: (...sizes) => threads * room(...sizes) } as Kernels, working, end: close };
+  return {
+    kernels: {
+      ...exact,
+      ...(all as unknown as Partial<Kernels>),
+      attentionRoom: (...sizes) => threads * room(...sizes),
+    } as Kernels,
+    working,
+    end: close,
+  };
 }

@@ -4,13 +4,21 @@ import { leaves, type Tree } from "./nn.ts";
 import { random, whole } from "./random.ts";
 import type { Tensor } from "./tape.ts";
 
-/** Options of `gradcheck`. `tolerance` is relative; `h` is the half step of the difference; `directions` are drawn for each tensor. */
-export interface GradcheckOptions { tolerance?: number; h?: number; directions?: number; seed?: number }
+/**
+ * Options of `gradcheck`. `tolerance` is relative; `h` is the half step of the difference; `directions` are drawn for
+ * each tensor.
+ */
+export interface GradcheckOptions {
+  tolerance?: number;
+  h?: number;
+  directions?: number;
+  seed?: number;
+}
 
 /**
- * Compares what `tape.backward` gives for `loss` with (loss(x + h v) - loss(x - h v)) / 2h for random directions v, tensor by
- * tensor. Throws an Error that names the first tensor that is off; returns the largest relative error seen. Needs an f64 tape:
- * differences in single precision tell nothing.
+ * Compares what `tape.backward` gives for `loss` with (loss(x + h v) - loss(x - h v)) / 2h for random directions v,
+ * tensor by tensor. Throws an Error that names the first tensor that is off; returns the largest relative error seen.
+ * Needs an f64 tape: differences in single precision tell nothing.
  *
  *     gradcheck({ w }, () => sum(mul(tanh(matmul(x, w)), u)));
  *
@@ -19,25 +27,50 @@ export interface GradcheckOptions { tolerance?: number; h?: number; directions?:
 export function gradcheck(params: Tree, loss: () => Tensor, options: GradcheckOptions = {}): number {
   known("gradcheck", options, "tolerance", "h", "directions", "seed");
   const { tolerance = 1e-7, h = 1e-5, directions = 1, seed = 0 } = options;
-  const list = leaves(params), tape = list[0]?.[1].tape;
+  const list = leaves(params);
+  const tape = list[0]?.[1].tape;
   if (!tape) throw new RangeError("gradcheck: no parameters");
   if (tape.dtype !== "f64") throw new TypeError(`gradcheck: the tape is ${tape.dtype}\n  wants new Tape("f64")`);
   whole("gradcheck", "directions", directions, 1);
-  const rng = random(seed).fork("gradcheck"), position = tape.random.position;
-  const value = (): number => tape.scope(() => tape.noGrad(() => { tape.random.position = position; return loss().item(); }));
-  const here = tape.step(() => { tape.random.position = position; return loss(); });
-  const noise = 16 * 2.220446049250313e-16 * Math.max(1, Math.abs(here)) / h;
+  const rng = random(seed).fork("gradcheck");
+  const position = tape.random.position;
+  const value = (): number =>
+    tape.scope(() =>
+      tape.noGrad(() => {
+        tape.random.position = position;
+        return loss().item();
+      }),
+    );
+  const here = tape.step(() => {
+    tape.random.position = position;
+    return loss();
+  });
+  const noise = (16 * 2.220446049250313e-16 * Math.max(1, Math.abs(here))) / h;
   let worst = 0;
-  for (const [path, p] of list) for (let k = 0; k < directions; k++) {
-    const at = p.values().slice(), v = Float64Array.from(at, () => rng.normal()), g = p.gradient();
-    const exact = v.reduce((s, x, i) => s + x * g[i]!, 0);
-    const moved = (by: number): number => { p.values().set(Float64Array.from(at, (x, i) => x + by * v[i]!)); return value(); };
-    let numeric: number;
-    try { numeric = (moved(h) - moved(-h)) / (2 * h); } finally { p.values().set(at); }
-    const gap = Math.abs(exact - numeric), size = Math.max(Math.abs(exact), Math.abs(numeric));
-    if (gap <= noise) continue;
-    if (!(gap <= tolerance * size)) throw new Error(`gradcheck: ${path} [${p.shape.join(" ")}]: backward says ${exact}, differences say ${numeric} (off by ${(gap / size).toExponential(1)} of it, allowed ${tolerance})`);
-    worst = Math.max(worst, gap / size);
-  }
+  for (const [path, p] of list)
+    for (let k = 0; k < directions; k++) {
+      const at = p.values().slice();
+      const v = Float64Array.from(at, () => rng.normal());
+      const g = p.gradient();
+      const exact = v.reduce((s, x, i) => s + x * g[i]!, 0);
+      const moved = (by: number): number => {
+        p.values().set(Float64Array.from(at, (x, i) => x + by * v[i]!));
+        return value();
+      };
+      let numeric: number;
+      try {
+        numeric = (moved(h) - moved(-h)) / (2 * h);
+      } finally {
+        p.values().set(at);
+      }
+      const gap = Math.abs(exact - numeric);
+      const size = Math.max(Math.abs(exact), Math.abs(numeric));
+      if (gap <= noise) continue;
+      if (!(gap <= tolerance * size))
+        throw new Error(
+          `gradcheck: ${path} [${p.shape.join(" ")}]: backward says ${exact}, differences say ${numeric} (off by ${(gap / size).toExponential(1)} of it, allowed ${tolerance})`,
+        );
+      worst = Math.max(worst, gap / size);
+    }
   return worst;
 }

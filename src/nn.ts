@@ -6,14 +6,20 @@ import { Tensor, show, type Tape } from "./tape.ts";
 
 /** Parameters: tensors, in objects and lists, as deep as you like. */
 export type Tree = { readonly [name: string]: Tensor | Tree | undefined } | readonly Tree[];
-export interface Weights { readonly weight: Tensor; readonly bias?: Tensor | undefined; readonly [name: string]: Tensor | Tree | undefined }
+export interface Weights {
+  readonly weight: Tensor;
+  readonly bias?: Tensor | undefined;
+  readonly [name: string]: Tensor | Tree | undefined;
+}
 
 /** Every tensor of a tree with its dotted path, in the order the tree was written: `["h.0.ln_1.weight", tensor]`. */
 export function leaves(tree: Tree, path = ""): [string, Tensor][] {
-  if (typeof tree !== "object" || tree === null || tree instanceof Tensor) throw new TypeError(`leaves: the tree is ${String(tree)}\n  wants an object or list of tensors`);
+  if (typeof tree !== "object" || tree === null || tree instanceof Tensor)
+    throw new TypeError(`leaves: the tree is ${String(tree)}\n  wants an object or list of tensors`);
   return Object.entries(tree).flatMap(([name, node]): [string, Tensor][] => {
     const here = path ? `${path}.${name}` : name;
-    if (node !== undefined && (typeof node !== "object" || node === null)) throw new TypeError(`leaves: ${here} is ${String(node)}\n  wants a tensor, or an object or list of them`);
+    if (node !== undefined && (typeof node !== "object" || node === null))
+      throw new TypeError(`leaves: ${here} is ${String(node)}\n  wants a tensor, or an object or list of them`);
     return node === undefined ? [] : node instanceof Tensor ? [[here, node]] : leaves(node as Tree, here);
   });
 }
@@ -22,35 +28,59 @@ export function leaves(tree: Tree, path = ""): [string, Tensor][] {
 export const count = (tree: Tree): number => leaves(tree).reduce((n, [, t]) => n + t.size, 0);
 
 /** Makes parameters: each drawn from its own fork of the generator, by path, so that adding one changes no other. */
-export interface Maker { (path: string, shape: readonly number[], std: number, mean?: number): Tensor }
+export interface Maker {
+  (path: string, shape: readonly number[], std: number, mean?: number): Tensor;
+}
 
 /** A maker on `tape`: normal numbers of the given spread around the given mean. */
 export function maker(tape: Tape, rng: Random): Maker {
   return (path, shape, std, mean = 0) => {
-    const t = tape.param(shape), values = t.values(), own = rng.fork(path);
+    const t = tape.param(shape);
+    const values = t.values();
+    const own = rng.fork(path);
     for (let i = 0; i < values.length; i++) values[i] = mean + (std ? std * own.normal() : 0);
     return t;
   };
 }
 
-/** Weight and bias of a linear layer from `i` to `o` numbers; the weight's spread is 1/√(3 i), PyTorch's default, unless given. */
-export function linearWeights(make: Maker, path: string, o: number, i: number, { std = 1 / Math.sqrt(3 * i), bias = true } = {}): Weights {
+/**
+ * Weight and bias of a linear layer from `i` to `o` numbers; the weight's spread is 1/√(3 i), PyTorch's default, unless
+ * given.
+ */
+export function linearWeights(
+  make: Maker,
+  path: string,
+  o: number,
+  i: number,
+  { std = 1 / Math.sqrt(3 * i), bias = true } = {},
+): Weights {
   return { weight: make(`${path}.weight`, [o, i], std), bias: bias ? make(`${path}.bias`, [o], 0) : undefined };
 }
 /** Gain 1 and shift 0 of a layer norm over `d` numbers. */
-export const normWeights = (make: Maker, path: string, d: number): Weights => ({ weight: make(`${path}.weight`, [d], 0, 1), bias: make(`${path}.bias`, [d], 0) });
+export const normWeights = (make: Maker, path: string, d: number): Weights => ({
+  weight: make(`${path}.weight`, [d], 0, 1),
+  bias: make(`${path}.bias`, [d], 0),
+});
 
 /** What stands between an MLP's two matrices. */
 export type Activation = "gelu" | "geluErf" | "relu" | "swiglu";
 const activations = { gelu, geluErf, relu };
 
-export interface MlpWeights extends Weightless { readonly c_fc: Weights; readonly c_gate?: Weights | undefined; readonly c_proj: Weights }
-interface Weightless { readonly [name: string]: Tensor | Tree | undefined }
+export interface MlpWeights extends Weightless {
+  readonly c_fc: Weights;
+  readonly c_gate?: Weights | undefined;
+  readonly c_proj: Weights;
+}
+interface Weightless {
+  readonly [name: string]: Tensor | Tree | undefined;
+}
 
 /** Two linear layers with a bend between them; with "swiglu", silu(gate x) times (fc x) (Shazeer 2020). */
 export function mlp(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
-  if (activation !== "swiglu" && !Object.hasOwn(activations, activation)) throw new RangeError(`mlp: activation is ${String(activation)}\n  wants gelu, geluErf, relu or swiglu`);
-  if (activation === "swiglu" && !p.c_gate) throw new TypeError("mlp: swiglu without c_gate\n  wants the weights c_fc, c_gate and c_proj");
+  if (activation !== "swiglu" && !Object.hasOwn(activations, activation))
+    throw new RangeError(`mlp: activation is ${String(activation)}\n  wants gelu, geluErf, relu or swiglu`);
+  if (activation === "swiglu" && !p.c_gate)
+    throw new TypeError("mlp: swiglu without c_gate\n  wants the weights c_fc, c_gate and c_proj");
   const inner = apply(x, p.c_fc);
   const bent = activation === "swiglu" ? mul(silu(apply(x, p.c_gate!)), inner) : activations[activation](inner);
   return apply(bent, p.c_proj);
@@ -60,20 +90,28 @@ export const apply = (x: Tensor, p: Weights): Tensor => linear(x, p.weight, p.bi
 /** A layer norm. */
 export const norm = (x: Tensor, p: Weights, eps: number): Tensor => layerNorm(x, p.weight, p.bias, { eps });
 /** Dropout, or x itself where `p` is 0. */
-export const drop = (x: Tensor, p: number): Tensor => p ? dropout(x, { p }) : x;
+export const drop = (x: Tensor, p: number): Tensor => (p ? dropout(x, { p }) : x);
 
 /** A [b, t] tensor of tokens from what a caller has: a tensor already, or rows of numbers. */
 export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly ArrayLike<number>[], b?: number): Tensor {
   if (ids instanceof Tensor) {
-    if (ids.shape.length !== 2 || !ids.whole) throw new TypeError(`tokens: ${show(ids)}${ids.whole ? "" : " of numbers"}\n  wants integers [batch time]; make them with tape.integers`);
+    if (ids.shape.length !== 2 || !ids.whole)
+      throw new TypeError(
+        `tokens: ${show(ids)}${ids.whole ? "" : " of numbers"}\n  wants integers [batch time]; make them with tape.integers`,
+      );
     return ids;
   }
-  if (typeof ids !== "object" || ids === null) throw new TypeError(`tokens: got ${String(ids)}\n  wants integers, or rows of them`);
+  if (typeof ids !== "object" || ids === null)
+    throw new TypeError(`tokens: got ${String(ids)}\n  wants integers, or rows of them`);
   if (typeof ids[0] === "object") {
-    const list = ids as readonly ArrayLike<number>[], t = list[0]!.length;
+    const list = ids as readonly ArrayLike<number>[];
+    const t = list[0]!.length;
     const ragged = list.find(row => row.length !== t);
     if (ragged) throw new RangeError(`tokens: rows of ${t} and ${ragged.length}\n  wants rows of one length`);
-    return tape.integers([list.length, t], list.flatMap(row => Array.from(row)));
+    return tape.integers(
+      [list.length, t],
+      list.flatMap(row => Array.from(row)),
+    );
   }
   const flat = ids as ArrayLike<number>;
   return tape.integers([b ?? 1, flat.length / (b ?? 1)], flat);

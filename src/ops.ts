@@ -1,16 +1,19 @@
-// ops.ts: every operation, one entry each. An entry holds kernel calls and nothing else; grammar and rules are in op.ts.
+// ops.ts: every operation, one entry each. An entry holds kernel calls and nothing else; grammar and rules are in
+// op.ts.
 import { known, type Kernels } from "./engine.ts";
 import { op, type Op, type Operand } from "./op.ts";
 import { Tensor, checked, product, show } from "./tape.ts";
 
 // ------------------------------------------------------------------------------------------------- elementwise
-type Mapped = "exp" | "log" | "sqrt" | "sin" | "cos" | "tanh" | "sigmoid" | "relu" | "geluTanh" | "geluErf" | "silu" | "erf";
-const map = (name: string, kernel: Mapped, domain: readonly [number, number] = [-2, 2]): Op<"... -> ..."> => op(name, "... -> ...", {
-  domain,
-  overwrites: [0],
-  forward: (K, { rows }, y, x) => K[kernel](rows, x.data, y.data),
-  backward: (K, { rows }, y, x) => K[`${kernel}Back`](rows, x.data, y.data, y.grad, x.grad, x.adds()),
-});
+type Mapped =
+  "exp" | "log" | "sqrt" | "sin" | "cos" | "tanh" | "sigmoid" | "relu" | "geluTanh" | "geluErf" | "silu" | "erf";
+const map = (name: string, kernel: Mapped, domain: readonly [number, number] = [-2, 2]): Op<"... -> ..."> =>
+  op(name, "... -> ...", {
+    domain,
+    overwrites: [0],
+    forward: (K, { rows }, y, x) => K[kernel](rows, x.data, y.data),
+    backward: (K, { rows }, y, x) => K[`${kernel}Back`](rows, x.data, y.data, y.grad, x.grad, x.adds()),
+  });
 
 /** y = eˣ */
 export const exp = /* @__PURE__ */ map("exp", "exp");
@@ -41,19 +44,28 @@ export const erf = /* @__PURE__ */ map("erf", "erf");
 export const add = /* @__PURE__ */ op("add", "..., ... -> ...", {
   forward: (K, { rows }, y, a, b) => K.add(rows, a.data, b.data, y.data),
   overwrites: [0, 1],
-  backward: (K, { rows }, y, a, b) => { K.accumulate(rows, y.grad, a.grad, a.adds()); K.accumulate(rows, y.grad, b.grad, b.adds()); },
+  backward: (K, { rows }, y, a, b) => {
+    K.accumulate(rows, y.grad, a.grad, a.adds());
+    K.accumulate(rows, y.grad, b.grad, b.adds());
+  },
 });
 /** y = a - b, of one shape. */
 export const sub = /* @__PURE__ */ op("sub", "..., ... -> ...", {
   forward: (K, { rows }, y, a, b) => K.sub(rows, a.data, b.data, y.data),
   overwrites: [0, 1],
-  backward: (K, { rows }, y, a, b) => { K.accumulate(rows, y.grad, a.grad, a.adds()); K.scaleAdd(rows, -1, y.grad, b.grad, b.adds()); },
+  backward: (K, { rows }, y, a, b) => {
+    K.accumulate(rows, y.grad, a.grad, a.adds());
+    K.scaleAdd(rows, -1, y.grad, b.grad, b.adds());
+  },
 });
 /** y = a b, of one shape. */
 export const mul = /* @__PURE__ */ op("mul", "..., ... -> ...", {
   forward: (K, { rows }, y, a, b) => K.mul(rows, a.data, b.data, y.data),
   overwrites: [0, 1],
-  backward: (K, { rows }, y, a, b) => { K.mulAdd(rows, y.grad, b.data, a.grad, a.adds()); K.mulAdd(rows, y.grad, a.data, b.grad, b.adds()); },
+  backward: (K, { rows }, y, a, b) => {
+    K.mulAdd(rows, y.grad, b.data, a.grad, a.adds());
+    K.mulAdd(rows, y.grad, a.data, b.grad, b.adds());
+  },
 });
 /** y = a / b, of one shape. */
 export const div = /* @__PURE__ */ op("div", "..., ... -> ...", {
@@ -79,17 +91,21 @@ export const fade = /* @__PURE__ */ op("fade", "... -> ...", {
 export const bias = /* @__PURE__ */ op("bias", "... d, d -> ... d", {
   forward: (K, { rows, d }, y, x, b) => K.bias(rows, d, x.data, b.data, y.data),
   overwrites: [0],
-  backward: (K, { rows, d }, y, x, b) => { K.accumulate(rows * d, y.grad, x.grad, x.adds()); K.biasBack(rows, d, y.grad, d, b.grad); },
+  backward: (K, { rows, d }, y, x, b) => {
+    K.accumulate(rows * d, y.grad, x.grad, x.adds());
+    K.biasBack(rows, d, y.grad, d, b.grad);
+  },
 });
 /**
- * Sets each number to 0 with probability `p` and divides the others by 1 - p. The numbers kept depend on the tape's generator
- * alone; `position` is the generator's word to start from, the tape's next one unless given.
+ * Sets each number to 0 with probability `p` and divides the others by 1 - p. The numbers kept depend on the tape's
+ * generator alone; `position` is the generator's word to start from, the tape's next one unless given.
  */
 export const dropout = /* @__PURE__ */ op("dropout", "... -> ...", {
   attrs: { p: 0.1, position: -1 },
   derive({ rows, p, position }, { random }) {
     if (!(p >= 0 && p < 1)) throw new RangeError(`p is ${p}, outside [0, 1)`);
-    if (position !== -1 && !(Number.isSafeInteger(position / 4) && position >= 0)) throw new RangeError(`position is ${position}, no multiple of 4`);
+    if (position !== -1 && !(Number.isSafeInteger(position / 4) && position >= 0))
+      throw new RangeError(`position is ${position}, no multiple of 4`);
     if (position < 0) {
       position = random.aligned();
       random.skip(Math.ceil(rows / 4) * 4);
@@ -102,13 +118,14 @@ export const dropout = /* @__PURE__ */ op("dropout", "... -> ...", {
 
 // ------------------------------------------------------------------------------------------------- products
 /** What a product adds to in a gradient: its address, or 0, nothing, the first time. */
-const base = (x: Operand): number => x.adds() ? x.grad : 0;
+const base = (x: Operand): number => (x.adds() ? x.grad : 0);
 /** An address that stays 0, "nobody asked", when moved on. */
 const at = (address: number, offset: number): number => address && address + offset;
 
 /** y = a b; leading axes of `a` are rows. */
 export const matmul = /* @__PURE__ */ op("matmul", "... k, k n -> ... n", {
-  forward: (K, { rows: m, k, n }, y, a, b) => K.matmul(m, k, n, 1, a.data, k, 1, b.data, n, 1, 0, 0, y.data, n, K.scratch),
+  forward: (K, { rows: m, k, n }, y, a, b) =>
+    K.matmul(m, k, n, 1, a.data, k, 1, b.data, n, 1, 0, 0, y.data, n, K.scratch),
   overwrites: [0, 1],
   backward: (K, { rows: m, k, n }, y, a, b) => {
     K.matmul(m, n, k, 1, y.grad, n, 1, b.data, 1, n, base(a), k, a.grad, k, K.scratch); // da += dy bᵀ
@@ -119,14 +136,63 @@ export const matmul = /* @__PURE__ */ op("matmul", "... k, k n -> ... n", {
 export const bmm = /* @__PURE__ */ op("bmm", "... m k, ... k n -> ... m n", {
   forward(K, { rows, m, k, n }, y, a, b) {
     const w = K.width;
-    for (let r = 0; r < rows; r++) K.matmul(m, k, n, 1, a.data + r * m * k * w, k, 1, b.data + r * k * n * w, n, 1, 0, 0, y.data + r * m * n * w, n, K.scratch);
+    for (let r = 0; r < rows; r++)
+      K.matmul(
+        m,
+        k,
+        n,
+        1,
+        a.data + r * m * k * w,
+        k,
+        1,
+        b.data + r * k * n * w,
+        n,
+        1,
+        0,
+        0,
+        y.data + r * m * n * w,
+        n,
+        K.scratch,
+      );
   },
   backward(K, { rows, m, k, n }, y, a, b) {
     const w = K.width;
     for (let r = 0; r < rows; r++) {
       const dy = y.grad + r * m * n * w;
-      K.matmul(m, n, k, 1, dy, n, 1, b.data + r * k * n * w, 1, n, at(a.grad, r * m * k * w), k, at(a.grad, r * m * k * w), k, K.scratch);
-      K.matmul(k, m, n, 1, a.data + r * m * k * w, 1, k, dy, n, 1, at(b.grad, r * k * n * w), n, at(b.grad, r * k * n * w), n, K.scratch);
+      K.matmul(
+        m,
+        n,
+        k,
+        1,
+        dy,
+        n,
+        1,
+        b.data + r * k * n * w,
+        1,
+        n,
+        at(a.grad, r * m * k * w),
+        k,
+        at(a.grad, r * m * k * w),
+        k,
+        K.scratch,
+      );
+      K.matmul(
+        k,
+        m,
+        n,
+        1,
+        a.data + r * m * k * w,
+        1,
+        k,
+        dy,
+        n,
+        1,
+        at(b.grad, r * k * n * w),
+        n,
+        at(b.grad, r * k * n * w),
+        n,
+        K.scratch,
+      );
     }
   },
 });
@@ -163,10 +229,13 @@ export const logsumexp = /* @__PURE__ */ op("logsumexp", "... d -> ...", {
 export const layerNorm = /* @__PURE__ */ op("layerNorm", "... d, d, d? -> ... d", {
   attrs: { eps: 1e-5 },
   save: { mean: "...", rstd: "..." },
-  forward: (K, { rows, d, eps, mean, rstd }, y, x, w, b) => K.layerNorm(rows, d, eps, x.data, w.data, b.data, y.data, mean, rstd),
+  forward: (K, { rows, d, eps, mean, rstd }, y, x, w, b) =>
+    K.layerNorm(rows, d, eps, x.data, w.data, b.data, y.data, mean, rstd),
   room: (K, { rows, d }) => 2 * K.chunks(rows) * d,
   backward(K, { rows, d, mean, rstd, room }, y, x, w, b) {
-    const n = K.chunks(rows), dw = room, db = room + n * d * K.width;
+    const n = K.chunks(rows);
+    const dw = room;
+    const db = room + n * d * K.width;
     K.layerNormBack(rows, d, x.data, w.data, mean, rstd, y.grad, x.grad, w.grad && dw, b.grad && db);
     K.biasBack(n, d, dw, d, w.grad);
     K.biasBack(n, d, db, d, b.grad);
@@ -205,10 +274,13 @@ export const concatMiddle = /* @__PURE__ */ op("concat", "o m i, o n i -> o m+n 
 export const sliceMiddle = /* @__PURE__ */ op("slice", "o n i -> o count i", {
   attrs: { start: 0, count: 1 },
   derive({ n, start, count }) {
-    if (!(Number.isInteger(start) && Number.isInteger(count) && start >= 0 && count >= 0 && start + count <= n)) throw new RangeError(`${start}..${start + count} is not within 0..${n}`);
+    if (!(Number.isInteger(start) && Number.isInteger(count) && start >= 0 && count >= 0 && start + count <= n))
+      throw new RangeError(`${start}..${start + count} is not within 0..${n}`);
   },
-  forward: (K, { o, n, i, start, count }, y, x) => K.copyRows(o, count * i, x.data + start * i * K.width, n * i, y.data, count * i),
-  backward: (K, { o, n, i, start, count }, y, x) => K.addRows(o, count * i, y.grad, count * i, at(x.grad, start * i * K.width), n * i, true),
+  forward: (K, { o, n, i, start, count }, y, x) =>
+    K.copyRows(o, count * i, x.data + start * i * K.width, n * i, y.data, count * i),
+  backward: (K, { o, n, i, start, count }, y, x) =>
+    K.addRows(o, count * i, y.grad, count * i, at(x.grad, start * i * K.width), n * i, true),
 });
 
 // ------------------------------------------------------------------------------------------------- integers and losses
@@ -222,14 +294,33 @@ export const crossEntropy = /* @__PURE__ */ op("crossEntropy", "... v, ...<v -> 
   attrs: { ignore: -100, reduction: "mean" as "mean" | "sum" },
   save: { most: "...", sums: "...", factor: "1" },
   allow: ({ ignore }) => ignore,
-  derive({ reduction }) { knows(reduction, ["mean", "sum"]); },
-  forward(K, { rows, v, ignore, reduction, most, sums, factor }, y, x, targets) {
-    const count = K.crossEntropy(rows, v, ignore, reduction === "mean", x.data, targets.data, y.data, most, sums, factor);
-    if (!count && reduction === "mean") throw new RangeError(`crossEntropy: no mean over nothing: every target is ${ignore}\n  wants at least one that counts, or reduction: "sum"`);
+  derive({ reduction }) {
+    knows(reduction, ["mean", "sum"]);
   },
-  backward: (K, { rows, v, ignore, most, sums, factor }, y, x, targets) => K.crossEntropyBack(rows, v, ignore, x.data, targets.data, most, sums, factor, y.grad, x.grad),
+  forward(K, { rows, v, ignore, reduction, most, sums, factor }, y, x, targets) {
+    const count = K.crossEntropy(
+      rows,
+      v,
+      ignore,
+      reduction === "mean",
+      x.data,
+      targets.data,
+      y.data,
+      most,
+      sums,
+      factor,
+    );
+    if (!count && reduction === "mean")
+      throw new RangeError(
+        `crossEntropy: no mean over nothing: every target is ${ignore}\n  wants at least one that counts, or reduction: "sum"`,
+      );
+  },
+  backward: (K, { rows, v, ignore, most, sums, factor }, y, x, targets) =>
+    K.crossEntropyBack(rows, v, ignore, x.data, targets.data, most, sums, factor, y.grad, x.grad),
 });
-/** With e = a - b: e²/2 where |e| <= delta, delta (|e| - delta/2) beyond; the mean of all, or their sum (Huber 1964). */
+/**
+ * With e = a - b: e²/2 where |e| <= delta, delta (|e| - delta/2) beyond; the mean of all, or their sum (Huber 1964).
+ */
 export const huber = /* @__PURE__ */ op("huber", "..., ... -> ", {
   attrs: { delta: 1, reduction: "mean" as "mean" | "sum" },
   derive({ rows, delta, reduction }) {
@@ -255,15 +346,21 @@ function share(n: number, reduction: string): number {
 // ------------------------------------------------------------------------------------------------- attention, in parts
 // Heads need no transpose: b t h d is how the projection wrote them, and a product takes the distance between rows.
 /** Calls `body` with the place of each head in b t h d, b s h d and b h t s arrays, in bytes. */
-function eachHead(w: number, { b, h, t, s, d }: { b: number; h: number; t: number; s: number; d: number }, body: (q: number, k: number, a: number) => void): void {
-  for (let i = 0; i < b; i++) for (let j = 0; j < h; j++) body((i * t * h + j) * d * w, (i * s * h + j) * d * w, (i * h + j) * t * s * w);
+function eachHead(
+  w: number,
+  { b, h, t, s, d }: { b: number; h: number; t: number; s: number; d: number },
+  body: (q: number, k: number, a: number) => void,
+): void {
+  for (let i = 0; i < b; i++)
+    for (let j = 0; j < h; j++) body((i * t * h + j) * d * w, (i * s * h + j) * d * w, (i * h + j) * t * s * w);
 }
 
 /**
  * x[i, j] = scale q[i]·k[j], head by head.
  *
- * `edges` (t s, from 0 to 1) weighs the gradient that query i sends to key j; forward nothing changes (papers: myopic training).
- * `past` is k computed from a stopped state: it takes the part of the gradient that the edges hold back from k.
+ * `edges` (t s, from 0 to 1) weighs the gradient that query i sends to key j; forward nothing changes (papers: myopic
+ * training). `past` is k computed from a stopped state: it takes the part of the gradient that the edges hold back from
+ * k.
  */
 export const scores = /* @__PURE__ */ op("scores", "b t h d, b s h d, t s?, b s h d? -> b h t s", {
   attrs: { scale: 1 },
@@ -271,14 +368,18 @@ export const scores = /* @__PURE__ */ op("scores", "b t h d, b s h d, t s?, b s 
   constant: [2],
   forward(K, n, x, q, k) {
     const { t, s, d, h } = n;
-    eachHead(K.width, n, (i, j, a) => K.matmul(t, d, s, n.scale, q.data + i, h * d, 1, k.data + j, 1, h * d, 0, 0, x.data + a, s, K.scratch));
+    eachHead(K.width, n, (i, j, a) =>
+      K.matmul(t, d, s, n.scale, q.data + i, h * d, 1, k.data + j, 1, h * d, 0, 0, x.data + a, s, K.scratch),
+    );
   },
   backward(K, n, x, q, k, edges, past) {
     const { t, s, d, h, part } = n;
     eachHead(K.width, n, (i, j, a) => {
       const dx = x.grad + a;
-      K.matmul(t, s, d, n.scale, dx, s, 1, k.data + j, h * d, 1, at(q.grad, i), h * d, at(q.grad, i), h * d, K.scratch); // dq += dx k
-      const toKeys = (g: number, dk: number) => K.matmul(s, t, d, n.scale, g, 1, s, q.data + i, h * d, 1, dk, h * d, dk, h * d, K.scratch); // dk += dxᵀ q
+      // dq += dx k
+      K.matmul(t, s, d, n.scale, dx, s, 1, k.data + j, h * d, 1, at(q.grad, i), h * d, at(q.grad, i), h * d, K.scratch);
+      const toKeys = (g: number, dk: number) =>
+        K.matmul(s, t, d, n.scale, g, 1, s, q.data + i, h * d, 1, dk, h * d, dk, h * d, K.scratch); // dk += dxᵀ q
       sendBack(K, t * s, edges.data, dx, part, at(k.grad, j), at(past.grad, j), toKeys);
     });
   },
@@ -289,23 +390,42 @@ export const mix = /* @__PURE__ */ op("mix", "b h t s, b s h d, t s?, b s h d? -
   constant: [2],
   forward(K, n, y, a, v) {
     const { t, s, d, h } = n;
-    eachHead(K.width, n, (i, j, o) => K.matmul(t, s, d, 1, a.data + o, s, 1, v.data + j, h * d, 1, 0, 0, y.data + i, h * d, K.scratch));
+    eachHead(K.width, n, (i, j, o) =>
+      K.matmul(t, s, d, 1, a.data + o, s, 1, v.data + j, h * d, 1, 0, 0, y.data + i, h * d, K.scratch),
+    );
   },
   backward(K, n, y, a, v, edges, past) {
     const { t, s, d, h, part } = n;
     eachHead(K.width, n, (i, j, o) => {
       const dy = y.grad + i;
-      K.matmul(t, d, s, 1, dy, h * d, 1, v.data + j, 1, h * d, at(a.grad, o), s, at(a.grad, o), s, K.scratch); // da += dy vᵀ
-      const toValues = (g: number, dv: number) => K.matmul(s, t, d, 1, g, 1, s, dy, h * d, 1, dv, h * d, dv, h * d, K.scratch); // dv += aᵀ dy
+      // da += dy vᵀ
+      K.matmul(t, d, s, 1, dy, h * d, 1, v.data + j, 1, h * d, at(a.grad, o), s, at(a.grad, o), s, K.scratch);
+      const toValues = (g: number, dv: number) =>
+        K.matmul(s, t, d, 1, g, 1, s, dy, h * d, 1, dv, h * d, dv, h * d, K.scratch); // dv += aᵀ dy
       sendBack(K, t * s, edges.data, a.data + o, part, at(v.grad, j), at(past.grad, j), toValues);
     });
   },
 });
 /** Sends `g` back to a source, or, where edges are given, edges g to it and (1 - edges) g to its past. */
-function sendBack(K: Kernels, size: number, edges: number, g: number, part: number, live: number, past: number, send: (g: number, to: number) => void): void {
+function sendBack(
+  K: Kernels,
+  size: number,
+  edges: number,
+  g: number,
+  part: number,
+  live: number,
+  past: number,
+  send: (g: number, to: number) => void,
+): void {
   if (!edges) return send(g, live);
-  if (live) { K.mul(size, edges, g, part); send(part, live); }
-  if (past) { K.rest(size, edges, g, part); send(part, past); }
+  if (live) {
+    K.mul(size, edges, g, part);
+    send(part, live);
+  }
+  if (past) {
+    K.rest(size, edges, g, part);
+    send(part, past);
+  }
 }
 
 /** z[i, p] = scale q[i]·w[p]: each query against a table that the heads share (CoPE, eq. 7; Shaw et al. 2018). */
@@ -313,13 +433,16 @@ export const tableScores = /* @__PURE__ */ op("tableScores", "b t h d, p d -> b 
   attrs: { scale: 1 },
   forward(K, n, z, q, w) {
     const { t, h, d, p, scale } = n;
-    eachHead(K.width, { ...n, s: p }, (i, _, a) => K.matmul(t, d, p, scale, q.data + i, h * d, 1, w.data, 1, d, 0, 0, z.data + a, p, K.scratch));
+    eachHead(K.width, { ...n, s: p }, (i, _, a) =>
+      K.matmul(t, d, p, scale, q.data + i, h * d, 1, w.data, 1, d, 0, 0, z.data + a, p, K.scratch),
+    );
   },
   backward(K, n, z, q, w) {
     const { t, h, d, p, scale } = n;
     eachHead(K.width, { ...n, s: p }, (i, _, a) => {
-      K.matmul(t, p, d, scale, z.grad + a, p, 1, w.data, d, 1, at(q.grad, i), h * d, at(q.grad, i), h * d, K.scratch); // dq += dz w
-      K.matmul(p, t, d, scale, z.grad + a, 1, p, q.data + i, h * d, 1, w.grad, d, w.grad, d, K.scratch);    // dw += dzᵀ q
+      // dq += dz w
+      K.matmul(t, p, d, scale, z.grad + a, p, 1, w.data, d, 1, at(q.grad, i), h * d, at(q.grad, i), h * d, K.scratch);
+      K.matmul(p, t, d, scale, z.grad + a, 1, p, q.data + i, h * d, 1, w.grad, d, w.grad, d, K.scratch); // dw += dzᵀ q
     });
   },
 });
@@ -328,67 +451,189 @@ export const pick = /* @__PURE__ */ op("pick", "... t p, t s<p -> ... t s", {
   forward: (K, { rows, t, p, s }, x, z, index) => K.pick(rows, t, p, s, z.data, index.data, x.data),
   backward: (K, { rows, t, p, s }, x, z, index) => K.pickBack(rows, t, p, s, index.data, x.grad, z.grad),
 });
-/** x = (1 - w) z[⌊P⌋] + w z[⌈P⌉] with P = min(at, p - 1), w = P - ⌊P⌋: a table's scores at contextual positions (CoPE, eq. 5 and 8). */
+/**
+ * x = (1 - w) z[⌊P⌋] + w z[⌈P⌉] with P = min(at, p - 1), w = P - ⌊P⌋: a table's scores at contextual positions (CoPE,
+ * eq. 5 and 8).
+ */
 export const interpolate = /* @__PURE__ */ op("interpolate", "... p, ... s -> ... s", {
   domain: [0.1, 0.9],
-  derive({ p }) { if (p === 0) throw new RangeError("p is 0; wants at least one position"); },
+  derive({ p }) {
+    if (p === 0) throw new RangeError("p is 0; wants at least one position");
+  },
   forward: (K, { rows, p, s }, x, z, at) => K.interpolate(rows, p, s, z.data, at.data, x.data),
   backward: (K, { rows, p, s }, x, z, at) => K.interpolateBack(rows, p, s, z.data, at.data, x.grad, z.grad, at.grad),
 });
-const masked = (name: "maskedSoftmax" | "maskedSigmoid") => op(name, "b h t s, t s, b s? -> b h t s", {
-  constant: [1, 2],
-  forward: (K, { b, h, t, s }, y, x, allowed, keys) => K[name](b, h, t, s, x.data, allowed.data, keys.data, y.data),
-  backward: (K, { b, h, t, s }, y, x) => name === "maskedSoftmax" ? K.softmaxBack(b * h * t, s, y.data, y.grad, x.grad)
-    : K.sigmoidBack(b * h * t * s, x.data, y.data, y.grad, x.grad, true),
-});
-/** softmax over the keys where `allowed` (t s) and `keys` (b s, padding) hold 1; 0 elsewhere, and in rows that may see nothing. */
+const masked = (name: "maskedSoftmax" | "maskedSigmoid") =>
+  op(name, "b h t s, t s, b s? -> b h t s", {
+    constant: [1, 2],
+    forward: (K, { b, h, t, s }, y, x, allowed, keys) => K[name](b, h, t, s, x.data, allowed.data, keys.data, y.data),
+    backward: (K, { b, h, t, s }, y, x) =>
+      name === "maskedSoftmax"
+        ? K.softmaxBack(b * h * t, s, y.data, y.grad, x.grad)
+        : K.sigmoidBack(b * h * t * s, x.data, y.data, y.grad, x.grad, true),
+  });
+/**
+ * softmax over the keys where `allowed` (t s) and `keys` (b s, padding) hold 1; 0 elsewhere, and in rows that may see
+ * nothing.
+ */
 export const maskedSoftmax = /* @__PURE__ */ masked("maskedSoftmax");
 /** sigmoid where `allowed` (t s) and `keys` (b s, padding) hold 1; 0 elsewhere: the gates of CoPE (eq. 3). */
 export const maskedSigmoid = /* @__PURE__ */ masked("maskedSigmoid");
-/** Turns pairs of numbers by the angles of their place; `cos` and `sin` hold one row a place (Su et al. 2021). Tables come from `rotary`. */
+/**
+ * Turns pairs of numbers by the angles of their place; `cos` and `sin` hold one row a place (Su et al. 2021). Tables
+ * come from `rotary`.
+ */
 export const rope = /* @__PURE__ */ op("rope", "b t h d, t r, t r -> b t h d", {
   attrs: { interleaved: false },
   constant: [1, 2],
-  derive({ d, r }) { if (2 * r !== d) throw new RangeError(`r is ${r} and d is ${d}; r must be half of d`); },
-  forward: (K, { b, t, h, d, interleaved }, y, x, cos, sin) => K.rope(b, t, h, d, interleaved, 1, cos.data, sin.data, x.data, y.data, false),
-  backward: (K, { b, t, h, d, interleaved }, y, x, cos, sin) => K.rope(b, t, h, d, interleaved, -1, cos.data, sin.data, y.grad, x.grad, true),
+  derive({ d, r }) {
+    if (2 * r !== d) throw new RangeError(`r is ${r} and d is ${d}; r must be half of d`);
+  },
+  forward: (K, { b, t, h, d, interleaved }, y, x, cos, sin) =>
+    K.rope(b, t, h, d, interleaved, 1, cos.data, sin.data, x.data, y.data, false),
+  backward: (K, { b, t, h, d, interleaved }, y, x, cos, sin) =>
+    K.rope(b, t, h, d, interleaved, -1, cos.data, sin.data, y.grad, x.grad, true),
 });
 
 /** How far places lie apart: `n` numbers, or as far as an operand's rows do. */
-const pitches = <T extends readonly Operand[]>(n: number, ...x: T): { [I in keyof T]: number } => x.map(x => x.pitch || n) as { [I in keyof T]: number };
+const pitches = <T extends readonly Operand[]>(n: number, ...x: T): { [I in keyof T]: number } =>
+  x.map(x => x.pitch || n) as { [I in keyof T]: number };
 
 /**
- * Attention in one kernel: y_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j (scale 0 stands for 1/√d), queries being the last t of s places;
- * nothing of size t s is kept. Everything but q, k, v may be left out: CoPE's `table` (p d, weighed by `reach`) with gate queries and
- * gate keys (q and k unless given); relative positions' table (r d); ALiBi's slopes (h); `keys` (b s, 0 for padding); `allowed` (t s,
- * 0 for what may not be seen); `edges` (t s), which weigh what queries send back to keys, values and gate keys, or with `own` only
- * what their own place sends; and the pasts of keys, values and gate keys, which take the rest.
+ * Attention in one kernel: y_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j (scale 0 stands for 1/√d),
+ * queries being the last t of s places; nothing of size t s is kept. Everything but q, k, v may be left out: CoPE's
+ * `table` (p d, weighed by `reach`) with gate queries and gate keys (q and k unless given); relative positions' table
+ * (r d); ALiBi's slopes (h); `keys` (b s, 0 for padding); `allowed` (t s, 0 for what may not be seen); `edges` (t s),
+ * which weigh what queries send back to keys, values and gate keys, or with `own` only what their own place sends; and
+ * the pasts of keys, values and gate keys, which take the rest.
  */
-export const fusedAttention = /* @__PURE__ */ op("fusedAttention", "b t h d, b s h d, b s h d, p d?, b t h d?, b s h d?, r d?, h?, b s?, t s?, t s?, b s h d?, b s h d?, b s h d? -> b t h d", {
-  attrs: { causal: true, scale: 0, reach: 1, own: false },
-  save: { lse: "b h t" },
-  domain: [-1, 1],
-  constant: [7, 8, 9, 10],
-  pitched: [0, 1, 2, 5, 11, 12, 13],
-  overwrites: [0, 1, 2],
-  derive: ({ d, p, r, t, s, causal, own, scale }) => {
-    if ((causal || own) && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);
-    for (const n of [p, r]) if (n === 0) throw new RangeError("a table of positions has no rows");
-    return { scale: scale || 1 / Math.sqrt(d), p: p ?? 0, r: r ?? 0 };
+export const fusedAttention = /* @__PURE__ */ op(
+  "fusedAttention",
+  "b t h d, b s h d, b s h d, p d?, b t h d?, b s h d?, r d?, h?, b s?, t s?, t s?, b s h d?, b s h d?, b s h d? -> b t h d",
+  {
+    attrs: { causal: true, scale: 0, reach: 1, own: false },
+    save: { lse: "b h t" },
+    domain: [-1, 1],
+    constant: [7, 8, 9, 10],
+    pitched: [0, 1, 2, 5, 11, 12, 13],
+    overwrites: [0, 1, 2],
+    derive: ({ d, p, r, t, s, causal, own, scale }) => {
+      if ((causal || own) && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);
+      for (const n of [p, r]) if (n === 0) throw new RangeError("a table of positions has no rows");
+      return { scale: scale || 1 / Math.sqrt(d), p: p ?? 0, r: r ?? 0 };
+    },
+    room: (K, { b, h, t, s, d, p, r }) => b * (p + r) * d + K.attentionRoom(h, t, s, d, p, r),
+    forward: (
+      K,
+      { b, h, t, s, d, p, r, causal, scale, reach, lse, room },
+      y,
+      q,
+      k,
+      v,
+      table,
+      gq,
+      gk,
+      rel,
+      slopes,
+      keys,
+      allowed,
+    ) =>
+      K.attention(
+        b,
+        h,
+        t,
+        s,
+        d,
+        p,
+        r,
+        ...pitches(h * d, q, k, v, gk),
+        causal,
+        scale,
+        reach,
+        q.data,
+        k.data,
+        v.data,
+        table.data,
+        gq.data,
+        gk.data,
+        rel.data,
+        slopes.data,
+        keys.data,
+        allowed.data,
+        y.data,
+        lse,
+        room,
+      ),
+    backward(
+      K,
+      { b, h, t, s, d, p, r, causal, scale, reach, own, lse, room },
+      y,
+      q,
+      k,
+      v,
+      table,
+      gq,
+      gk,
+      rel,
+      slopes,
+      keys,
+      allowed,
+      edges,
+      pk,
+      pv,
+      pg,
+    ) {
+      const dtable = room;
+      const drel = dtable + b * p * d * K.width;
+      const rest = drel + b * r * d * K.width; // a table for each sequence
+      const fresh = (q.adds() ? 0 : 1) + (v.adds() ? 0 : 4) + (k.adds() ? 0 : 2);
+      K.fill(b * (p + r) * d, 0, room);
+      K.attentionBack(
+        b,
+        h,
+        t,
+        s,
+        d,
+        p,
+        r,
+        ...pitches(h * d, q, k, v, gk),
+        ...pitches(h * d, pk, pv, pg),
+        causal,
+        scale,
+        reach,
+        own,
+        q.data,
+        k.data,
+        v.data,
+        table.data,
+        gq.data,
+        gk.data,
+        rel.data,
+        slopes.data,
+        keys.data,
+        allowed.data,
+        edges.data,
+        y.data,
+        lse,
+        y.grad,
+        q.grad,
+        k.grad,
+        v.grad,
+        table.grad && dtable,
+        gq.grad,
+        gk.grad,
+        rel.grad && drel,
+        pk.grad,
+        pv.grad,
+        pg.grad,
+        fresh,
+        rest,
+      );
+      K.biasBack(b, p * d, dtable, p * d, table.grad);
+      K.biasBack(b, r * d, drel, r * d, rel.grad);
+    },
   },
-  room: (K, { b, h, t, s, d, p, r }) => b * (p + r) * d + K.attentionRoom(h, t, s, d, p, r),
-  forward: (K, { b, h, t, s, d, p, r, causal, scale, reach, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed) =>
-    K.attention(b, h, t, s, d, p, r, ...pitches(h * d, q, k, v, gk), causal, scale, reach, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, y.data, lse, room),
-  backward(K, { b, h, t, s, d, p, r, causal, scale, reach, own, lse, room }, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed, edges, pk, pv, pg) {
-    const dtable = room, drel = dtable + b * p * d * K.width, rest = drel + b * r * d * K.width; // a table for each sequence
-    const fresh = (q.adds() ? 0 : 1) + (v.adds() ? 0 : 4) + (k.adds() ? 0 : 2);
-    K.fill(b * (p + r) * d, 0, room);
-    K.attentionBack(b, h, t, s, d, p, r, ...pitches(h * d, q, k, v, gk), ...pitches(h * d, pk, pv, pg), causal, scale, reach, own, q.data, k.data, v.data, table.data, gq.data, gk.data, rel.data, slopes.data, keys.data, allowed.data, edges.data,
-      y.data, lse, y.grad, q.grad, k.grad, v.grad, table.grad && dtable, gq.grad, gk.grad, rel.grad && drel, pk.grad, pv.grad, pg.grad, fresh, rest);
-    K.biasBack(b, p * d, dtable, p * d, table.grad);
-    K.biasBack(b, r * d, drel, r * d, rel.grad);
-  },
-});
+);
 
 // ------------------------------------------------------------------------------------------------- shapes
 /** Throws unless `x` is a live tensor, and `options` an object with no names but `names`. */
@@ -401,7 +646,10 @@ function given(name: string, x: Tensor, options: object = {}, ...names: string[]
 export function reshape(x: Tensor, shape: readonly number[]): Tensor {
   given("reshape", x);
   shape = checked("reshape", shape, undefined);
-  if (product(shape) !== x.size) throw new RangeError(`reshape: ${show(x)} holds ${x.size} numbers, [${shape.join(" ")}] would hold ${product(shape)}`);
+  if (product(shape) !== x.size)
+    throw new RangeError(
+      `reshape: ${show(x)} holds ${x.size} numbers, [${shape.join(" ")}] would hold ${product(shape)}`,
+    );
   return x.tape.alias(x, shape, x.wants);
 }
 /** The same numbers, through which no gradient flows. */
@@ -412,10 +660,15 @@ export function stopGradient(x: Tensor): Tensor {
 
 /** x as three axes around `axis`. */
 function around(name: string, x: Tensor, axis: number): Tensor {
-  if (!(Number.isInteger(axis) && axis >= 0 && axis < x.shape.length)) throw new RangeError(`${name}: axis ${axis} of ${show(x)}\n  wants 0 to ${x.shape.length - 1}`);
+  if (!(Number.isInteger(axis) && axis >= 0 && axis < x.shape.length))
+    throw new RangeError(`${name}: axis ${axis} of ${show(x)}\n  wants 0 to ${x.shape.length - 1}`);
   return reshape(x, [product(x.shape.slice(0, axis)), x.shape[axis]!, product(x.shape.slice(axis + 1))]);
 }
-const replaced = (shape: readonly number[], axis: number, ...by: number[]): number[] => [...shape.slice(0, axis), ...by, ...shape.slice(axis + 1)];
+const replaced = (shape: readonly number[], axis: number, ...by: number[]): number[] => [
+  ...shape.slice(0, axis),
+  ...by,
+  ...shape.slice(axis + 1),
+];
 
 /** The sum along `axis`, which goes; of everything, a scalar, when none is given. */
 export function sum(x: Tensor, options: { axis?: number } = {}): Tensor {
@@ -441,17 +694,25 @@ export function concat(list: readonly Tensor[], options: { axis?: number } = {})
   if (!Array.isArray(list)) throw new TypeError(`concat: the list is ${String(list)}\n  wants an array of tensors`);
   if (list.length === 0) throw new RangeError("concat: nothing to put together\n  wants at least one tensor");
   for (const x of list) given("concat", x, options, "axis");
-  const [first, ...more] = list as [Tensor, ...Tensor[]], { axis = first.shape.length - 1 } = options;
+  const [first, ...more] = list as [Tensor, ...Tensor[]];
+  const { axis = first.shape.length - 1 } = options;
   return more.reduce((a, b) => {
-    if (b.shape.length !== a.shape.length || b.shape.some((n, i) => i !== axis && n !== a.shape[i])) throw new RangeError(`concat: ${show(a)} and ${show(b)} differ beyond axis ${axis}`);
-    return reshape(concatMiddle(around("concat", a, axis), around("concat", b, axis)), replaced(a.shape, axis, a.shape[axis]! + b.shape[axis]!));
+    if (b.shape.length !== a.shape.length || b.shape.some((n, i) => i !== axis && n !== a.shape[i]))
+      throw new RangeError(`concat: ${show(a)} and ${show(b)} differ beyond axis ${axis}`);
+    return reshape(
+      concatMiddle(around("concat", a, axis), around("concat", b, axis)),
+      replaced(a.shape, axis, a.shape[axis]! + b.shape[axis]!),
+    );
   }, first);
 }
 /** Places `start` to `end` (not included) along `axis` (the last unless given). */
 export function slice(x: Tensor, start: number, end: number, options: { axis?: number } = {}): Tensor {
   given("slice", x, options, "axis");
   const { axis = x.shape.length - 1 } = options;
-  return reshape(sliceMiddle(around("slice", x, axis), { start, count: end - start }), replaced(x.shape, axis, end - start));
+  return reshape(
+    sliceMiddle(around("slice", x, axis), { start, count: end - start }),
+    replaced(x.shape, axis, end - start),
+  );
 }
 
 function knows(value: string, choices: readonly string[]): void {
@@ -459,6 +720,50 @@ function knows(value: string, choices: readonly string[]): void {
 }
 
 /** Every entry, for the gradient check and the op table. */
-export const ops: readonly Op[] = [exp, log, sqrt, sin, cos, tanh, sigmoid, relu, gelu, geluErf, silu, erf, add, sub, mul, div, scale, fade, bias, dropout,
-  matmul, bmm, linear, softmax, logSoftmax, logsumexp, layerNorm, rmsNorm, sumMiddle, cumsumMiddle, concatMiddle, sliceMiddle, embedding, crossEntropy,
-  huber, mse, scores, mix, tableScores, pick, interpolate, maskedSoftmax, maskedSigmoid, rope, fusedAttention] as unknown as readonly Op[];
+export const ops: readonly Op[] = [
+  exp,
+  log,
+  sqrt,
+  sin,
+  cos,
+  tanh,
+  sigmoid,
+  relu,
+  gelu,
+  geluErf,
+  silu,
+  erf,
+  add,
+  sub,
+  mul,
+  div,
+  scale,
+  fade,
+  bias,
+  dropout,
+  matmul,
+  bmm,
+  linear,
+  softmax,
+  logSoftmax,
+  logsumexp,
+  layerNorm,
+  rmsNorm,
+  sumMiddle,
+  cumsumMiddle,
+  concatMiddle,
+  sliceMiddle,
+  embedding,
+  crossEntropy,
+  huber,
+  mse,
+  scores,
+  mix,
+  tableScores,
+  pick,
+  interpolate,
+  maskedSoftmax,
+  maskedSigmoid,
+  rope,
+  fusedAttention,
+] as unknown as readonly Op[];

@@ -14,22 +14,43 @@ export interface Optimizer {
   updates: number;
 }
 
-/** Options of `sgd`. `decay`: decoupled weight decay, on the parameters that `decays` picks (those of two axes or more unless given). */
-export interface SgdOptions { lr?: number; momentum?: number; nesterov?: boolean; decay?: number; decays?: (path: string, p: Tensor) => boolean }
+/**
+ * Options of `sgd`. `decay`: decoupled weight decay, on the parameters that `decays` picks (those of two axes or more
+ * unless given).
+ */
+export interface SgdOptions {
+  lr?: number;
+  momentum?: number;
+  nesterov?: boolean;
+  decay?: number;
+  decays?: (path: string, p: Tensor) => boolean;
+}
 /** Options of `adam` and `adamw`. */
-export interface AdamOptions { lr?: number; betas?: readonly [number, number]; eps?: number; decay?: number; decays?: (path: string, p: Tensor) => boolean }
+export interface AdamOptions {
+  lr?: number;
+  betas?: readonly [number, number];
+  eps?: number;
+  decay?: number;
+  decays?: (path: string, p: Tensor) => boolean;
+}
 
 const matrices = (_: string, p: Tensor): boolean => p.shape.length > 1;
 
 function within(who: string, name: string, value: number, low: number, high: number): void {
-  if (!(typeof value === "number" && value >= low && value < high)) throw new RangeError(`${who}: ${name} is ${value}\n  wants a number from ${low}${high === Infinity ? "" : ` to below ${high}`}`);
+  if (!(typeof value === "number" && value >= low && value < high))
+    throw new RangeError(
+      `${who}: ${name} is ${value}\n  wants a number from ${low}${high === Infinity ? "" : ` to below ${high}`}`,
+    );
 }
 function parameters(who: string, tree: Tree): [string, Tensor][] {
-  const list = leaves(tree), constant = list.find(([, p]) => !p.wants), roots = new Map<Tensor, string>();
+  const list = leaves(tree);
+  const constant = list.find(([, p]) => !p.wants);
+  const roots = new Map<Tensor, string>();
   if (list.length === 0) throw new RangeError(`${who}: no parameters`);
   if (constant) throw new TypeError(`${who}: ${constant[0]} is no parameter\n  wants tensors made by tape.param`);
   for (const [path, p] of list) {
-    if (roots.has(p.root)) throw new RangeError(`${who}: ${roots.get(p.root)} and ${path} are one parameter\n  wants each once`);
+    if (roots.has(p.root))
+      throw new RangeError(`${who}: ${roots.get(p.root)} and ${path} are one parameter\n  wants each once`);
     roots.set(p.root, path);
     p.alive(who);
   }
@@ -42,7 +63,8 @@ function ready(who: string, rate: number, list: [string, Tensor][]): void {
 }
 
 /** Zeros beside each parameter, or nothing at all where memory does not suffice. */
-const like = (list: readonly [string, Tensor][]): Tensor[] => list[0]![1].tape.allOrNothing(() => list.map(([, p]) => p.tape.tensor(p.shape)));
+const like = (list: readonly [string, Tensor][]): Tensor[] =>
+  list[0]![1].tape.allOrNothing(() => list.map(([, p]) => p.tape.tensor(p.shape)));
 
 /** Stochastic gradient descent: v = momentum v + g; p -= lr v, or lr (g + momentum v) with `nesterov`. */
 export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
@@ -52,10 +74,11 @@ export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
   within("sgd", "momentum", momentum, 0, 1);
   within("sgd", "decay", decay, 0, Infinity);
   if (nesterov && !momentum) throw new RangeError("sgd: nesterov needs a momentum above 0");
-  const list = parameters("sgd", params), v = momentum ? like(list) : [];
+  const list = parameters("sgd", params);
+  const v = momentum ? like(list) : [];
   return {
     updates: 0,
-    state: Object.fromEntries(list.flatMap(([path], i) => v[i] ? [[path, { v: v[i] }]] : [])),
+    state: Object.fromEntries(list.flatMap(([path], i) => (v[i] ? [[path, { v: v[i] }]] : []))),
     step(rate = lr) {
       ready("sgd", rate, list);
       list.forEach(([path, p], i) => {
@@ -71,23 +94,41 @@ export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
 export function adamw(params: Tree, options: AdamOptions = {}): Optimizer {
   known("adamw", options, "lr", "betas", "eps", "decay", "decays");
   const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, decay = 0.01, decays = matrices } = options;
-  if (!Array.isArray(betas) || betas.length !== 2) throw new TypeError(`adamw: betas is ${String(betas)}\n  wants two numbers`);
+  if (!Array.isArray(betas) || betas.length !== 2)
+    throw new TypeError(`adamw: betas is ${String(betas)}\n  wants two numbers`);
   const [b1, b2] = betas;
   within("adamw", "lr", lr, 0, Infinity);
   within("adamw", "betas[0]", b1, 0, 1);
   within("adamw", "betas[1]", b2, 0, 1);
   within("adamw", "eps", eps, 0, Infinity);
   within("adamw", "decay", decay, 0, Infinity);
-  const list = parameters("adamw", params), [m, v] = list[0]![1].tape.allOrNothing(() => [like(list), like(list)]);
+  const list = parameters("adamw", params);
+  const [m, v] = list[0]![1].tape.allOrNothing(() => [like(list), like(list)]);
   return {
     updates: 0,
     state: Object.fromEntries(list.map(([path], i) => [path, { m: m[i], v: v[i] }])),
     step(rate = lr) {
       ready("adamw", rate, list);
-      const t = ++this.updates, scaled = rate / (1 - pow(b1, t)), root = 1 / Math.sqrt(1 - pow(b2, t));
+      const t = ++this.updates;
+      const scaled = rate / (1 - pow(b1, t));
+      const root = 1 / Math.sqrt(1 - pow(b2, t));
       list.forEach(([path, p], i) => {
         const keep = 1 - (decay && decays(path, p) ? rate * decay : 0);
-        p.tape.engine.kernels.adamw(p.size, keep, scaled, root, b1, 1 - b1, b2, 1 - b2, eps, p.grad, m[i]!.data, v[i]!.data, p.data);
+        p.tape.engine.kernels.adamw(
+          p.size,
+          keep,
+          scaled,
+          root,
+          b1,
+          1 - b1,
+          b2,
+          1 - b2,
+          eps,
+          p.grad,
+          m[i]!.data,
+          v[i]!.data,
+          p.data,
+        );
       });
     },
   };
@@ -98,7 +139,10 @@ export function adam(params: Tree, options: Omit<AdamOptions, "decay" | "decays"
   return adamw(params, { ...options, decay: 0 });
 }
 
-/** Scales all gradients so that their norm, taken over every number together, is at most `most`; returns the norm before. */
+/**
+ * Scales all gradients so that their norm, taken over every number together, is at most `most`; returns the norm
+ * before.
+ */
 export function clipNorm(params: Tree, most: number): number {
   within("clipNorm", "most", most, 0, Infinity);
   const list = parameters("clipNorm", params);
@@ -115,17 +159,22 @@ export function clipValue(params: Tree, most: number): void {
 /** A learning rate for each step, from 0. */
 export type Schedule = (step: number) => number;
 /**
- * Rises linearly to `lr` over `warmup` steps, then stays ("constant"), or falls to `final` at step `steps` in a straight line
- * ("linear") or along half a cosine ("cosine").
+ * Rises linearly to `lr` over `warmup` steps, then stays ("constant"), or falls to `final` at step `steps` in a
+ * straight line ("linear") or along half a cosine ("cosine").
  */
-export function schedule(kind: "constant" | "linear" | "cosine", options: { lr: number; steps?: number; warmup?: number; final?: number }): Schedule {
+export function schedule(
+  kind: "constant" | "linear" | "cosine",
+  options: { lr: number; steps?: number; warmup?: number; final?: number },
+): Schedule {
   known("schedule", options, "lr", "steps", "warmup", "final");
   const { lr, steps = 0, warmup = 0, final = 0 } = options;
   for (const [name, n] of Object.entries({ lr, warmup, final })) within("schedule", name, n, 0, Infinity);
-  if (!["constant", "linear", "cosine"].includes(kind)) throw new RangeError(`schedule: ${kind} is none of constant, linear, cosine`);
-  if (kind !== "constant" && !(steps > warmup)) throw new RangeError(`schedule: steps is ${steps} and warmup ${warmup}\n  wants more steps than warm-up`);
+  if (!["constant", "linear", "cosine"].includes(kind))
+    throw new RangeError(`schedule: ${kind} is none of constant, linear, cosine`);
+  if (kind !== "constant" && !(steps > warmup))
+    throw new RangeError(`schedule: steps is ${steps} and warmup ${warmup}\n  wants more steps than warm-up`);
   return step => {
-    if (step < warmup) return lr * (step + 1) / warmup;
+    if (step < warmup) return (lr * (step + 1)) / warmup;
     if (kind === "constant") return lr;
     const done = Math.min(1, (step - warmup) / (steps - warmup));
     return final + (lr - final) * (kind === "linear" ? 1 - done : (1 + cos(Math.PI * done)) / 2);

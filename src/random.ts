@@ -1,5 +1,6 @@
-// Random numbers by counting: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-// The whole state is (seed, position); word i is word i & 3 of the block whose counter is floor(i / 4) and whose key is the seed.
+// Random numbers by counting: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3",
+// SC 2011). The whole state is (seed, position); word i is word i & 3 of the block whose counter is floor(i / 4) and
+// whose key is the seed.
 import { cos, log } from "./math.ts";
 
 const WORD = 4294967296; // 2^32
@@ -13,11 +14,19 @@ export interface Random {
   word(): number;
   /** A multiple of 2^-53 in [0, 1), from two words, the higher bits first. */
   uniform(): number;
-  /** An integer from 0 to n - 1, all equally likely; from one word where n <= 2^32 and two above, and as many again after each rejection. */
+  /**
+   * An integer from 0 to n - 1, all equally likely; from one word where n <= 2^32 and two above, and as many again
+   * after each rejection.
+   */
   integer(n: number): number;
-  /** A number of the normal distribution with mean 0 and variance 1, always from four words: sqrt(-2 ln u) cos(2π v). */
+  /**
+   * A number of the normal distribution with mean 0 and variance 1, always from four words: sqrt(-2 ln u) cos(2π v).
+   */
   normal(): number;
-  /** The independent generator of a seed that derives from this one's seed and `key`; this one's position does not matter and does not move. */
+  /**
+   * The independent generator of a seed that derives from this one's seed and `key`; this one's position does not
+   * matter and does not move.
+   */
   fork(key: number | string): Random;
   /** One of the items, all equally likely. */
   choice<T>(items: ArrayLike<T>): T;
@@ -31,26 +40,38 @@ export interface Random {
 
 /** The upper 32 bits of a b, for a whole b of 32 bits in halves. */
 function high(a: number, bh: number, bl: number): number {
-  const ah = a >>> 16, al = a & 0xffff;
-  const middle = Math.imul(ah, bl) + (Math.imul(al, bl) >>> 16) | 0;
-  const lower = Math.imul(al, bh) + (middle & 0xffff) | 0;
-  return Math.imul(ah, bh) + (middle >>> 16) + (lower >>> 16) | 0;
+  const ah = a >>> 16;
+  const al = a & 0xffff;
+  const middle = (Math.imul(ah, bl) + (Math.imul(al, bl) >>> 16)) | 0;
+  const lower = (Math.imul(al, bh) + (middle & 0xffff)) | 0;
+  return (Math.imul(ah, bh) + (middle >>> 16) + (lower >>> 16)) | 0;
 }
 
 function rounds(c0: number, c1: number, c2: number, c3: number, k0: number, k1: number, out: Uint32Array): void {
   for (let i = 0; i < 10; i++) {
-    const h0 = high(c0, 0xd251, 0x1f53), l0 = Math.imul(c0, 0xd2511f53);
-    const h1 = high(c2, 0xcd9e, 0x8d57), l1 = Math.imul(c2, 0xcd9e8d57);
-    c0 = h1 ^ c1 ^ k0; c1 = l1; c2 = h0 ^ c3 ^ k1; c3 = l0;
-    k0 = k0 + 0x9e3779b9 | 0; k1 = k1 + 0xbb67ae85 | 0; // the golden ratio, and the square root of 3 less 1
+    const h0 = high(c0, 0xd251, 0x1f53);
+    const l0 = Math.imul(c0, 0xd2511f53);
+    const h1 = high(c2, 0xcd9e, 0x8d57);
+    const l1 = Math.imul(c2, 0xcd9e8d57);
+    c0 = h1 ^ c1 ^ k0;
+    c1 = l1;
+    c2 = h0 ^ c3 ^ k1;
+    c3 = l0;
+    k0 = (k0 + 0x9e3779b9) | 0;
+    k1 = (k1 + 0xbb67ae85) | 0; // the golden ratio, and the square root of 3 less 1
   }
-  out[0] = c0; out[1] = c1; out[2] = c2; out[3] = c3;
+  out[0] = c0;
+  out[1] = c1;
+  out[2] = c2;
+  out[3] = c3;
 }
 
 /** The block of four words that Philox4x32-10 makes of a counter of four words and a key of two. */
 export function philox(counter: ArrayLike<number>, key: ArrayLike<number>): Uint32Array {
   if (counter.length !== 4 || key.length !== 2)
-    throw new RangeError(`philox: ${counter.length} words of counter and ${key.length} of key\n  wants 4 and 2\n  got   [${Array.from(counter)}], [${Array.from(key)}]`);
+    throw new RangeError(
+      `philox: ${counter.length} words of counter and ${key.length} of key\n  wants 4 and 2\n  got   [${Array.from(counter)}], [${Array.from(key)}]`,
+    );
   const out = new Uint32Array(4);
   rounds(counter[0]! | 0, counter[1]! | 0, counter[2]! | 0, counter[3]! | 0, key[0]! | 0, key[1]! | 0, out);
   return out;
@@ -59,18 +80,22 @@ export function philox(counter: ArrayLike<number>, key: ArrayLike<number>): Uint
 /** Returns `value` if it is an integer from `least` to `most`, and throws in the name of `fn` if not. */
 export function whole(fn: string, name: string, value: number, least = 0, most = Number.MAX_SAFE_INTEGER): number {
   if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
-  const Kind = typeof value === "number" ? RangeError : TypeError, shown = typeof value === "string" ? JSON.stringify(value) : String(value);
+  const Kind = typeof value === "number" ? RangeError : TypeError;
+  const shown = typeof value === "string" ? JSON.stringify(value) : String(value);
   throw new Kind(`${fn}: ${name} is ${shown}\n  wants an integer from ${least} to ${most}\n  got   ${shown}`);
 }
 
 /** The seed of a fork, from blocks whose counters have a last word that is not 0: the stream never uses those. */
 function derived(low: number, top: number, key: number | string): number {
-  let a = 0, b = 0;
+  let a = 0;
+  let b = 0;
   const mixed = new Uint32Array(4);
   if (typeof key === "string") {
-    for (let i = 0; i < key.length; i++) { // each UTF-16 unit, chained through a block of its own
+    for (let i = 0; i < key.length; i++) {
+      // each UTF-16 unit, chained through a block of its own
       rounds(a ^ key.charCodeAt(i), b, i, 2, low, top, mixed);
-      a = mixed[0]!; b = mixed[1]!;
+      a = mixed[0]!;
+      b = mixed[1]!;
     }
     rounds(a, b, key.length, 3, low, top, mixed);
   } else {
@@ -88,13 +113,15 @@ function derived(low: number, top: number, key: number | string): number {
  *     const resumed = random(rng.seed, rng.position);
  */
 export function random(seed: number, position = 0): Random {
-  const low = whole("random", "seed", seed) | 0, top = Math.floor(seed / WORD);
+  const low = whole("random", "seed", seed) | 0;
+  const top = Math.floor(seed / WORD);
   whole("random", "position", position);
   const block = new Uint32Array(4);
   let held = -1; // the number of the block held
 
   function word(): number {
-    const i = position, number = Math.floor(i * 0.25);
+    const i = position;
+    const number = Math.floor(i * 0.25);
     if (number !== held) {
       rounds(number | 0, Math.floor(number / WORD), 0, 0, low, top, block);
       held = number;
@@ -108,13 +135,13 @@ export function random(seed: number, position = 0): Random {
   }
   function integer(n: number): number {
     if (whole("integer", "n", n, 1) <= WORD) {
-      const limit = WORD - WORD % n;
+      const limit = WORD - (WORD % n);
       for (;;) {
         const x = word();
         if (x < limit) return x % n;
       }
     }
-    const limit = 2 * WORD * 1048576 - 2 * WORD * 1048576 % n; // 2^53 less what would favour the first few
+    const limit = 2 * WORD * 1048576 - ((2 * WORD * 1048576) % n); // 2^53 less what would favour the first few
     for (;;) {
       const x = uniform() * 9007199254740992;
       if (x < limit) return x % n;
@@ -122,28 +149,39 @@ export function random(seed: number, position = 0): Random {
   }
   return {
     seed,
-    get position() { return position; },
-    set position(value) { position = whole("random", "position", value); },
-    word, uniform, integer,
+    get position() {
+      return position;
+    },
+    set position(value) {
+      position = whole("random", "position", value);
+    },
+    word,
+    uniform,
+    integer,
     normal() {
       const u = 1 - uniform(); // in (0, 1]: the logarithm stays finite
       return Math.sqrt(-2 * log(u)) * cos(6.283185307179586 * uniform());
     },
     fork: key => random(derived(low, top, key)),
     choice<T>(items: ArrayLike<T>): T {
-      if (!(items.length > 0)) throw new RangeError(`choice: nothing to choose from\n  wants at least one item\n  got   ${items.length}`);
+      if (!(items.length > 0))
+        throw new RangeError(`choice: nothing to choose from\n  wants at least one item\n  got   ${items.length}`);
       return items[integer(items.length)]!;
     },
     shuffle<T>(items: ArrayLike<T>): T[] {
       const list = Array.from(items);
-      for (let i = list.length - 1; i > 0; i--) { // Fisher and Yates
-        const j = integer(i + 1), item = list[i]!;
+      for (let i = list.length - 1; i > 0; i--) {
+        // Fisher and Yates
+        const j = integer(i + 1);
+        const item = list[i]!;
         list[i] = list[j]!;
         list[j] = item;
       }
       return list;
     },
-    aligned: () => position = Math.ceil(position / 4) * 4,
-    skip(n) { position = whole("skip", "the position it leads to", position + whole("skip", "n", n)); },
+    aligned: () => (position = Math.ceil(position / 4) * 4),
+    skip(n) {
+      position = whole("skip", "the position it leads to", position + whole("skip", "n", n));
+    },
   };
 }

@@ -1,6 +1,7 @@
-// safetensors.ts: the file format of tensors, as bytes. 8 bytes of header length, a JSON header, the numbers, little-endian.
-// Writes strictly and reads what the reference reader (github.com/huggingface/safetensors) reads, less equal keys and null
-// metadata, plus sizes spelled 1.0. A file is hostile until all of it has been checked; no numbers are allocated before.
+// safetensors.ts: the file format of tensors, as bytes. 8 bytes of header length, a JSON header, the numbers,
+// little-endian. Writes strictly and reads what the reference reader (github.com/huggingface/safetensors) reads, less
+// equal keys and null metadata, plus sizes spelled 1.0. A file is hostile until all of it has been checked; no numbers
+// are allocated before.
 
 /** The dtypes this library reads. It writes F32, F64, I32 and I64. */
 export type Dtype = "F32" | "F64" | "F16" | "BF16" | "I32" | "I64";
@@ -9,7 +10,11 @@ export type Dtype = "F32" | "F64" | "F16" | "BF16" | "I32" | "I64";
 export type Values = Float32Array | Float64Array | Int32Array | BigInt64Array;
 
 /** One tensor of a file. F16 and BF16 are widened to Float32Array, which holds each of their values exactly. */
-export interface Stored { readonly dtype: Dtype; readonly shape: readonly number[]; readonly values: Values }
+export interface Stored {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly values: Values;
+}
 
 /** What `serialize` takes for one tensor; the kind of `values` decides the dtype in the file. */
 export type Storable = Omit<Stored, "dtype">;
@@ -17,7 +22,12 @@ type Pairs = Iterable<readonly [name: string, tensor: Storable]>;
 
 const MAX_HEADER = 100_000_000; // bytes, as in the reference reader
 const WIDTH: Record<Dtype, number> = { F32: 4, F64: 8, F16: 2, BF16: 2, I32: 4, I64: 8 };
-const WRITES: Record<string, Dtype> = { Float32Array: "F32", Float64Array: "F64", Int32Array: "I32", BigInt64Array: "I64" };
+const WRITES: Record<string, Dtype> = {
+  Float32Array: "F32",
+  Float64Array: "F64",
+  Int32Array: "I32",
+  BigInt64Array: "I64",
+};
 const READS: Record<Dtype, (buffer: ArrayBuffer) => Values> = {
   F32: buffer => new Float32Array(buffer),
   F64: buffer => new Float64Array(buffer),
@@ -35,14 +45,19 @@ const READS: Record<Dtype, (buffer: ArrayBuffer) => Values> = {
  *
  * What `parse` returned can be written again; F16 and BF16 then become F32.
  */
-export function serialize(tensors: Pairs | Record<string, Storable>, metadata: Record<string, string> = {}): Uint8Array<ArrayBuffer> {
-  if (typeof tensors !== "object" || tensors === null) throw wrong(`tensors are a Map, pairs or an object, not ${show(tensors)}`, TypeError);
+export function serialize(
+  tensors: Pairs | Record<string, Storable>,
+  metadata: Record<string, string> = {},
+): Uint8Array<ArrayBuffer> {
+  if (typeof tensors !== "object" || tensors === null)
+    throw wrong(`tensors are a Map, pairs or an object, not ${show(tensors)}`, TypeError);
   if (!isObject(metadata)) throw wrong(`metadata is a plain object of strings, not ${show(metadata)}`, TypeError);
   const list = new Map<string, Stored>();
-  for (const [name, tensor] of Symbol.iterator in tensors ? tensors as Pairs : Object.entries(tensors)) {
+  for (const [name, tensor] of Symbol.iterator in tensors ? (tensors as Pairs) : Object.entries(tensors)) {
     if (typeof name !== "string") throw wrong(`a name is a string, not ${show(name)}`, TypeError);
     if (list.has(name)) throw wrong(`${label(name)} comes twice`);
-    const { shape, values } = tensor ?? {}, dtype = WRITES[kind(values)];
+    const { shape, values } = tensor ?? {};
+    const dtype = WRITES[kind(values)];
     if (!dtype || !ArrayBuffer.isView(values))
       throw wrong(`${label(name)} wants one of ${Object.keys(WRITES).join(", ")}, got ${show(values)}`, TypeError);
     if (!Array.isArray(shape)) throw wrong(`${label(name)} wants an array as its shape, got ${show(shape)}`, TypeError);
@@ -53,14 +68,20 @@ export function serialize(tensors: Pairs | Record<string, Storable>, metadata: R
   const sorted = [...list].sort(([a, x], [b, y]) => WIDTH[y.dtype] - WIDTH[x.dtype] || (a < b ? -1 : 1));
 
   // Joined by hand: an object would put names that look like integers first, and set its prototype for `__proto__`.
-  const parts: string[] = [], notes = Object.entries(metadata), texts = notes.flat();
-  for (const text of texts) if (typeof text !== "string") throw wrong(`metadata holds strings, not ${show(text)}`, TypeError);
+  const parts: string[] = [];
+  const notes = Object.entries(metadata);
+  const texts = notes.flat();
+  for (const text of texts)
+    if (typeof text !== "string") throw wrong(`metadata holds strings, not ${show(text)}`, TypeError);
   for (const text of texts) if (!wellFormed(text)) throw wrong(`metadata ${show(text)} has half a surrogate pair`);
   if (notes.length > 0) parts.push(`"__metadata__":${JSON.stringify(Object.fromEntries(notes))}`);
   let at = 0;
   for (const [name, { dtype, shape, values }] of sorted)
-    parts.push(`${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [at, at += values.byteLength] })}`);
-  const text = new TextEncoder().encode(`{${parts.join(",")}}`), size = Math.ceil(text.length / 8) * 8;
+    parts.push(
+      `${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [at, (at += values.byteLength)] })}`,
+    );
+  const text = new TextEncoder().encode(`{${parts.join(",")}}`);
+  const size = Math.ceil(text.length / 8) * 8;
   if (size > MAX_HEADER) throw wrong(`the header takes ${size} bytes and may have ${MAX_HEADER}`);
   const file = new Uint8Array(8 + size + at);
   new DataView(file.buffer).setBigUint64(0, BigInt(size), true);
@@ -68,19 +89,23 @@ export function serialize(tensors: Pairs | Record<string, Storable>, metadata: R
   at = 8 + size;
   for (const [, { dtype, values }] of sorted) {
     file.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), at);
-    reorder(file.subarray(at, at += values.byteLength), WIDTH[dtype]);
+    reorder(file.subarray(at, (at += values.byteLength)), WIDTH[dtype]);
   }
   return file;
 }
 
 /**
- * The tensors and the metadata of a safetensors file, copied out of it; the Map has the order of the numbers in the file.
- * Any unsound file is a RangeError that says what is wrong. A name is any string, even `../x`: never make it a path.
+ * The tensors and the metadata of a safetensors file, copied out of it; the Map has the order of the numbers in the
+ * file. Any unsound file is a RangeError that says what is wrong. A name is any string, even `../x`: never make it a
+ * path.
  */
 export function parse(bytes: Uint8Array): { tensors: Map<string, Stored>; metadata: Record<string, string> } {
-  if (!ArrayBuffer.isView(bytes) || kind(bytes) !== "Uint8Array") throw wrong(`a file is a Uint8Array, not ${show(bytes)}`, TypeError);
+  if (!ArrayBuffer.isView(bytes) || kind(bytes) !== "Uint8Array")
+    throw wrong(`a file is a Uint8Array, not ${show(bytes)}`, TypeError);
   if (bytes.length < 8) throw wrong(`a file has at least 8 bytes, and this one ${bytes.length}`);
-  const long = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true), start = 8 + Number(long), size = bytes.length - start;
+  const long = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true);
+  const start = 8 + Number(long);
+  const size = bytes.length - start;
   if (long > BigInt(MAX_HEADER)) throw wrong(`the header takes ${long} bytes and may have ${MAX_HEADER}`);
   if (size < 0) throw wrong(`the header takes ${long} bytes and the file has ${bytes.length - 8} after its length`);
   const { __metadata__: metadata = {}, ...entries } = readHeader(bytes.subarray(8, start));
@@ -88,38 +113,53 @@ export function parse(bytes: Uint8Array): { tensors: Map<string, Stored>; metada
   for (const [key, value] of Object.entries(metadata))
     if (typeof value !== "string") throw wrong(`__metadata__ ${label(key)} is a string, not ${show(value)}`);
     else if (!wellFormed(key) || !wellFormed(value)) throw wrong(`__metadata__ ${show(key)} has half a surrogate pair`);
-  const list = Object.entries(entries).map(readEntry).sort((a, b) => a.begin - b.begin || a.end - b.end);
-  // Each begins where the last ended: no holes, overlaps, cut or hidden bytes, and no more to allocate than the file has.
+  const list = Object.entries(entries)
+    .map(readEntry)
+    .sort((a, b) => a.begin - b.begin || a.end - b.end);
+  // Each begins where the last ended: no holes, overlaps, cut or hidden bytes, and no more to allocate than the file
+  // has.
   let at = 0;
   for (const { name, begin, end } of list) {
-    if (begin !== at) throw wrong(`${label(name)} begins at ${begin} and the bytes before it end at ${at}: ${begin > at ? "a hole" : "an overlap"}`);
+    if (begin !== at)
+      throw wrong(
+        `${label(name)} begins at ${begin} and the bytes before it end at ${at}: ${begin > at ? "a hole" : "an overlap"}`,
+      );
     at = end;
   }
   if (at !== size) throw wrong(`the tensors take ${at} bytes and the file has ${size} after its header`);
-  const tensors = new Map(list.map(({ name, dtype, shape, begin, end }): [string, Stored] => {
-    // A copy, for its alignment. Not by `slice`: that of Node's Buffer shares memory.
-    const copy = new Uint8Array(bytes.subarray(start + begin, start + end));
-    return [name, { dtype, shape, values: READS[dtype](reorder(copy, WIDTH[dtype]).buffer) }];
-  }));
+  const tensors = new Map(
+    list.map(({ name, dtype, shape, begin, end }): [string, Stored] => {
+      // A copy, for its alignment. Not by `slice`: that of Node's Buffer shares memory.
+      const copy = new Uint8Array(bytes.subarray(start + begin, start + end));
+      return [name, { dtype, shape, values: READS[dtype](reorder(copy, WIDTH[dtype]).buffer) }];
+    }),
+  );
   return { tensors, metadata: metadata as Record<string, string> };
 }
 
 function readHeader(bytes: Uint8Array): Record<string, unknown> {
-  let text = "", header: unknown;
+  let text = "";
+  let header: unknown;
   try {
     // Without `fatal`, bad bytes become U+FFFD; without `ignoreBOM`, a BOM vanishes; without the copy, browsers refuse
     // shared memory.
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(new Uint8Array(bytes));
     header = JSON.parse(text);
   } catch (cause) {
-    throw wrong(text === "" && bytes.length > 0 ? "the header is not UTF-8" : `the header is not JSON: ${show(text)}`, RangeError, { cause });
+    throw wrong(
+      text === "" && bytes.length > 0 ? "the header is not UTF-8" : `the header is not JSON: ${show(text)}`,
+      RangeError,
+      { cause },
+    );
   }
   if (!isObject(header)) throw wrong(`the header is an object, not ${show(header)}`);
   refuseTwins(text);
   return header;
 }
 
-/** JSON.parse keeps the last of two equal keys, so what a file holds would depend on its reader. `text` is valid JSON. */
+/**
+ * JSON.parse keeps the last of two equal keys, so what a file holds would depend on its reader. `text` is valid JSON.
+ */
 function refuseTwins(text: string): void {
   const open: Set<string>[] = [];
   for (let i = 0; i < text.length; i++) {
@@ -131,14 +171,21 @@ function refuseTwins(text: string): void {
       let next = i + 1;
       while (text[next]! <= " ") next++;
       if (text[next] !== ":") continue;
-      const key = JSON.parse(text.slice(from, i + 1)) as string, keys = open.at(-1)!; // parsed: "a" and "\u0061" are one key
+      const key = JSON.parse(text.slice(from, i + 1)) as string;
+      const keys = open.at(-1)!; // parsed: "a" and "\u0061" are one key
       if (keys.has(key)) throw wrong(`${label(key)} comes twice in one object of the header`);
       keys.add(key);
     }
   }
 }
 
-function readEntry([name, entry]: [string, unknown]): { name: string; dtype: Dtype; shape: number[]; begin: number; end: number } {
+function readEntry([name, entry]: [string, unknown]): {
+  name: string;
+  dtype: Dtype;
+  shape: number[];
+  begin: number;
+  end: number;
+} {
   if (!isObject(entry)) throw wrong(`${label(name)} is an object, not ${show(entry)}`);
   const { dtype, shape, data_offsets: range } = entry;
   if (typeof dtype !== "string" || !Object.hasOwn(WIDTH, dtype))
@@ -174,7 +221,9 @@ function reorder(bytes: Uint8Array<ArrayBuffer>, width: number): Uint8Array<Arra
 
 /** The float32 bits of float16 bits: 1 sign, 5 exponent (bias 15), 10 fraction. */
 function half(bits: number): number {
-  const sign = (bits & 0x8000) << 16, exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  const sign = (bits & 0x8000) << 16;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
   if (exponent === 31) return sign | 0x7f800000 | (fraction << 13);
   if (exponent > 0) return sign | ((exponent + 112) << 23) | (fraction << 13);
   if (fraction === 0) return sign;
@@ -182,19 +231,23 @@ function half(bits: number): number {
   return sign | ((113 - shift) << 23) | (((fraction << shift) & 1023) << 13);
 }
 
-const wrong = (what: string, Kind = RangeError, options?: ErrorOptions): Error => new Kind(`safetensors: ${what}`, options);
+const wrong = (what: string, Kind = RangeError, options?: ErrorOptions): Error =>
+  new Kind(`safetensors: ${what}`, options);
 const wellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text);
 const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0 && !Object.is(n, -0);
 /** "Float32Array", "Object" and so on, also for objects of another realm (a frame, a test runner's vm). */
 const kind = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 const isObject = (value: unknown): value is Record<string, unknown> => kind(value) === "Object";
 /** A name as messages show it: a hostile file can call a tensor anything. */
-export const label = (name: string): string => /^[\w.:/-]{1,99}$/.test(name) ? name : show(name);
+export const label = (name: string): string => (/^[\w.:/-]{1,99}$/.test(name) ? name : show(name));
 
 /** A value in a message: one line and one level, since a hostile header can hold a megabyte or a million brackets. */
 function show(value: unknown, deep = true): string {
   if (typeof value === "string") return JSON.stringify(value.length > 60 ? value.slice(0, 60) + "..." : value);
   if (typeof value !== "object" || value === null) return String(value);
   if (!Array.isArray(value) || !deep) return kind(value);
-  return `[${value.slice(0, 8).map(v => show(v, false)).join(" ")}${value.length > 8 ? " ..." : ""}]`;
+  return `[${value
+    .slice(0, 8)
+    .map(v => show(v, false))
+    .join(" ")}${value.length > 8 ? " ..." : ""}]`;
 }

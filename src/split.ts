@@ -1,5 +1,6 @@
-// split.ts: how kernels divide among threads, one line each. No sum ever crosses a cut, so however many parts there are, and whoever
-// computes them, the bits are the same. Kernels that are not here run on one thread: their sums run over everything, or they are rare.
+// split.ts: how kernels divide among threads, one line each. No sum ever crosses a cut, so however many parts there
+// are, and whoever computes them, the bits are the same. Kernels that are not here run on one thread: their sums run
+// over everything, or they are rare.
 //
 // A line holds a kernel's arguments in their order, under their names in asm/:
 //   n*4         the size that is divided, at multiples of 4 (of the rows of a chunk: n*chunk)
@@ -13,17 +14,43 @@
 /** Arguments, the sizes whose product is the work, and the nanoseconds of one unit of it. */
 type Line = readonly [args: string, work: string, cost: number];
 
-const map: Line = ["n*4 x+1 y+1", "n", 0.3], mapBack: Line = ["n*4 x+1 y+1 dy+1 dx+1 add", "n", 0.4];
+const map: Line = ["n*4 x+1 y+1", "n", 0.3];
+const mapBack: Line = ["n*4 x+1 y+1 dy+1 dx+1 add", "n", 0.4];
 const costly = ([args, work]: Line): Line => [args, work, 1.2];
 const two: Line = ["n*4 a+1 b+1 y+1", "n", 0.4];
 const heads = "q+t.qi k+s.ki v+s.vi table gq+t.h.d gk+s.gi rel slopes keys+s allowed";
 
 /** The kernels worth dividing; of several lines the one counts whose size is the largest. */
 export const lines: Readonly<Record<string, Line | readonly Line[]>> = {
-  exp: costly(map), expBack: mapBack, log: costly(map), logBack: mapBack, sqrt: map, sqrtBack: mapBack, sin: costly(map), sinBack: costly(mapBack),
-  cos: costly(map), cosBack: costly(mapBack), tanh: costly(map), tanhBack: mapBack, sigmoid: costly(map), sigmoidBack: mapBack, relu: map, reluBack: mapBack,
-  geluTanh: costly(map), geluTanhBack: costly(mapBack), geluErf: costly(map), geluErfBack: costly(mapBack), silu: costly(map), siluBack: costly(mapBack),
-  erf: costly(map), erfBack: costly(mapBack), add: two, sub: two, mul: two, div: two, mulAdd: ["n*4 a+1 b+1 y+1 add", "n", 0.4],
+  exp: costly(map),
+  expBack: mapBack,
+  log: costly(map),
+  logBack: mapBack,
+  sqrt: map,
+  sqrtBack: mapBack,
+  sin: costly(map),
+  sinBack: costly(mapBack),
+  cos: costly(map),
+  cosBack: costly(mapBack),
+  tanh: costly(map),
+  tanhBack: mapBack,
+  sigmoid: costly(map),
+  sigmoidBack: mapBack,
+  relu: map,
+  reluBack: mapBack,
+  geluTanh: costly(map),
+  geluTanhBack: costly(mapBack),
+  geluErf: costly(map),
+  geluErfBack: costly(mapBack),
+  silu: costly(map),
+  siluBack: costly(mapBack),
+  erf: costly(map),
+  erfBack: costly(mapBack),
+  add: two,
+  sub: two,
+  mul: two,
+  div: two,
+  mulAdd: ["n*4 a+1 b+1 y+1 add", "n", 0.4],
   divBack: ["n*4 b+1 y+1 dy+1 da+1 db+1", "n", 0.8],
   scale: ["n*4 by plus x+1 y+1", "n", 0.3],
   scaleAdd: ["n*4 by x+1 y+1 add", "n", 0.4],
@@ -32,10 +59,17 @@ export const lines: Readonly<Record<string, Line | readonly Line[]>> = {
   rest: ["n*4 w+1 x+1 y+1", "n", 0.4],
   dropout: ["n*4 p seedLow seedHigh position#1 x+1 y+1", "n", 3],
   dropoutBack: ["n*4 p seedLow seedHigh position#1 dy+1 dx+1", "n", 3],
-  matmul: [["m*12 k n alpha a+ai ai ak b bk bn c~ci ci y+yi yi scratch@", "m k n", 0.1], ["m k n*8 alpha a ai ak b+bn bk bn c+1 ci y+1 yi scratch@", "m k n", 0.1]],
+  matmul: [
+    ["m*12 k n alpha a+ai ai ak b bk bn c~ci ci y+yi yi scratch@", "m k n", 0.1],
+    ["m k n*8 alpha a ai ak b+bn bk bn c+1 ci y+1 yi scratch@", "m k n", 0.1],
+  ],
   attention: [`b*1 h t s d p r qi ki vi gi causal scale reach ${heads} o+t.h.d lse+h.t room@`, "b h t s d", 0.2],
-  attentionBack: [`b*1 h t s d p r qi ki vi gi pki pvi pgi causal scale reach own ${heads} edges o+t.h.d lse+h.t dout+t.h.d dq+t.qi dk+s.ki dv+s.vi ` +
-    "dtable+p.d dgq+t.h.d dgk+s.gi drel+r.d pk+s.pki pv+s.pvi pg+s.pgi fresh room@", "b h t s d", 0.5],
+  attentionBack: [
+    `b*1 h t s d p r qi ki vi gi pki pvi pgi causal scale reach own ${heads} edges o+t.h.d lse+h.t dout+t.h.d dq+t.qi dk+s.ki dv+s.vi ` +
+      "dtable+p.d dgq+t.h.d dgk+s.gi drel+r.d pk+s.pki pv+s.pvi pg+s.pgi fresh room@",
+    "b h t s d",
+    0.5,
+  ],
   softmax: ["rows*1 d x+d y+d", "rows d", 1.5],
   softmaxBack: ["rows*1 d y+d dy+d dx+d", "rows d", 0.6],
   logSoftmax: ["rows*1 d x+d y+d", "rows d", 1.5],
@@ -68,26 +102,55 @@ export const lines: Readonly<Record<string, Line | readonly Line[]>> = {
   clamp: ["n*4 most x+1", "n", 0.3],
 };
 
-/** One address, or number, that moves: its place, its factors' places, and the rest of what one unit moves it by; `always`: even from 0; `stays`: perhaps by 0. */
-interface Move { readonly at: number; readonly by: readonly number[]; readonly unit: number; readonly always?: boolean; readonly stays?: boolean }
+/**
+ * One address, or number, that moves: its place, its factors' places, and the rest of what one unit moves it by;
+ * `always`: even from 0; `stays`: perhaps by 0.
+ */
+interface Move {
+  readonly at: number;
+  readonly by: readonly number[];
+  readonly unit: number;
+  readonly always?: boolean;
+  readonly stays?: boolean;
+}
 /** A line, read. Places are those of arguments. */
-export interface Cut { readonly size: number; readonly grain: number; readonly work: readonly number[]; readonly cost: number; readonly moves: readonly Move[]; readonly own: number }
+export interface Cut {
+  readonly size: number;
+  readonly grain: number;
+  readonly work: readonly number[];
+  readonly cost: number;
+  readonly moves: readonly Move[];
+  readonly own: number;
+}
 
 /** Reads a line; `width` is the bytes of a number, `chunk` the rows of one. */
 export function cut([args, work, cost]: Line, width: number, chunk: number): Cut {
-  const words = args.split(" "), names = words.map(w => /^\w+/.exec(w)![0]), moves: Move[] = [];
+  const words = args.split(" ");
+  const names = words.map(w => /^\w+/.exec(w)![0]);
+  const moves: Move[] = [];
   const place = (name: string): number => {
     const at = names.indexOf(name);
     if (at < 0) throw new RangeError(`split: no ${name} in ${args}`);
     return at;
   };
-  let size = -1, grain = 1, own = -1;
+  let size = -1;
+  let grain = 1;
+  let own = -1;
   words.forEach((word, at) => {
     const [, kind, rest = "", by] = /^\w+(?:([*+#@~])([\w.]*)(\/chunk)?)?$/.exec(word)!;
-    if (kind === "*") { size = at; grain = rest === "chunk" ? chunk : Number(rest); }
+    if (kind === "*") {
+      size = at;
+      grain = rest === "chunk" ? chunk : Number(rest);
+    }
     if (kind === "@") own = at;
     if (kind === "#") moves.push({ at, by: [], unit: Number(rest), always: true });
-    if (kind === "+" || kind === "~") moves.push({ at, by: rest === "1" ? [] : rest.split(".").map(place), unit: by ? width / chunk : width, stays: kind === "~" });
+    if (kind === "+" || kind === "~")
+      moves.push({
+        at,
+        by: rest === "1" ? [] : rest.split(".").map(place),
+        unit: by ? width / chunk : width,
+        stays: kind === "~",
+      });
   });
   return { size, grain, work: work.split(" ").map(place), cost, moves, own };
 }
@@ -100,16 +163,21 @@ export function step({ by, unit }: Move, args: readonly number[]): number {
 }
 
 /** How many parts of at least `least` nanoseconds a call makes, of at most `most`. */
-export function parts({ size, grain, work, cost, moves }: Cut, args: readonly number[], most: number, least: number): number {
+export function parts(
+  { size, grain, work, cost, moves }: Cut,
+  args: readonly number[],
+  most: number,
+  least: number,
+): number {
   let time = cost;
   for (const at of work) time *= args[at]!;
   const n = Math.min(most, Math.floor(time / least), Math.ceil(args[size]! / grain));
   if (n < 2) return 1;
-  for (const move of moves) if (!move.stays && args[move.at] && !step(move, args)) return 1; // parts would meet in one place
+  // parts would meet in one place
+  for (const move of moves) if (!move.stays && args[move.at] && !step(move, args)) return 1;
   return n;
 }
 
 /** Where part `i` of `n` begins, in units. */
 export const start = ({ size, grain }: Cut, args: readonly number[], i: number, n: number): number =>
-  Math.min(args[size]!, Math.floor(Math.ceil(args[size]! / grain) * i / n) * grain);
-
+  Math.min(args[size]!, Math.floor((Math.ceil(args[size]! / grain) * i) / n) * grain);

@@ -1,75 +1,196 @@
-// The fused kernel against attention composed from small operations, over every kind of position, both ways of looking, padding and
-// odd sizes; and what it must refuse.
+// The fused kernel against attention composed from small operations, over every kind of position, both ways of looking,
+// padding and odd sizes; and what it must refuse.
 import * as assert from "uvu/assert";
-import { Tape, add, attention, fusedAttention, interpolate, kinds, linear, mul, random, reshape, sum, type AttentionOptions, type Tensor } from "farsight";
+import {
+  Tape,
+  add,
+  attention,
+  fusedAttention,
+  interpolate,
+  kinds,
+  linear,
+  mul,
+  random,
+  reshape,
+  sum,
+  type AttentionOptions,
+  type Tensor,
+} from "farsight";
 import { close, suite, thrown } from "./check.ts";
 
 /**
- * Runs attention and its gradients; returns the result and the gradients of q, k, v, gate keys and the tables. With `step` in a step, over
- * gradients that hold NaN: what it has to write there it may not add to.
+ * Runs attention and its gradients; returns the result and the gradients of q, k, v, gate keys and the tables. With
+ * `step` in a step, over gradients that hold NaN: what it has to write there it may not add to.
  */
-function run(position: typeof kinds[number], sizes: { b: number; h: number; t: number; s: number; d: number }, more: AttentionOptions & { pastless?: boolean }, gates: "shared" | "sep" | "val", composed: boolean, step = false): Float64Array[] {
-  const tape = new Tape("f64"), rng = random(4), { b, h, t, s, d } = sizes;
-  const draw = (...shape: number[]): Tensor => tape.param(shape, Float64Array.from({ length: shape.reduce((a, n) => a * n, 1) }, () => rng.normal()));
-  const q = draw(b, t, h, d), k = draw(b, s, h, d), v = draw(b, s, h, d), gateKeys = draw(b, s, h, d), tables = { cope: draw(4, d), relative: draw(3, d) };
-  const { pastless, ...given } = more, own = more.own && !pastless ? { past: { k: draw(b, s, h, d), v: draw(b, s, h, d), gateKeys: draw(b, s, h, d) } } : {};
-  if (own.past) { own.past.k.values().set(k.values()); own.past.v.values().set(v.values()); own.past.gateKeys.values().set(gateKeys.values()); }
-  const keys = more.keys ? tape.tensor([b, s], Float64Array.from({ length: b * s }, (_, i) => i % 5 === 3 ? 0 : 1)) : undefined;
-  const allowed = more.allowed ? tape.tensor([t, s], Float64Array.from({ length: t * s }, (_, i) => i % 7 === 2 ? 0 : 1)) : undefined;
-  const edges = more.edges ? tape.tensor([t, s], Float64Array.from({ length: t * s }, (_, i) => i % 4 / 3)) : undefined;
-  const forward = (): Tensor => attention(q, k, v, { ...given, ...own, keys, allowed, edges, position, tables, gateKeys, cope: { gates }, composed });
+function run(
+  position: (typeof kinds)[number],
+  sizes: { b: number; h: number; t: number; s: number; d: number },
+  more: AttentionOptions & { pastless?: boolean },
+  gates: "shared" | "sep" | "val",
+  composed: boolean,
+  step = false,
+): Float64Array[] {
+  const tape = new Tape("f64");
+  const rng = random(4);
+  const { b, h, t, s, d } = sizes;
+  const draw = (...shape: number[]): Tensor =>
+    tape.param(
+      shape,
+      Float64Array.from({ length: shape.reduce((a, n) => a * n, 1) }, () => rng.normal()),
+    );
+  const q = draw(b, t, h, d);
+  const k = draw(b, s, h, d);
+  const v = draw(b, s, h, d);
+  const gateKeys = draw(b, s, h, d);
+  const tables = { cope: draw(4, d), relative: draw(3, d) };
+  const { pastless, ...given } = more;
+  const own =
+    more.own && !pastless ? { past: { k: draw(b, s, h, d), v: draw(b, s, h, d), gateKeys: draw(b, s, h, d) } } : {};
+  if (own.past) {
+    own.past.k.values().set(k.values());
+    own.past.v.values().set(v.values());
+    own.past.gateKeys.values().set(gateKeys.values());
+  }
+  const keys = more.keys
+    ? tape.tensor(
+        [b, s],
+        Float64Array.from({ length: b * s }, (_, i) => (i % 5 === 3 ? 0 : 1)),
+      )
+    : undefined;
+  const allowed = more.allowed
+    ? tape.tensor(
+        [t, s],
+        Float64Array.from({ length: t * s }, (_, i) => (i % 7 === 2 ? 0 : 1)),
+      )
+    : undefined;
+  const edges = more.edges
+    ? tape.tensor(
+        [t, s],
+        Float64Array.from({ length: t * s }, (_, i) => (i % 4) / 3),
+      )
+    : undefined;
+  const forward = (): Tensor =>
+    attention(q, k, v, {
+      ...given,
+      ...own,
+      keys,
+      allowed,
+      edges,
+      position,
+      tables,
+      gateKeys,
+      cope: { gates },
+      composed,
+    });
   const u = Float64Array.from({ length: b * t * h * d }, () => rng.normal());
   let y!: ArrayLike<number>;
   if (step) {
     for (const p of tape.params) p.gradient().fill(NaN);
-    tape.step(() => { const x = forward(); y = x.values().slice(); return sum(mul(x, tape.tensor(x.shape, u))); });
+    tape.step(() => {
+      const x = forward();
+      y = x.values().slice();
+      return sum(mul(x, tape.tensor(x.shape, u)));
+    });
   } else {
     const x = forward();
     tape.backward(x, u);
     y = x.values();
   }
-  return [y, ...[q, k, v, gateKeys, tables.cope, tables.relative, ...Object.values(own.past ?? {})].map(x => x.gradient())].map(x => Float64Array.from(x));
+  return [
+    y,
+    ...[q, k, v, gateKeys, tables.cope, tables.relative, ...Object.values(own.past ?? {})].map(x => x.gradient()),
+  ].map(x => Float64Array.from(x));
 }
 
 const some = {} as Tensor; // stands for a mask, which `run` makes
 const ways: Record<string, AttentionOptions> = {
-  causal: {}, "both ways": { causal: false }, "causal with padding": { keys: some }, "both ways with padding": { causal: false, keys: some }, "a mask of its own": { allowed: some }, "own place only": { own: true },
+  causal: {},
+  "both ways": { causal: false },
+  "causal with padding": { keys: some },
+  "both ways with padding": { causal: false, keys: some },
+  "a mask of its own": { allowed: some },
+  "own place only": { own: true },
 };
 for (const [way, more] of Object.entries(ways)) {
   const tests: Record<string, () => void> = {};
-  for (const position of kinds) tests[`${position}: gives what the small operations give, gradients too`] = () => {
-    for (const gates of position.startsWith("cope") ? ["shared", "sep", "val"] as const : ["shared"] as const)
-      for (const sizes of [{ b: 2, h: 3, t: 7, s: 7, d: 4 }, { b: 1, h: 2, t: 3, s: 11, d: 6 }, { b: 1, h: 1, t: 37, s: 37, d: 8 }]) {
-        const fused = run(position, sizes, more, gates, false), composed = run(position, sizes, more, gates, true);
-        fused.forEach((values, i) => close(values, composed[i]!, 1e-12, `${gates} ${JSON.stringify(sizes)} ${i}`, 0.1));
-      }
-  };
+  for (const position of kinds)
+    tests[`${position}: gives what the small operations give, gradients too`] = () => {
+      for (const gates of position.startsWith("cope") ? (["shared", "sep", "val"] as const) : (["shared"] as const))
+        for (const sizes of [
+          { b: 2, h: 3, t: 7, s: 7, d: 4 },
+          { b: 1, h: 2, t: 3, s: 11, d: 6 },
+          { b: 1, h: 1, t: 37, s: 37, d: 8 },
+        ]) {
+          const fused = run(position, sizes, more, gates, false);
+          const composed = run(position, sizes, more, gates, true);
+          fused.forEach((values, i) =>
+            close(values, composed[i]!, 1e-12, `${gates} ${JSON.stringify(sizes)} ${i}`, 0.1),
+          );
+        }
+    };
   suite(`fused attention, ${way}`, tests);
 }
 
-const written: Record<string, AttentionOptions & { pastless?: boolean }> = { ...ways, "edges of any weight": { edges: some }, "both ways, edges of any weight": { causal: false, edges: some }, "own place, and no past": { own: true, pastless: true } };
-suite("fused attention in a step", Object.fromEntries(Object.entries(written).map(([way, more]) => [`${way}: gradients are those of backward, whatever lay there before`, () => {
-  for (const position of kinds) for (const gates of position.startsWith("cope") ? ["shared", "sep", "val"] as const : ["shared"] as const)
-    for (const sizes of [{ b: 2, h: 3, t: 7, s: 7, d: 4 }, { b: 1, h: 2, t: 3, s: 11, d: 6 }, { b: 1, h: 1, t: 37, s: 37, d: 8 }]) {
-      const added = run(position, sizes, more, gates, false), stepped = run(position, sizes, more, gates, false, true);
-      stepped.forEach((values, i) => close(values, added[i]!, 0, `${position} ${gates} ${JSON.stringify(sizes)} ${i}`));
-    }
-}])));
+const written: Record<string, AttentionOptions & { pastless?: boolean }> = {
+  ...ways,
+  "edges of any weight": { edges: some },
+  "both ways, edges of any weight": { causal: false, edges: some },
+  "own place, and no past": { own: true, pastless: true },
+};
+suite(
+  "fused attention in a step",
+  Object.fromEntries(
+    Object.entries(written).map(([way, more]) => [
+      `${way}: gradients are those of backward, whatever lay there before`,
+      () => {
+        for (const position of kinds)
+          for (const gates of position.startsWith("cope") ? (["shared", "sep", "val"] as const) : (["shared"] as const))
+            for (const sizes of [
+              { b: 2, h: 3, t: 7, s: 7, d: 4 },
+              { b: 1, h: 2, t: 3, s: 11, d: 6 },
+              { b: 1, h: 1, t: 37, s: 37, d: 8 },
+            ]) {
+              const added = run(position, sizes, more, gates, false);
+              const stepped = run(position, sizes, more, gates, false, true);
+              stepped.forEach((values, i) =>
+                close(values, added[i]!, 0, `${position} ${gates} ${JSON.stringify(sizes)} ${i}`),
+              );
+            }
+      },
+    ]),
+  ),
+);
 
 suite("fused attention", {
   "adds up what one tensor gets as query, key and value, and leaves columns that nobody read at zero"() {
-    const rng = random(6), draw = (n: number): Float64Array => Float64Array.from({ length: n }, () => rng.normal()), values = draw(2 * 9 * 8), weights = draw(32 * 8);
+    const rng = random(6);
+    const draw = (n: number): Float64Array => Float64Array.from({ length: n }, () => rng.normal());
+    const values = draw(2 * 9 * 8);
+    const weights = draw(32 * 8);
     for (const causal of [true, false]) {
-      const results = [[true, false], [false, false], [false, true]].map(([composed, step]) => {
-        const tape = new Tape("f64"), x = tape.param([2, 9, 8], values), w = tape.tensor([32, 8], weights);
+      const results = [
+        [true, false],
+        [false, false],
+        [false, true],
+      ].map(([composed, step]) => {
+        const tape = new Tape("f64");
+        const x = tape.param([2, 9, 8], values);
+        const w = tape.tensor([32, 8], weights);
         const loss = (): Tensor => {
           // Columns 24 to 31 of the projection stay unread.
-          const all = linear(x, w), part = (i: number): Tensor => composed ? reshape(linear(x, tape.tensor([8, 8], weights.slice(64 * i, 64 * i + 64))), [2, 9, 2, 4]) : tape.columns(all, 8 * i, [2, 9, 2, 4]);
-          const one = attention(part(0), part(1), part(2), { causal, composed: composed! }), whole = reshape(linear(x, w), [2, 9, 8, 4]), two = attention(whole, whole, whole, { causal, composed: composed! });
+          const all = linear(x, w);
+          const part = (i: number): Tensor =>
+            composed
+              ? reshape(linear(x, tape.tensor([8, 8], weights.slice(64 * i, 64 * i + 64))), [2, 9, 2, 4])
+              : tape.columns(all, 8 * i, [2, 9, 2, 4]);
+          const one = attention(part(0), part(1), part(2), { causal, composed: composed! });
+          const whole = reshape(linear(x, w), [2, 9, 8, 4]);
+          const two = attention(whole, whole, whole, { causal, composed: composed! });
           return add(sum(mul(one, one)), sum(mul(two, two)));
         };
         tape.scope(() => tape.tensor([100_000]).values().fill(NaN)); // what is claimed from here on holds NaN
-        if (step) tape.step(loss); else tape.scope(() => tape.backward(loss()));
+        if (step) tape.step(loss);
+        else tape.scope(() => tape.backward(loss()));
         return Float64Array.from(x.gradient());
       });
       for (const other of results.slice(1)) close(other, results[0]!, 1e-12, "", 0.1);
@@ -77,29 +198,72 @@ suite("fused attention", {
   },
   "reads the keys as gate keys where only gate queries are given"() {
     const all = [0, NaN].map(dirt => {
-      const tape = new Tape("f64"), rng = random(2), draw = (...shape: number[]) => tape.param(shape, Float64Array.from({ length: shape.reduce((a, n) => a * n, 1) }, () => rng.normal()));
+      const tape = new Tape("f64");
+      const rng = random(2);
+      const draw = (...shape: number[]) =>
+        tape.param(
+          shape,
+          Float64Array.from({ length: shape.reduce((a, n) => a * n, 1) }, () => rng.normal()),
+        );
       const [q, k, v, e, gq] = [draw(1, 9, 2, 4), draw(1, 9, 2, 4), draw(1, 9, 2, 4), draw(3, 4), draw(1, 9, 2, 4)];
       tape.scope(() => tape.tensor([200_000]).values().fill(dirt));
-      const y = fusedAttention(q, k, v, e, gq), both = fusedAttention(q, k, v, e, gq, k);
+      const y = fusedAttention(q, k, v, e, gq);
+      const both = fusedAttention(q, k, v, e, gq, k);
       tape.backward(y, new Float64Array(y.size).fill(1));
-      return { y: Float64Array.from(y.values()), both: Float64Array.from(both.values()), dk: Float64Array.from(k.gradient()) };
+      return {
+        y: Float64Array.from(y.values()),
+        both: Float64Array.from(both.values()),
+        dk: Float64Array.from(k.gradient()),
+      };
     });
-    for (const { y, both, dk } of all) { close(y, both, 0); close(y, all[0]!.y, 0); close(dk, all[0]!.dk, 0); }
+    for (const { y, both, dk } of all) {
+      close(y, both, 0);
+      close(y, all[0]!.y, 0);
+      close(dk, all[0]!.dk, 0);
+    }
   },
   "refuses more queries than keys where places matter, and tables without rows"() {
-    const tape = new Tape("f64"), make = (t: number) => tape.param([1, t, 1, 4]), two = make(2), three = make(3);
-    assert.match(thrown(RangeError, () => fusedAttention(three, two, two)), /^fusedAttention: 3 queries are more than 2 keys\n/);
-    assert.match(thrown(RangeError, () => fusedAttention(three, two, two, { causal: false, own: true })), /3 queries are more than 2 keys/);
-    assert.match(thrown(RangeError, () => attention(three, two, two, { composed: true })), /^attention: 3 queries and 2 keys\n/);
-    assert.match(thrown(RangeError, () => fusedAttention(two, two, two, tape.param([0, 4]))), /^fusedAttention: a table of positions has no rows\n/);
-    assert.match(thrown(RangeError, () => interpolate(tape.param([2, 0]), tape.param([2, 3]))), /^interpolate: p is 0; wants at least one position\n/);
+    const tape = new Tape("f64");
+    const make = (t: number) => tape.param([1, t, 1, 4]);
+    const two = make(2);
+    const three = make(3);
+    assert.match(
+      thrown(RangeError, () => fusedAttention(three, two, two)),
+      /^fusedAttention: 3 queries are more than 2 keys\n/,
+    );
+    assert.match(
+      thrown(RangeError, () => fusedAttention(three, two, two, { causal: false, own: true })),
+      /3 queries are more than 2 keys/,
+    );
+    assert.match(
+      thrown(RangeError, () => attention(three, two, two, { composed: true })),
+      /^attention: 3 queries and 2 keys\n/,
+    );
+    assert.match(
+      thrown(RangeError, () => fusedAttention(two, two, two, tape.param([0, 4]))),
+      /^fusedAttention: a table of positions has no rows\n/,
+    );
+    assert.match(
+      thrown(RangeError, () => interpolate(tape.param([2, 0]), tape.param([2, 3]))),
+      /^interpolate: p is 0; wants at least one position\n/,
+    );
   },
   "lets a bad number through as NaN, and does not trap"() {
     for (const bad of [NaN, Infinity, -Infinity]) {
-      const tape = new Tape("f32"), values = new Float32Array(36).fill(0.5), q = tape.param([1, 9, 1, 4], values.map((x, i) => i === 8 ? bad : x)), k = tape.param([1, 9, 1, 4], values);
+      const tape = new Tape("f32");
+      const values = new Float32Array(36).fill(0.5);
+      const q = tape.param(
+        [1, 9, 1, 4],
+        values.map((x, i) => (i === 8 ? bad : x)),
+      );
+      const k = tape.param([1, 9, 1, 4], values);
       const y = fusedAttention(q, k, k, tape.param([3, 4], new Float32Array(12).fill(0.1)));
       tape.backward(y, new Float32Array(36).fill(1));
-      assert.equal(Array.from(y.values().slice(0, 12), Number.isNaN), [false, false, false, false, false, false, false, false, true, true, true, true], String(bad));
+      assert.equal(
+        Array.from(y.values().slice(0, 12), Number.isNaN),
+        [false, false, false, false, false, false, false, false, true, true, true, true],
+        String(bad),
+      );
     }
   },
 });

@@ -4,61 +4,132 @@ import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";
 import { suite } from "./check.ts";
 
-interface Ended { code: number | null; out: string; err: string }
+interface Ended {
+  code: number | null;
+  out: string;
+  err: string;
+}
 function run(program: string, words: readonly string[], input = ""): Promise<Ended> {
   return new Promise(resolve => {
-    const child = spawn(process.execPath, [fileURLToPath(new URL(`../bench/${program}.mjs`, import.meta.url)), ...words], { stdio: ["pipe", "pipe", "pipe"] });
-    let out = "", err = "";
-    child.stdout.on("data", d => { out += d; });
-    child.stderr.on("data", d => { err += d; });
+    const child = spawn(
+      process.execPath,
+      [fileURLToPath(new URL(`../bench/${program}.mjs`, import.meta.url)), ...words],
+      { stdio: ["pipe", "pipe", "pipe"] },
+    );
+    let out = "";
+    let err = "";
+    child.stdout.on("data", d => {
+      out += d;
+    });
+    child.stderr.on("data", d => {
+      err += d;
+    });
     child.on("close", code => resolve({ code, out, err }));
     child.stdin.end(input);
   });
 }
 const bench = (...words: string[]): Promise<Ended> => run("bench", words);
 type Line = Record<string, unknown>;
-const lines = (text: string): Line[] => text.trim().split("\n").map(line => JSON.parse(line) as Line);
-const fields = { bench: "string", case: "string", dtype: "string", size: "string", median: "number", mad: "number", unit: "string", rate: "number", ceiling: "number",
-  fraction: "number", checksum: "string", engine: "string", threads: "number", node: "string", machine: "string", commit: "string", date: "string" };
+const lines = (text: string): Line[] =>
+  text
+    .trim()
+    .split("\n")
+    .map(line => JSON.parse(line) as Line);
+const fields = {
+  bench: "string",
+  case: "string",
+  dtype: "string",
+  size: "string",
+  median: "number",
+  mad: "number",
+  unit: "string",
+  rate: "number",
+  ceiling: "number",
+  fraction: "number",
+  checksum: "string",
+  engine: "string",
+  threads: "number",
+  node: "string",
+  machine: "string",
+  commit: "string",
+  date: "string",
+};
 function complete(line: Line): void {
-  for (const [name, type] of Object.entries(fields)) assert.type(line[name], type as "string", `${name} of ${String(line.case)}`);
-  assert.ok(line.median as number > 0 && line.rate as number > 0 && line.checksum, `a number is missing of ${JSON.stringify(line)}`);
+  for (const [name, type] of Object.entries(fields))
+    assert.type(line[name], type as "string", `${name} of ${String(line.case)}`);
+  assert.ok(
+    (line.median as number) > 0 && (line.rate as number) > 0 && line.checksum,
+    `a number is missing of ${JSON.stringify(line)}`,
+  );
 }
-const results = (text: string): string[] => lines(text).filter(l => l.checksum).map(l => `${String(l.case)} ${String(l.dtype)} ${String(l.checksum)}`);
+const results = (text: string): string[] =>
+  lines(text)
+    .filter(l => l.checksum)
+    .map(l => `${String(l.case)} ${String(l.dtype)} ${String(l.checksum)}`);
 
 suite("npm run bench", {
   async "kernels gives JSON lines with all fields, and the same checksums twice"() {
-    const words = ["kernels", "--quick", "--json", "--case", "f32 64x64x64"], [one, two] = await Promise.all([bench(...words), bench(...words)]);
+    const words = ["kernels", "--quick", "--json", "--case", "f32 64x64x64"];
+    const [one, two] = await Promise.all([bench(...words), bench(...words)]);
     assert.is(one.code, 0, one.err);
     const list = lines(one.out).filter(l => l.checksum);
-    assert.equal(list.map(l => l.case), ["matmul A B", "matmul A Bᵀ", "matmul Aᵀ B"]);
+    assert.equal(
+      list.map(l => l.case),
+      ["matmul A B", "matmul A Bᵀ", "matmul Aᵀ B"],
+    );
     list.forEach(complete);
     assert.equal(results(two.out), results(one.out));
   },
   async "step gives JSON lines with all fields, and the same loss twice"() {
-    const words = ["step", "--quick", "--case", "small", "--json"], [one, two] = await Promise.all([bench(...words), bench(...words, "--case", "small plain")]);
+    const words = ["step", "--quick", "--case", "small", "--json"];
+    const [one, two] = await Promise.all([bench(...words), bench(...words, "--case", "small plain")]);
     assert.is(one.code, 0, one.err);
     lines(one.out).forEach(complete);
-    assert.equal(lines(one.out).map(l => l.case), ["plain", "cope", "rmt", "rmt replay", "myopic"].map(name => `step small ${name}`));
+    assert.equal(
+      lines(one.out).map(l => l.case),
+      ["plain", "cope", "rmt", "rmt replay", "myopic"].map(name => `step small ${name}`),
+    );
     assert.equal(results(two.out), results(one.out).slice(0, 1));
     const [, , rmt, replay] = lines(one.out);
     assert.is(rmt!.checksum, replay!.checksum, "replaying segments changed the loss");
   },
   async "ratios measures two sides in turns, and memory without a clock"() {
-    const [odd, memory] = await Promise.all([bench("ratios", "--quick", "--json", "--case", "61"), bench("ratios", "--quick", "--json", "--case", "memory")]);
+    const [odd, memory] = await Promise.all([
+      bench("ratios", "--quick", "--json", "--case", "61"),
+      bench("ratios", "--quick", "--json", "--case", "memory"),
+    ]);
     assert.is(odd.code, 0, odd.err);
-    const [line] = lines(odd.out), [held] = lines(memory.out);
-    assert.ok((line!.ratios as number[])[0]! <= (line!.ratio as number) && (line!.ratio as number) <= (line!.ratios as number[])[1]! && line!.median as number > 0, odd.out);
-    assert.ok(held!.median === null && Math.abs(held!.ratio as number - 1) < 0.5, memory.out);
+    const [line] = lines(odd.out);
+    const [held] = lines(memory.out);
+    assert.ok(
+      (line!.ratios as number[])[0]! <= (line!.ratio as number) &&
+        (line!.ratio as number) <= (line!.ratios as number[])[1]! &&
+        (line!.median as number) > 0,
+      odd.out,
+    );
+    assert.ok(held!.median === null && Math.abs((held!.ratio as number) - 1) < 0.5, memory.out);
   },
   async "prints an aligned table to stdout and nothing else"() {
     const { code, out } = await bench("kernels", "--quick", "--case", "overhead kernel f32");
     assert.is(code, 0);
-    assert.match(out, /^.*; Node .*; exact engine, 1 thread; .*\n\ncase +dtype +size +ms +spread +rate +checksum\noverhead kernel add +f32 +4 numbers .*ns\/op/);
+    assert.match(
+      out,
+      /^.*; Node .*; exact engine, 1 thread; .*\n\ncase +dtype +size +ms +spread +rate +checksum\noverhead kernel add +f32 +4 numbers .*ns\/op/,
+    );
   },
   async "leaves with 0 for help, 1 for a case that is not there, 2 for words that mean nothing"() {
-    const [help, none, option, what, which, threads] = await Promise.all([bench("--help"), bench("kernels", "--case", "nothing"), bench("kernels", "--cas", "x"), bench("speed"), bench(), bench("step", "--threads", "2")]);
-    assert.equal([help, none, option, what, which, threads].map(e => e.code), [0, 1, 2, 2, 2, 2]);
+    const [help, none, option, what, which, threads] = await Promise.all([
+      bench("--help"),
+      bench("kernels", "--case", "nothing"),
+      bench("kernels", "--cas", "x"),
+      bench("speed"),
+      bench(),
+      bench("step", "--threads", "2"),
+    ]);
+    assert.equal(
+      [help, none, option, what, which, threads].map(e => e.code),
+      [0, 1, 2, 2, 2, 2],
+    );
     assert.match(help.out, /Examples\n {2}npm run bench -- kernels/);
     assert.match(none.err, /--case nothing: no kernel of that name\n {2}wants/);
     assert.match(option.err, /did you mean --case/);
@@ -67,7 +138,12 @@ suite("npm run bench", {
   },
   async "serves other programs a line at a time, and says what it cannot do"() {
     const work = { engine: "exact", threads: 1, fma: true, file: "", kind: "step", size: "small", variant: "plain" };
-    const orders = [{ do: "prepare", key: 0, case: work, warm: 0 }, { do: "run", key: 0, times: 2 }, { do: "drop", key: 0 }, { do: "run", key: 0, times: 1 }];
+    const orders = [
+      { do: "prepare", key: 0, case: work, warm: 0 },
+      { do: "run", key: 0, times: 2 },
+      { do: "drop", key: 0 },
+      { do: "run", key: 0, times: 1 },
+    ];
     const { code, out } = await run("ours", [], orders.map(o => `${JSON.stringify(o)}\n`).join(""));
     assert.is(code, 0);
     const [prepared, ran, dropped, again] = lines(out);

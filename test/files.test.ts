@@ -12,7 +12,8 @@ const folder = (): string => mkdtempSync(join(tmpdir(), "farsight-files-"));
 
 suite("saveFile", {
   "writes a file, makes its folder, and leaves nothing beside it"() {
-    const at = folder(), path = join(at, "deep", "x.bin");
+    const at = folder();
+    const path = join(at, "deep", "x.bin");
     saveFile(path, new Uint8Array([1, 2, 3]));
     saveFile(path, "four");
     assert.equal(readFileSync(path, "utf8"), "four");
@@ -20,11 +21,18 @@ suite("saveFile", {
     rmSync(at, { recursive: true });
   },
   "keeps the old file when the device is full, and says so"() {
-    if (process.platform !== "linux") { console.log("not on Linux: /dev/full is not there"); return; }
-    const at = folder(), path = join(at, "x.bin");
+    if (process.platform !== "linux") {
+      console.log("not on Linux: /dev/full is not there");
+      return;
+    }
+    const at = folder();
+    const path = join(at, "x.bin");
     saveFile(path, "old");
     symlinkSync("/dev/full", `${path}.part`);
-    assert.match(thrown(Error, () => saveFile(path, "new")), /could not write .*x\.bin \(0 KiB\): no space left on the device; the file that was there is whole/);
+    assert.match(
+      thrown(Error, () => saveFile(path, "new")),
+      /could not write .*x\.bin \(0 KiB\): no space left on the device; the file that was there is whole/,
+    );
     assert.equal(readFileSync(path, "utf8"), "old");
     assert.equal(existsSync(`${path}.part`), false);
     rmSync(at, { recursive: true });
@@ -32,11 +40,15 @@ suite("saveFile", {
   "says what it could not write where a folder cannot be made"() {
     const at = folder();
     writeFileSync(join(at, "file"), "");
-    assert.match(thrown(Error, () => saveFile(join(at, "file", "x"), "y")), /could not write .*file.x \(0 KiB\)/);
+    assert.match(
+      thrown(Error, () => saveFile(join(at, "file", "x"), "y")),
+      /could not write .*file.x \(0 KiB\)/,
+    );
     rmSync(at, { recursive: true });
   },
   async "leaves a whole file when it is killed in the middle of saving"() {
-    const at = folder(), path = join(at, "run.safetensors");
+    const at = folder();
+    const path = join(at, "run.safetensors");
     // A child that saves ever newer files as fast as it can, killed at five moments.
     const program = `
       import { serialize } from "farsight";
@@ -45,13 +57,20 @@ suite("saveFile", {
       for (let step = 0; ; step++) { values.fill(step); saveFile(${JSON.stringify(path)}, serialize({ x: { shape: [500_000], values } }, { step: String(step) })); if (step === 0) console.log("first"); }`;
     let last = -1;
     for (const wait of [1, 7, 19, 42, 73]) {
-      const child = spawn(process.execPath, ["--input-type=module", "-e", program], { stdio: ["ignore", "pipe", "inherit"] });
+      const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
       await new Promise(resolve => child.stdout.once("data", resolve));
       await new Promise(resolve => setTimeout(resolve, wait));
       child.kill("SIGKILL");
       await new Promise(resolve => child.once("close", resolve));
-      const { tensors, metadata } = parse(readFile(path)!), step = Number(metadata.step), { values } = tensors.get("x")!;
-      assert.ok((values as Float32Array).every(v => v === step), "the file mixes two saves");
+      const { tensors, metadata } = parse(readFile(path)!);
+      const step = Number(metadata.step);
+      const { values } = tensors.get("x")!;
+      assert.ok(
+        (values as Float32Array).every(v => v === step),
+        "the file mixes two saves",
+      );
       assert.ok(step >= 0);
       last = Math.max(last, step);
     }

@@ -1,14 +1,50 @@
-// Attention, CoPE, myopic training, whole transformers and RMT against PyTorch's double precision: values and all gradients,
-// every variant.
+// Attention, CoPE, myopic training, whole transformers and RMT against PyTorch's double precision: values and all
+// gradients, every variant.
 import * as assert from "uvu/assert";
-import { Tape, attend, attention, concat, edgeWeights, leaves, mask, myopia, positions, rmt, rmtEncoder, rope, rotary, scores, transformer,
-  type CopeOptions, type Cut, type Dtype, type Myopia, type Position, type Tensor, type TransformerOptions, type Tree } from "farsight";
+import {
+  Tape,
+  attend,
+  attention,
+  concat,
+  edgeWeights,
+  leaves,
+  mask,
+  myopia,
+  positions,
+  rmt,
+  rmtEncoder,
+  rope,
+  rotary,
+  scores,
+  transformer,
+  type CopeOptions,
+  type Cut,
+  type Dtype,
+  type Myopia,
+  type Position,
+  type Tensor,
+  type TransformerOptions,
+  type Tree,
+} from "farsight";
 import { scales } from "../src/models/cope.ts";
 import { cases, dtypes, exchange, golden, match, variant, variants, type Golden } from "./golden.ts";
 import { suite } from "./check.ts";
 
-type Keys = Record<string, unknown> & { pos: Position; mode: string; cut: Cut; horizon: number; gamma: number; scaling: "listing"; gates: "shared" | "sep" | "val"; gates_rotated: boolean; rope_theta: number; rope_layout: string; causal: boolean };
-const myopicOf = (c: Keys): Myopia | undefined => c.mode === "full" ? undefined : { cut: c.cut, mode: c.mode as "window", horizon: c.horizon, gamma: c.gamma };
+type Keys = Record<string, unknown> & {
+  pos: Position;
+  mode: string;
+  cut: Cut;
+  horizon: number;
+  gamma: number;
+  scaling: "listing";
+  gates: "shared" | "sep" | "val";
+  gates_rotated: boolean;
+  rope_theta: number;
+  rope_layout: string;
+  causal: boolean;
+};
+const myopicOf = (c: Keys): Myopia | undefined =>
+  c.mode === "full" ? undefined : { cut: c.cut, mode: c.mode as "window", horizon: c.horizon, gamma: c.gamma };
 const copeOf = (c: Keys): CopeOptions => ({ scaling: c.scaling, gates: c.gates, rotated: c.gates_rotated });
 const ropeOf = (c: Keys) => ({ theta: c.rope_theta, interleaved: c.rope_layout === "interleaved" });
 
@@ -19,34 +55,104 @@ function heads(tape: Tape, g: Golden, name: string): Tensor {
 }
 
 function attentionCase(g: Golden, dtype: Dtype, v: string, composed: boolean): void {
-  const c = variant(g, v).attention as unknown as Keys, tape = new Tape(dtype), names = g.names("in."), has = (n: string) => names.includes(n);
-  const [q, k, value] = ["q", "k", "v"].map(n => heads(tape, g, `in.${n}`)) as [Tensor, Tensor, Tensor], gateKeys = has("gate_keys") ? heads(tape, g, "in.gate_keys") : undefined;
-  const [b, t, h, d] = q.shape as [number, number, number, number], s = k.shape[1]!, params = g.names("param.");
-  const tables = { cope: params.includes("cope.weight") ? tape.param(g.shape("param.cope.weight"), g.values("param.cope.weight")) : undefined, relative: params.includes("rel.weight") ? tape.param(g.shape("param.rel.weight"), g.values("param.rel.weight")) : undefined };
-  const keys = has("key_mask") ? tape.tensor([b, s], g.values("in.key_mask")) : undefined, my = myopicOf(c);
-  const own = my?.mode === "diagonal", edges = my && !own ? tape.tensor([t, s], edgeWeights(Array.from({ length: t }, (_, i) => i), myopia(my))) : undefined;
-  const options = { composed, causal: c.causal, keys, edges, own, position: c.pos, tables, cope: copeOf(c), gateKeys, rope: ropeOf(c) };
+  const c = variant(g, v).attention as unknown as Keys;
+  const tape = new Tape(dtype);
+  const names = g.names("in.");
+  const has = (n: string) => names.includes(n);
+  const [q, k, value] = ["q", "k", "v"].map(n => heads(tape, g, `in.${n}`)) as [Tensor, Tensor, Tensor];
+  const gateKeys = has("gate_keys") ? heads(tape, g, "in.gate_keys") : undefined;
+  const [b, t, h, d] = q.shape as [number, number, number, number];
+  const s = k.shape[1]!;
+  const params = g.names("param.");
+  const tables = {
+    cope: params.includes("cope.weight")
+      ? tape.param(g.shape("param.cope.weight"), g.values("param.cope.weight"))
+      : undefined,
+    relative: params.includes("rel.weight")
+      ? tape.param(g.shape("param.rel.weight"), g.values("param.rel.weight"))
+      : undefined,
+  };
+  const keys = has("key_mask") ? tape.tensor([b, s], g.values("in.key_mask")) : undefined;
+  const my = myopicOf(c);
+  const own = my?.mode === "diagonal";
+  const edges =
+    my && !own
+      ? tape.tensor(
+          [t, s],
+          edgeWeights(
+            Array.from({ length: t }, (_, i) => i),
+            myopia(my),
+          ),
+        )
+      : undefined;
+  const options = {
+    composed,
+    causal: c.causal,
+    keys,
+    edges,
+    own,
+    position: c.pos,
+    tables,
+    cope: copeOf(c),
+    gateKeys,
+    rope: ropeOf(c),
+  };
   const y = attention(q, k, value, options);
   match(g, dtype, exchange(y.values(), [b, t, h, d]), g.expected("out", "y", v), `${v} y`);
-  if (g.names("out.").includes("weights")) match(g, dtype, attend(q, k, value, options).values(), g.expected("out", "weights", v), `${v} weights`);
+  if (g.names("out.").includes("weights"))
+    match(g, dtype, attend(q, k, value, options).values(), g.expected("out", "weights", v), `${v} weights`);
   if (g.names("out.").includes("positions")) {
-    const { cos, sin } = rotary(tape, s, d), turned = (x: Tensor) => c.gates_rotated ? rope(x, cos, sin) : x, source = c.gates === "sep" ? gateKeys! : c.gates === "val" ? value : k;
+    const { cos, sin } = rotary(tape, s, d);
+    const turned = (x: Tensor) => (c.gates_rotated ? rope(x, cos, sin) : x);
+    const source = c.gates === "sep" ? gateKeys! : c.gates === "val" ? value : k;
     const u = scores(turned(q), turned(source), { scale: scales(d, c.scaling).gate });
-    match(g, dtype, positions(u, { allowed: tape.tensor([t, s], mask(t, s, c.causal)), keys }).positions.values(), g.expected("out", "positions", v), `${v} positions`);
+    match(
+      g,
+      dtype,
+      positions(u, { allowed: tape.tensor([t, s], mask(t, s, c.causal)), keys }).positions.values(),
+      g.expected("out", "positions", v),
+      `${v} positions`,
+    );
   }
   tape.backward(y, exchange(g.values("in.dout"), g.shape("in.dout")));
-  const grads: Record<string, Tensor | undefined> = { q, k, v: value, gate_keys: gateKeys, "cope.weight": tables.cope, "rel.weight": tables.relative };
+  const grads: Record<string, Tensor | undefined> = {
+    q,
+    k,
+    v: value,
+    gate_keys: gateKeys,
+    "cope.weight": tables.cope,
+    "rel.weight": tables.relative,
+  };
   for (const n of g.names("grad.")) {
     const x = grads[n]!;
-    match(g, dtype, x.shape.length === 4 ? exchange(x.gradient(), x.shape) : x.gradient(), g.expected("grad", n, v), `${v} grad ${n}`);
+    match(
+      g,
+      dtype,
+      x.shape.length === 4 ? exchange(x.gradient(), x.shape) : x.gradient(),
+      g.expected("grad", n, v),
+      `${v} grad ${n}`,
+    );
   }
 }
 
 const modelOf = (m: Record<string, never>, more: TransformerOptions = {}): TransformerOptions => {
   const c = m as unknown as Keys & Record<string, number & boolean & string>;
   return {
-    vocab: c.vocab!, context: c.block!, layers: c.layers!, d: c.d!, heads: c.heads!, inner: c.inner!, position: c.pos, tied: c.tied!, eps: c.eps!, activation: c.gelu as string === "erf" ? "geluErf" : "gelu",
-    cope: { ...copeOf(c), rows: c.npos! }, relative: { rows: c.rel_rows! }, rope: ropeOf(c), myopic: myopicOf(c), ...more,
+    vocab: c.vocab!,
+    context: c.block!,
+    layers: c.layers!,
+    d: c.d!,
+    heads: c.heads!,
+    inner: c.inner!,
+    position: c.pos,
+    tied: c.tied!,
+    eps: c.eps!,
+    activation: (c.gelu as string) === "erf" ? "geluErf" : "gelu",
+    cope: { ...copeOf(c), rows: c.npos! },
+    relative: { rows: c.rel_rows! },
+    rope: ropeOf(c),
+    myopic: myopicOf(c),
+    ...more,
   };
 };
 function fill(g: Golden, params: Tree): void {
@@ -61,15 +167,24 @@ function gradients(g: Golden, dtype: Dtype, v: string, params: Tree): void {
   for (const [path, t] of leaves(params)) {
     const want = g.expected("grad", path, v);
     match(g, dtype, t.gradient(), want, `${v} grad ${path}`);
-    if (want.every(x => x === 0)) assert.ok(t.gradient().every(x => x === 0), `${v} grad ${path} must be exactly 0`);
+    if (want.every(x => x === 0))
+      assert.ok(
+        t.gradient().every(x => x === 0),
+        `${v} grad ${path} must be exactly 0`,
+      );
   }
 }
 
 function gptCase(g: Golden, dtype: Dtype, v: string): void {
-  const model = transformer(modelOf(variant(g, v).model!)), tape = new Tape(dtype), params = model.params(tape);
+  const model = transformer(modelOf(variant(g, v).model!));
+  const tape = new Tape(dtype);
+  const params = model.params(tape);
   fill(g, params);
-  const tokens = tape.integers(g.shape("in.tokens"), g.values("in.tokens")), targets = tape.integers(g.shape("in.targets"), g.values("in.targets"));
-  tape.scope(() => match(g, dtype, model.logits(params, tokens).values(), g.expected("out", "logits", v), `${v} logits`));
+  const tokens = tape.integers(g.shape("in.tokens"), g.values("in.tokens"));
+  const targets = tape.integers(g.shape("in.targets"), g.values("in.targets"));
+  tape.scope(() =>
+    match(g, dtype, model.logits(params, tokens).values(), g.expected("out", "logits", v), `${v} logits`),
+  );
   const loss = model.loss(params, tokens, targets);
   match(g, dtype, loss.values(), g.expected("out", "loss", v), `${v} loss`);
   tape.backward(loss);
@@ -77,16 +192,34 @@ function gptCase(g: Golden, dtype: Dtype, v: string): void {
 }
 
 function decoderCase(g: Golden, dtype: Dtype, v: string, replay: boolean): void {
-  const c = variant(g, v), r = c.rmt as unknown as Record<string, never>, tape = new Tape(dtype);
-  const model = rmt(transformer(modelOf(c.model!)), { memory: r.memory!, segment: r.segment!, bidirectional: r.mask as string === "bidirectional", losses: r.losses!, k: r.k ?? undefined, truncation: r.truncation!, exempt: r.exempt!, replay });
+  const c = variant(g, v);
+  const r = c.rmt as unknown as Record<string, never>;
+  const tape = new Tape(dtype);
+  const model = rmt(transformer(modelOf(c.model!)), {
+    memory: r.memory!,
+    segment: r.segment!,
+    bidirectional: (r.mask as string) === "bidirectional",
+    losses: r.losses!,
+    k: r.k ?? undefined,
+    truncation: r.truncation!,
+    exempt: r.exempt!,
+    replay,
+  });
   const params = model.params(tape);
   fill(g, params);
-  const tokens = tape.integers(g.shape("in.tokens"), g.values("in.tokens")), targets = tape.integers(g.shape("in.targets"), g.values("in.targets"));
+  const tokens = tape.integers(g.shape("in.tokens"), g.values("in.tokens"));
+  const targets = tape.integers(g.shape("in.targets"), g.values("in.targets"));
   tape.scope(() => {
     const { logits, memories } = model.logits(params, tokens);
     match(g, dtype, logits.values(), g.expected("out", "logits", v), `${v} logits`);
     match(g, dtype, concat(memories, { axis: 0 }).values(), g.expected("out", "memories", v), `${v} memories`);
-    match(g, dtype, model.stream(params, tokens).values, logits.values().filter((_, i) => i % (13 * 11) >= 10 * 11) as unknown as Float64Array, `${v} stream`);
+    match(
+      g,
+      dtype,
+      model.stream(params, tokens).values,
+      logits.values().filter((_, i) => i % (13 * 11) >= 10 * 11) as unknown as Float64Array,
+      `${v} stream`,
+    );
   });
   const loss = model.loss(params, tokens, targets);
   match(g, dtype, loss.values(), g.expected("out", "loss", v), `${v} loss`);
@@ -95,12 +228,29 @@ function decoderCase(g: Golden, dtype: Dtype, v: string, replay: boolean): void 
 }
 
 function encoderCase(g: Golden, dtype: Dtype, v: string): void {
-  const c = variant(g, v), r = c.rmt as unknown as Record<string, never>, e = c.encoder as unknown as Record<string, never>, tape = new Tape(dtype);
-  const model = rmtEncoder(transformer(modelOf(c.model!, { causal: false, norm: "post", embeddingNorm: true })), { memory: r.memory!, segment: r.segment!, losses: r.losses!, k: r.k ?? undefined, truncation: r.truncation!, classes: e.classes!, cls: e.cls!, sep: e.sep!, pad: e.pad!, pooler: e.pooler! });
+  const c = variant(g, v);
+  const r = c.rmt as unknown as Record<string, never>;
+  const e = c.encoder as unknown as Record<string, never>;
+  const tape = new Tape(dtype);
+  const model = rmtEncoder(transformer(modelOf(c.model!, { causal: false, norm: "post", embeddingNorm: true })), {
+    memory: r.memory!,
+    segment: r.segment!,
+    losses: r.losses!,
+    k: r.k ?? undefined,
+    truncation: r.truncation!,
+    classes: e.classes!,
+    cls: e.cls!,
+    sep: e.sep!,
+    pad: e.pad!,
+    pooler: e.pooler!,
+  });
   const params = model.params(tape);
   fill(g, params);
-  const lengths = g.values("in.lengths"), width = g.shape("in.tokens")[1]!, ids = g.values("in.tokens");
-  const sequences = Array.from(lengths, (n, i) => ids.slice(i * width, i * width + n)), labels = tape.integers(g.shape("in.labels"), g.values("in.labels"));
+  const lengths = g.values("in.lengths");
+  const width = g.shape("in.tokens")[1]!;
+  const ids = g.values("in.tokens");
+  const sequences = Array.from(lengths, (n, i) => ids.slice(i * width, i * width + n));
+  const labels = tape.integers(g.shape("in.labels"), g.values("in.labels"));
   tape.scope(() => {
     const { logits, memories } = model.logits(params, sequences);
     match(g, dtype, concat(logits, { axis: 0 }).values(), g.expected("out", "logits", v), `${v} logits`);
@@ -125,9 +275,11 @@ const kinds: Kind[] = [
 ];
 for (const [title, start, run] of kinds) {
   const tests: Record<string, () => void> = {};
-  for (const name of cases(start)) for (const dtype of dtypes) tests[`${name} ${dtype}`] = () => {
-    const g = golden(name);
-    for (const v of variants(g)) run(g, dtype, v);
-  };
+  for (const name of cases(start))
+    for (const dtype of dtypes)
+      tests[`${name} ${dtype}`] = () => {
+        const g = golden(name);
+        for (const v of variants(g)) run(g, dtype, v);
+      };
   suite(title, tests);
 }

@@ -1,16 +1,19 @@
-// Every operation's backward pass, from its signature alone: f64 against differences, f32 against f64, one input at a time,
-// added into gradients that are already there; and a wrong backward pass that must be caught.
+// Every operation's backward pass, from its signature alone: f64 against differences, f32 against f64, one input at a
+// time, added into gradients that are already there; and a wrong backward pass that must be caught.
 import * as assert from "uvu/assert";
 import { Tape, type Tensor, gradcheck, mul, op, ops, random, reshape, sum } from "farsight";
 import { signature } from "../src/op.ts";
 import { close, suite, thrown } from "./check.ts";
 
 type Loose = (...x: (Tensor | object | undefined)[]) => Tensor;
-type AnyOp = typeof ops[number];
+type AnyOp = (typeof ops)[number];
 
 /** Sizes for every letter: distinct primes catch swapped axes; 1 and 9 catch tails and vectors. */
 const sizesOf = { primes: [2, 3, 5, 7, 11], tails: [1, 9, 4, 3, 6], wide: [4, 2, 17, 8, 13] };
-/** Sizes that an operation ties together, options that its defaults leave dull, and below what size f32 may differ: a sum of canceling ones. */
+/**
+ * Sizes that an operation ties together, options that its defaults leave dull, and below what size f32 may differ: a
+ * sum of canceling ones.
+ */
 const special: Record<string, { sizes?: Record<string, number>; options?: object; floor?: number }> = {
   rope: { sizes: { d: 6, r: 3 } },
   scale: { options: { by: 1.5, plus: -0.25 } },
@@ -25,26 +28,49 @@ const special: Record<string, { sizes?: Record<string, number>; options?: object
 
 /** Which optional inputs are given: all, none, or the one at a place. */
 type Optional = "all" | "none" | number;
-/** Optional inputs that decide where gradients go, which differences cannot see: edges and pasts. myopic.test.ts has them. */
+/**
+ * Optional inputs that decide where gradients go, which differences cannot see: edges and pasts. myopic.test.ts has
+ * them.
+ */
 const unseen: Record<string, readonly number[]> = { scores: [2, 3], mix: [2, 3], fusedAttention: [10, 11, 12, 13] };
 const optionals = (o: AnyOp): Optional[] => {
-  const places = signature(o.signature).inputs.flatMap((s, i) => s.optional && !unseen[o.opName]?.includes(i) ? [i] : []);
+  const places = signature(o.signature).inputs.flatMap((s, i) =>
+    s.optional && !unseen[o.opName]?.includes(i) ? [i] : [],
+  );
   return places.length > 1 ? ["all", "none", ...places] : places.length ? ["all", "none"] : ["all"];
 };
 
 /** Fresh inputs for an operation: a list of tensors, those that `wanted` picks as parameters. */
-function draw(tape: Tape, o: AnyOp, label: keyof typeof sizesOf, wanted: (i: number) => boolean, optional: Optional): (Tensor | undefined)[] {
-  const rng = random(3).fork(o.opName), list = sizesOf[label], sizes: Record<string, number> = { ...special[o.opName]?.sizes };
+function draw(
+  tape: Tape,
+  o: AnyOp,
+  label: keyof typeof sizesOf,
+  wanted: (i: number) => boolean,
+  optional: Optional,
+): (Tensor | undefined)[] {
+  const rng = random(3).fork(o.opName);
+  const list = sizesOf[label];
+  const sizes: Record<string, number> = { ...special[o.opName]?.sizes };
   const size = (dim: string): number => Number(dim) || (sizes[dim] ??= list[Object.keys(sizes).length % list.length]!);
   return signature(o.signature).inputs.map((s, i) => {
-    const shape = [...(s.lead ? [2, 3] : []), ...s.dims.map(size)], n = shape.reduce((a, b) => a * b, 1), [low, high] = o.domain;
-    if (s.optional && (unseen[o.opName]?.includes(i) || optional !== "all" && optional !== i)) return undefined;
-    if (s.below) return tape.integers(shape, Array.from({ length: n }, () => rng.integer(size(s.below))));
+    const shape = [...(s.lead ? [2, 3] : []), ...s.dims.map(size)];
+    const n = shape.reduce((a, b) => a * b, 1);
+    const [low, high] = o.domain;
+    if (s.optional && (unseen[o.opName]?.includes(i) || (optional !== "all" && optional !== i))) return undefined;
+    if (s.below)
+      return tape.integers(
+        shape,
+        Array.from({ length: n }, () => rng.integer(size(s.below))),
+      );
     const real = Float64Array.from({ length: n }, () => Math.fround(low + (high - low) * rng.uniform()));
     // Constants of attention are masks, but for ALiBi's slopes, one a head.
-    if (o.constant.includes(i)) return tape.tensor(shape, s.dims.length > 1 && !o.opName.startsWith("rope") ? real.map((_, j) => j % 4 === 3 ? 0 : 1) : real);
+    if (o.constant.includes(i))
+      return tape.tensor(
+        shape,
+        s.dims.length > 1 && !o.opName.startsWith("rope") ? real.map((_, j) => (j % 4 === 3 ? 0 : 1)) : real,
+      );
     // Contextual positions fall with the key: keep them off whole numbers, some past the cap.
-    const at = o.opName === "interpolate" && i === 1 ? real.map((x, j) => x + j % 5) : real;
+    const at = o.opName === "interpolate" && i === 1 ? real.map((x, j) => x + (j % 5)) : real;
     return wanted(i) ? tape.param(shape, at) : tape.tensor(shape, at);
   });
 }
@@ -55,46 +81,81 @@ const call = (o: AnyOp, xs: readonly (Tensor | undefined)[]): Tensor => {
 };
 /** u·y for a fixed random u: makes a scalar of any result. */
 function against(y: Tensor, seed = 5): Tensor {
-  const rng = random(seed), u = y.tape.tensor([y.size], Float64Array.from({ length: y.size }, () => Math.fround(rng.normal())));
+  const rng = random(seed);
+  const u = y.tape.tensor(
+    [y.size],
+    Float64Array.from({ length: y.size }, () => Math.fround(rng.normal())),
+  );
   return sum(mul(reshape(y, [y.size]), u));
 }
-const params = (xs: readonly (Tensor | undefined)[]): Record<string, Tensor> => Object.fromEntries(xs.flatMap((x, i) => x?.wants ? [[`input ${i}`, x]] : []));
+const params = (xs: readonly (Tensor | undefined)[]): Record<string, Tensor> =>
+  Object.fromEntries(xs.flatMap((x, i) => (x?.wants ? [[`input ${i}`, x]] : [])));
 
 for (const o of ops) {
-  const { inputs } = signature(o.signature), real = inputs.flatMap((s, i) => s.below || o.constant.includes(i) ? [] : [i]);
+  const { inputs } = signature(o.signature);
+  const real = inputs.flatMap((s, i) => (s.below || o.constant.includes(i) ? [] : [i]));
   const tests: Record<string, () => void> = {};
-  for (const label of Object.keys(sizesOf) as (keyof typeof sizesOf)[]) for (const optional of optionals(o)) {
-    const name = `${label}${optional === "all" ? "" : optional === "none" ? ", optional inputs left out" : `, of optional inputs ${optional} alone`}`;
-    tests[`f64 gradients equal differences (${name})`] = () => {
-      const tape = new Tape("f64"), xs = draw(tape, o, label, () => true, optional);
-      gradcheck(params(xs), () => against(call(o, xs)), { directions: 3 });
-    };
-    tests[`f32 gives what f64 gives (${name})`] = () => {
-      const [a, b] = (["f32", "f64"] as const).map(dtype => {
-        const tape = new Tape(dtype), xs = draw(tape, o, label, () => true, optional), y = call(o, xs);
-        const rng = random(9);
-        tape.backward(y, Float64Array.from({ length: y.size }, () => Math.fround(rng.normal())));
-        return [y.values(), ...Object.values(params(xs)).map(x => x.gradient())];
-      });
-      a!.forEach((values, i) => close(values, b![i]!, 3e-6, i ? `gradient ${i - 1}` : "result", special[o.opName]?.floor ?? 0.1));
-    };
-  }
+  for (const label of Object.keys(sizesOf) as (keyof typeof sizesOf)[])
+    for (const optional of optionals(o)) {
+      const name = `${label}${optional === "all" ? "" : optional === "none" ? ", optional inputs left out" : `, of optional inputs ${optional} alone`}`;
+      tests[`f64 gradients equal differences (${name})`] = () => {
+        const tape = new Tape("f64");
+        const xs = draw(tape, o, label, () => true, optional);
+        gradcheck(params(xs), () => against(call(o, xs)), { directions: 3 });
+      };
+      tests[`f32 gives what f64 gives (${name})`] = () => {
+        const [a, b] = (["f32", "f64"] as const).map(dtype => {
+          const tape = new Tape(dtype);
+          const xs = draw(tape, o, label, () => true, optional);
+          const y = call(o, xs);
+          const rng = random(9);
+          tape.backward(
+            y,
+            Float64Array.from({ length: y.size }, () => Math.fround(rng.normal())),
+          );
+          return [y.values(), ...Object.values(params(xs)).map(x => x.gradient())];
+        });
+        a!.forEach((values, i) =>
+          close(values, b![i]!, 3e-6, i ? `gradient ${i - 1}` : "result", special[o.opName]?.floor ?? 0.1),
+        );
+      };
+    }
   tests["each input alone may want a gradient"] = () => {
     for (const only of real) {
-      const tape = new Tape("f64"), xs = draw(tape, o, "primes", i => i === only, "all");
+      const tape = new Tape("f64");
+      const xs = draw(tape, o, "primes", i => i === only, "all");
       if (!xs[only]) continue;
       const base = tape.engine.memory.buffer.slice(0, 1024);
       gradcheck(params(xs), () => against(call(o, xs)));
-      assert.equal(new Uint8Array(tape.engine.memory.buffer.slice(0, 1024)).every((v, i) => v === new Uint8Array(base)[i]), true, "wrote near address 0");
+      assert.equal(
+        new Uint8Array(tape.engine.memory.buffer.slice(0, 1024)).every((v, i) => v === new Uint8Array(base)[i]),
+        true,
+        "wrote near address 0",
+      );
     }
   };
   tests["adds into a gradient instead of overwriting it"] = () => {
-    const tape = new Tape("f64"), xs = draw(tape, o, "tails", () => true, "all"), y = call(o, xs), list = Object.values(params(xs));
-    const first = list.map(x => { x.gradient().fill(1000); return x; });
+    const tape = new Tape("f64");
+    const xs = draw(tape, o, "tails", () => true, "all");
+    const y = call(o, xs);
+    const list = Object.values(params(xs));
+    const first = list.map(x => {
+      x.gradient().fill(1000);
+      return x;
+    });
     tape.backward(y, new Float64Array(y.size).fill(1));
-    const tape2 = new Tape("f64"), ys = draw(tape2, o, "tails", () => true, "all"), z = call(o, ys), fresh = Object.values(params(ys));
+    const tape2 = new Tape("f64");
+    const ys = draw(tape2, o, "tails", () => true, "all");
+    const z = call(o, ys);
+    const fresh = Object.values(params(ys));
     tape2.backward(z, new Float64Array(z.size).fill(1));
-    first.forEach((x, i) => close(x.gradient(), fresh[i]!.gradient().map(g => g + 1000), 1e-12));
+    first.forEach((x, i) =>
+      close(
+        x.gradient(),
+        fresh[i]!.gradient().map(g => g + 1000),
+        1e-12,
+      ),
+    );
   };
   suite(`${o.opName}: ${o.signature}`, tests);
 }
@@ -105,19 +166,34 @@ suite("the checker itself", {
       forward: (K, { rows }, y, x) => K.tanh(rows, x.data, y.data),
       backward: (K, { rows }, y, x) => K.sigmoidBack(rows, x.data, y.data, y.grad, x.grad, true),
     });
-    const tape = new Tape("f64"), x = tape.param([7], [1, 2, 3, -1, -2, 0.5, 0.1]);
-    assert.match(thrown(Error, () => gradcheck({ x }, () => sum(wrong(x)))), /gradcheck: x \[7\]: backward says .* differences say/);
+    const tape = new Tape("f64");
+    const x = tape.param([7], [1, 2, 3, -1, -2, 0.5, 0.1]);
+    assert.match(
+      thrown(Error, () => gradcheck({ x }, () => sum(wrong(x)))),
+      /gradcheck: x \[7\]: backward says .* differences say/,
+    );
   },
   "an error of one part in a million is caught"() {
     const off = op("off", "... -> ...", {
       forward: (K, { rows }, y, x) => K.tanh(rows, x.data, y.data),
-      backward: (K, { rows }, y, x) => { K.tanhBack(rows, x.data, y.data, y.grad, x.grad, true); K.scaleAdd(rows, 1e-6, y.grad, x.grad, true); },
+      backward: (K, { rows }, y, x) => {
+        K.tanhBack(rows, x.data, y.data, y.grad, x.grad, true);
+        K.scaleAdd(rows, 1e-6, y.grad, x.grad, true);
+      },
     });
-    const tape = new Tape("f64"), x = tape.param([3], [1, 2, 3]);
-    assert.match(thrown(Error, () => gradcheck({ x }, () => sum(off(x)))), /gradcheck/);
+    const tape = new Tape("f64");
+    const x = tape.param([3], [1, 2, 3]);
+    assert.match(
+      thrown(Error, () => gradcheck({ x }, () => sum(off(x)))),
+      /gradcheck/,
+    );
   },
   "a single-precision tape is refused"() {
-    const tape = new Tape("f32"), x = tape.param([2], [1, 2]);
-    assert.match(thrown(TypeError, () => gradcheck({ x }, () => sum(x))), /wants new Tape\("f64"\)/);
+    const tape = new Tape("f32");
+    const x = tape.param([2], [1, 2]);
+    assert.match(
+      thrown(TypeError, () => gradcheck({ x }, () => sum(x))),
+      /wants new Tape\("f64"\)/,
+    );
   },
 });

@@ -1,4 +1,5 @@
-// The shape of the project, read from its files: imports run down one line, nothing reaches outside, and lists are complete.
+// The shape of the project, read from its files: imports run down one line, nothing reaches outside, and lists are
+// complete.
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path/posix";
 import * as assert from "uvu/assert";
@@ -27,27 +28,69 @@ const rank = new Map(ranks.flatMap((files, i) => files.map(file => [file, i] as 
 /** What tasks may use: numbers, and no engine, so that a page may draw data without kernels. */
 const pure = ["src/math.ts", "src/random.ts"];
 
-const folder = (name: string): string[] => (readdirSync(name, { recursive: true }) as string[]).map(f => join(name, f.replaceAll("\\", "/"))).filter(f => f.endsWith(".ts") && !f.endsWith(".d.ts")).sort();
+const folder = (name: string): string[] =>
+  (readdirSync(name, { recursive: true }) as string[])
+    .map(f => join(name, f.replaceAll("\\", "/")))
+    .filter(f => f.endsWith(".ts") && !f.endsWith(".d.ts"))
+    .sort();
 const read = (file: string): string => readFileSync(file, "utf8");
-const sources = folder("src"), kernels = folder("asm"), tests = folder("test").filter(f => f.endsWith(".test.ts"));
+const sources = folder("src");
+const kernels = folder("asm");
+const tests = folder("test").filter(f => f.endsWith(".test.ts"));
 
 /** Code without comments; strings stay. Strings and comments are told apart, a template's `${...}` included. */
 function code(text: string): string {
-  return text.replace(/("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g, (_, string: string | undefined) => string ?? " ");
+  return text.replace(
+    /("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g,
+    (_, string: string | undefined) => string ?? " ",
+  );
 }
 /** Files that a file imports, as paths from the project's root. */
-const imports = (file: string): string[] => [...code(read(file)).matchAll(/^(?:import|export)\b[\w\s{},*$]*"([^"]+)";|\bimport\s*\(\s*"?([^")]*)/gm)].map(m => m[1] ?? m[2]!)
-  .map(to => to.startsWith(".") ? join(dirname(file), to) : to);
+const imports = (file: string): string[] =>
+  [...code(read(file)).matchAll(/^(?:import|export)\b[\w\s{},*$]*"([^"]+)";|\bimport\s*\(\s*"?([^")]*)/gm)]
+    .map(m => m[1] ?? m[2]!)
+    .map(to => (to.startsWith(".") ? join(dirname(file), to) : to));
 /** Imports that break the line. */
-const upward = (file: string, list: readonly string[]): string[] => list.filter(to => to.startsWith("src/") ? !(rank.get(to)! < rank.get(file)!) : !(file === "src/engine.ts" && to.startsWith("dist/") || file === "src/fast.ts" && to.startsWith("dist/fast/")));
+const upward = (file: string, list: readonly string[]): string[] =>
+  list.filter(to =>
+    to.startsWith("src/")
+      ? !(rank.get(to)! < rank.get(file)!)
+      : !(
+          (file === "src/engine.ts" && to.startsWith("dist/")) ||
+          (file === "src/fast.ts" && to.startsWith("dist/fast/"))
+        ),
+  );
 
 /** What the host's Math may be asked for: results that IEEE 754 and ECMA-262 fix to the last bit. */
-const exact = ["abs", "ceil", "clz32", "floor", "fround", "imul", "max", "min", "round", "sign", "sqrt", "trunc", "PI", "LN2", "SQRT2"];
-const hosts = "process console Date performance Buffer require globalThis window document navigator fetch setTimeout setInterval setImmediate queueMicrotask localStorage crypto Intl toLocaleString localeCompare";
-const outside = new RegExp(String.raw`\b(?:${hosts.replaceAll(" ", "|")})(?:\?\.|\s*[.[(])|\b(?:new|typeof|=) ?(?:Date|process|window|globalThis)\b|\bimport\.meta\b|\*\*`);
+const exact = [
+  "abs",
+  "ceil",
+  "clz32",
+  "floor",
+  "fround",
+  "imul",
+  "max",
+  "min",
+  "round",
+  "sign",
+  "sqrt",
+  "trunc",
+  "PI",
+  "LN2",
+  "SQRT2",
+];
+const hosts =
+  "process console Date performance Buffer require globalThis window document navigator fetch setTimeout setInterval setImmediate queueMicrotask localStorage crypto Intl toLocaleString localeCompare";
+const outside = new RegExp(
+  String.raw`\b(?:${hosts.replaceAll(" ", "|")})(?:\?\.|\s*[.[(])|\b(?:new|typeof|=) ?(?:Date|process|window|globalThis)\b|\bimport\.meta\b|\*\*`,
+);
 function reaches(text: string): string[] {
   const bare = code(text).replace(/"[^"\n]*"/g, '""');
-  return [.../"node:\w+/.exec(code(text)) ?? [], ...outside.exec(bare) ?? [], ...[...bare.matchAll(/\bMath\.(\w+)|\bMath\[/g)].filter(m => !exact.includes(m[1] ?? "")).map(m => m[0])];
+  return [
+    ...(/"node:\w+/.exec(code(text)) ?? []),
+    ...(outside.exec(bare) ?? []),
+    ...[...bare.matchAll(/\bMath\.(\w+)|\bMath\[/g)].filter(m => !exact.includes(m[1] ?? "")).map(m => m[0]),
+  ];
 }
 
 suite("layers", {
@@ -56,39 +99,99 @@ suite("layers", {
   },
   "imports only run down the line engine, tape, op, ops, nn, models, tasks"() {
     for (const file of sources) assert.equal(upward(file, imports(file)), [], file);
-    assert.ok(imports("src/ops.ts").includes("src/op.ts") && imports("src/models/rmt.ts").length > 4, "the imports were read");
-    assert.equal(upward("src/op.ts", ["src/tape.ts", "src/ops.ts", "src/op.ts", "uvu", "dist/f32.wasm"]), ["src/ops.ts", "src/op.ts", "uvu", "dist/f32.wasm"]);
+    assert.ok(
+      imports("src/ops.ts").includes("src/op.ts") && imports("src/models/rmt.ts").length > 4,
+      "the imports were read",
+    );
+    assert.equal(upward("src/op.ts", ["src/tape.ts", "src/ops.ts", "src/op.ts", "uvu", "dist/f32.wasm"]), [
+      "src/ops.ts",
+      "src/op.ts",
+      "uvu",
+      "dist/f32.wasm",
+    ]);
   },
   "tasks are functions of random numbers and nothing else"() {
-    for (const file of sources.filter(f => f.startsWith("src/tasks/"))) assert.equal(imports(file).filter(to => !pure.includes(to)), [], file);
+    for (const file of sources.filter(f => f.startsWith("src/tasks/")))
+      assert.equal(
+        imports(file).filter(to => !pure.includes(to)),
+        [],
+        file,
+      );
   },
   "no file of src/ touches the outside, or functions whose last bit depends on the host"() {
     for (const file of sources.filter(f => f !== "src/fast.ts")) assert.equal(reaches(read(file)), [], file);
     for (const bad of [
-      "process.env.X", "console.log(1)", "new Date()", "Date.now()", "Math.random()", "Math.exp(x)", "Math.log(x)", "Math.tanh(x)", "Math.sin(x)", "Math.cos(x)", "Math.pow(x, 2)",
-      "x ** 2", "Math.hypot(x)", "Math.cbrt(x)", "Math[name](x)", 'import "node:fs"', "performance.now()", "`${Math.expm1(x)}`",
+      "process.env.X",
+      "console.log(1)",
+      "new Date()",
+      "Date.now()",
+      "Math.random()",
+      "Math.exp(x)",
+      "Math.log(x)",
+      "Math.tanh(x)",
+      "Math.sin(x)",
+      "Math.cos(x)",
+      "Math.pow(x, 2)",
+      "x ** 2",
+      "Math.hypot(x)",
+      "Math.cbrt(x)",
+      "Math[name](x)",
+      'import "node:fs"',
+      "performance.now()",
+      "`${Math.expm1(x)}`",
     ])
       assert.ok(reaches(`const y = 1; // a comment\n${bad};`).length > 0, bad);
     assert.equal(reaches('/** Math.exp, process and Date */ const s = Math.sqrt(2), u = "https://x"; // console'), []);
   },
   "fast.ts asks the host for its features, for threads and for the time they take, and for nothing else"() {
-    const text = code(read("src/fast.ts")), asked = "const host = globalThis as unknown as Host;";
+    const text = code(read("src/fast.ts"));
+    const asked = "const host = globalThis as unknown as Host;";
     assert.ok(text.includes(asked) && text.includes("host.process?.getBuiltinModule?.("));
-    assert.equal([...text.matchAll(/\bhost\.([\w.?]+)/g)].map(m => m[1]!.replace(/\?.*/, "")).filter(name => !["process", "SharedArrayBuffer", "Worker", "navigator"].includes(name)), []);
-    assert.equal([...text.matchAll(/\bnode<\w+>\("(\w+)"/g)].map(m => m[1]).filter(name => name !== "os" && name !== "worker_threads"), []);
-    assert.equal(reaches(text.replace(asked, "").replace(/`"use strict";[\s\S]*?`;/, "").replace(/\bhost\.(?:process|navigator)\?\.|\bperformance\.now\(\)/g, "").replace("`node:${name}`", "").replace(/"node:worker_threads"/g, "")), []);
-    assert.equal(imports("src/index.ts").filter(to => /fast|split/.test(to)), [], "a page that asks for no fast engine carries one");
+    assert.equal(
+      [...text.matchAll(/\bhost\.([\w.?]+)/g)]
+        .map(m => m[1]!.replace(/\?.*/, ""))
+        .filter(name => !["process", "SharedArrayBuffer", "Worker", "navigator"].includes(name)),
+      [],
+    );
+    assert.equal(
+      [...text.matchAll(/\bnode<\w+>\("(\w+)"/g)]
+        .map(m => m[1])
+        .filter(name => name !== "os" && name !== "worker_threads"),
+      [],
+    );
+    assert.equal(
+      reaches(
+        text
+          .replace(asked, "")
+          .replace(/`"use strict";[\s\S]*?`;/, "")
+          .replace(/\bhost\.(?:process|navigator)\?\.|\bperformance\.now\(\)/g, "")
+          .replace("`node:${name}`", "")
+          .replace(/"node:worker_threads"/g, ""),
+      ),
+      [],
+    );
+    assert.equal(
+      imports("src/index.ts").filter(to => /fast|split/.test(to)),
+      [],
+      "a page that asks for no fast engine carries one",
+    );
   },
   "index.ts lists names one by one, and no file has a default export or an enum"() {
-    for (const file of sources) assert.not.match(code(read(file)), /\bexport default\b|\benum \w|\bnamespace \w|@ts-ignore|@ts-nocheck/);
+    for (const file of sources)
+      assert.not.match(code(read(file)), /\bexport default\b|\benum \w|\bnamespace \w|@ts-ignore|@ts-nocheck/);
     assert.not.match(code(read("src/index.ts")), /\b(?:const|function|class|let)\b/);
   },
 });
 
 suite("lists", {
   "ops holds every operation that src/ops.ts exports, each once"() {
-    const all = Object.values(entries).filter(x => typeof x === "function" && "opName" in x) as unknown as (typeof entries.ops)[number][];
-    assert.equal(all.filter(o => !entries.ops.includes(o)).map(o => o.opName), []);
+    const all = Object.values(entries).filter(
+      x => typeof x === "function" && "opName" in x,
+    ) as unknown as (typeof entries.ops)[number][];
+    assert.equal(
+      all.filter(o => !entries.ops.includes(o)).map(o => o.opName),
+      [],
+    );
     assert.is(new Set(entries.ops).size, entries.ops.length);
     assert.is(entries.ops.length, all.length);
     assert.equal([...new Set(entries.ops.map(o => o.opName))].length, all.length, "two operations share a name");
@@ -96,12 +199,25 @@ suite("lists", {
   "the package exports every operation under its own name"() {
     const names = Object.keys(library);
     for (const o of entries.ops) assert.ok(names.includes(o.opName), o.opName);
-    assert.equal(library.ops.map(o => `${o.opName}: ${o.signature}`), entries.ops.map(o => `${o.opName}: ${o.signature}`));
+    assert.equal(
+      library.ops.map(o => `${o.opName}: ${o.signature}`),
+      entries.ops.map(o => `${o.opName}: ${o.signature}`),
+    );
   },
   "package.json has no dependencies, and only files that exist"() {
-    const pkg = JSON.parse(read("package.json")) as Record<string, unknown> & { exports: Record<string, string | Record<string, string>> };
-    for (const kind of ["dependencies", "peerDependencies", "optionalDependencies", "bundleDependencies", "bundledDependencies"]) assert.is(pkg[kind], undefined, kind);
-    for (const target of Object.values(pkg.exports).flatMap(x => typeof x === "string" ? [x] : Object.values(x))) assert.ok(existsSync(target), target);
+    const pkg = JSON.parse(read("package.json")) as Record<string, unknown> & {
+      exports: Record<string, string | Record<string, string>>;
+    };
+    for (const kind of [
+      "dependencies",
+      "peerDependencies",
+      "optionalDependencies",
+      "bundleDependencies",
+      "bundledDependencies",
+    ])
+      assert.is(pkg[kind], undefined, kind);
+    for (const target of Object.values(pkg.exports).flatMap(x => (typeof x === "string" ? [x] : Object.values(x))))
+      assert.ok(existsSync(target), target);
     for (const name of ["preinstall", "install", "postinstall"]) assert.not.ok(name in (pkg.scripts as object), name);
   },
 });
@@ -111,21 +227,31 @@ suite("kernels", {
     assert.ok(kernels.length > 5);
     for (const file of kernels) {
       const bare = code(read(file));
-      for (const m of bare.matchAll(/\bfrom\s*"([^"]+)"/g)) assert.ok(/^\.\/\w+$/.test(m[1]!) && existsSync(join("asm", `${m[1]}.ts`)), `${file} imports ${m[1]}`);
+      for (const m of bare.matchAll(/\bfrom\s*"([^"]+)"/g))
+        assert.ok(/^\.\/\w+$/.test(m[1]!) && existsSync(join("asm", `${m[1]}.ts`)), `${file} imports ${m[1]}`);
       assert.not.match(bare, /Math[.fF]|@ts-ignore|@external|\bdeclare\b|\bnew \w|\bArray</, file);
     }
   },
   "asm/ keeps no state and uses no random instruction, and a relaxed one only in modules built for it"() {
     const guarded = /ASC_FEATURE_RELAXED_SIMD \? v128\.relaxed_madd<real>\(a, b, c\) :/;
-    for (const file of kernels) assert.not.match(code(read(file)).replace(guarded, ""), /^(?:export )?let\b|\brelaxed_|\bheap\.|\bseed\(|\btrace\(|\bstring\b/m, file);
+    for (const file of kernels)
+      assert.not.match(
+        code(read(file)).replace(guarded, ""),
+        /^(?:export )?let\b|\brelaxed_|\bheap\.|\bseed\(|\btrace\(|\bstring\b/m,
+        file,
+      );
   },
   "both builds export the same kernels, and each is called by src/ or a test"() {
     const names = (["f32", "f64"] as const).map(dtype => Object.keys(new library.Engine(dtype).kernels).sort());
     assert.equal(names[0], names[1]);
-    const all = code(sources.map(read).join("\n")) + tests.map(read).join("\n"), ops = code(read("src/ops.ts"));
+    const all = code(sources.map(read).join("\n")) + tests.map(read).join("\n");
+    const ops = code(read("src/ops.ts"));
     for (const name of names[0]!.filter(n => n !== "scratch" && n !== "width")) {
       const base = name.replace(/Back$/, "(?:Back)?"); // rules also pick a kernel by name: K[kernel], K[`${kernel}Back`]
-      assert.ok(new RegExp(`[.]${base}\\(|kernel\\("${base}"`).test(all) || new RegExp(`"${base}"`).test(ops), `nobody calls ${name}`);
+      assert.ok(
+        new RegExp(`[.]${base}\\(|kernel\\("${base}"`).test(all) || new RegExp(`"${base}"`).test(ops),
+        `nobody calls ${name}`,
+      );
     }
   },
 });

@@ -1,97 +1,213 @@
-// Whole models against differences, in f64: every kind of position, norm, activation and head; the recurrent memory decoder and
-// encoder, kept and replayed. Parameters are stirred first, so that gains, biases and CoPE's tables are no ones and zeros.
+// Whole models against differences, in f64: every kind of position, norm, activation and head; the recurrent memory
+// decoder and encoder, kept and replayed. Parameters are stirred first, so that gains, biases and CoPE's tables are no
+// ones and zeros.
 import * as assert from "uvu/assert";
-import { Tape, crossEntropy, gradcheck, huber, kinds, leaves, random, rmt, rmtEncoder, transformer,
-  type RmtEncoderOptions, type RmtOptions, type Tensor, type Transformer, type TransformerOptions, type Tree } from "farsight";
+import {
+  Tape,
+  crossEntropy,
+  gradcheck,
+  huber,
+  kinds,
+  leaves,
+  random,
+  rmt,
+  rmtEncoder,
+  transformer,
+  type RmtEncoderOptions,
+  type RmtOptions,
+  type Tensor,
+  type Transformer,
+  type TransformerOptions,
+  type Tree,
+} from "farsight";
 import { close, suite } from "./check.ts";
 
 /** A small model whose CoPE tables are shorter than its sequences: some positions are capped. */
-const small: TransformerOptions = { vocab: 7, d: 8, heads: 2, layers: 2, inner: 12, context: 9, cope: { rows: 4 }, relative: { rows: 4 } };
+const small: TransformerOptions = {
+  vocab: 7,
+  d: 8,
+  heads: 2,
+  layers: 2,
+  inner: 12,
+  context: 9,
+  cope: { rows: 4 },
+  relative: { rows: 4 },
+};
 
 /**
- * Adds normal numbers to every parameter. Embeddings get more, so that the first norms divide by about 1 and not by the 0.3 that
- * they start with: third derivatives, and with them the error of a difference, stay small.
+ * Adds normal numbers to every parameter. Embeddings get more, so that the first norms divide by about 1 and not by the
+ * 0.3 that they start with: third derivatives, and with them the error of a difference, stay small.
  */
 function stir<T extends Tree>(params: T, seed = 1): T {
   for (const [path, p] of leaves(params)) {
-    const rng = random(seed).fork(path), by = /^(w[tp]e|memory)/.test(path) ? 1.5 : 0.15;
+    const rng = random(seed).fork(path);
+    const by = /^(w[tp]e|memory)/.test(path) ? 1.5 : 0.15;
     p.values().set(p.values().map(x => x + by * rng.normal()));
   }
   return params;
 }
-const ids = (tape: Tape, b: number, t: number, v: number, seed: number): Tensor => { const rng = random(seed); return tape.integers([b, t], Array.from({ length: b * t }, () => rng.integer(v))); };
+const ids = (tape: Tape, b: number, t: number, v: number, seed: number): Tensor => {
+  const rng = random(seed);
+  return tape.integers(
+    [b, t],
+    Array.from({ length: b * t }, () => rng.integer(v)),
+  );
+};
 const copied = (params: Tree): Float64Array[] => leaves(params).map(([, p]) => Float64Array.from(p.gradient()));
 
 function checkTransformer(more: TransformerOptions, seed?: number): void {
-  const model = transformer({ ...small, ...more }), tape = new Tape("f64", { seed: 5 }), params = stir(model.params(tape));
-  const tokens = ids(tape, 2, 6, 7, 2), targets = ids(tape, 2, 6, model.config.outputs, 3);
+  const model = transformer({ ...small, ...more });
+  const tape = new Tape("f64", { seed: 5 });
+  const params = stir(model.params(tape));
+  const tokens = ids(tape, 2, 6, 7, 2);
+  const targets = ids(tape, 2, 6, model.config.outputs, 3);
   targets.values()[4] = -100;
   gradcheck(params, () => model.loss(params, tokens, targets), { seed });
   tape.step(() => model.loss(params, tokens, targets));
-  for (const [path, p] of leaves(params)) if (!path.endsWith("c_attn.bias")) assert.ok(p.gradient().some(x => Math.abs(x) > 1e-6), `${path} got no gradient`);
+  for (const [path, p] of leaves(params))
+    if (!path.endsWith("c_attn.bias"))
+      assert.ok(
+        p.gradient().some(x => Math.abs(x) > 1e-6),
+        `${path} got no gradient`,
+      );
 }
 
 const ofKinds: Record<string, () => void> = {};
-for (const position of kinds) for (const norm of ["pre", "post"] as const)
-  ofKinds[`position ${position}, norm ${norm}: gradients equal differences`] = () => checkTransformer({ position, norm });
-for (const scaling of ["listing", "ram", "eq"] as const) for (const gates of ["shared", "sep", "val"] as const)
-  ofKinds[`cope with ${gates} gates scaled as ${scaling}: gradients equal differences`] = () => checkTransformer({ position: "cope", cope: { rows: 5, scaling, gates } });
-ofKinds["cope on turned queries and keys: gradients equal differences"] = () => checkTransformer({ position: "cope+rope", cope: { rows: 5, rotated: true }, rope: { theta: 100, interleaved: true } });
+for (const position of kinds)
+  for (const norm of ["pre", "post"] as const)
+    ofKinds[`position ${position}, norm ${norm}: gradients equal differences`] = () =>
+      checkTransformer({ position, norm });
+for (const scaling of ["listing", "ram", "eq"] as const)
+  for (const gates of ["shared", "sep", "val"] as const)
+    ofKinds[`cope with ${gates} gates scaled as ${scaling}: gradients equal differences`] = () =>
+      checkTransformer({ position: "cope", cope: { rows: 5, scaling, gates } });
+ofKinds["cope on turned queries and keys: gradients equal differences"] = () =>
+  checkTransformer({
+    position: "cope+rope",
+    cope: { rows: 5, rotated: true },
+    rope: { theta: 100, interleaved: true },
+  });
 suite("transformers: positions", ofKinds);
 
 const ofOptions: Record<string, () => void> = {};
 const options: Record<string, TransformerOptions> = {
-  "gelu": { activation: "gelu" }, "geluErf": { activation: "geluErf" }, "relu": { activation: "relu" }, "swiglu": { activation: "swiglu" },
-  "a tied head": { tied: true }, "a tied head with a bias": { tied: true, headBias: true }, "an untied head with a bias": { headBias: true }, "more outputs than tokens": { outputs: 9 },
-  "normed embeddings": { embeddingNorm: true }, "normed embeddings, norms after": { embeddingNorm: true, norm: "post", position: "cope" },
-  "both ways": { causal: false }, "both ways, with rope and norms after": { causal: false, norm: "post", position: "rope" },
-  "dropout": { dropout: 0.3 }, "dropout with cope, swiglu and norms after": { dropout: 0.3, position: "cope", activation: "swiglu", norm: "post" },
+  gelu: { activation: "gelu" },
+  geluErf: { activation: "geluErf" },
+  relu: { activation: "relu" },
+  swiglu: { activation: "swiglu" },
+  "a tied head": { tied: true },
+  "a tied head with a bias": { tied: true, headBias: true },
+  "an untied head with a bias": { headBias: true },
+  "more outputs than tokens": { outputs: 9 },
+  "normed embeddings": { embeddingNorm: true },
+  "normed embeddings, norms after": { embeddingNorm: true, norm: "post", position: "cope" },
+  "both ways": { causal: false },
+  "both ways, with rope and norms after": { causal: false, norm: "post", position: "rope" },
+  dropout: { dropout: 0.3 },
+  "dropout with cope, swiglu and norms after": { dropout: 0.3, position: "cope", activation: "swiglu", norm: "post" },
 };
-for (const [title, more] of Object.entries(options)) ofOptions[`${title}: gradients equal differences`] = () => checkTransformer(more);
+for (const [title, more] of Object.entries(options))
+  ofOptions[`${title}: gradients equal differences`] = () => checkTransformer(more);
 ofOptions["a model of vectors: gradients equal differences, those of the vectors too"] = () => {
-  const model = transformer({ ...small, vocab: undefined, inputs: 3, outputs: 2, position: "cope", headBias: true } as TransformerOptions), tape = new Tape("f64"), params = stir(model.params(tape)), rng = random(4);
-  const x = tape.param([2, 6, 3], Array.from({ length: 36 }, () => rng.normal())), y = tape.tensor([2, 6, 2], Array.from({ length: 24 }, () => rng.normal()));
+  const model = transformer({
+    ...small,
+    vocab: undefined,
+    inputs: 3,
+    outputs: 2,
+    position: "cope",
+    headBias: true,
+  } as TransformerOptions);
+  const tape = new Tape("f64");
+  const params = stir(model.params(tape));
+  const rng = random(4);
+  const x = tape.param(
+    [2, 6, 3],
+    Array.from({ length: 36 }, () => rng.normal()),
+  );
+  const y = tape.tensor(
+    [2, 6, 2],
+    Array.from({ length: 24 }, () => rng.normal()),
+  );
   gradcheck({ params, x }, () => huber(model.logits(params, x), y));
   gradcheck({ params, x }, () => model.loss(params, x, tape.integers([2, 6], [0, 1, 1, 0, -100, 1, 1, 1, 0, 0, 1, 0])));
 };
 ofOptions["padding in the middle of a row: gradients equal differences, and what is padded changes nothing"] = () => {
-  const model = transformer({ ...small, position: "cope" }), tape = new Tape("f64"), params = stir(model.params(tape)), tokens = ids(tape, 2, 6, 7, 2);
-  const keys = tape.tensor([2, 6], [1, 1, 0, 1, 1, 1, 1, 0, 0, 1, 1, 0]), targets = tape.integers([2, 6], [1, 2, -100, 3, 4, 5, 0, -100, -100, 1, 2, -100]);
+  const model = transformer({ ...small, position: "cope" });
+  const tape = new Tape("f64");
+  const params = stir(model.params(tape));
+  const tokens = ids(tape, 2, 6, 7, 2);
+  const keys = tape.tensor([2, 6], [1, 1, 0, 1, 1, 1, 1, 0, 0, 1, 1, 0]);
+  const targets = tape.integers([2, 6], [1, 2, -100, 3, 4, 5, 0, -100, -100, 1, 2, -100]);
   const loss = (): Tensor => crossEntropy(model.logits(params, tokens, { keys }), targets);
   gradcheck(params, loss);
   const before = tape.scope(() => loss().item());
-  [2, 7, 8, 11].forEach(i => { tokens.values()[i] = (tokens.values()[i]! + 3) % 7; });
-  assert.is(tape.scope(() => loss().item()), before);
+  [2, 7, 8, 11].forEach(i => {
+    tokens.values()[i] = (tokens.values()[i]! + 3) % 7;
+  });
+  assert.is(
+    tape.scope(() => loss().item()),
+    before,
+  );
 };
 ofOptions["without recording a loss has the same bits, dropout included; logits have none"] = () => {
-  const [model, dry] = [0.3, 0].map(dropout => transformer({ ...small, dropout, position: "cope" })) as [Transformer, Transformer], tape = new Tape("f64"), params = stir(model.params(tape)), x = ids(tape, 2, 6, 7, 2);
-  const [a, b] = [false, true].map(off => tape.scope(() => { tape.random.position = 0; const run = (): number => model.loss(params, x, x).item(); return off ? tape.noGrad(run) : run(); }));
+  const [model, dry] = [0.3, 0].map(dropout => transformer({ ...small, dropout, position: "cope" })) as [
+    Transformer,
+    Transformer,
+  ];
+  const tape = new Tape("f64");
+  const params = stir(model.params(tape));
+  const x = ids(tape, 2, 6, 7, 2);
+  const [a, b] = [false, true].map(off =>
+    tape.scope(() => {
+      tape.random.position = 0;
+      const run = (): number => model.loss(params, x, x).item();
+      return off ? tape.noGrad(run) : run();
+    }),
+  );
   assert.is(a, b);
-  assert.is.not(a, tape.scope(() => dry.loss(params, x, x).item()));
-  assert.is(tape.scope(() => crossEntropy(model.logits(params, x), x).item()), tape.scope(() => dry.loss(params, x, x).item()));
+  assert.is.not(
+    a,
+    tape.scope(() => dry.loss(params, x, x).item()),
+  );
+  assert.is(
+    tape.scope(() => crossEntropy(model.logits(params, x), x).item()),
+    tape.scope(() => dry.loss(params, x, x).item()),
+  );
 };
 suite("transformers: options", ofOptions);
 
 // ------------------------------------------------------------------------------------------------- recurrent memory
-interface Case { model?: TransformerOptions; rmt?: Partial<RmtOptions> }
+interface Case {
+  model?: TransformerOptions;
+  rmt?: Partial<RmtOptions>;
+}
 /** Eleven tokens in segments of 4: the last one is short. Some targets count for nothing. */
 function decoder({ model: more = {}, rmt: how = {} }: Case, dtype: "f32" | "f64" = "f64") {
-  const model = rmt(transformer({ ...small, ...more }), { memory: 2, segment: 4, ...how }), tape = new Tape(dtype, { seed: 5 }), params = stir(model.params(tape));
-  const tokens = ids(tape, 2, 11, 7, 2), targets = ids(tape, 2, 11, 7, 3);
-  [3, 12, 15].forEach(i => { targets.values()[i] = -100; });
+  const model = rmt(transformer({ ...small, ...more }), { memory: 2, segment: 4, ...how });
+  const tape = new Tape(dtype, { seed: 5 });
+  const params = stir(model.params(tape));
+  const tokens = ids(tape, 2, 11, 7, 2);
+  const targets = ids(tape, 2, 11, 7, 3);
+  [3, 12, 15].forEach(i => {
+    targets.values()[i] = -100;
+  });
   return { tape, params, loss: () => model.loss(params, tokens, targets), model, tokens };
 }
 const decoders: Record<string, Case> = {
-  "a decoder": {}, "a decoder whose memory blocks see both ways": { rmt: { bidirectional: true } },
-  "a decoder that is asked at the end": { rmt: { losses: "last" } }, "both ways, asked at the end, cope": { rmt: { bidirectional: true, losses: "last" }, model: { position: "cope" } },
-  "a decoder with rope and cope, norms after": { model: { position: "cope+rope", norm: "post" } }, "a tied decoder with dropout": { model: { dropout: 0.3, tied: true, position: "relative" } },
+  "a decoder": {},
+  "a decoder whose memory blocks see both ways": { rmt: { bidirectional: true } },
+  "a decoder that is asked at the end": { rmt: { losses: "last" } },
+  "both ways, asked at the end, cope": { rmt: { bidirectional: true, losses: "last" }, model: { position: "cope" } },
+  "a decoder with rope and cope, norms after": { model: { position: "cope+rope", norm: "post" } },
+  "a tied decoder with dropout": { model: { dropout: 0.3, tied: true, position: "relative" } },
 };
 const memory: Record<string, () => void> = {};
 for (const [title, c] of Object.entries(decoders)) {
-  for (const replay of [true, false]) memory[`${title}, ${replay ? "replayed" : "kept"}: gradients equal differences`] = () => {
-    const { params, loss } = decoder({ ...c, rmt: { ...c.rmt, replay } });
-    gradcheck(params, loss);
-  };
+  for (const replay of [true, false])
+    memory[`${title}, ${replay ? "replayed" : "kept"}: gradients equal differences`] = () => {
+      const { params, loss } = decoder({ ...c, rmt: { ...c.rmt, replay } });
+      gradcheck(params, loss);
+    };
   memory[`${title}: replaying gives the bits of keeping`] = () => {
     for (const dtype of ["f64", "f32"] as const) {
       const [a, b] = [true, false].map(replay => {
@@ -100,28 +216,42 @@ for (const [title, c] of Object.entries(decoders)) {
       });
       assert.is(a!.value, b!.value, "loss");
       assert.is(a!.position, b!.position, "generator");
-      a!.grads.forEach((g, i) => assert.ok(g.every((x, j) => Object.is(x, b!.grads[i]![j])), `${dtype} gradient ${i}`));
+      a!.grads.forEach((g, i) =>
+        assert.ok(
+          g.every((x, j) => Object.is(x, b!.grads[i]![j])),
+          `${dtype} gradient ${i}`,
+        ),
+      );
     }
   };
 }
 memory["dropout takes part in a replayed loss, and in no logits"] = () => {
   const [wet, dry] = [0.3, 0].map(dropout => decoder({ model: { dropout } }));
   assert.is.not(wet!.tape.step(wet!.loss), dry!.tape.step(dry!.loss));
-  const [a, b] = [wet!, dry!].map(({ tape, model, params, tokens }) => tape.scope(() => model.logits(params, tokens).logits.values().slice()));
+  const [a, b] = [wet!, dry!].map(({ tape, model, params, tokens }) =>
+    tape.scope(() => model.logits(params, tokens).logits.values().slice()),
+  );
   assert.ok(a!.every((x, i) => x === b![i]));
 };
 memory["a window of all boundaries is no truncation"] = () => {
   const whole = decoder({});
   whole.tape.step(whole.loss);
-  for (const truncation of ["sliding", "tail"] as const) for (const replay of [true, false]) {
-    const { tape, params, loss } = decoder({ rmt: { k: 2, truncation, replay } });
-    tape.step(loss);
-    copied(params).forEach((g, i) => close(g, copied(whole.params)[i]!, 1e-12, `${truncation} gradient ${i}`));
-  }
+  for (const truncation of ["sliding", "tail"] as const)
+    for (const replay of [true, false]) {
+      const { tape, params, loss } = decoder({ rmt: { k: 2, truncation, replay } });
+      tape.step(loss);
+      copied(params).forEach((g, i) => close(g, copied(whole.params)[i]!, 1e-12, `${truncation} gradient ${i}`));
+    }
 };
 memory["without boundaries to cross, the first memory hears of the first segment alone"] = () => {
-  const grads = ([[11, 0], [4, undefined]] as const).map(([t, k]) => {
-    const { tape, params, model, tokens } = decoder({ rmt: { k } }), v = tokens.values();
+  const grads = (
+    [
+      [11, 0],
+      [4, undefined],
+    ] as const
+  ).map(([t, k]) => {
+    const { tape, params, model, tokens } = decoder({ rmt: { k } });
+    const v = tokens.values();
     const part = tape.integers([2, t], [...v.subarray(0, t), ...v.subarray(11, 11 + t)]);
     tape.step(() => model.loss(params, part, part));
     return Float64Array.from(params.memory.gradient(), x => x * t); // the mean is over t targets a row
@@ -136,23 +266,41 @@ memory["the last segment's loss alone reaches the first memory, through what was
 suite("recurrent memory decoder", memory);
 
 const encoders: Record<string, Partial<RmtEncoderOptions> & { model?: TransformerOptions }> = {
-  "an encoder": {}, "an encoder with a pooler, every segment asked": { pooler: true, losses: "all" },
-  "an encoder with cope and dropout": { model: { position: "cope", dropout: 0.3 } }, "an encoder with relu and no embedding norm": { model: { activation: "relu", embeddingNorm: false } },
+  "an encoder": {},
+  "an encoder with a pooler, every segment asked": { pooler: true, losses: "all" },
+  "an encoder with cope and dropout": { model: { position: "cope", dropout: 0.3 } },
+  "an encoder with relu and no embedding norm": { model: { activation: "relu", embeddingNorm: false } },
 };
 const encoding: Record<string, () => void> = {};
 for (const [title, { model: more, ...how }] of Object.entries(encoders)) {
-  const grads: Float64Array[][] = [], values: number[] = [];
-  for (const replay of [true, false]) encoding[`${title}, ${replay ? "replayed" : "kept"}: gradients equal differences`] = () => {
-    const model = rmtEncoder(transformer({ ...small, causal: false, norm: "post", embeddingNorm: true, activation: "geluErf", ...more }), { memory: 2, segment: 4, classes: 3, losses: "last", ...how, replay });
-    const tape = new Tape("f64", { seed: 5 }), params = stir(model.params(tape)), sequences = [[3, 4, 5, 6, 3, 4, 5, 6, 6, 5], [6, 5, 4, 3, 6, 5, 4, 3, 3]], labels = tape.integers([2], [2, 0]);
-    gradcheck(params, () => model.loss(params, sequences, labels));
-    tape.random.position = 0;
-    values.push(tape.step(() => model.loss(params, sequences, labels)));
-    grads.push(copied(params));
-  };
+  const grads: Float64Array[][] = [];
+  const values: number[] = [];
+  for (const replay of [true, false])
+    encoding[`${title}, ${replay ? "replayed" : "kept"}: gradients equal differences`] = () => {
+      const model = rmtEncoder(
+        transformer({ ...small, causal: false, norm: "post", embeddingNorm: true, activation: "geluErf", ...more }),
+        { memory: 2, segment: 4, classes: 3, losses: "last", ...how, replay },
+      );
+      const tape = new Tape("f64", { seed: 5 });
+      const params = stir(model.params(tape));
+      const sequences = [
+        [3, 4, 5, 6, 3, 4, 5, 6, 6, 5],
+        [6, 5, 4, 3, 6, 5, 4, 3, 3],
+      ];
+      const labels = tape.integers([2], [2, 0]);
+      gradcheck(params, () => model.loss(params, sequences, labels));
+      tape.random.position = 0;
+      values.push(tape.step(() => model.loss(params, sequences, labels)));
+      grads.push(copied(params));
+    };
   encoding[`${title}: replaying gives the bits of keeping`] = () => {
     assert.is(values[0], values[1]);
-    grads[0]!.forEach((g, i) => assert.ok(g.every((x, j) => Object.is(x, grads[1]![i]![j])), `gradient ${i}`));
+    grads[0]!.forEach((g, i) =>
+      assert.ok(
+        g.every((x, j) => Object.is(x, grads[1]![i]![j])),
+        `gradient ${i}`,
+      ),
+    );
   };
 }
 suite("recurrent memory encoder", encoding);

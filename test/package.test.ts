@@ -1,4 +1,5 @@
-// package.test.ts: the tarball as a stranger meets it: packed, unpacked into an empty project, imported, type-checked, bundled.
+// package.test.ts: the tarball as a stranger meets it: packed, unpacked into an empty project, imported, type-checked,
+// bundled.
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,15 +9,28 @@ import * as esbuild from "esbuild";
 import * as assert from "uvu/assert";
 import { suite } from "./check.ts";
 
-const windows = process.platform === "win32", MOST = 60_000; // bytes of a page's share, gzipped
-const consumer = mkdtempSync(join(tmpdir(), "farsight-package-")), home = join(consumer, "node_modules/farsight");
+const windows = process.platform === "win32";
+const MOST = 60_000; // bytes of a page's share, gzipped
+const consumer = mkdtempSync(join(tmpdir(), "farsight-package-"));
+const home = join(consumer, "node_modules/farsight");
 process.on("exit", () => rmSync(consumer, { recursive: true, force: true }));
 
 /** Every file below a folder, with / between the parts. */
-const below = (folder: string): string[] => readdirSync(folder, { recursive: true, withFileTypes: true }).filter(f => f.isFile())
-  .map(f => join(f.parentPath ?? f.path, f.name).slice(folder.length + 1).replaceAll("\\", "/")).sort();
+const below = (folder: string): string[] =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter(f => f.isFile())
+    .map(f =>
+      join(f.parentPath ?? f.path, f.name)
+        .slice(folder.length + 1)
+        .replaceAll("\\", "/"),
+    )
+    .sort();
 const read = (file: string): string => readFileSync(join(home, file), "utf8");
-const write = (name: string, text: string): string => { const file = join(consumer, name); writeFileSync(file, text); return file; };
+const write = (name: string, text: string): string => {
+  const file = join(consumer, name);
+  writeFileSync(file, text);
+  return file;
+};
 
 let packed = false;
 /** Packs the project as it is built now (no script, no network) and unpacks it where `npm install` would. */
@@ -24,7 +38,10 @@ function install(): void {
   if (packed) return;
   mkdirSync(home, { recursive: true });
   write("package.json", JSON.stringify({ name: "consumer", private: true, type: "module" }));
-  const npm = spawnSync("npm", ["pack", "--ignore-scripts", "--offline", "--json", "--pack-destination", consumer], { encoding: "utf8", shell: windows });
+  const npm = spawnSync("npm", ["pack", "--ignore-scripts", "--offline", "--json", "--pack-destination", consumer], {
+    encoding: "utf8",
+    shell: windows,
+  });
   if (npm.status !== 0) throw new Error(`npm pack ended with ${npm.status}: ${npm.error ?? npm.stderr}`);
   const [{ filename }] = JSON.parse(npm.stdout) as [{ filename: string }];
   execFileSync("tar", ["-xzf", filename, "--strip-components=1", "-C", "node_modules/farsight"], { cwd: consumer });
@@ -33,15 +50,37 @@ function install(): void {
 /** Runs a program in the consumer's folder. */
 function run(command: string, ...words: string[]): { status: number | null; out: string; err: string } {
   install();
-  const { status, stdout, stderr, error } = spawnSync(command, words, { cwd: consumer, encoding: "utf8", shell: windows && command === "npx", timeout: 25_000 });
+  const { status, stdout, stderr, error } = spawnSync(command, words, {
+    cwd: consumer,
+    encoding: "utf8",
+    shell: windows && command === "npx",
+    timeout: 25_000,
+  });
   return { status, out: stdout ?? "", err: String(error ?? stderr) };
 }
 /** Bundles a program for a page; `code` is the bundle without the wasm bytes in it. */
-async function bundled(name: string, text: string, minify: boolean): Promise<{ text: string; code: string; gzipped: number }> {
+async function bundled(
+  name: string,
+  text: string,
+  minify: boolean,
+): Promise<{ text: string; code: string; gzipped: number }> {
   install();
-  const { outputFiles } = await esbuild.build({ entryPoints: [write(name, text)], absWorkingDir: consumer, bundle: true, write: false, format: "esm", platform: "browser", target: "es2022", minify });
+  const { outputFiles } = await esbuild.build({
+    entryPoints: [write(name, text)],
+    absWorkingDir: consumer,
+    bundle: true,
+    write: false,
+    format: "esm",
+    platform: "browser",
+    target: "es2022",
+    minify,
+  });
   const { text: made, contents } = outputFiles[0]!;
-  return { text: made, code: made.replace(/\[\s*(["'`])\\0asm(?:(?!\1)[^\\]|\\.)*\1(?:,\s*(["'`])(?:(?!\2)[^\\]|\\.)*\2)*\s*\]/gs, "[]"), gzipped: gzipSync(contents, { level: 9 }).length };
+  return {
+    text: made,
+    code: made.replace(/\[\s*(["'`])\\0asm(?:(?!\1)[^\\]|\\.)*\1(?:,\s*(["'`])(?:(?!\2)[^\\]|\\.)*\2)*\s*\]/gs, "[]"),
+    gzipped: gzipSync(contents, { level: 9 }).length,
+  };
 }
 
 const program = `
@@ -78,18 +117,49 @@ console.log(load({ params, optimizer }, bytes).step, k, twice(w).values()[0]);
 suite("the package", {
   "holds the library, its types, its sources and its papers, and nothing else"() {
     install();
-    const src = below("src").map(f => `src/${f}`), asm = below("asm").map(f => `asm/${f}`);
+    const src = below("src").map(f => `src/${f}`);
+    const asm = below("asm").map(f => `asm/${f}`);
     const types = src.filter(f => !f.endsWith(".d.ts")).map(f => f.replace(/^src(.*)\.ts$/, "dist$1.d.ts"));
-    const want = ["CHANGELOG.md", "LICENSE", "README.md", "package.json", "dist/index.js", "dist/engine.js", "dist/fast.js", "dist/f32.wasm", "dist/f64.wasm", "dist/kernels.d.ts", ...types, ...src, ...asm];
+    const want = [
+      "CHANGELOG.md",
+      "LICENSE",
+      "README.md",
+      "package.json",
+      "dist/index.js",
+      "dist/engine.js",
+      "dist/fast.js",
+      "dist/f32.wasm",
+      "dist/f64.wasm",
+      "dist/kernels.d.ts",
+      ...types,
+      ...src,
+      ...asm,
+    ];
     const got = below(home);
-    assert.equal(got.filter(f => !want.includes(f)), [], "files that should not be there");
-    assert.equal(want.filter(f => !got.includes(f)), [], "files that are missing");
+    assert.equal(
+      got.filter(f => !want.includes(f)),
+      [],
+      "files that should not be there",
+    );
+    assert.equal(
+      want.filter(f => !got.includes(f)),
+      [],
+      "files that are missing",
+    );
   },
   "needs nothing and runs nothing when it is installed"() {
     install();
-    const { dependencies, peerDependencies, optionalDependencies, bundleDependencies, scripts } = JSON.parse(read("package.json")) as Record<string, object | undefined>;
-    assert.equal([dependencies, peerDependencies, optionalDependencies, bundleDependencies], [undefined, undefined, undefined, undefined]);
-    assert.equal(Object.keys(scripts ?? {}).filter(s => /install|^prepare$|^prepublish/.test(s)), []);
+    const { dependencies, peerDependencies, optionalDependencies, bundleDependencies, scripts } = JSON.parse(
+      read("package.json"),
+    ) as Record<string, object | undefined>;
+    assert.equal(
+      [dependencies, peerDependencies, optionalDependencies, bundleDependencies],
+      [undefined, undefined, undefined, undefined],
+    );
+    assert.equal(
+      Object.keys(scripts ?? {}).filter(s => /install|^prepare$|^prepublish/.test(s)),
+      [],
+    );
   },
   "computes at once, without await, from bytes inside and from farsight/f32.wasm"() {
     write("use.mjs", program);
@@ -97,17 +167,34 @@ suite("the package", {
     assert.is(status, 0, err);
     const [product, inside, outside] = out.trim().split("\n");
     assert.is(product, "19 22 43 50 11 15 11 15");
-    assert.is(inside!.split(" ").map(x => Number(x).toPrecision(5)).join(" "), expected);
+    assert.is(
+      inside!
+        .split(" ")
+        .map(x => Number(x).toPrecision(5))
+        .join(" "),
+      expected,
+    );
     assert.is(outside, inside, "farsight/f32.wasm computes something else");
   },
   "has a fast engine that is an Engine of the main entry point, and gives its bits when nothing is fused"() {
-    write("fast.mjs", `import { Engine, Tape, matmul } from "farsight";\nimport { fast } from "farsight/fast";
+    write(
+      "fast.mjs",
+      `import { Engine, Tape, matmul } from "farsight";\nimport { fast } from "farsight/fast";
 const engine = fast("f64", { fma: false, threads: 2 }), tapes = [new Tape("f64", { engine }), new Tape("f64")];
-console.log(engine instanceof Engine, ...tapes.map(tape => { const x = tape.tensor([3, 3], [1, 2, 3, 4, 5, 6, 7, 8, 9.1]); return matmul(x, x).values().join(" "); }));`);
-    const { status, out, err } = run(process.execPath, "fast.mjs"), product = "30 36 42.3 66 81 96.6 102.7 126.8 151.81";
+console.log(engine instanceof Engine, ...tapes.map(tape => { const x = tape.tensor([3, 3], [1, 2, 3, 4, 5, 6, 7, 8, 9.1]); return matmul(x, x).values().join(" "); }));`,
+    );
+    const { status, out, err } = run(process.execPath, "fast.mjs");
+    const product = "30 36 42.3 66 81 96.6 102.7 126.8 151.81";
     assert.is(status, 0, err);
     assert.match(out, /^true (.*) \1\n$/);
-    assert.is(out.split(" ").slice(1, 10).map(x => Number(Number(x).toPrecision(12))).join(" "), product);
+    assert.is(
+      out
+        .split(" ")
+        .slice(1, 10)
+        .map(x => Number(Number(x).toPrecision(12)))
+        .join(" "),
+      product,
+    );
   },
   "gives the same bits on Node 24 as on Node 20"() {
     if (!process.versions.node.startsWith("20.")) return;
@@ -119,7 +206,8 @@ console.log(engine instanceof Engine, ...tapes.map(tape => { const x = tape.tens
       return;
     }
     write("use.mjs", program);
-    const here = run(process.execPath, "use.mjs"), { status, out, err } = run("npx", "-y", "node@24", "use.mjs");
+    const here = run(process.execPath, "use.mjs");
+    const { status, out, err } = run("npx", "-y", "node@24", "use.mjs");
     assert.is(status, 0, err);
     assert.is(out, here.out);
   },
@@ -127,39 +215,115 @@ console.log(engine instanceof Engine, ...tapes.map(tape => { const x = tape.tens
     install();
     write("typed.ts", typed);
     write("wrong.ts", `import { Tape, matmul } from "farsight";\nconst a = new Tape().tensor([2, 2]);\nmatmul(a);\n`);
-    for (const [module, moduleResolution] of [["node16", "node16"], ["nodenext", "nodenext"], ["esnext", "bundler"]] as const) {
-      const config = write(`${moduleResolution}.json`, JSON.stringify({
-        compilerOptions: { module, moduleResolution, target: "es2022", lib: ["es2022", "dom"], types: [], strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, skipLibCheck: false, noEmit: true },
-        files: ["typed.ts", "wrong.ts"],
-      }));
-      const { out } = run(process.execPath, join(process.cwd(), "node_modules/typescript/bin/tsc"), "--pretty", "false", "-p", config);
+    for (const [module, moduleResolution] of [
+      ["node16", "node16"],
+      ["nodenext", "nodenext"],
+      ["esnext", "bundler"],
+    ] as const) {
+      const config = write(
+        `${moduleResolution}.json`,
+        JSON.stringify({
+          compilerOptions: {
+            module,
+            moduleResolution,
+            target: "es2022",
+            lib: ["es2022", "dom"],
+            types: [],
+            strict: true,
+            exactOptionalPropertyTypes: true,
+            noUncheckedIndexedAccess: true,
+            skipLibCheck: false,
+            noEmit: true,
+          },
+          files: ["typed.ts", "wrong.ts"],
+        }),
+      );
+      const { out } = run(
+        process.execPath,
+        join(process.cwd(), "node_modules/typescript/bin/tsc"),
+        "--pretty",
+        "false",
+        "-p",
+        config,
+      );
       assert.match(out, /^wrong\.ts\(3,1\): error TS2554: Expected 2-3 arguments, but got 1\.$/m, moduleResolution);
-      assert.equal(out.split("\n").filter(line => /error/.test(line) && !line.startsWith("wrong.ts(3,1)")), [], moduleResolution);
+      assert.equal(
+        out.split("\n").filter(line => /error/.test(line) && !line.startsWith("wrong.ts(3,1)")),
+        [],
+        moduleResolution,
+      );
     }
   },
   "has types that know nothing of Node"() {
     install();
-    const mention = below(join(home, "dist")).filter(f => f.endsWith(".d.ts") && /"node:|"node"|<reference|\bNodeJS\b|\bBuffer\b|\bprocess\./.test(read(`dist/${f}`)));
+    const mention = below(join(home, "dist")).filter(
+      f => f.endsWith(".d.ts") && /"node:|"node"|<reference|\bNodeJS\b|\bBuffer\b|\bprocess\./.test(read(`dist/${f}`)),
+    );
     assert.equal(mention, []);
   },
   "opens only the doors in its exports"() {
-    const answer = (name: string) => run(process.execPath, "--input-type=module", "-e", `console.log(import.meta.resolve(${JSON.stringify(name)}))`);
-    for (const name of ["farsight/dist/index.js", "farsight/dist/engine.js", "farsight/dist/fast.js", "farsight/dist/op.js", "farsight/src/op.ts", "farsight/dist"]) assert.match(answer(name).err, /ERR_PACKAGE_PATH_NOT_EXPORTED/, name);
-    for (const [name, file] of [["farsight", "dist/index.js"], ["farsight/fast", "dist/fast.js"], ["farsight/f32.wasm", "dist/f32.wasm"], ["farsight/f64.wasm", "dist/f64.wasm"], ["farsight/package.json", "package.json"]] as const)
-      assert.ok(answer(name).out.trim().endsWith(`/farsight/${file}`), `${name}: ${answer(name).out}${answer(name).err}`);
+    const answer = (name: string) =>
+      run(process.execPath, "--input-type=module", "-e", `console.log(import.meta.resolve(${JSON.stringify(name)}))`);
+    for (const name of [
+      "farsight/dist/index.js",
+      "farsight/dist/engine.js",
+      "farsight/dist/fast.js",
+      "farsight/dist/op.js",
+      "farsight/src/op.ts",
+      "farsight/dist",
+    ])
+      assert.match(answer(name).err, /ERR_PACKAGE_PATH_NOT_EXPORTED/, name);
+    for (const [name, file] of [
+      ["farsight", "dist/index.js"],
+      ["farsight/fast", "dist/fast.js"],
+      ["farsight/f32.wasm", "dist/f32.wasm"],
+      ["farsight/f64.wasm", "dist/f64.wasm"],
+      ["farsight/package.json", "package.json"],
+    ] as const)
+      assert.ok(
+        answer(name).out.trim().endsWith(`/farsight/${file}`),
+        `${name}: ${answer(name).out}${answer(name).err}`,
+      );
   },
   async "leaves out of a bundle what the program does not import"() {
-    const tape = await bundled("tape.js", `import { Tape } from "farsight"; console.log(new Tape().tensor([2]));`, false);
-    const all = await bundled("all.js", `import * as farsight from "farsight"; console.log(Object.values(farsight));`, false);
-    for (const words of ["layerNorm", "crossEntropy", "opName", "rmtEncoder", "adamw", "sandra", "half a surrogate pair", "embeddingNorm"]) {
+    const tape = await bundled(
+      "tape.js",
+      `import { Tape } from "farsight"; console.log(new Tape().tensor([2]));`,
+      false,
+    );
+    const all = await bundled(
+      "all.js",
+      `import * as farsight from "farsight"; console.log(Object.values(farsight));`,
+      false,
+    );
+    for (const words of [
+      "layerNorm",
+      "crossEntropy",
+      "opName",
+      "rmtEncoder",
+      "adamw",
+      "sandra",
+      "half a surrogate pair",
+      "embeddingNorm",
+    ]) {
       assert.ok(all.code.includes(words), `nothing says "${words}" any more; look for other words`);
       assert.not(tape.code.includes(words), `a program that imports Tape alone carries "${words}"`);
     }
-    assert.ok(tape.code.length < all.code.length / 3, `Tape alone is ${tape.code.length} bytes of code, everything is ${all.code.length}`);
+    assert.ok(
+      tape.code.length < all.code.length / 3,
+      `Tape alone is ${tape.code.length} bytes of code, everything is ${all.code.length}`,
+    );
   },
   async "fits a page: small, and free of Node"() {
-    const { code, gzipped } = await bundled("page.js", `import * as farsight from "farsight"; globalThis.farsight = farsight;`, true);
+    const { code, gzipped } = await bundled(
+      "page.js",
+      `import * as farsight from "farsight"; globalThis.farsight = farsight;`,
+      true,
+    );
     assert.ok(gzipped <= MOST, `${gzipped} bytes gzipped; at most ${MOST} are allowed`);
-    assert.equal([/node:/, /\bprocess\b/, /\brequire\(/, /\bBuffer\b/, /\bfetch\(/].filter(word => word.test(code)), []);
+    assert.equal(
+      [/node:/, /\bprocess\b/, /\brequire\(/, /\bBuffer\b/, /\bfetch\(/].filter(word => word.test(code)),
+      [],
+    );
   },
 });

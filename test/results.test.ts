@@ -1,20 +1,45 @@
-// The recorded runs of npm start (bench/results/start.jsonl: seeds 1, 2, 3) and of npm run bench: complete, and what the README says of them.
-// The former were made by `npm start -- --seed N --json`, of which the lines of type run and result are kept; the latter by --json.
+// The recorded runs of npm start (bench/results/start.jsonl: seeds 1, 2, 3) and of npm run bench: complete, and what
+// the README says of them. The former were made by `npm start -- --seed N --json`, of which the lines of type run and
+// result are kept; the latter by --json.
 import { readFileSync, writeFileSync } from "node:fs";
 import * as assert from "uvu/assert";
 import { suite } from "./check.ts";
 
-const read = <T>(name: string): T[] => readFileSync(`bench/results/${name}.jsonl`, "utf8").trim().split("\n").map(line => JSON.parse(line) as T);
+const read = <T>(name: string): T[] =>
+  readFileSync(`bench/results/${name}.jsonl`, "utf8")
+    .trim()
+    .split("\n")
+    .map(line => JSON.parse(line) as T);
 /** Holds a marked part of the README to `want`, or with WRITE=1 writes it. */
 function shown(name: string, want: string): void {
-  const readme = readFileSync("README.md", "utf8"), parts = new RegExp(`(<!-- ${name} -->\\n)([^]*?)(<!-- /${name} -->)`);
-  if (process.env.WRITE) return writeFileSync("README.md", readme.replace(parts, (_, head: string, __, tail: string) => `${head}${want}\n${tail}`));
-  assert.is(parts.exec(readme)?.[2]?.trim(), want, `README.md, between <!-- ${name} --> and <!-- /${name} --> (WRITE=1 npm test -- results writes it):\n${want}`);
+  const readme = readFileSync("README.md", "utf8");
+  const parts = new RegExp(`(<!-- ${name} -->\\n)([^]*?)(<!-- /${name} -->)`);
+  if (process.env.WRITE)
+    return writeFileSync(
+      "README.md",
+      readme.replace(parts, (_, head: string, __, tail: string) => `${head}${want}\n${tail}`),
+    );
+  assert.is(
+    parts.exec(readme)?.[2]?.trim(),
+    want,
+    `README.md, between <!-- ${name} --> and <!-- /${name} --> (WRITE=1 npm test -- results writes it):\n${want}`,
+  );
 }
 
-type Line = { type: string; study: string; arm: string; seed: number; commit: string; machine: { cpu: string }; versions: { node: string }; config: object; metrics: Record<string, number> & { accuracyBySegments: Record<string, number> } };
+type Line = {
+  type: string;
+  study: string;
+  arm: string;
+  seed: number;
+  commit: string;
+  machine: { cpu: string };
+  versions: { node: string };
+  config: object;
+  metrics: Record<string, number> & { accuracyBySegments: Record<string, number> };
+};
 const lines = read<Line>("start");
-const seeds = [1, 2, 3], runs = lines.filter(l => l.type === "run");
+const seeds = [1, 2, 3];
+const runs = lines.filter(l => l.type === "run");
 const result = (study: string, arm: string, seed: number): Line["metrics"] => {
   const found = lines.filter(l => l.type === "result" && l.study === study && l.arm === arm && l.seed === seed);
   assert.is(found.length, 1, `${study} ${arm}, seed ${seed}`);
@@ -22,75 +47,218 @@ const result = (study: string, arm: string, seed: number): Line["metrics"] => {
 };
 /** What the README shows: one row an arm, a column a seed. */
 function table(): string {
-  const row = (name: string, study: string, arm: string, of: (m: Line["metrics"]) => string, paper: string): string => `| ${name} | ${seeds.map(s => of(result(study, arm, s))).join(" | ")} | ${paper} |`;
-  const percent = (x: number): string => `${Number((100 * x).toFixed(1))} %`, error = (m: Line["metrics"]): string => percent(m.error! / 100), at = (n: number) => (m: Line["metrics"]): string => percent(m.accuracyBySegments[n]!);
+  const row = (name: string, study: string, arm: string, of: (m: Line["metrics"]) => string, paper: string): string =>
+    `| ${name} | ${seeds.map(s => of(result(study, arm, s))).join(" | ")} | ${paper} |`;
+  const percent = (x: number): string => `${Number((100 * x).toFixed(1))} %`;
+  const error = (m: Line["metrics"]): string => percent(m.error! / 100);
+  const at =
+    (n: number) =>
+    (m: Line["metrics"]): string =>
+      percent(m.accuracyBySegments[n]!);
   return [
-    "| | seed 1 | seed 2 | seed 3 | paper, larger |", "|---|---|---|---|---|",
-    row("count: test error, CoPE", "count", "cope", error, "0.0 %"), row("count: test error, relative positions", "count", "relative", error, "1.1 %"), row("count: test error, absolute positions", "count", "absolute", error, "5.3 %"),
-    ...[3, 6, 12, 64].map(n => row(`remember: right at ${n} segments, RMT trained on 1 to 3`, "remember", "rmt", at(n), n === 3 ? "100 %" : n === 6 ? "97.6 %" : n === 12 ? "74.5 %" : "")),
+    "| | seed 1 | seed 2 | seed 3 | paper, larger |",
+    "|---|---|---|---|---|",
+    row("count: test error, CoPE", "count", "cope", error, "0.0 %"),
+    row("count: test error, relative positions", "count", "relative", error, "1.1 %"),
+    row("count: test error, absolute positions", "count", "absolute", error, "5.3 %"),
+    ...[3, 6, 12, 64].map(n =>
+      row(
+        `remember: right at ${n} segments, RMT trained on 1 to 3`,
+        "remember",
+        "rmt",
+        at(n),
+        n === 3 ? "100 %" : n === 6 ? "97.6 %" : n === 12 ? "74.5 %" : "",
+      ),
+    ),
     row("remember: right at 6 segments, no memory", "remember", "none", at(6), ""),
-    row("plan: Huber loss, all gradients", "plan", "full", m => m.loss!.toFixed(3), "0.01"), row("plan: Huber loss, myopic", "plan", "myopic", m => m.loss!.toFixed(3), "1.257"),
+    row("plan: Huber loss, all gradients", "plan", "full", m => m.loss!.toFixed(3), "0.01"),
+    row("plan: Huber loss, myopic", "plan", "myopic", m => m.loss!.toFixed(3), "1.257"),
   ].join("\n");
 }
 
 suite("recorded results", {
   "say where they come from: a commit without changes, a machine, a version"() {
-    assert.equal(runs.map(r => r.seed), seeds);
-    for (const r of runs) { assert.match(r.commit, /^[0-9a-f]{12}$/); assert.ok(r.machine.cpu && r.versions.node); }
+    assert.equal(
+      runs.map(r => r.seed),
+      seeds,
+    );
+    for (const r of runs) {
+      assert.match(r.commit, /^[0-9a-f]{12}$/);
+      assert.ok(r.machine.cpu && r.versions.node);
+    }
     assert.is(new Set(runs.map(r => r.commit)).size, 1, "the seeds are of different commits");
   },
   "have CoPE's error below that of relative and of absolute positions, in every seed"() {
-    for (const s of seeds) for (const other of ["relative", "absolute"]) assert.ok(result("count", "cope", s).error! < result("count", other, s).error!, `seed ${s}, ${other}`);
+    for (const s of seeds)
+      for (const other of ["relative", "absolute"])
+        assert.ok(result("count", "cope", s).error! < result("count", other, s).error!, `seed ${s}, ${other}`);
   },
   "have RMT at 95 % at twice the segments it was trained on, where the model without memory is at chance"() {
     for (const s of seeds) {
-      const six = result("remember", "rmt", s).accuracyBySegments[6]!, none = result("remember", "none", s).accuracyBySegments[6]!;
+      const six = result("remember", "rmt", s).accuracyBySegments[6]!;
+      const none = result("remember", "none", s).accuracyBySegments[6]!;
       assert.ok(six >= 0.95, `seed ${s}: ${six}`);
-      assert.ok(Math.abs(none - 1 / 6) < 3 * Math.sqrt(5 / 36 / 300), `seed ${s}: ${none}, three deviations of 300 guesses from 1/6`);
+      assert.ok(
+        Math.abs(none - 1 / 6) < 3 * Math.sqrt(5 / 36 / 300),
+        `seed ${s}: ${none}, three deviations of 300 guesses from 1/6`,
+      );
     }
   },
   "have the full model's loss below a quarter of the myopic one's"() {
-    for (const s of seeds) assert.ok(result("plan", "full", s).loss! < 0.25 * result("plan", "myopic", s).loss!, `seed ${s}`);
+    for (const s of seeds)
+      assert.ok(result("plan", "full", s).loss! < 0.25 * result("plan", "myopic", s).loss!, `seed ${s}`);
   },
-  "are what the README shows"() { shown("results", table()); },
+  "are what the README shows"() {
+    shown("results", table());
+  },
 });
 
-type Measured = { case: string; dtype: string; size: string; peer?: string; engine: string; threads: number; node: string; machine: string; commit: string; checksum: string; samples: number; median: number | null; fraction: number | null; best?: number; ratio?: number; gain?: number; note?: string };
-const [peers, kernels, ratios, steps] = ["peers", "kernels", "ratios", "step"].map(name => read<Measured>(name)) as [Measured[], Measured[], Measured[], Measured[]];
-const FAST = "fast fma", EXACT = "exact", NODE = 24;
+type Measured = {
+  case: string;
+  dtype: string;
+  size: string;
+  peer?: string;
+  engine: string;
+  threads: number;
+  node: string;
+  machine: string;
+  commit: string;
+  checksum: string;
+  samples: number;
+  median: number | null;
+  fraction: number | null;
+  best?: number;
+  ratio?: number;
+  gain?: number;
+  note?: string;
+};
+const [peers, kernels, ratios, steps] = ["peers", "kernels", "ratios", "step"].map(name => read<Measured>(name)) as [
+  Measured[],
+  Measured[],
+  Measured[],
+  Measured[],
+];
+const FAST = "fast fma";
+const EXACT = "exact";
+const NODE = 24;
 /** The one line of a case, by engine, on Node 24 and one thread unless told. */
-function measured(list: readonly Measured[], of: { case: string; size?: string | undefined; engine: string; peer?: string; threads?: number; node?: number }): Measured {
-  const { threads = 1, node = NODE } = of, found = list.filter(l => l.case === of.case && (of.size === undefined || l.size === of.size) && l.engine === of.engine && l.threads === threads && l.node.startsWith(`${node}.`) && (of.peer === undefined || l.peer!.startsWith(of.peer)));
+function measured(
+  list: readonly Measured[],
+  of: { case: string; size?: string | undefined; engine: string; peer?: string; threads?: number; node?: number },
+): Measured {
+  const { threads = 1, node = NODE } = of;
+  const found = list.filter(
+    l =>
+      l.case === of.case &&
+      (of.size === undefined || l.size === of.size) &&
+      l.engine === of.engine &&
+      l.threads === threads &&
+      l.node.startsWith(`${node}.`) &&
+      (of.peer === undefined || l.peer!.startsWith(of.peer)),
+  );
   assert.is(found.length, 1, `lines of ${JSON.stringify(of)}`);
   return found[0]!;
 }
-const figure = (x: number): string => x >= 100 ? x.toFixed(0) : x.toPrecision(3), times = (l: Measured): string => l.ratio === undefined ? "cannot" : l.ratio.toFixed(2);
+const figure = (x: number): string => (x >= 100 ? x.toFixed(0) : x.toPrecision(3));
+const times = (l: Measured): string => (l.ratio === undefined ? "cannot" : l.ratio.toFixed(2));
 const sizes = ["b16 h4 t64 d16", "b16 h4 t128 d16", "b8 h8 t256 d32"];
-const cases: readonly (readonly [label: string, name: string, size?: string | undefined, engines?: readonly string[]])[] = [
-  ["training step, *small*", "step small plain", undefined, [FAST, EXACT]], ["*small* with CoPE", "step small cope"], ["*small* with RMT", "step small rmt"], ["*small*, myopic", "step small myopic"],
+const cases: readonly (readonly [
+  label: string,
+  name: string,
+  size?: string | undefined,
+  engines?: readonly string[],
+])[] = [
+  ["training step, *small*", "step small plain", undefined, [FAST, EXACT]],
+  ["*small* with CoPE", "step small cope"],
+  ["*small* with RMT", "step small rmt"],
+  ["*small*, myopic", "step small myopic"],
   ["training step, *big*", "step big plain", undefined, [FAST, EXACT]],
-  ...sizes.flatMap(size => [[`attention, both directions, ${size}`, "attention plain forward+backward", size], ["the same with CoPE", "attention cope forward+backward", size]] as const),
-  ...["exp", "tanh", "gelu", "layerNorm", "softmax"].map(name => [name === "exp" ? "exp, 1M numbers" : name === "gelu" ? "GELU" : name, `map ${name}`, undefined, [FAST, EXACT]] as const),
+  ...sizes.flatMap(
+    size =>
+      [
+        [`attention, both directions, ${size}`, "attention plain forward+backward", size],
+        ["the same with CoPE", "attention cope forward+backward", size],
+      ] as const,
+  ),
+  ...["exp", "tanh", "gelu", "layerNorm", "softmax"].map(
+    name =>
+      [
+        name === "exp" ? "exp, 1M numbers" : name === "gelu" ? "GELU" : name,
+        `map ${name}`,
+        undefined,
+        [FAST, EXACT],
+      ] as const,
+  ),
   ["a fresh process to its first gradient", "cold start"],
 ];
 /** What a reader may find in the README, each from recorded lines. */
 const tables: Record<string, () => string> = {
-  speed: () => ["| | engine | farsight, ms | PyTorch 2.13 | jax-js | tfjs |", "|---|---|---|---|---|---|",
-    ...cases.flatMap(([label, name, size, engines = [FAST]]) => engines.map(engine => `| ${label} | ${engine === FAST ? "fast" : "exact"} | ${figure(measured(peers, { case: name, size, engine, peer: "farsight" }).median!)} | ${["PyTorch", "jax-js", "tfjs"].map(peer => times(measured(peers, { case: name, size, engine, peer }))).join(" | ")} |`)),
-    `| training step, *big*, two threads | fast | ${figure(measured(peers, { case: "step big plain", engine: FAST, threads: 2, peer: "farsight" }).median!)} | ${["PyTorch", "jax-js", "tfjs"].map(peer => times(measured(peers, { case: "step big plain", engine: FAST, threads: 2, peer }))).join(" | ")} |`].join("\n"),
-  products: () => ["| f32 product, % of the ceiling | fast | exact | exact, Node 20 |", "|---|---|---|---|",
-    ...[64, 256, 512, 1024].flatMap(n => ["A B", "A Bᵀ", "Aᵀ B"].map(form => [form, `${n}x${n}x${n}`])).concat([["A B", "128x16x128"], ["A B", "1024x256x64"], ["A B", "1024x256x65"], ["A B", "1021x251x61"]]).map(([form, size]) =>
-      `| ${form}, ${size!.replaceAll("x", " x ")} | ${[{ engine: FAST }, { engine: EXACT }, { engine: EXACT, node: 20 }].map(how => { const { fraction, best } = measured(kernels.filter(l => l.dtype === "f32"), { case: `matmul ${form}`, size: size!, ...how }); return `${(100 * fraction!).toFixed(0)} (${(100 * best!).toFixed(0)})`; }).join(" | ")} |`)].join("\n"),
-  ratios: () => ["| | | fast | exact |", "|---|---|---|---|",
-    ...ratios.filter(l => l.engine === FAST && l.node.startsWith(`${NODE}.`)).map(l => { const other = ratios.find(o => o.engine === EXACT && o.case === l.case && o.size === l.size); return `| ${l.case} | ${l.size} | ${times(l)} | ${other ? times(other) : ""} |`; })].join("\n"),
+  speed: () =>
+    [
+      "| | engine | farsight, ms | PyTorch 2.13 | jax-js | tfjs |",
+      "|---|---|---|---|---|---|",
+      ...cases.flatMap(([label, name, size, engines = [FAST]]) =>
+        engines.map(
+          engine =>
+            `| ${label} | ${engine === FAST ? "fast" : "exact"} | ${figure(measured(peers, { case: name, size, engine, peer: "farsight" }).median!)} | ${["PyTorch", "jax-js", "tfjs"].map(peer => times(measured(peers, { case: name, size, engine, peer }))).join(" | ")} |`,
+        ),
+      ),
+      `| training step, *big*, two threads | fast | ${figure(measured(peers, { case: "step big plain", engine: FAST, threads: 2, peer: "farsight" }).median!)} | ${["PyTorch", "jax-js", "tfjs"].map(peer => times(measured(peers, { case: "step big plain", engine: FAST, threads: 2, peer }))).join(" | ")} |`,
+    ].join("\n"),
+  products: () =>
+    [
+      "| f32 product, % of the ceiling | fast | exact | exact, Node 20 |",
+      "|---|---|---|---|",
+      ...[64, 256, 512, 1024]
+        .flatMap(n => ["A B", "A Bᵀ", "Aᵀ B"].map(form => [form, `${n}x${n}x${n}`]))
+        .concat([
+          ["A B", "128x16x128"],
+          ["A B", "1024x256x64"],
+          ["A B", "1024x256x65"],
+          ["A B", "1021x251x61"],
+        ])
+        .map(
+          ([form, size]) =>
+            `| ${form}, ${size!.replaceAll("x", " x ")} | ${[
+              { engine: FAST },
+              { engine: EXACT },
+              { engine: EXACT, node: 20 },
+            ]
+              .map(how => {
+                const { fraction, best } = measured(
+                  kernels.filter(l => l.dtype === "f32"),
+                  { case: `matmul ${form}`, size: size!, ...how },
+                );
+                return `${(100 * fraction!).toFixed(0)} (${(100 * best!).toFixed(0)})`;
+              })
+              .join(" | ")} |`,
+        ),
+    ].join("\n"),
+  ratios: () =>
+    [
+      "| | | fast | exact |",
+      "|---|---|---|---|",
+      ...ratios
+        .filter(l => l.engine === FAST && l.node.startsWith(`${NODE}.`))
+        .map(l => {
+          const other = ratios.find(o => o.engine === EXACT && o.case === l.case && o.size === l.size);
+          return `| ${l.case} | ${l.size} | ${times(l)} | ${other ? times(other) : ""} |`;
+        }),
+    ].join("\n"),
 };
 suite("recorded benchmarks", {
   "say where they come from: a commit without changes, a machine, a version; and have a checksum"() {
     for (const l of [...peers, ...kernels, ...ratios, ...steps]) {
       assert.match(l.commit, /^[0-9a-f]{12}$/, `${l.case}: ${l.commit}`);
-      assert.ok(l.machine && l.node && (l.checksum || l.case.startsWith("ceiling") || l.note?.startsWith("cannot")), JSON.stringify(l));
+      assert.ok(
+        l.machine && l.node && (l.checksum || l.case.startsWith("ceiling") || l.note?.startsWith("cannot")),
+        JSON.stringify(l),
+      );
     }
-    for (const [name, list] of Object.entries({ peers, kernels, ratios, steps })) assert.is(new Set(list.map(l => l.commit)).size, 1, `${name}: lines of different commits`);
+    for (const [name, list] of Object.entries({ peers, kernels, ratios, steps }))
+      assert.is(new Set(list.map(l => l.commit)).size, 1, `${name}: lines of different commits`);
   },
-  ...Object.fromEntries(Object.entries(tables).map(([name, table]) => [`are what the README shows: ${name}`, () => shown(name, table())])),
+  ...Object.fromEntries(
+    Object.entries(tables).map(([name, table]) => [`are what the README shows: ${name}`, () => shown(name, table())]),
+  ),
 });

@@ -27,21 +27,34 @@ function run(words: string[], top: number): number {
 }
 
 /** The words of the script's generator, replayed with its own redraws; the reference for frequencies. */
-function scripted(rng: { uniform(): number; integer(n: number): number }, vars: number, steps: number, top: number): { length: number; value: number } {
+function scripted(
+  rng: { uniform(): number; integer(n: number): number },
+  vars: number,
+  steps: number,
+  top: number,
+): { length: number; value: number } {
   for (;;) {
     const value = new Map<number, number>();
     let length = 2;
-    for (let n = 3 + rng.integer(steps - 2); n > 0; n--) for (;;) {
-      const u = rng.uniform() * 58;
-      if (u < 1) { value.set(rng.integer(vars), 0); length += 4; break; }
-      if (u < 51) { length++; break; }
-      if (value.size === 0) continue;
-      const v = [...value.keys()][rng.integer(value.size)]!;
-      if (value.get(v)! + 1 > top) continue;
-      value.set(v, value.get(v)! + 1);
-      length += 2;
-      break;
-    }
+    for (let n = 3 + rng.integer(steps - 2); n > 0; n--)
+      for (;;) {
+        const u = rng.uniform() * 58;
+        if (u < 1) {
+          value.set(rng.integer(vars), 0);
+          length += 4;
+          break;
+        }
+        if (u < 51) {
+          length++;
+          break;
+        }
+        if (value.size === 0) continue;
+        const v = [...value.keys()][rng.integer(value.size)]!;
+        if (value.get(v)! + 1 > top) continue;
+        value.set(v, value.get(v)! + 1);
+        length += 2;
+        break;
+      }
     if (value.size) return { length, value: [...value.values()][rng.integer(value.size)]! };
   }
 }
@@ -50,8 +63,17 @@ const share = <T>(list: T[], test: (item: T) => boolean) => list.filter(test).le
 
 suite("counting", {
   "replaying a program gives its answer": () => {
-    for (const options of [{}, { vars: 3 }, { vars: 5, steps: 40, minSteps: 20 }, { vars: 26, set: 20, pass: 1, increment: 30, top: 2, steps: 60 }, { steps: 1, minSteps: 1 }, { vars: 2, pass: 0, top: 25, increment: 50 }]) {
-      const task = counting(options), rng = random(5), top = options.top ?? 10;
+    for (const options of [
+      {},
+      { vars: 3 },
+      { vars: 5, steps: 40, minSteps: 20 },
+      { vars: 26, set: 20, pass: 1, increment: 30, top: 2, steps: 60 },
+      { steps: 1, minSteps: 1 },
+      { vars: 2, pass: 0, top: 25, increment: 50 },
+    ]) {
+      const task = counting(options);
+      const rng = random(5);
+      const top = options.top ?? 10;
       for (let i = 0; i < 60; i++) {
         const { tokens, answer, value } = task.sample(rng);
         assert.is(run(task.words(tokens), top), value);
@@ -60,7 +82,11 @@ suite("counting", {
     }
   },
   "the vocabulary has the script's size, distinct words and every value": () => {
-    for (const [vars, size] of [[1, 19], [3, 21], [5, 23]] as const) {
+    for (const [vars, size] of [
+      [1, 19],
+      [3, 21],
+      [5, 23],
+    ] as const) {
       const task = counting({ vars });
       assert.is(task.size, size);
       assert.is(new Set(task.vocab).size, size);
@@ -71,8 +97,13 @@ suite("counting", {
   },
   "3,000 samples have the lengths and answers measured on the script": () => {
     for (const vars of [1, 3]) {
-      const task = counting({ vars }), rng = random(1), samples = Array.from({ length: 3000 }, () => task.sample(rng)), lengths = samples.map(s => s.tokens.length);
-      const most = Math.max(...lengths), over = share(lengths, n => n > 512), majority = share(samples, s => s.value === 10);
+      const task = counting({ vars });
+      const rng = random(1);
+      const samples = Array.from({ length: 3000 }, () => task.sample(rng));
+      const lengths = samples.map(s => s.tokens.length);
+      const most = Math.max(...lengths);
+      const over = share(lengths, n => n > 512);
+      const majority = share(samples, s => s.value === 10);
       assert.ok(Math.abs(mean(lengths) - 319) < 10, `mean length ${mean(lengths)}`);
       assert.ok(Math.abs(over - 0.14) < 0.025, `${over} exceed 512`);
       assert.ok(most > 580 && most < 680, `longest ${most}`);
@@ -80,7 +111,8 @@ suite("counting", {
       const times = new Array<number>(task.size).fill(0);
       for (const s of samples) for (const id of s.tokens) times[id]!++;
       const ratio = times[task.vocab.indexOf("pass;")]! / times[task.vocab.indexOf("=")]!;
-      assert.ok(Math.abs(ratio - 49) < 2, `${ratio} times "pass;" to one "="`); // 50, less what programs that set nothing take with them
+      // 50, less what programs that set nothing take with them
+      assert.ok(Math.abs(ratio - 49) < 2, `${ratio} times "pass;" to one "="`);
       for (const v of ["a", "b", "c"].slice(0, vars)) {
         const asked = share(samples, s => task.vocab[s.tokens.at(-1)!] === v);
         assert.ok(Math.abs(asked - 1 / vars) < 0.04, `${v} is asked for in ${asked}`);
@@ -88,7 +120,8 @@ suite("counting", {
     }
   },
   "a row is cut from the left, and its question's `set` is rarely lost": () => {
-    const task = counting({ vars: 5 }), rng = random(2);
+    const task = counting({ vars: 5 });
+    const rng = random(2);
     let lost = 0;
     for (let i = 0; i < 3000; i++) {
       const words = task.words(task.sample(rng).tokens.slice(-512));
@@ -98,78 +131,122 @@ suite("counting", {
   },
   "drawing among possible steps is the same as redrawing impossible ones": () => {
     for (const vars of [1, 3]) {
-      const task = counting({ vars, steps: 120, top: 4 }), a = random(3), b = random(4), n = 6000;
-      const ours = Array.from({ length: n }, () => { const s = task.sample(a); return { length: s.tokens.length, value: s.value }; });
+      const task = counting({ vars, steps: 120, top: 4 });
+      const a = random(3);
+      const b = random(4);
+      const n = 6000;
+      const ours = Array.from({ length: n }, () => {
+        const s = task.sample(a);
+        return { length: s.tokens.length, value: s.value };
+      });
       const theirs = Array.from({ length: n }, () => scripted(b, vars, 120, 4));
       assert.ok(Math.abs(mean(ours.map(s => s.length)) - mean(theirs.map(s => s.length))) < 3);
       for (let value = 0; value <= 4; value++)
-        assert.ok(Math.abs(share(ours, s => s.value === value) - share(theirs, s => s.value === value)) < 0.03, `value ${value} of ${vars}`);
+        assert.ok(
+          Math.abs(share(ours, s => s.value === value) - share(theirs, s => s.value === value)) < 0.03,
+          `value ${value} of ${vars}`,
+        );
     }
   },
   "a batch holds its samples, padded on the right, and asks at the last token only": () => {
-    const task = counting({ vars: 3 }), { tokens, targets, lengths, t } = task.batch(random(9), 40, 200), rng = random(9);
+    const task = counting({ vars: 3 });
+    const { tokens, targets, lengths, t } = task.batch(random(9), 40, 200);
+    const rng = random(9);
     assert.is(t, 200);
     assert.is(tokens.length, 40 * t);
     assert.is(targets.length, 40 * t);
-    let cut = 0, padded = 0;
+    let cut = 0;
+    let padded = 0;
     for (let i = 0; i < 40; i++) {
-      const one = task.sample(rng), n = lengths[i]!, row = Array.from(tokens.subarray(i * t, (i + 1) * t)), asked = Array.from(targets.subarray(i * t, (i + 1) * t));
+      const one = task.sample(rng);
+      const n = lengths[i]!;
+      const row = Array.from(tokens.subarray(i * t, (i + 1) * t));
+      const asked = Array.from(targets.subarray(i * t, (i + 1) * t));
       assert.is(n, Math.min(200, one.tokens.length));
       assert.equal(row.slice(0, n), one.tokens.slice(-n));
       assert.ok(row.slice(n).every(id => id === 0));
       assert.is(asked[n - 1], one.answer);
       assert.ok(asked.every((id, j) => id === -100 || j === n - 1));
-      if (one.tokens.length > 200) cut++; else padded++;
+      if (one.tokens.length > 200) cut++;
+      else padded++;
     }
     assert.ok(cut > 0 && padded > 0, "the batch shows only one of the two cases");
     const free = task.batch(random(9), 40);
     assert.is(free.t, Math.max(...free.lengths));
   },
   "the same seed gives the same batch, whatever was drawn before": () => {
-    const task = counting(), rng = random(1), want = task.batch(rng.fork(7), 4, 64);
+    const task = counting();
+    const rng = random(1);
+    const want = task.batch(rng.fork(7), 4, 64);
     task.batch(rng.fork(6), 3);
     assert.equal(Array.from(counting().batch(random(1).fork(7), 4, 64).tokens), Array.from(want.tokens));
     assert.equal(Array.from(task.batch(rng.fork(7), 4, 64).targets), Array.from(want.targets));
     assert.not.equal(Array.from(task.batch(rng.fork(8), 4, 64).tokens), Array.from(want.tokens));
   },
   "wrong options are named with their values": () => {
-    assert.is(thrown(RangeError, () => counting({ vars: 27 })), "counting: vars is 27\n  wants an integer from 1 to 26\n  got   27");
-    for (const options of [{ minSteps: 9, steps: 8 }, { set: 0 }, { pass: -1 }, { increment: NaN }, { top: 0 }, { steps: 1.5 }]) thrown(RangeError, () => counting(options));
+    assert.is(
+      thrown(RangeError, () => counting({ vars: 27 })),
+      "counting: vars is 27\n  wants an integer from 1 to 26\n  got   27",
+    );
+    for (const options of [
+      { minSteps: 9, steps: 8 },
+      { set: 0 },
+      { pass: -1 },
+      { increment: NaN },
+      { top: 0 },
+      { steps: 1.5 },
+    ])
+      thrown(RangeError, () => counting(options));
     thrown(RangeError, () => counting().batch(random(0), 0));
     thrown(RangeError, () => counting().batch(random(0), 1, 0));
   },
 });
 
-const NAMES = ["mary", "john", "daniel", "sandra"], PLACES = ["bathroom", "hallway", "garden", "office", "bedroom", "kitchen"];
-const VERBS = ["moved", "went", "went back", "journeyed", "travelled"], SECRET = [...NAMES, ...PLACES, "moved", "went", "back", "journeyed", "travelled"];
+const NAMES = ["mary", "john", "daniel", "sandra"];
+const PLACES = ["bathroom", "hallway", "garden", "office", "bedroom", "kitchen"];
+const VERBS = ["moved", "went", "went back", "journeyed", "travelled"];
+const SECRET = [...NAMES, ...PLACES, "moved", "went", "back", "journeyed", "travelled"];
 const FACT = new RegExp(`^(${NAMES.join("|")}) (${VERBS.join("|")}) to the (${PLACES.join("|")}) \\.$`);
-const TALE = "Mary had a little lamb, its fleece was white as snow; and everywhere that Mary went the lamb was sure to go. The garden isn't far.";
+const TALE =
+  "Mary had a little lamb, its fleece was white as snow; and everywhere that Mary went the lamb was sure to go. The garden isn't far.";
 
 suite("memorize", {
   "the fact and the question are where they should be, and the background betrays neither": () => {
-    for (const at of ["start", "segment", "random"] as const) for (const text of [undefined, TALE]) for (const segments of [1, 3]) {
-      const task = memorize({ segment: 32, at, ...(text === undefined ? {} : { text }) }), rng = random(3), found = new Set<number>();
-      for (let i = 0; i < 100; i++) {
-        const { tokens, answer, place, name, fact, length } = task.sample(rng, segments), words = task.words(tokens);
-        assert.is(words.length, 32 * segments);
-        const match = FACT.exec(words.slice(fact, fact + length).join(" "));
-        assert.ok(match, words.join(" "));
-        assert.equal(words.slice(-4), ["where", "is", match[1], "?"]);
-        assert.equal([match[3], match[3], match[1]], [task.vocab[answer], PLACES[place], task.vocab[name]]);
-        assert.is(answer, task.places[place]);
-        const background = [...words.slice(0, fact), ...words.slice(fact + length, -4)];
-        assert.is(background.length, 32 * segments - length - 4);
-        assert.ok(!background.some(word => SECRET.includes(word)), background.join(" "));
-        assert.ok(!words.some(word => word.startsWith("?") && word.length > 1));
-        found.add(fact);
-      }
-      if (at === "start") assert.equal([...found], [0]);
-      if (at === "segment") assert.equal([...found].sort((a, b) => a - b), [0, 32, 64].slice(0, segments));
-      if (at === "random") assert.ok(found.size > 12 && Math.max(...found) > 32 * segments - 14);
-    }
+    for (const at of ["start", "segment", "random"] as const)
+      for (const text of [undefined, TALE])
+        for (const segments of [1, 3]) {
+          const task = memorize({ segment: 32, at, ...(text === undefined ? {} : { text }) });
+          const rng = random(3);
+          const found = new Set<number>();
+          for (let i = 0; i < 100; i++) {
+            const { tokens, answer, place, name, fact, length } = task.sample(rng, segments);
+            const words = task.words(tokens);
+            assert.is(words.length, 32 * segments);
+            const match = FACT.exec(words.slice(fact, fact + length).join(" "));
+            assert.ok(match, words.join(" "));
+            assert.equal(words.slice(-4), ["where", "is", match[1], "?"]);
+            assert.equal([match[3], match[3], match[1]], [task.vocab[answer], PLACES[place], task.vocab[name]]);
+            assert.is(answer, task.places[place]);
+            const background = [...words.slice(0, fact), ...words.slice(fact + length, -4)];
+            assert.is(background.length, 32 * segments - length - 4);
+            assert.ok(!background.some(word => SECRET.includes(word)), background.join(" "));
+            assert.ok(!words.some(word => word.startsWith("?") && word.length > 1));
+            found.add(fact);
+          }
+          if (at === "start") assert.equal([...found], [0]);
+          if (at === "segment")
+            assert.equal(
+              [...found].sort((a, b) => a - b),
+              [0, 32, 64].slice(0, segments),
+            );
+          if (at === "random") assert.ok(found.size > 12 && Math.max(...found) > 32 * segments - 14);
+        }
   },
   "all 120 facts come up, and guessing is right once in six": () => {
-    const task = memorize({ segment: 11 }), rng = random(4), facts = new Set<string>(), counts = new Array<number>(6).fill(0);
+    const task = memorize({ segment: 11 });
+    const rng = random(4);
+    const facts = new Set<string>();
+    const counts = new Array<number>(6).fill(0);
     for (let i = 0; i < 3000; i++) {
       const { tokens, place, length } = task.sample(rng, 1);
       facts.add(task.words(tokens.slice(0, length)).join(" "));
@@ -179,7 +256,9 @@ suite("memorize", {
     for (const n of counts) assert.ok(Math.abs(n - 500) < 100, `${counts}`);
   },
   "a batch holds its samples and asks at the last token only": () => {
-    const task = memorize({ segment: 16, at: "segment" }), { tokens, targets, answers, t } = task.batch(random(5), 6, 4), rng = random(5);
+    const task = memorize({ segment: 16, at: "segment" });
+    const { tokens, targets, answers, t } = task.batch(random(5), 6, 4);
+    const rng = random(5);
     assert.is(t, 64);
     assert.is(tokens.length, 6 * t);
     assert.is(targets.filter(id => id !== -100).length, 6);
@@ -190,63 +269,107 @@ suite("memorize", {
     }
   },
   "made-up background is made of sentences, and its words are as frequent as Zipf says": () => {
-    const task = memorize({ segment: 4000, words: 200 }), words = task.words(task.sample(random(6), 5).tokens), own = task.vocab.slice(-200);
+    const task = memorize({ segment: 4000, words: 200 });
+    const words = task.words(task.sample(random(6), 5).tokens);
+    const own = task.vocab.slice(-200);
     assert.is(new Set(task.vocab).size, task.size);
     assert.ok(own.every(word => /^[a-z]{4,5}$/.test(word)));
-    const times = own.map(word => share(words.filter(w => own.includes(w)), w => w === word));
-    for (const r of [1, 2, 5]) assert.ok(Math.abs(times[r - 1]! - Math.log2((r + 1) / r) / Math.log2(201)) < 0.01, `rank ${r}: ${times[r - 1]}`);
+    const times = own.map(word =>
+      share(
+        words.filter(w => own.includes(w)),
+        w => w === word,
+      ),
+    );
+    for (const r of [1, 2, 5])
+      assert.ok(Math.abs(times[r - 1]! - Math.log2((r + 1) / r) / Math.log2(201)) < 0.01, `rank ${r}: ${times[r - 1]}`);
     assert.ok(times.filter(f => f > 0).length > 190);
-    const sentences = words.slice(7, -10).join(" ").split(" . ").slice(1, -1).map(s => s.split(" "));
+    const sentences = words
+      .slice(7, -10)
+      .join(" ")
+      .split(" . ")
+      .slice(1, -1)
+      .map(s => s.split(" "));
     assert.ok(sentences.every(s => s.length >= 4 && s.length <= 13));
     assert.ok(sentences.some(s => s.includes(",")) && !sentences.some(s => s.at(-1) === "," || s[0] === ","));
-    assert.is(memorize({ segment: 11, words: 28125 }).vocab.length, new Set(memorize({ segment: 11, words: 28125 }).vocab).size);
+    assert.is(
+      memorize({ segment: 11, words: 28125 }).vocab.length,
+      new Set(memorize({ segment: 11, words: 28125 }).vocab).size,
+    );
   },
   "a given text is read on from a random word, and what is rare or secret reads <unk>": () => {
-    const task = memorize({ segment: 40, text: TALE, words: 3 }), background = task.words(task.sample(random(7), 2).tokens).slice(7, -4);
+    const task = memorize({ segment: 40, text: TALE, words: 3 });
+    const background = task.words(task.sample(random(7), 2).tokens).slice(7, -4);
     assert.equal(task.vocab.slice(-3), ["lamb", "was", "had"]); // twice, twice, then the first of the rest
-    const all = TALE.toLowerCase().match(/[a-z']+|[^ ]/g)!.map(word => task.vocab.includes(word) && !SECRET.includes(word) ? word : "<unk>");
+    const all = TALE.toLowerCase()
+      .match(/[a-z']+|[^ ]/g)!
+      .map(word => (task.vocab.includes(word) && !SECRET.includes(word) ? word : "<unk>"));
     const ring = [...all, ...all, ...all, ...all].join(" ");
     assert.ok(ring.includes(background.join(" ")), background.join(" "));
-    assert.is(new Set(Array.from({ length: 50 }, (_, i) => task.words(task.sample(random(i), 1).tokens).slice(7, 14).join(" "))).size > 10, true);
+    assert.is(
+      new Set(
+        Array.from({ length: 50 }, (_, i) =>
+          task
+            .words(task.sample(random(i), 1).tokens)
+            .slice(7, 14)
+            .join(" "),
+        ),
+      ).size > 10,
+      true,
+    );
   },
   "the same seed gives the same batch, whatever was drawn before": () => {
-    const task = memorize({ segment: 20 }), rng = random(1), want = Array.from(task.batch(rng.fork(7), 4, 2).tokens);
+    const task = memorize({ segment: 20 });
+    const rng = random(1);
+    const want = Array.from(task.batch(rng.fork(7), 4, 2).tokens);
     task.batch(rng.fork(6), 3, 5);
     assert.equal(Array.from(task.batch(rng.fork(7), 4, 2).tokens), want);
     assert.not.equal(Array.from(task.batch(rng.fork(8), 4, 2).tokens), want);
   },
   "a segment too short for fact and question is refused": () => {
-    assert.is(thrown(RangeError, () => memorize({ segment: 10 })),
-      "memorize: a segment of 10 cannot hold the fact (up to 7 tokens) and the question (4)\n  wants segment >= 11\n  got   10");
+    assert.is(
+      thrown(RangeError, () => memorize({ segment: 10 })),
+      "memorize: a segment of 10 cannot hold the fact (up to 7 tokens) and the question (4)\n  wants segment >= 11\n  got   10",
+    );
     thrown(RangeError, () => memorize({ segment: 20, text: " " }));
     thrown(RangeError, () => memorize({ segment: 20, at: "end" as never }));
     thrown(RangeError, () => memorize({ segment: 20 }).sample(random(0), 0));
   },
 });
 
-const huber = (y: number) => Math.abs(y) < 1 ? y * y / 2 : Math.abs(y) - 0.5;
+const huber = (y: number) => (Math.abs(y) < 1 ? (y * y) / 2 : Math.abs(y) - 0.5);
 
 suite("sine", {
   "targets are the sums that the host's sine gives": () => {
-    for (const [a, b, p, t] of [[10, 10, 0.3, 64], [3, 0.7, 1, 9], [1, -40, 0.5, 1], [20, 10, 0.9, 16]] as const) {
-      const { inputs, targets, sines } = sine({ a, b, p, t }).batch(random(2), 20), want: number[] = [], waves: number[] = [];
+    for (const [a, b, p, t] of [
+      [10, 10, 0.3, 64],
+      [3, 0.7, 1, 9],
+      [1, -40, 0.5, 1],
+      [20, 10, 0.9, 16],
+    ] as const) {
+      const { inputs, targets, sines } = sine({ a, b, p, t }).batch(random(2), 20);
+      const want: number[] = [];
+      const waves: number[] = [];
       assert.is(inputs.length, 20 * t * 2);
-      for (let s = 0; s < 20; s++) for (let n = 0; n < t; n++) {
-        const x = (place: number) => place < 0 ? 0 : inputs[(s * t + place) * 2]!;
-        let sum = 0;
-        for (let i = 1; i <= a; i++) sum += Math.sin(b * x(n - i));
-        want.push(inputs[(s * t + n) * 2 + 1] ? sum : x(n));
-        waves.push(Math.sin(b * x(n)));
-      }
+      for (let s = 0; s < 20; s++)
+        for (let n = 0; n < t; n++) {
+          const x = (place: number) => (place < 0 ? 0 : inputs[(s * t + place) * 2]!);
+          let sum = 0;
+          for (let i = 1; i <= a; i++) sum += Math.sin(b * x(n - i));
+          want.push(inputs[(s * t + n) * 2 + 1] ? sum : x(n));
+          waves.push(Math.sin(b * x(n)));
+        }
       close(targets, want, 1e-12, "targets");
       close(sines, waves, 1e-12, "sines");
     }
   },
   "x is normal and z asks with probability p": () => {
-    const { inputs } = sine({ p: 0.1 }).batch(random(3), 500), x = Array.from(inputs).filter((_, i) => i % 2 === 0), z = Array.from(inputs).filter((_, i) => i % 2 === 1);
+    const { inputs } = sine({ p: 0.1 }).batch(random(3), 500);
+    const x = Array.from(inputs).filter((_, i) => i % 2 === 0);
+    const z = Array.from(inputs).filter((_, i) => i % 2 === 1);
     assert.ok(Math.abs(mean(x)) < 0.025 && Math.abs(mean(x.map(v => v * v)) - 1) < 0.04);
     assert.ok(z.every(v => v === 0 || v === 1) && Math.abs(mean(z) - 0.1) < 0.01, `${mean(z)}`);
-    const ask = Array.from(sine({ p: 1 }).batch(random(3), 5).inputs).filter((_, i) => i % 2 === 1), never = Array.from(sine({ p: 0 }).batch(random(3), 5).inputs).filter((_, i) => i % 2 === 1);
+    const ask = Array.from(sine({ p: 1 }).batch(random(3), 5).inputs).filter((_, i) => i % 2 === 1);
+    const never = Array.from(sine({ p: 0 }).batch(random(3), 5).inputs).filter((_, i) => i % 2 === 1);
     assert.ok(ask.every(v => v === 1) && never.every(v => v === 0));
   },
   "who knows nothing of the sums scores 1.258": () => {
@@ -254,13 +377,18 @@ suite("sine", {
     assert.ok(Math.abs(score - 1.258) < 0.02, `${score}`);
   },
   "the same seed gives the same batch, whatever was drawn before": () => {
-    const task = sine({ t: 8 }), rng = random(1), want = Array.from(task.batch(rng.fork(7), 4).inputs);
+    const task = sine({ t: 8 });
+    const rng = random(1);
+    const want = Array.from(task.batch(rng.fork(7), 4).inputs);
     task.batch(rng.fork(6), 3);
     assert.equal(Array.from(task.batch(rng.fork(7), 4).inputs), want);
     assert.not.equal(Array.from(task.batch(rng.fork(8), 4).inputs), want);
   },
   "wrong options are named with their values": () => {
-    assert.is(thrown(RangeError, () => sine({ p: 2 })), "sine: p is 2\n  wants a probability, from 0 to 1\n  got   2");
+    assert.is(
+      thrown(RangeError, () => sine({ p: 2 })),
+      "sine: p is 2\n  wants a probability, from 0 to 1\n  got   2",
+    );
     for (const options of [{ a: 0 }, { t: 0 }, { b: 1e6 }, { p: NaN }]) thrown(RangeError, () => sine(options));
     thrown(RangeError, () => sine().batch(random(0), 0));
   },

@@ -1,66 +1,146 @@
-// cold.ts: from nothing to a first result, in a fresh process: import, start what must be started, one product of two matrices and its gradient.
+// cold.ts: from nothing to a first result, in a fresh process: import, start what must be started, one product of two
+// matrices and its gradient.
 import { spawn } from "node:child_process";
 import { root } from "../place.ts";
 import { deviation, median, show, type Asked, type Row } from "../measure.ts";
 import { folder, type Library } from "./libraries.ts";
 
 const programs: { [name: string]: { command: string; words: string[]; cwd: string } } = {
-  farsight: { cwd: root, command: process.execPath, words: ["--input-type=module", "-e", `
+  farsight: {
+    cwd: root,
+    command: process.execPath,
+    words: [
+      "--input-type=module",
+      "-e",
+      `
     const from = performance.now(), { Tape, matmul, sum } = await import("farsight");
     const tape = new Tape(), a = tape.param([2, 2], [1, 2, 3, 4]);
     tape.backward(sum(matmul(a, tape.tensor([2, 2], [5, 6, 7, 8]))));
     console.log(a.gradient().join(" "));
-    console.log("inside " + (performance.now() - from).toFixed(2));`] },
-  pytorch: { cwd: folder, command: "python3", words: ["-c", `
+    console.log("inside " + (performance.now() - from).toFixed(2));`,
+    ],
+  },
+  pytorch: {
+    cwd: folder,
+    command: "python3",
+    words: [
+      "-c",
+      `
 import torch
 a = torch.tensor([[1., 2.], [3., 4.]], requires_grad=True)
 (a @ torch.tensor([[5., 6.], [7., 8.]])).sum().backward()
-print(*(int(x) for x in a.grad.flatten()))`] },
-  "jax-js": { cwd: folder, command: process.execPath, words: ["--input-type=module", "-e", `
+print(*(int(x) for x in a.grad.flatten()))`,
+    ],
+  },
+  "jax-js": {
+    cwd: folder,
+    command: process.execPath,
+    words: [
+      "--input-type=module",
+      "-e",
+      `
     globalThis.navigator ??= { hardwareConcurrency: 1 };
     const { init, defaultDevice, grad, numpy: np } = await import("@jax-js/jax");
     await init("wasm");
     defaultDevice("wasm");
     const b = np.array([[5, 6], [7, 8]]);
-    console.log(grad(a => np.sum(np.matmul(a, b)))(np.array([[1, 2], [3, 4]])).dataSync().join(" "));`] },
-  tfjs: { cwd: folder, command: process.execPath, words: ["--input-type=module", "-e", `
+    console.log(grad(a => np.sum(np.matmul(a, b)))(np.array([[1, 2], [3, 4]])).dataSync().join(" "));`,
+    ],
+  },
+  tfjs: {
+    cwd: folder,
+    command: process.execPath,
+    words: [
+      "--input-type=module",
+      "-e",
+      `
     import * as tf from "@tensorflow/tfjs";
     import "@tensorflow/tfjs-backend-wasm";
     await tf.setBackend("wasm");
     const b = tf.tensor2d([[5, 6], [7, 8]]);
-    console.log((await tf.grad(a => tf.sum(tf.matMul(a, b)))(tf.tensor2d([[1, 2], [3, 4]])).data()).join(" "));`] },
+    console.log((await tf.grad(a => tf.sum(tf.matMul(a, b)))(tf.tensor2d([[1, 2], [3, 4]])).data()).join(" "));`,
+    ],
+  },
 };
 
 /** Milliseconds until the process has printed its first line, that line, and what the process says it took itself. */
-function once({ command, words, cwd }: { command: string; words: string[]; cwd: string }): Promise<{ ms: number; text: string; inside?: number }> {
+function once({
+  command,
+  words,
+  cwd,
+}: {
+  command: string;
+  words: string[];
+  cwd: string;
+}): Promise<{ ms: number; text: string; inside?: number }> {
   return new Promise(done => {
-    const from = performance.now(), child = spawn(command, words, { cwd, stdio: ["ignore", "pipe", "pipe"] });
-    let text = "", said = "", ms = 0;
-    child.stdout.on("data", d => { text += String(d); if (!ms && /\d+( \d+)+\n/.test(text)) ms = performance.now() - from; });
-    child.stderr.on("data", d => { said += String(d); });
-    child.on("error", error => { said += error.message; });
-    child.on("close", () => done(ms ? { ms, text: /\d+( \d+)+(?=\n)/.exec(text)![0], inside: Number(/inside (.*)/.exec(text)?.[1] ?? NaN) } : { ms: 0, text: said.trim().split("\n").find(line => /error/i.test(line)) ?? "no result" }));
+    const from = performance.now();
+    const child = spawn(command, words, { cwd, stdio: ["ignore", "pipe", "pipe"] });
+    let text = "";
+    let said = "";
+    let ms = 0;
+    child.stdout.on("data", d => {
+      text += String(d);
+      if (!ms && /\d+( \d+)+\n/.test(text)) ms = performance.now() - from;
+    });
+    child.stderr.on("data", d => {
+      said += String(d);
+    });
+    child.on("error", error => {
+      said += error.message;
+    });
+    child.on("close", () =>
+      done(
+        ms
+          ? { ms, text: /\d+( \d+)+(?=\n)/.exec(text)![0], inside: Number(/inside (.*)/.exec(text)?.[1] ?? NaN) }
+          : {
+              ms: 0,
+              text:
+                said
+                  .trim()
+                  .split("\n")
+                  .find(line => /error/i.test(line)) ?? "no result",
+            },
+      ),
+    );
   });
 }
 
 export async function* cold({ quick, threads }: Asked, list: readonly Library[]): AsyncGenerator<Row, void> {
-  const spent = new Map<string, number[]>(), said = new Map<string, string>(), within: number[] = [], times = quick ? 3 : 15;
-  for (let i = 0; i < times; i++) for (const l of list) {
-    show.step("peers", "cold start", { step: i, steps: times });
-    if (l.missing) continue;
-    const { ms, text, inside } = await once(programs[l.name]!);
-    if (inside) within.push(inside);
-    said.set(l.name, text);
-    if (ms) spent.set(l.name, [...spent.get(l.name) ?? [], ms]);
-  }
+  const spent = new Map<string, number[]>();
+  const said = new Map<string, string>();
+  const within: number[] = [];
+  const times = quick ? 3 : 15;
+  for (let i = 0; i < times; i++)
+    for (const l of list) {
+      show.step("peers", "cold start", { step: i, steps: times });
+      if (l.missing) continue;
+      const { ms, text, inside } = await once(programs[l.name]!);
+      if (inside) within.push(inside);
+      said.set(l.name, text);
+      if (ms) spent.set(l.name, [...(spent.get(l.name) ?? []), ms]);
+    }
   show.done("peers", "cold start");
-  const ours = spent.get("farsight") ?? [], right = said.get("farsight");
+  const ours = spent.get("farsight") ?? [];
+  const right = said.get("farsight");
   for (const l of list) {
-    const ms = spent.get(l.name), about = { case: "cold start", size: "import to first gradient", peer: l.label(threads) };
-    if (!ms) yield { ...about, median: 0, mad: 0, samples: 0, checksum: "", note: `cannot: ${l.missing ?? said.get(l.name)}` };
-    else yield {
-      ...about, median: median(ms), mad: deviation(ms), samples: ms.length, ratio: median(ms) / median(ours), ratios: [Math.min(...ms) / median(ours), Math.max(...ms) / median(ours)],
-      checksum: said.get(l.name)!, ...(l.name === "farsight" && { note: `${median(within).toFixed(1)} ms of it from import to result; the rest is Node's own start` }), ...(said.get(l.name) !== right && { wrong: true, note: `not the same: farsight has ${right}` }),
-    };
+    const ms = spent.get(l.name);
+    const about = { case: "cold start", size: "import to first gradient", peer: l.label(threads) };
+    if (!ms)
+      yield { ...about, median: 0, mad: 0, samples: 0, checksum: "", note: `cannot: ${l.missing ?? said.get(l.name)}` };
+    else
+      yield {
+        ...about,
+        median: median(ms),
+        mad: deviation(ms),
+        samples: ms.length,
+        ratio: median(ms) / median(ours),
+        ratios: [Math.min(...ms) / median(ours), Math.max(...ms) / median(ours)],
+        checksum: said.get(l.name)!,
+        ...(l.name === "farsight" && {
+          note: `${median(within).toFixed(1)} ms of it from import to result; the rest is Node's own start`,
+        }),
+        ...(said.get(l.name) !== right && { wrong: true, note: `not the same: farsight has ${right}` }),
+      };
   }
 }

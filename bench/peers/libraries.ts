@@ -27,54 +27,118 @@ export interface Library {
 
 /** A process that is started when first asked, and again after it died. */
 function process_(command: string, words: readonly string[]): Pick<Library, "ask" | "end"> {
-  let child: ChildProcess | undefined, said = "";
+  let child: ChildProcess | undefined;
+  let said = "";
   const waiting: ((reply: unknown) => void)[] = [];
   function start(): ChildProcess {
     const own = spawn(command, words, { cwd: folder, stdio: ["pipe", "pipe", "pipe"] });
-    own.stderr!.on("data", d => { said = (said + String(d)).slice(-2000); });
+    own.stderr!.on("data", d => {
+      said = (said + String(d)).slice(-2000);
+    });
     own.stdin!.on("error", () => {}); // it died; "close" says so
     createInterface({ input: own.stdout! }).on("line", line => waiting.shift()?.(JSON.parse(line)));
-    own.on("error", error => { said += error.message; });
+    own.on("error", error => {
+      said += error.message;
+    });
     own.on("close", code => {
       child = undefined;
-      for (const done of waiting.splice(0)) done({ error: `its process ended with ${code}: ${said.trim().split("\n").at(-1) ?? ""}` });
+      for (const done of waiting.splice(0))
+        done({ error: `its process ended with ${code}: ${said.trim().split("\n").at(-1) ?? ""}` });
     });
     return own;
   }
   return {
-    ask: <T>(order: object) => new Promise<T>(done => {
-      child ??= start();
-      waiting.push(done as (reply: unknown) => void);
-      child.stdin!.write(`${JSON.stringify(order)}\n`);
-    }),
-    end: () => new Promise(done => {
-      if (!child) return done();
-      const own = child, late = setTimeout(() => own.kill("SIGKILL"), 2000);
-      own.on("close", () => { clearTimeout(late); done(); });
-      own.stdin!.end();
-    }),
+    ask: <T>(order: object) =>
+      new Promise<T>(done => {
+        child ??= start();
+        waiting.push(done as (reply: unknown) => void);
+        child.stdin!.write(`${JSON.stringify(order)}\n`);
+      }),
+    end: () =>
+      new Promise(done => {
+        if (!child) return done();
+        const own = child;
+        const late = setTimeout(() => own.kill("SIGKILL"), 2000);
+        own.on("close", () => {
+          clearTimeout(late);
+          done();
+        });
+        own.stdin!.end();
+      }),
   };
 }
 
 /** Installs the JavaScript peers in bench/peers; what went wrong, if anything did. */
 function install(): string | undefined {
-  const { dependencies } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { dependencies: { [name: string]: string } };
-  const here = (name: string): string => { try { return (JSON.parse(readFileSync(join(folder, "node_modules", name, "package.json"), "utf8")) as { version: string }).version; } catch { return ""; } };
+  const { dependencies } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as {
+    dependencies: { [name: string]: string };
+  };
+  const here = (name: string): string => {
+    try {
+      return (
+        JSON.parse(readFileSync(join(folder, "node_modules", name, "package.json"), "utf8")) as { version: string }
+      ).version;
+    } catch {
+      return "";
+    }
+  };
   if (Object.entries(dependencies).every(([name, version]) => here(name) === version)) return undefined;
   show.log("installing jax-js and tfjs in bench/peers/node_modules (npm install)");
-  const { status } = spawnSync("npm", ["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"], { cwd: folder, stdio: ["ignore", "ignore", 2], shell: process.platform === "win32" });
+  const { status } = spawnSync("npm", ["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"], {
+    cwd: folder,
+    stdio: ["ignore", "ignore", 2],
+    shell: process.platform === "win32",
+  });
   return status === 0 ? undefined : "npm install in bench/peers failed";
 }
 
 /** Every library, those that are not here with the reason. */
 export async function libraries(): Promise<Library[]> {
-  const npm = install(), node = (file: string): Pick<Library, "ask" | "end"> => process_(process.execPath, ["--enable-source-maps", join(programs, file)]);
+  const npm = install();
+  const node = (file: string): Pick<Library, "ask" | "end"> =>
+    process_(process.execPath, ["--enable-source-maps", join(programs, file)]);
   const torch = spawnSync("python3", ["-c", "import torch; print(torch.__version__)"], { encoding: "utf8" });
-  const version = torch.status === 0 ? torch.stdout.trim() : "", one = (name: string) => (threads: number): string => threads > 1 ? `${name}, 1 thread` : name;
+  const version = torch.status === 0 ? torch.stdout.trim() : "";
+  const one =
+    (name: string) =>
+    (threads: number): string =>
+      threads > 1 ? `${name}, 1 thread` : name;
   return [
-    { name: "farsight", label: () => "farsight", missing: undefined, ways: [undefined], notes: {}, ...node("ours.mjs") },
-    { name: "pytorch", label: () => `PyTorch ${version}`.trim(), missing: version ? undefined : "python3 cannot import torch", ways: ["manual", "fused"], notes: { cope: "the paper's listing", myopic: "the authors' dense attention" }, ...process_("python3", [join(folder, "pytorch.py")]) },
-    { name: "jax-js", label: one("jax-js"), missing: npm, ways: [undefined], notes: { step: "jit; one-hot embedding", cope: "positions by a triangular product" }, ...node("peers/jax.mjs") },
-    { name: "tfjs", label: one("tfjs wasm"), missing: npm, ways: [undefined], notes: { step: "one-hot embedding; linear layers with their own gradient", cope: "all positions weighed: it has no lookup with a gradient", myopic: "stopGradient by customGrad" }, ...node("peers/tfjs.mjs") },
+    {
+      name: "farsight",
+      label: () => "farsight",
+      missing: undefined,
+      ways: [undefined],
+      notes: {},
+      ...node("ours.mjs"),
+    },
+    {
+      name: "pytorch",
+      label: () => `PyTorch ${version}`.trim(),
+      missing: version ? undefined : "python3 cannot import torch",
+      ways: ["manual", "fused"],
+      notes: { cope: "the paper's listing", myopic: "the authors' dense attention" },
+      ...process_("python3", [join(folder, "pytorch.py")]),
+    },
+    {
+      name: "jax-js",
+      label: one("jax-js"),
+      missing: npm,
+      ways: [undefined],
+      notes: { step: "jit; one-hot embedding", cope: "positions by a triangular product" },
+      ...node("peers/jax.mjs"),
+    },
+    {
+      name: "tfjs",
+      label: one("tfjs wasm"),
+      missing: npm,
+      ways: [undefined],
+      notes: {
+        step: "one-hot embedding; linear layers with their own gradient",
+        cope: "all positions weighed: it has no lookup with a gradient",
+        myopic: "stopGradient by customGrad",
+      },
+      ...node("peers/tfjs.mjs"),
+    },
   ];
 }

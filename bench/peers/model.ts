@@ -1,6 +1,7 @@
 // model.ts: the transformer of step.ts written once for jax-js and tfjs, against the few operations that both have.
-// Weights of linear layers are kept [in, out], as these libraries like them; embeddings are products with one-hot rows, since neither
-// can differentiate a lookup (tfjs has no kernel for its gradient on wasm; jax-js cannot compile a scatter).
+// Weights of linear layers are kept [in, out], as these libraries like them; embeddings are products with one-hot rows,
+// since neither can differentiate a lookup (tfjs has no kernel for its gradient on wasm; jax-js cannot compile a
+// scatter).
 import type { Work } from "./serve.ts";
 
 /** An array of a library. */
@@ -11,10 +12,19 @@ export interface Lib {
   matmul(a: T, b: T): T;
   /** x [rows in] by w [in out]. */
   linear(x: T, w: T): T;
-  add(a: T, b: T): T; sub(a: T, b: T): T; mul(a: T, b: T): T;
-  times(x: T, c: number): T; plus(x: T, c: number): T;
-  tanh(x: T): T; sigmoid(x: T): T; relu(x: T): T; abs(x: T): T; rsqrt(x: T): T; least(x: T, c: number): T;
-  softmax(x: T): T; logSoftmax(x: T): T;
+  add(a: T, b: T): T;
+  sub(a: T, b: T): T;
+  mul(a: T, b: T): T;
+  times(x: T, c: number): T;
+  plus(x: T, c: number): T;
+  tanh(x: T): T;
+  sigmoid(x: T): T;
+  relu(x: T): T;
+  abs(x: T): T;
+  rsqrt(x: T): T;
+  least(x: T, c: number): T;
+  softmax(x: T): T;
+  logSoftmax(x: T): T;
   /** Over the last axis, which stays as 1. */
   mean(x: T): T;
   /** Over the last axis, which goes. */
@@ -22,8 +32,10 @@ export interface Lib {
   total(x: T): T;
   /** Running sums along the last of four axes, from the far end. */
   suffix(x: T): T;
-  reshape(x: T, shape: number[]): T; transpose(x: T, order: number[]): T;
-  slice(x: T, axis: number, from: number, to: number): T; concat(list: T[], axis: number): T;
+  reshape(x: T, shape: number[]): T;
+  transpose(x: T, order: number[]): T;
+  slice(x: T, axis: number, from: number, to: number): T;
+  concat(list: T[], axis: number): T;
   stop(x: T): T;
   /** z[..., position], between the places below and above it. */
   interpolate?(z: T, position: T): T;
@@ -46,7 +58,10 @@ export function transposed(values: ArrayLike<number>, m: number, n: number): Flo
   return y;
 }
 
-/** -80 above the diagonal, added to logits: e^-80 is nothing beside 1, and e^80 is still a number, which the gradients of these sigmoids need. */
+/**
+ * -80 above the diagonal, added to logits: e^-80 is nothing beside 1, and e^80 is still a number, which the gradients
+ * of these sigmoids need.
+ */
 export function hidden(t: number): Float32Array {
   const m = new Float32Array(t * t);
   for (let i = 0; i < t; i++) m.fill(-80, i * t + i + 1, (i + 1) * t);
@@ -58,21 +73,41 @@ function identity(t: number): Float32Array {
   return m;
 }
 
-/** CoPE's logits from a table p d: with a library's lookup along the last axis, or as the sum over all positions of z[p] max(0, 1 - |position - p|). */
+/**
+ * CoPE's logits from a table p d: with a library's lookup along the last axis, or as the sum over all positions of z[p]
+ * max(0, 1 - |position - p|).
+ */
 function cope(N: Lib, q: T, logits: T, table: T, [b, h, t, p]: [number, number, number, number]): T {
-  const position = N.least(N.suffix(N.sigmoid(logits)), p - 1), z = N.matmul(q, N.transpose(table, [1, 0]));
+  const position = N.least(N.suffix(N.sigmoid(logits)), p - 1);
+  const z = N.matmul(q, N.transpose(table, [1, 0]));
   if (N.interpolate) return N.interpolate(z, position);
-  const places = N.constant(Float32Array.from({ length: p }, (_, i) => i), [1, 1, 1, 1, p]);
+  const places = N.constant(
+    Float32Array.from({ length: p }, (_, i) => i),
+    [1, 1, 1, 1, p],
+  );
   const near = N.relu(N.plus(N.times(N.abs(N.sub(N.reshape(position, [b, h, t, t, 1]), places)), -1), 1)); // b h t t p
   return N.sum(N.mul(near, N.reshape(z, [b, h, t, 1, p])));
 }
 
 /** Causal attention, q k v b h t d. */
-export function attend(N: Lib, q: T, k: T, v: T, [b, h, t, d]: [number, number, number, number], table?: T, p = 0, past?: { k: T; v: T }): T {
+export function attend(
+  N: Lib,
+  q: T,
+  k: T,
+  v: T,
+  [b, h, t, d]: [number, number, number, number],
+  table?: T,
+  p = 0,
+  past?: { k: T; v: T },
+): T {
   const mask = N.constant(hidden(t), [1, 1, t, t]);
   let s = N.matmul(q, N.transpose(past ? past.k : k, [0, 1, 3, 2]));
   if (past) {
-    const eye = N.constant(identity(t), [1, 1, t, t]), rest = N.constant(identity(t).map(x => 1 - x), [1, 1, t, t]);
+    const eye = N.constant(identity(t), [1, 1, t, t]);
+    const rest = N.constant(
+      identity(t).map(x => 1 - x),
+      [1, 1, t, t],
+    );
     s = N.add(N.mul(s, rest), N.mul(N.reshape(N.sum(N.mul(q, k)), [b, h, t, 1]), eye));
   }
   s = N.add(N.times(s, 1 / Math.sqrt(d)), mask);
@@ -84,28 +119,59 @@ export function attend(N: Lib, q: T, k: T, v: T, [b, h, t, d]: [number, number, 
 }
 
 /** The loss, given parameters by name, one-hot tokens and one-hot targets, both [b t, vocab]. */
-export function loss(N: Lib, P: { [name: string]: T }, tokens: T, targets: T, { shape, variant, segments, memory: m }: StepWork): T {
-  const { d, heads, layers, b, t, vocab, inner } = shape, width = d / heads, p = variant === "cope" ? 64 : 0;
+export function loss(
+  N: Lib,
+  P: { [name: string]: T },
+  tokens: T,
+  targets: T,
+  { shape, variant, segments, memory: m }: StepWork,
+): T {
+  const { d, heads, layers, b, t, vocab, inner } = shape;
+  const width = d / heads;
+  const p = variant === "cope" ? 64 : 0;
   const norm = (x: T, at: string): T => {
     const c = N.sub(x, N.mean(x));
     return N.add(N.mul(N.mul(c, N.rsqrt(N.plus(N.mean(N.mul(c, c)), 1e-5))), P[`${at}.weight`]), P[`${at}.bias`]);
   };
   const apply = (x: T, at: string): T => N.add(N.linear(x, P[`${at}.weight`]), P[`${at}.bias`]);
-  const gelu = (x: T): T => N.mul(N.times(x, 0.5), N.plus(N.tanh(N.times(N.add(x, N.times(N.mul(x, N.mul(x, x)), 0.044715)), Math.sqrt(2 / Math.PI))), 1));
+  const gelu = (x: T): T =>
+    N.mul(
+      N.times(x, 0.5),
+      N.plus(N.tanh(N.times(N.add(x, N.times(N.mul(x, N.mul(x, x)), 0.044715)), Math.sqrt(2 / Math.PI))), 1),
+    );
   /** x [b n, d] -> states [b n, d]. */
   function states(x: T, n: number): T {
-    const split = (y: T, i: number): T => N.transpose(N.reshape(N.slice(y, 1, i * d, (i + 1) * d), [b, n, heads, width]), [0, 2, 1, 3]);
-    if (P["wpe.weight"]) x = N.reshape(N.add(N.reshape(x, [b, n, d]), N.reshape(N.slice(P["wpe.weight"], 0, 0, n), [1, n, d])), [b * n, d]);
+    const split = (y: T, i: number): T =>
+      N.transpose(N.reshape(N.slice(y, 1, i * d, (i + 1) * d), [b, n, heads, width]), [0, 2, 1, 3]);
+    if (P["wpe.weight"])
+      x = N.reshape(N.add(N.reshape(x, [b, n, d]), N.reshape(N.slice(P["wpe.weight"], 0, 0, n), [1, n, d])), [
+        b * n,
+        d,
+      ]);
     for (let i = 0; i < layers; i++) {
-      const at = `h.${i}`, state = norm(x, `${at}.ln_1`), qkv = apply(state, `${at}.attn.c_attn`);
+      const at = `h.${i}`;
+      const state = norm(x, `${at}.ln_1`);
+      const qkv = apply(state, `${at}.attn.c_attn`);
       let past: { k: T; v: T } | undefined;
       if (variant === "myopic") {
         const old = apply(N.stop(state), `${at}.attn.c_attn`);
         past = { k: split(old, 1), v: split(old, 2) };
       }
-      const y = attend(N, split(qkv, 0), split(qkv, 1), split(qkv, 2), [b, heads, n, width], P[`${at}.attn.cope.weight`], p, past);
+      const y = attend(
+        N,
+        split(qkv, 0),
+        split(qkv, 1),
+        split(qkv, 2),
+        [b, heads, n, width],
+        P[`${at}.attn.cope.weight`],
+        p,
+        past,
+      );
       x = N.add(x, apply(N.reshape(N.transpose(y, [0, 2, 1, 3]), [b * n, d]), `${at}.attn.c_proj`));
-      x = N.add(x, apply(gelu(N.reshape(apply(norm(x, `${at}.ln_2`), `${at}.mlp.c_fc`), [b * n, inner])), `${at}.mlp.c_proj`));
+      x = N.add(
+        x,
+        apply(gelu(N.reshape(apply(norm(x, `${at}.ln_2`), `${at}.mlp.c_fc`), [b * n, inner])), `${at}.mlp.c_proj`),
+      );
     }
     return norm(x, "ln_f");
   }
@@ -113,10 +179,16 @@ export function loss(N: Lib, P: { [name: string]: T }, tokens: T, targets: T, { 
   const x = N.linear(tokens, P["wte.weight"]);
   if (variant !== "rmt") logits = N.linear(states(x, t), P["lm_head.weight"]);
   else {
-    const l = t / segments, words = N.reshape(x, [b, t, d]), out: T[] = [];
+    const l = t / segments;
+    const words = N.reshape(x, [b, t, d]);
+    const out: T[] = [];
     let memory = N.add(N.reshape(P["memory"], [1, m, d]), N.constant(new Float32Array(b * m * d), [b, m, d]));
     for (let s = 0; s < segments; s++) {
-      const n = l + 2 * m, y = N.reshape(states(N.reshape(N.concat([memory, N.slice(words, 1, s * l, s * l + l), memory], 1), [b * n, d]), n), [b, n, d]);
+      const n = l + 2 * m;
+      const y = N.reshape(
+        states(N.reshape(N.concat([memory, N.slice(words, 1, s * l, s * l + l), memory], 1), [b * n, d]), n),
+        [b, n, d],
+      );
       out.push(N.reshape(N.linear(N.reshape(N.slice(y, 1, m, m + l), [b * l, d]), P["lm_head.weight"]), [b, l, vocab]));
       memory = N.slice(y, 1, m + l, n);
     }

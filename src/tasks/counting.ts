@@ -1,7 +1,10 @@
 // The counting task of CoPE (Golovneva et al. 2024, tables 3 and 4): programs that set, increment and print variables.
 import { whole, type Random } from "../random.ts";
 
-/** What programs look like. The defaults are those of the paper's script; the weights are relative frequencies of the three steps. */
+/**
+ * What programs look like. The defaults are those of the paper's script; the weights are relative frequencies of the
+ * three steps.
+ */
 export interface CountingOptions {
   /** How many variables there are, `a` to `z`. */
   vars?: number;
@@ -19,10 +22,22 @@ export interface CountingOptions {
 }
 
 /** One program with its question, `print a`, at the end. The answer is what the last token predicts. */
-export interface CountingSample { tokens: number[]; answer: number; value: number }
+export interface CountingSample {
+  tokens: number[];
+  answer: number;
+  value: number;
+}
 
-/** Rows of length `t`, padded on the right with 0. Targets are -100 except at each row's last token: the id of its answer. */
-export interface CountingBatch { tokens: Int32Array; targets: Int32Array; lengths: Int32Array; t: number }
+/**
+ * Rows of length `t`, padded on the right with 0. Targets are -100 except at each row's last token: the id of its
+ * answer.
+ */
+export interface CountingBatch {
+  tokens: Int32Array;
+  targets: Int32Array;
+  lengths: Int32Array;
+  t: number;
+}
 
 /** A task of counting: its vocabulary and its samples, which are functions of a generator's seed and position. */
 export interface Counting {
@@ -37,32 +52,62 @@ export interface Counting {
 }
 
 /**
- * Counting: keep `a = 0 ;` and `a ++;` in mind among many `pass;`, then `print a`. Majority answers `top`, about 21 % of the samples.
+ * Counting: keep `a = 0 ;` and `a ++;` in mind among many `pass;`, then `print a`. Majority answers `top`, about 21 %
+ * of the samples.
  *
  *     const task = counting({ vars: 3 });
  *     const { tokens, targets, t } = task.batch(random(1).fork(step), 64, 512);
  *
- * It draws from the distribution of the paper's script (facebookresearch/RAM, `count_data_gen.py`), with numbers of its own. A step that
- * is impossible (`++` of an unset variable or beyond `top`) is redrawn there and never drawn here, which is the same distribution.
- * `<pad>` is id 0; `<sta>`, id 1, is never emitted, and kept so that the vocabulary has the script's 19, 21 or 23 words for 1, 3 or 5 variables.
+ * It draws from the distribution of the paper's script (facebookresearch/RAM, `count_data_gen.py`), with numbers of its
+ * own. A step that is impossible (`++` of an unset variable or beyond `top`) is redrawn there and never drawn here,
+ * which is the same distribution. `<pad>` is id 0; `<sta>`, id 1, is never emitted, and kept so that the vocabulary has
+ * the script's 19, 21 or 23 words for 1, 3 or 5 variables.
  */
-export function counting({ vars = 1, steps = 512, minSteps = 3, set = 1, pass = 50, increment = 7, top = 10 }: CountingOptions = {}): Counting {
+export function counting({
+  vars = 1,
+  steps = 512,
+  minSteps = 3,
+  set = 1,
+  pass = 50,
+  increment = 7,
+  top = 10,
+}: CountingOptions = {}): Counting {
   whole("counting", "vars", vars, 1, 26);
   whole("counting", "steps", steps, 1);
   whole("counting", "minSteps", minSteps, 1, steps);
   whole("counting", "top", top, 1);
   for (const [name, weight] of Object.entries({ set, pass, increment }))
-    if (!(weight >= 0 && weight < Infinity)) throw new RangeError(`counting: the weight of ${name} is ${weight}\n  wants a finite number from 0\n  got   ${weight}`);
+    if (!(weight >= 0 && weight < Infinity))
+      throw new RangeError(
+        `counting: the weight of ${name} is ${weight}\n  wants a finite number from 0\n  got   ${weight}`,
+      );
   if (set === 0) throw new RangeError("counting: no variable is ever set\n  wants set > 0\n  got   set = 0");
 
   const names = Array.from("abcdefghijklmnopqrstuvwxyz").slice(0, vars);
-  const vocab = ["<pad>", "<sta>", "=", ";", "pass;", "++;", "print", ...names, ...Array.from({ length: top + 1 }, (_, i) => String(i))];
+  const vocab = [
+    "<pad>",
+    "<sta>",
+    "=",
+    ";",
+    "pass;",
+    "++;",
+    "print",
+    ...names,
+    ...Array.from({ length: top + 1 }, (_, i) => String(i)),
+  ];
   const id = (word: string) => vocab.indexOf(word);
-  const equals = id("="), end = id(";"), dummy = id("pass;"), plus = id("++;"), print = id("print"), name = id("a"), digit = id("0");
+  const equals = id("=");
+  const end = id(";");
+  const dummy = id("pass;");
+  const plus = id("++;");
+  const print = id("print");
+  const name = id("a");
+  const digit = id("0");
 
   function sample(rng: Random): CountingSample {
     for (;;) {
-      const tokens: number[] = [], value = new Int32Array(vars).fill(-1); // -1: not set yet
+      const tokens: number[] = [];
+      const value = new Int32Array(vars).fill(-1); // -1: not set yet
       for (let n = minSteps + rng.integer(steps - minSteps + 1); n > 0; n--) {
         const ready: number[] = []; // the variables that can be incremented
         let known = 0;
@@ -70,7 +115,8 @@ export function counting({ vars = 1, steps = 512, minSteps = 3, set = 1, pass = 
           if (value[v]! >= 0) known++;
           if (value[v]! >= 0 && value[v]! < top) ready.push(v);
         }
-        const up = known ? increment * ready.length / known : 0; // the script picks a known variable first, and fails at `top`
+        // the script picks a known variable first, and fails at `top`
+        const up = known ? (increment * ready.length) / known : 0;
         const u = rng.uniform() * (set + pass + up);
         if (u < set) {
           const v = rng.integer(vars);
@@ -91,14 +137,17 @@ export function counting({ vars = 1, steps = 512, minSteps = 3, set = 1, pass = 
   }
 
   return {
-    vocab, size: vocab.length, sample,
+    vocab,
+    size: vocab.length,
+    sample,
     batch(rng, b, block = Infinity) {
       whole("counting", "b", b, 1);
       if (block !== Infinity) whole("counting", "block", block, 1);
       const samples = Array.from({ length: b }, () => sample(rng));
       const lengths = Int32Array.from(samples, s => Math.min(s.tokens.length, block));
       const t = lengths.reduce((most, n) => Math.max(most, n), 0);
-      const tokens = new Int32Array(b * t), targets = new Int32Array(b * t).fill(-100);
+      const tokens = new Int32Array(b * t);
+      const targets = new Int32Array(b * t).fill(-100);
       samples.forEach((s, i) => {
         tokens.set(s.tokens.slice(-lengths[i]!), i * t);
         targets[i * t + lengths[i]! - 1] = s.answer;

@@ -1,30 +1,56 @@
-// The memory tasks of RMT (Bulatov et al. 2023, "Scaling transformer to 1M tokens and beyond", section 4): one fact in much text,
-// and a question at the very end. Words stand in for the paper's BERT tokens, and made-up text for its background.
+// The memory tasks of RMT (Bulatov et al. 2023, "Scaling transformer to 1M tokens and beyond", section 4): one fact in
+// much text, and a question at the very end. Words stand in for the paper's BERT tokens, and made-up text for its
+// background.
 import { exp, log } from "../math.ts";
 import { whole, type Random } from "../random.ts";
 
 const NAMES = ["mary", "john", "daniel", "sandra"];
 const VERBS = ["moved", "went", "went back", "journeyed", "travelled"];
 const PLACES = ["bathroom", "hallway", "garden", "office", "bedroom", "kitchen"];
-const FACT = 7, QUESTION = 4; // tokens at most: "mary went back to the garden ." and "where is mary ?"
+const FACT = 7;
+const QUESTION = 4; // tokens at most: "mary went back to the garden ." and "where is mary ?"
 
 /** What the task is made of. */
 export interface MemorizeOptions {
   /** Tokens of a segment, memory not counted; at least 11, so that one segment holds the fact and the question. */
   segment: number;
-  /** Where the fact stands: at the very start ("memorize"), at the start of a random segment ("detect and memorize"), or anywhere, even across two segments. */
+  /**
+   * Where the fact stands: at the very start ("memorize"), at the start of a random segment ("detect and memorize"), or
+   * anywhere, even across two segments.
+   */
   at?: "start" | "segment" | "random";
-  /** Background text. It is read from a random word on, and again from its first word after its last. By default, made-up words. */
+  /**
+   * Background text. It is read from a random word on, and again from its first word after its last. By default,
+   * made-up words.
+   */
   text?: string;
   /** How many words of background the vocabulary has: made-up ones, or the most frequent ones of the text. */
   words?: number;
 }
 
-/** A text with a fact in it and its question at the end; `place` (0 to 5) and `answer` (its id) say where, `fact` is the index of the fact's first token. */
-export interface MemorizeSample { tokens: number[]; answer: number; place: number; name: number; fact: number; length: number }
+/**
+ * A text with a fact in it and its question at the end; `place` (0 to 5) and `answer` (its id) say where, `fact` is the
+ * index of the fact's first token.
+ */
+export interface MemorizeSample {
+  tokens: number[];
+  answer: number;
+  place: number;
+  name: number;
+  fact: number;
+  length: number;
+}
 
-/** Rows of t = segments * segment tokens. Targets are -100 except at each row's last token: the id of its place, which is also in `answers`. */
-export interface MemorizeBatch { tokens: Int32Array; targets: Int32Array; answers: Int32Array; t: number }
+/**
+ * Rows of t = segments * segment tokens. Targets are -100 except at each row's last token: the id of its place, which
+ * is also in `answers`.
+ */
+export interface MemorizeBatch {
+  tokens: Int32Array;
+  targets: Int32Array;
+  answers: Int32Array;
+  t: number;
+}
 
 /** A task of remembering: its vocabulary and its samples, which are functions of a generator's seed and position. */
 export interface Memorize {
@@ -46,74 +72,104 @@ function tokenise(text: string): string[] {
 
 /** Distinct pronounceable words, such as "gufo" and "suril": the same ones in every program. */
 function invented(count: number): string[] {
-  const starts = "b d f g h k l m n p r s t v z".split(" "), vowels = "a e i o u".split(" "), ends = ["", "n", "r", "l", "s"];
+  const starts = "b d f g h k l m n p r s t v z".split(" ");
+  const vowels = "a e i o u".split(" ");
+  const ends = ["", "n", "r", "l", "s"];
   const take = (list: string[], n: number) => list[n % list.length]!;
   return Array.from({ length: count }, (_, i) => {
-    let n = i * 9973 % 28125; // 15 * 5 * 15 * 5 * 5 words; a step prime to that visits each once
+    let n = (i * 9973) % 28125; // 15 * 5 * 15 * 5 * 5 words; a step prime to that visits each once
     let word = "";
-    for (const list of [starts, vowels, starts, vowels, ends]) { word += take(list, n); n = Math.floor(n / list.length); }
+    for (const list of [starts, vowels, starts, vowels, ends]) {
+      word += take(list, n);
+      n = Math.floor(n / list.length);
+    }
     return word;
   });
 }
 
-/** The most frequent of `tokens` that are not among `taken`, at most `count`, the earlier first where two are as frequent. */
+/**
+ * The most frequent of `tokens` that are not among `taken`, at most `count`, the earlier first where two are as
+ * frequent.
+ */
 function frequent(tokens: string[], count: number, taken: Set<string>): string[] {
   const times = new Map<string, number>();
   for (const token of tokens) if (!taken.has(token)) times.set(token, (times.get(token) ?? 0) + 1);
-  return [...times].sort((a, b) => b[1] - a[1]).slice(0, count).map(([token]) => token);
+  return [...times]
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, count)
+    .map(([token]) => token);
 }
 
 /**
- * Memorize, or detect and memorize: "mary moved to the garden ." somewhere in a text of `segments` segments, "where is mary ?" at its end.
+ * Memorize, or detect and memorize: "mary moved to the garden ." somewhere in a text of `segments` segments, "where is
+ * mary ?" at its end.
  *
  *     const task = memorize({ segment: 64 });
  *     const { tokens, targets, t } = task.batch(random(1).fork(step), 32, 4); // 32 rows of 4 * 64 tokens
  *
- * Names, verbs and places are the paper's, 120 facts in all. None of their words occurs in the background: in a text of yours they read
- * `<unk>`, which the paper does not do. Made-up background has sentences of 4 to 12 words, the r-th word about as often as 1/r.
- * The paper's fact at a random place overwrites the background, here it is put between; the length is exact either way.
+ * Names, verbs and places are the paper's, 120 facts in all. None of their words occurs in the background: in a text of
+ * yours they read `<unk>`, which the paper does not do. Made-up background has sentences of 4 to 12 words, the r-th
+ * word about as often as 1/r. The paper's fact at a random place overwrites the background, here it is put between; the
+ * length is exact either way.
  */
 export function memorize({ segment, at = "start", text, words = 200 }: MemorizeOptions): Memorize {
   whole("memorize", "words", words, 1, 28125);
   if (whole("memorize", "segment", segment, 1) < FACT + QUESTION)
-    throw new RangeError(`memorize: a segment of ${segment} cannot hold the fact (up to ${FACT} tokens) and the question (${QUESTION})\n`
-      + `  wants segment >= ${FACT + QUESTION}\n  got   ${segment}`);
+    throw new RangeError(
+      `memorize: a segment of ${segment} cannot hold the fact (up to ${FACT} tokens) and the question (${QUESTION})\n` +
+        `  wants segment >= ${FACT + QUESTION}\n  got   ${segment}`,
+    );
   if (at !== "start" && at !== "segment" && at !== "random")
-    throw new RangeError(`memorize: no place is called ${String(at)}\n  wants at: "start", "segment" or "random"\n  got   ${String(at)}`);
+    throw new RangeError(
+      `memorize: no place is called ${String(at)}\n  wants at: "start", "segment" or "random"\n  got   ${String(at)}`,
+    );
 
   const secret = [...PLACES, ...NAMES, ...new Set(VERBS.join(" ").split(" "))];
   const own = ["<pad>", "<unk>", ...secret, "to", "the", "where", "is", ".", "?", ","];
   const source = text === undefined ? [] : tokenise(text);
-  if (text !== undefined && source.length === 0) throw new RangeError(`memorize: the text has no words\n  wants a text\n  got   ${text.length} characters`);
+  if (text !== undefined && source.length === 0)
+    throw new RangeError(`memorize: the text has no words\n  wants a text\n  got   ${text.length} characters`);
   const vocab = [...own, ...(text === undefined ? invented(words) : frequent(source, words, new Set(own)))];
   const ids = new Map(vocab.map((word, i) => [word, i]));
   for (const word of secret) if (text !== undefined) ids.set(word, 1);
   const book = Int32Array.from(source, word => ids.get(word) ?? 1);
   const encode = (sentence: string) => sentence.split(" ").map(word => vocab.indexOf(word));
-  const to = vocab.indexOf("to"), the = vocab.indexOf("the"), dot = vocab.indexOf("."), comma = vocab.indexOf(",");
-  const places = PLACES.map(word => vocab.indexOf(word)), names = NAMES.map(word => vocab.indexOf(word)), verbs = VERBS.map(encode);
-  const spread = log(words + 1), base = own.length;
+  const to = vocab.indexOf("to");
+  const the = vocab.indexOf("the");
+  const dot = vocab.indexOf(".");
+  const comma = vocab.indexOf(",");
+  const places = PLACES.map(word => vocab.indexOf(word));
+  const names = NAMES.map(word => vocab.indexOf(word));
+  const verbs = VERBS.map(encode);
+  const spread = log(words + 1);
+  const base = own.length;
 
   function background(rng: Random, count: number): number[] {
     const out: number[] = [];
-    if (text !== undefined) for (let i = rng.integer(book.length); out.length < count; i++) out.push(book[i % book.length]!);
-    else while (out.length < count) {
-      const length = 4 + rng.integer(9), pause = rng.integer(24); // a comma after word 2 to length - 2, in some of the sentences
-      for (let i = 1; i <= length; i++) {
-        const rank = Math.floor(exp(rng.uniform() * spread)) - 1; // P(rank <= r) = log(r + 2) / log(words + 1)
-        out.push(base + Math.min(rank, words - 1));
-        if (i === pause && i > 1 && i < length - 1) out.push(comma);
+    if (text !== undefined)
+      for (let i = rng.integer(book.length); out.length < count; i++) out.push(book[i % book.length]!);
+    else
+      while (out.length < count) {
+        const length = 4 + rng.integer(9);
+        const pause = rng.integer(24); // a comma after word 2 to length - 2, in some of the sentences
+        for (let i = 1; i <= length; i++) {
+          const rank = Math.floor(exp(rng.uniform() * spread)) - 1; // P(rank <= r) = log(r + 2) / log(words + 1)
+          out.push(base + Math.min(rank, words - 1));
+          if (i === pause && i > 1 && i < length - 1) out.push(comma);
+        }
+        out.push(dot);
       }
-      out.push(dot);
-    }
     out.length = count;
     return out;
   }
 
   function sample(rng: Random, segments: number): MemorizeSample {
     const total = segments * segment;
-    const name = rng.integer(names.length), verb = rng.choice(verbs), place = rng.integer(places.length);
-    const statement = [names[name]!, ...verb, to, the, places[place]!, dot], question = encode(`where is ${NAMES[name]} ?`);
+    const name = rng.integer(names.length);
+    const verb = rng.choice(verbs);
+    const place = rng.integer(places.length);
+    const statement = [names[name]!, ...verb, to, the, places[place]!, dot];
+    const question = encode(`where is ${NAMES[name]} ?`);
     const room = total - statement.length - question.length;
     const fact = at === "start" ? 0 : at === "segment" ? segment * rng.integer(segments) : rng.integer(room + 1);
     const tokens = background(rng, room);
@@ -123,12 +179,17 @@ export function memorize({ segment, at = "start", text, words = 200 }: MemorizeO
   }
 
   return {
-    vocab, size: vocab.length, segment, places,
+    vocab,
+    size: vocab.length,
+    segment,
+    places,
     sample: (rng, segments) => sample(rng, whole("memorize", "segments", segments, 1)),
     batch(rng, b, segments) {
       whole("memorize", "b", b, 1);
       const t = whole("memorize", "segments", segments, 1) * segment;
-      const tokens = new Int32Array(b * t), targets = new Int32Array(b * t).fill(-100), answers = new Int32Array(b);
+      const tokens = new Int32Array(b * t);
+      const targets = new Int32Array(b * t).fill(-100);
+      const answers = new Int32Array(b);
       for (let i = 0; i < b; i++) {
         const one = sample(rng, segments);
         tokens.set(one.tokens, i * t);

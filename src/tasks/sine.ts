@@ -1,5 +1,6 @@
-// The synthetic task of myopic training (Wu, Morris and Levine 2024, "Do language models plan ahead for future tokens?", section 4.1):
-// a sum that is cheap for who prepared its terms at the places before, and out of reach for who did not.
+// The synthetic task of myopic training (Wu, Morris and Levine 2024, "Do language models plan ahead for future
+// tokens?", section 4.1): a sum that is cheap for who prepared its terms at the places before, and out of reach for who
+// did not.
 import { sin } from "../math.ts";
 import { whole, type Random } from "../random.ts";
 
@@ -14,8 +15,14 @@ export interface SineOptions {
   t?: number;
 }
 
-/** n sequences of t places, row by row. `sines` holds sin(b x) at each place, for probes of what a hidden state knows. */
-export interface SineBatch { inputs: Float64Array; targets: Float64Array; sines: Float64Array }
+/**
+ * n sequences of t places, row by row. `sines` holds sin(b x) at each place, for probes of what a hidden state knows.
+ */
+export interface SineBatch {
+  inputs: Float64Array;
+  targets: Float64Array;
+  sines: Float64Array;
+}
 
 /** The task with its numbers; a batch is a function of the generator's seed and position. */
 export interface Sine {
@@ -28,26 +35,34 @@ export interface Sine {
 }
 
 /**
- * D(a, b, p): x ~ N(0, 1), z ~ Bernoulli(p), y_n = z_n Σ_{i=1..a} sin(b x_{n-i}) + (1 - z_n) x_n, with x = 0 before the start.
+ * D(a, b, p): x ~ N(0, 1), z ~ Bernoulli(p), y_n = z_n Σ_{i=1..a} sin(b x_{n-i}) + (1 - z_n) x_n, with x = 0 before the
+ * start.
  *
  *     const { inputs, targets } = sine({ p: 0.1 }).batch(random(1).fork(step), 512);
  *
- * The paper's score is the mean Huber loss (delta 1) divided by p. Who knows x and nothing of the sums scores 1.26 at a = b = 10, t = 64;
- * the paper's transformers score 0.003 to 0.096, and myopic ones 0.97 to 1.26.
+ * The paper's score is the mean Huber loss (delta 1) divided by p. Who knows x and nothing of the sums scores 1.26 at a
+ * = b = 10, t = 64; the paper's transformers score 0.003 to 0.096, and myopic ones 0.97 to 1.26.
  */
 export function sine({ a = 10, b = 10, p = 0.3, t = 64 }: SineOptions = {}): Sine {
   whole("sine", "a", a, 1);
   whole("sine", "t", t, 1);
-  if (!(Math.abs(b) <= 65536)) throw new RangeError(`sine: b is ${b}\n  wants a number from -65536 to 65536\n  got   ${b}`);
+  if (!(Math.abs(b) <= 65536))
+    throw new RangeError(`sine: b is ${b}\n  wants a number from -65536 to 65536\n  got   ${b}`);
   if (!(p >= 0 && p <= 1)) throw new RangeError(`sine: p is ${p}\n  wants a probability, from 0 to 1\n  got   ${p}`);
   return {
-    a, b, p, t,
+    a,
+    b,
+    p,
+    t,
     batch(rng, n) {
       whole("sine", "n", n, 1);
-      const inputs = new Float64Array(n * t * 2), targets = new Float64Array(n * t), sines = new Float64Array(n * t);
+      const inputs = new Float64Array(n * t * 2);
+      const targets = new Float64Array(n * t);
+      const sines = new Float64Array(n * t);
       for (let row = 0; row < n * t; row += t) {
         for (let i = row; i < row + t; i++) {
-          const x = rng.normal(), z = rng.uniform() < p ? 1 : 0;
+          const x = rng.normal();
+          const z = rng.uniform() < p ? 1 : 0;
           inputs[2 * i] = x;
           inputs[2 * i + 1] = z;
           sines[i] = sin(b * x);
