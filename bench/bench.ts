@@ -1,11 +1,11 @@
 // bench.ts: `npm run bench -- kernels | step | ratios | peers`. stdout carries the results (a table, or with --json a
 // line a case), stderr everything else.
 import { args, type Spec } from "./cli.ts";
-import { kernels } from "./kernels.ts";
-import { check, circumstances, columns, figures, show, type Asked, type Row } from "./measure.ts";
-import { peers } from "./peers.ts";
-import { ratios } from "./ratios.ts";
-import { step } from "./step.ts";
+import { kernels } from "./speed/kernels.ts";
+import { check, circumstances, columns, figures, show, type Asked, type Row } from "./speed/measure.ts";
+import { peers } from "./speed/peers.ts";
+import { ratios } from "./speed/ratios.ts";
+import { step } from "./speed/step.ts";
 
 const spec = {
   name: "npm run bench --",

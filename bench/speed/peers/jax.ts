@@ -2,13 +2,13 @@
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { root } from "../place.ts";
+import { root } from "../../place.ts";
 import { attend, isLinear, loss, oneHot, transposed, type Lib, type T } from "./model.ts";
 import { losses, serve, tensors, type Prepared, type Work } from "./serve.ts";
 
 // Node 20 has none, and init() reads it
 (globalThis as { navigator?: unknown }).navigator ??= { hardwareConcurrency: 1 };
-const at = createRequire(join(root, "bench/peers/package.json"))
+const at = createRequire(join(root, "bench/speed/peers/package.json"))
   .resolve("@jax-js/jax")
   .replace(/index\.cjs$/, "index.js");
 const {

@@ -6,9 +6,9 @@ import { renameSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { Dtype } from "farsight";
-import { readFile, saveFile } from "./files.ts";
+import { readFile, saveFile } from "../files.ts";
 import { time, type Asked } from "./measure.ts";
-import { root } from "./place.ts";
+import { root } from "../place.ts";
 
 /** A loop of multiply-adds to run beside a kernel, and its operations a call. */
 export interface Loop {

@@ -1,7 +1,7 @@
 // cold.ts: from nothing to a first result, in a fresh process: import, start what must be started, one product of two
 // matrices and its gradient.
 import { spawn } from "node:child_process";
-import { root } from "../place.ts";
+import { root } from "../../place.ts";
 import { deviation, median, show, type Asked, type Row } from "../measure.ts";
 import { folder, type Library } from "./libraries.ts";
 

@@ -5,9 +5,9 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { show } from "../measure.ts";
-import { root } from "../place.ts";
+import { root } from "../../place.ts";
 
-export const folder = join(root, "bench/peers");
+export const folder = join(root, "bench/speed/peers");
 // This file becomes part of dist/dev/bench/bench.mjs; ours.mjs is beside it, the peers one folder down.
 const programs = dirname(fileURLToPath(import.meta.url));
 
@@ -68,7 +68,7 @@ function process_(command: string, words: readonly string[]): Pick<Library, "ask
   };
 }
 
-/** Installs the JavaScript peers in bench/peers; what went wrong, if anything did. */
+/** Installs the JavaScript peers in bench/speed/peers; what went wrong, if anything did. */
 function install(): string | undefined {
   const { dependencies } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as {
     dependencies: { [name: string]: string };
@@ -83,13 +83,13 @@ function install(): string | undefined {
     }
   };
   if (Object.entries(dependencies).every(([name, version]) => here(name) === version)) return undefined;
-  show.log("installing jax-js and tfjs in bench/peers/node_modules (npm install)");
+  show.log("installing jax-js and tfjs in bench/speed/peers/node_modules (npm install)");
   const { status } = spawnSync("npm", ["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"], {
     cwd: folder,
     stdio: ["ignore", "ignore", 2],
     shell: process.platform === "win32",
   });
-  return status === 0 ? undefined : "npm install in bench/peers failed";
+  return status === 0 ? undefined : "npm install in bench/speed/peers failed";
 }
 
 /** Every library, those that are not here with the reason. */

@@ -1,12 +1,12 @@
 // tfjs.ts: tfjs on its wasm backend, as a peer.
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { root } from "../place.ts";
+import { root } from "../../place.ts";
 import { attend, isLinear, loss, oneHot, transposed, type Lib, type T } from "./model.ts";
 import { losses, serve, tensors, type Prepared, type Work } from "./serve.ts";
 
 console.log = console.info = console.warn = console.error; // before it greets
-const require_ = createRequire(join(root, "bench/peers/package.json"));
+const require_ = createRequire(join(root, "bench/speed/peers/package.json"));
 const tf = require_("@tensorflow/tfjs") as T; // its core alone comes without gradients on Node
 require_("@tensorflow/tfjs-backend-wasm");
 await tf.setBackend("wasm");

@@ -1,10 +1,9 @@
 // measure.ts: what every benchmark shares: options, timing, rows of results, and the tape a case runs on.
-import { execFileSync } from "node:child_process";
 import { availableParallelism, cpus } from "node:os";
 import { Bench } from "tinybench";
 import { Tape, type Dtype, type Numbers } from "farsight";
-import { root } from "./place.ts";
-import { progress } from "./progress.ts";
+import { commit } from "../place.ts";
+import { progress } from "../progress.ts";
 
 /** What a run was asked for. `words`: all of them are in the names of the cases wanted. */
 export interface Asked {
@@ -50,22 +49,14 @@ export interface Row {
 
 export const show = progress();
 
-function git(...words: string[]): string {
-  try {
-    return execFileSync("git", words, { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
-  } catch {
-    return "";
-  }
-}
 /** What a reader needs to repeat a run; part of every line of --json. */
 export function circumstances({ engine, threads, fma }: Asked) {
-  const commit = git("rev-parse", "--short=12", "HEAD");
   return {
     engine: engine === "fast" ? `fast${fma ? " fma" : ""}` : engine,
     threads,
     node: process.versions.node,
     machine: `${cpus()[0]?.model.trim() ?? "unknown"}, ${availableParallelism()} cores`,
-    commit: commit && git("status", "--porcelain", "--untracked-files=no") ? `${commit}, changed` : commit,
+    commit: commit(),
     date: new Date().toISOString(),
   };
 }

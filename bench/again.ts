@@ -1,0 +1,24 @@
+// again.ts: the table or the page of a run once more, from its records: JSON lines in a file or on stdin.
+import { readFileSync, writeFileSync } from "node:fs";
+import { args } from "./cli.ts";
+import { table } from "./finding.ts";
+import { parsed } from "./records.ts";
+import { report } from "./report.ts";
+import { studies } from "./studies/index.ts";
+
+const { values, positionals } = args({
+  name: "node again.mjs",
+  about: "Writes the page of a run from its records, JSON lines in a file or on stdin.",
+  examples: [
+    ["node again.mjs run.jsonl", "writes report.html"],
+    ["npm start -- --json | node again.mjs --out today.html", "straight from a run"],
+  ],
+  positionals: { name: "file", help: "the records; without it they are read from stdin", most: 1 },
+  options: {
+    out: { type: "string", default: "report.html", help: "where the page goes" },
+    table: { type: "boolean", help: "print the table instead" },
+  },
+});
+const records = parsed(readFileSync(positionals[0] ?? 0, "utf8"));
+if (values.table) process.stdout.write(table(records, studies));
+else writeFileSync(values.out, report(records, studies));

@@ -1,0 +1,85 @@
+// options.ts: the command line of npm start, made from the studies there are.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { args, type Spec } from "./cli.ts";
+import { root } from "./place.ts";
+import type { Study } from "./study.ts";
+import { spelled } from "./words.ts";
+
+export const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+
+/** Writes to stderr and ends the process. */
+export function leave(code: number, text: string): never {
+  process.stderr.write(`${text}\n`);
+  process.exit(code);
+}
+
+/** "counting (CoPE), remembering (RMT),\nand planning (myopic)": the last on a line of its own. */
+function trained(studies: readonly Study[]): string {
+  const each = studies.map(s => s.trains);
+  return each.length > 1 ? `${each.slice(0, -1).join(", ")},\nand ${each.at(-1)}` : each.join("");
+}
+
+/** The texts that the studies take, as options. */
+const textOptions = (studies: readonly Study[]): Spec["options"] =>
+  Object.fromEntries(
+    studies.flatMap(({ name, texts = {} }) =>
+      Object.entries(texts).map(([option, help]) => [option, { type: "string", help: `${help} (${name})` }]),
+    ),
+  );
+
+function specOf(studies: readonly Study[]) {
+  const names = studies.map(s => s.name);
+  const all = studies.length === 1 ? "the study" : `all ${spelled(studies.length)}`;
+  const number = `${spelled(studies.length)} small ${studies.length === 1 ? "study" : "studies"}`;
+  return {
+    name: "npm start --",
+    version,
+    about: `Trains ${number}: ${trained(studies)}. Prints a table, writes a report to look at.`,
+    examples: [
+      ["npm start", `${all}, about a minute each on two cores`],
+      [`npm start -- ${names[0]} --seed 7 --json`, "one study with another seed, as JSON lines"],
+    ],
+    positionals: { name: "study", help: `which studies; ${all} unless given`, choices: names },
+    options: {
+      seed: { type: "number", default: 1, min: 0, integer: true, help: "of parameters, batches and dropout" },
+      quick: {
+        type: "boolean",
+        help: "a fraction of the steps: shows that everything works, not what the papers found",
+      },
+      steps: { type: "number", min: 1, integer: true, help: "training steps of every arm" },
+      ...(textOptions(studies) as {}),
+      out: { type: "string", default: "out", help: "folder of report.html, run.jsonl and checkpoints" },
+      resume: { type: "boolean", help: "go on with the run that was interrupted in --out" },
+      fresh: { type: "boolean", help: "throw away an interrupted run in --out" },
+      fast: {
+        type: "boolean",
+        help: "fused multiply-add and all cores (farsight/fast): quicker, with other last digits",
+      },
+      jobs: {
+        type: "number",
+        min: 1,
+        integer: true,
+        help: "arms trained at once; one a core, two at most, unless given",
+      },
+      json: { type: "boolean", help: "print JSON lines instead of the table" },
+    },
+  } as const satisfies Spec;
+}
+
+/** What a person asked for: the options, the studies in their own order, and the texts of the files they named. */
+export function asked(studies: readonly Study[]) {
+  const { values, positionals } = args(specOf(studies));
+  const texts: { [option: string]: string | undefined } = {};
+  for (const option of Object.keys(textOptions(studies))) {
+    const path = (values as { [option: string]: unknown })[option] as string | undefined;
+    try {
+      texts[option] = path === undefined ? undefined : readFileSync(path, "utf8");
+    } catch (error) {
+      leave(2, `--${option}: ${(error as Error).message}`);
+    }
+  }
+  const chosen = studies.filter(s => positionals.length === 0 || positionals.includes(s.name));
+  return { ...values, studies: chosen, texts };
+}
+export type Asked = ReturnType<typeof asked>;
