@@ -1,22 +1,46 @@
-// bench.ts: `npm run bench -- kernels | step | ratios | peers`. stdout carries the results (a table, or with --json a
-// line a case), stderr everything else.
-import { args, type Spec } from "./cli.ts";
+// bench.ts: `npm run bench -- kernels | step | ratios | peers | compare`. stdout carries the results (a table, or with
+// --json a line a case), stderr everything else.
+import { args, usage, type Spec } from "./cli.ts";
+import { compare } from "./speed/compare.ts";
 import { kernels } from "./speed/kernels.ts";
 import { check, circumstances, columns, figures, show, type Asked, type Row } from "./speed/measure.ts";
 import { peers } from "./speed/peers.ts";
 import { ratios } from "./speed/ratios.ts";
 import { step } from "./speed/step.ts";
 
+interface Benchmark {
+  help: string;
+  run(asked: Asked): AsyncGenerator<Row, string>;
+  /** The head of the column of ratios, and their digits after the point; 2 unless given. */
+  ratio?: string;
+  digits?: number;
+}
+const benches: { readonly [name: string]: Benchmark } = {
+  kernels: { help: "each kernel against what this machine can do", run: kernels },
+  step: { help: "training steps", run: step },
+  ratios: { help: "one part of farsight against another", run: ratios, ratio: "ratio" },
+  peers: { help: "the same steps elsewhere", run: peers, ratio: "theirs / ours" },
+  compare: { help: "two builds of farsight, in turns", run: compare, ratio: "second / first", digits: 3 },
+};
+const names = Object.keys(benches);
+
 const spec = {
   name: "npm run bench --",
   about:
     "Measures how fast farsight is. Medians, their spread, and a checksum of the result in every row.\n" +
-    "kernels: each kernel against what this machine can do; step: training steps; ratios: one part of farsight against another; peers: the same steps elsewhere.",
+    names.map(name => `  ${name.padEnd(8)} ${benches[name]!.help}`).join("\n"),
   examples: [
     ['npm run bench -- kernels --case "matmul f32"', "GFLOP/s of the products"],
     ["npm run bench -- step --engine fast --threads 2", "training steps on the fast engine"],
+    ["npm run bench -- compare ../before . --engine fast", "this build beside that of another folder"],
   ],
-  positionals: { name: "bench", help: "what to measure", choices: ["kernels", "step", "ratios", "peers"], most: 1 },
+  positionals: {
+    name: "bench",
+    help: "what to measure",
+    choices: names,
+    most: 1,
+    then: { name: "folder", help: "compare: the two builds, folders that hold dist/index.js", most: 2 },
+  },
   options: {
     case: { type: "string", help: "only cases in whose name, dtype and size all of these words are" },
     quick: { type: "boolean", help: "a few samples each: shows that everything works, not how fast" },
@@ -34,17 +58,6 @@ const spec = {
   },
 } as const satisfies Spec;
 
-const benches: Record<"kernels" | "step" | "ratios" | "peers", (asked: Asked) => AsyncGenerator<Row, string>> = {
-  kernels,
-  step,
-  ratios,
-  peers,
-};
-const {
-  values: o,
-  positionals: [bench],
-} = args(spec);
-
 /** A row as --json prints it: every line has every field, null where there is nothing to say. */
 function line(bench: string, row: Row): object {
   const none = { dtype: null, unit: null, rate: null, ceiling: null, fraction: null };
@@ -56,9 +69,10 @@ function leave(code: number): void {
   process.stdout.write("", () => process.stderr.write("", () => process.exit(code)));
 }
 
-function table(rows: readonly Row[]): string {
-  const percent = (x: number | undefined): string => (x === undefined ? "" : `${(100 * x).toFixed(0)} %`);
-  const cells = (r: Row): string[] => [
+const percent = (x: number | undefined): string => (x === undefined ? "" : `${(100 * x).toFixed(0)} %`);
+function cells(r: Row, digits: number): string[] {
+  const range = r.ratios?.map(x => x.toFixed(digits)).join(" to ");
+  return [
     r.case,
     r.dtype ?? "",
     r.size,
@@ -69,73 +83,75 @@ function table(rows: readonly Row[]): string {
     r.unit ?? "",
     r.ceiling === undefined ? "" : figures(r.ceiling),
     percent(r.fraction) + (r.best === undefined ? "" : ` (${(100 * r.best).toFixed(0)})`),
-    r.ratio === undefined ? "" : `${r.ratio.toFixed(2)} (${r.ratios![0].toFixed(2)} to ${r.ratios![1].toFixed(2)})`,
+    r.ratio === undefined ? "" : `${r.ratio.toFixed(digits)} (${range})`,
     r.checksum,
     [r.note, r.busy].filter(Boolean).join("; "),
   ];
-  const head = [
-    "case",
-    "dtype",
-    "size",
-    "library",
-    "ms",
-    "spread",
-    "rate",
-    "",
-    "ceiling",
-    "of it",
-    bench === "ratios" ? "ratio" : "theirs / ours",
-    "checksum",
-    "",
-  ];
-  const body = rows.map(cells);
-  const used = head.map((_, i) => body.some(r => r[i]));
-  const pick = (list: string[]): string[] => list.filter((_, i) => used[i]);
-  return columns(pick(head), body.map(pick));
+}
+
+/** The rows as aligned columns, those without a word left out. */
+function table(rows: readonly Row[], { ratio = "ratio", digits = 2 }: Benchmark): string {
+  const head = ["case", "dtype", "size", "library", "ms", "spread", "rate", "", "ceiling", "of it", ratio];
+  const body = rows.map(r => cells(r, digits));
+  const all = [...head, "checksum", ""];
+  const used = all.map((_, i) => body.some(r => r[i]));
+  const pick = (list: readonly string[]): string[] => list.filter((_, i) => used[i]);
+  return columns(pick(all), body.map(pick));
+}
+
+/** Runs a benchmark and prints what it gives; whether all results were right. */
+async function measure(bench: string, asked: Asked, json: boolean): Promise<boolean> {
+  const benchmark = benches[bench]!;
+  const about = circumstances(asked);
+  const rows: Row[] = [];
+  await check(asked);
+  const steps = benchmark.run(asked);
+  let next = await steps.next();
+  for (; !next.done; next = await steps.next()) {
+    rows.push(next.value);
+    show.clear();
+    if (json) process.stdout.write(`${JSON.stringify({ ...line(bench, next.value), ...about })}\n`);
+  }
+  show.clear();
+  const threads = `${about.threads} thread${about.threads > 1 ? "s" : ""}`;
+  const engine = `${about.engine} engine, ${threads}`;
+  const head = `${about.machine}; Node ${about.node}; ${engine}; ${about.commit}; ${about.date}`;
+  if (!json) process.stdout.write(`${head}\n\n${table(rows, benchmark)}\n\n${next.value}\n`);
+  return !rows.some(r => r.wrong);
+}
+
+/** What is wrong with what was asked for, if anything. */
+function mistake(bench: string | undefined, folders: readonly string[], o: Pick<Asked, "engine" | "threads">): string {
+  if (bench === undefined)
+    return (
+      `which bench? ${names.slice(0, -1).join(", ")} or ${names.at(-1)}\n` +
+      `Usage: ${usage(spec)}    (--help lists the options)`
+    );
+  const wants = bench === "compare" ? 2 : 0;
+  if (folders.length !== wants)
+    return `${bench}: ${folders.length} folders\n  wants ${wants}\n  got   ${folders.join(" ") || "none"}`;
+  if (o.engine === "exact" && o.threads > 1)
+    return `--threads ${o.threads}: the exact engine has one thread; add --engine fast`;
+  return "";
 }
 
 async function main(): Promise<void> {
-  if (bench === undefined) {
-    process.stderr.write(
-      "which bench? kernels, step, ratios or peers\nUsage: npm run bench -- [bench] [options]    (--help lists the options)\n",
-    );
+  const { values, positionals } = args(spec);
+  const [bench, ...folders] = positionals;
+  const { quick, engine, threads, fma, json } = values;
+  const wrong = mistake(bench, folders, values);
+  if (wrong) {
+    process.stderr.write(`${wrong}\n`);
     return leave(2);
   }
-  const asked: Asked = {
-    bench,
-    words: (o.case ?? "").toLowerCase().split(/\s+/).filter(Boolean),
-    quick: o.quick,
-    engine: o.engine,
-    threads: o.threads,
-    fma: o.fma,
-  };
-  if (asked.engine === "exact" && asked.threads > 1) {
-    process.stderr.write(`--threads ${asked.threads}: the exact engine has one thread; add --engine fast\n`);
-    return leave(2);
-  }
-  const about = circumstances(asked);
-  const rows: Row[] = [];
-  const run = benches[bench](asked);
+  const words = (values.case ?? "").toLowerCase().split(/\s+/).filter(Boolean);
   try {
-    await check(asked);
-    for (let next = await run.next(); ; next = await run.next()) {
-      if (next.done) {
-        show.clear();
-        if (!o.json)
-          process.stdout.write(
-            `${about.machine}; Node ${about.node}; ${about.engine} engine, ${about.threads} thread${about.threads > 1 ? "s" : ""}; ${about.commit}; ${about.date}\n\n${table(rows)}\n\n${next.value}\n`,
-          );
-        break;
-      }
-      rows.push(next.value);
-      show.clear();
-      if (o.json) process.stdout.write(`${JSON.stringify({ ...line(bench, next.value), ...about })}\n`);
-    }
+    const right = await measure(bench!, { bench: bench!, folders, words, quick, engine, threads, fma }, json);
+    leave(right ? 0 : 1);
   } catch (error) {
     show.clear();
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-    return leave(1);
+    leave(1);
   }
-  leave(rows.some(r => r.wrong) ? 1 : 0);
 }
 void main();

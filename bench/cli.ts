@@ -29,13 +29,21 @@ interface ChoiceOption extends About {
 }
 export type Option = NumberOption | StringOption | BooleanOption | ChoiceOption;
 
+/** Words without a name. `then`: what follows the first of them, where that is something else. */
+interface Positional {
+  name: string;
+  help: string;
+  choices?: readonly string[];
+  most?: number;
+}
+
 /** A program: what it does, how it is called, two examples as [command, what it does], its options. */
 export interface Spec {
   name: string; // as a person types it: "npm start --"
   version?: string; // without it there is no --version
   about: string;
   examples: readonly (readonly [string, string])[];
-  positionals?: { name: string; help: string; choices?: readonly string[]; most?: number };
+  positionals?: Positional & { then?: Positional };
   options: { readonly [name: string]: Option };
 }
 
@@ -47,7 +55,11 @@ type Kind<O> = O extends { type: "number" }
       ? C
       : string;
 type Value<O> = O extends { type: "boolean" } ? boolean : O extends { default: {} } ? Kind<O> : Kind<O> | undefined;
-type Place<S> = S extends { positionals: { choices: readonly (infer C)[] } } ? C : string;
+type Place<S> = S extends { positionals: { then: {} } }
+  ? string
+  : S extends { positionals: { choices: readonly (infer C)[] } }
+    ? C
+    : string;
 export type Values<S extends Spec> = { -readonly [K in keyof S["options"]]: Value<S["options"][K]> };
 export type Parsed<S extends Spec> = { values: Values<S>; positionals: Place<S>[] };
 
@@ -80,19 +92,13 @@ export function parse<const S extends Spec>(
   for (const [name, o] of Object.entries(spec.options))
     values[name] = o.default ?? (o.type === "boolean" ? false : undefined);
   const positionals: string[] = [];
-  const places = spec.positionals;
   const asked = (name: string) => tokens.some(t => t.kind === "option" && t.name === name);
   if (asked("help")) return { help: help(spec, options) };
   if (spec.version !== undefined && asked("version")) return { help: `${spec.version}\n` };
   for (const token of tokens) {
     if (token.kind === "positional") {
-      if (!places) return { error: `unexpected argument "${token.value}"` };
-      if (places.choices && !places.choices.includes(token.value)) {
-        return {
-          error: `unknown ${places.name} "${token.value}"${meant(token.value, places.choices)}; it is one of ${places.choices.join(", ")}`,
-        };
-      }
-      if (positionals.length === (places.most ?? Infinity)) return { error: `unexpected argument "${token.value}"` };
+      const wrong = misplaced(token.value, positionals.length, spec);
+      if (wrong) return { error: wrong };
       positionals.push(token.value);
     } else if (token.kind === "option") {
       const off = !Object.hasOwn(options, token.name) && token.name.startsWith("no-");
@@ -107,6 +113,16 @@ export function parse<const S extends Spec>(
     }
   }
   return { values: values as Values<S>, positionals: positionals as Place<S>[] };
+}
+
+/** What is wrong with a word at a place, if anything. */
+function misplaced(word: string, at: number, { positionals }: Spec): string | undefined {
+  const later = at > 0 ? positionals?.then : undefined;
+  const place = later ?? positionals;
+  const most = (place?.most ?? Infinity) + (later ? 1 : 0);
+  if (!place || at >= most) return `unexpected argument "${word}"`;
+  if (!place.choices || place.choices.includes(word)) return undefined;
+  return `unknown ${place.name} "${word}"${meant(word, place.choices)}; it is one of ${place.choices.join(", ")}`;
 }
 
 /** One option's text to its value, or what is wrong with it. */
@@ -166,10 +182,10 @@ function distance(a: string, b: string): number {
   return d[a.length]![b.length]!;
 }
 
+const bracketed = ({ name, most }: Positional): string => ` [${name}${most === 1 ? "" : " ..."}]`;
 /** "npm start -- [study ...] [options]" */
-export function usage(spec: Spec): string {
-  const place = spec.positionals;
-  return `${spec.name}${place ? ` [${place.name}${place.most === 1 ? "" : " ..."}]` : ""} [options]`;
+export function usage({ name, positionals: place }: Spec): string {
+  return `${name}${place ? bracketed(place) : ""}${place?.then ? bracketed(place.then) : ""} [options]`;
 }
 
 function help(spec: Spec, options: { [name: string]: Option }): string {
@@ -182,7 +198,8 @@ function help(spec: Spec, options: { [name: string]: Option }): string {
     ];
   });
   const place = spec.positionals;
-  if (place) rows.unshift([place.choices?.join("|") ?? place.name, place.help]);
+  const places = [place, place?.then].filter(p => p !== undefined);
+  rows.unshift(...places.map((p): [string, string] => [p.choices?.join("|") ?? p.name, p.help]));
   const columns = (pairs: readonly (readonly [string, string])[]) => {
     const width = Math.max(...pairs.map(([left]) => left.length));
     return pairs.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`.trimEnd()).join("\n");

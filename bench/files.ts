@@ -12,6 +12,12 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 
+function reason({ code, message }: NodeJS.ErrnoException): string {
+  if (code === "ENOSPC") return "no space left on the device";
+  if (code === "EACCES" || code === "EROFS") return "no permission to write there";
+  return message;
+}
+
 /**
  * Writes beside the file, flushes, then renames over it: whoever reads sees the old file or the new one, whole. On
  * failure the old one stays, the half-written one goes, and the error says what was being written.
@@ -35,17 +41,11 @@ export function saveFile(path: string, data: Uint8Array | string): void {
     } catch {
       /* it may never have come to be */
     }
-    const code = (error as NodeJS.ErrnoException).code;
-    const why =
-      code === "ENOSPC"
-        ? "no space left on the device"
-        : code === "EACCES" || code === "EROFS"
-          ? "no permission to write there"
-          : String((error as Error).message);
-    throw new Error(
-      `could not write ${path} (${(bytes.length / 1024).toFixed(0)} KiB): ${why}${existsSync(path) ? "; the file that was there is whole" : ""}`,
-      { cause: error },
-    );
+    const size = `${(bytes.length / 1024).toFixed(0)} KiB`;
+    const whole = existsSync(path) ? "; the file that was there is whole" : "";
+    throw new Error(`could not write ${path} (${size}): ${reason(error as NodeJS.ErrnoException)}${whole}`, {
+      cause: error,
+    });
   }
   // The rename itself survives a crash only once its folder is flushed; some systems cannot open folders.
   try {

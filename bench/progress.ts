@@ -62,6 +62,57 @@ export function span(seconds: number): string {
       : `${s}s`;
 }
 
+/** Seconds until an arm is done. */
+const left = (a: Arm): number => (Math.max(0, a.steps - a.step) * a.pace) / 1000;
+const share = (x: number): string => `acc ${Math.round(100 * x)}%`;
+/** What there is to say, in the order in which it is given up when the terminal is narrow: from the right. */
+const joined = (parts: readonly string[]): string => parts.filter(Boolean).join("  ");
+
+/** The line of one arm. */
+const alone = (name: string, a: Arm): string =>
+  joined([
+    `${name}  step ${a.step}/${a.steps}`,
+    a.loss === undefined ? "" : `loss ${figures(a.loss)}`,
+    a.accuracy === undefined ? "" : share(a.accuracy),
+    a.rate ? `${thousands(a.rate)} tok/s` : "",
+    a.pace > 0 ? `${span(left(a))} left` : "",
+  ]);
+
+/** An arm's part of a shared line. `detail` 2 has loss and accuracy, 1 one of them, 0 neither. */
+function briefly(name: string, a: Arm, detail: number): string {
+  const done = `${Math.floor((100 * a.step) / Math.max(1, a.steps))}%`;
+  const loss = a.loss === undefined || detail < (a.accuracy === undefined ? 1 : 2) ? "" : `loss ${figures(a.loss)}`;
+  const accuracy = a.accuracy === undefined || detail < 1 ? "" : share(a.accuracy);
+  return [name, done, loss, accuracy].filter(Boolean).join(" ");
+}
+
+/** Arms that run side by side share the line: how far each is, then the rate of all and the longest wait. */
+function together(all: readonly (readonly [string, Arm])[], room: number): string {
+  const study = all[0]![0].split(" ")[0]!;
+  const same = all.every(([name]) => name.startsWith(`${study} `));
+  const rate = all.reduce((sum, [, a]) => sum + (a.rate ?? 0), 0);
+  const wait = Math.max(...all.map(([, a]) => left(a)));
+  let text = "";
+  // Where the terminal is narrow the losses go first, then the accuracies: the time left is what people wait for.
+  for (const detail of [2, 1, 0]) {
+    const each = all.map(([name, a]) => briefly(same ? name.slice(study.length + 1) : name, a, detail)).join(" | ");
+    text = joined([same ? study : "", each, rate ? `${thousands(rate)} tok/s` : "", wait ? `${span(wait)} left` : ""]);
+    if (text.length <= room) break;
+  }
+  return text;
+}
+
+/** An arm after one more report at time t. */
+function advanced(a: Arm, report: Report, t: number): Arm {
+  const steps = report.step - a.from;
+  const spent = t - a.seen;
+  if (steps <= 0 || spent <= 0) return { ...a, ...report };
+  // Forgets over ten seconds, so that the time left follows a change in the length of a step.
+  const fresh = a.pace === 0 ? 1 : 1 - Math.exp(-spent / 10_000);
+  const pace = a.pace + fresh * (spent / steps - a.pace);
+  return { ...a, ...report, pace, from: report.step, seen: t };
+}
+
 /**
  * A progress display. `now` is in milliseconds; `every` is the wait between plain lines, `hertz` the most redraws a
  * second.
@@ -75,56 +126,10 @@ export function progress({
 } = {}): Progress {
   const live = Boolean(stream.isTTY) && environment["TERM"] !== "dumb";
   const colour = live && !environment["NO_COLOR"];
-  const dim = (text: string) => (colour ? `\x1b[2m${text}\x1b[22m` : text);
+  const dim = (text: string): string => (colour ? `\x1b[2m${text}\x1b[22m` : text);
   const arms = new Map<string, Arm>();
   let drawn = false;
   let last = -Infinity;
-
-  const left = (a: Arm) => (Math.max(0, a.steps - a.step) * a.pace) / 1000;
-
-  /** The parts of an arm's line, in the order they are given up when the terminal is narrow: from the right. */
-  function parts(name: string, a: Arm): string[] {
-    return [
-      `${name}  step ${a.step}/${a.steps}`,
-      a.loss === undefined ? "" : `loss ${figures(a.loss)}`,
-      a.accuracy === undefined ? "" : `acc ${Math.round(100 * a.accuracy)}%`,
-      a.rate ? `${thousands(a.rate)} tok/s` : "",
-      a.pace > 0 ? `${span(left(a))} left` : "",
-    ].filter(Boolean);
-  }
-
-  /** Arms that run side by side share the line: how far each is, then the rate of all and the longest wait. */
-  function line(room: number): string {
-    const all = [...arms];
-    if (all.length === 1) return parts(...all[0]!).join("  ");
-    const study = all[0]![0].split(" ")[0]!;
-    const same = all.every(([name]) => name.startsWith(`${study} `));
-    const rate = all.reduce((sum, [, a]) => sum + (a.rate ?? 0), 0);
-    const wait = Math.max(...all.map(([, a]) => left(a)));
-    let text = "";
-    // Where the terminal is narrow the losses go first, then the accuracies: the time left is what people wait for.
-    for (const detail of [2, 1, 0]) {
-      const each = all.map(([name, a]) =>
-        [
-          same ? name.slice(study.length + 1) : name,
-          `${Math.floor((100 * a.step) / Math.max(1, a.steps))}%`,
-          a.loss === undefined || detail < (a.accuracy === undefined ? 1 : 2) ? "" : `loss ${figures(a.loss)}`,
-          a.accuracy === undefined || detail < 1 ? "" : `acc ${Math.round(100 * a.accuracy)}%`,
-        ]
-          .filter(Boolean)
-          .join(" "),
-      );
-      text = [
-        (same ? `${study}  ` : "") + each.join(" | "),
-        rate ? `${thousands(rate)} tok/s` : "",
-        wait ? `${span(wait)} left` : "",
-      ]
-        .filter(Boolean)
-        .join("  ");
-      if (text.length <= room) break;
-    }
-    return text;
-  }
 
   function clear(): void {
     if (drawn) stream.write("\r\x1b[2K");
@@ -133,7 +138,8 @@ export function progress({
 
   function draw(): void {
     const room = (stream.columns ?? 80) - 1;
-    const whole = line(room);
+    const all = [...arms];
+    const whole = all.length === 1 ? alone(...all[0]!) : together(all, room);
     const cut = whole.length > room ? `${whole.slice(0, room - 1)}…` : whole;
     const tail = cut.lastIndexOf("  "); // the time left is dimmed
     stream.write(`\r\x1b[2K${tail > 0 ? cut.slice(0, tail) + dim(cut.slice(tail)) : cut}`);
@@ -145,26 +151,17 @@ export function progress({
     step(study, arm, report) {
       const name = `${study} ${arm}`;
       const t = now();
-      let a = arms.get(name);
-      if (!a || report.step < a.step)
-        arms.set(name, (a = { ...report, from: report.step, seen: t, pace: 0, printed: t }));
-      const steps = report.step - a.from;
-      const spent = t - a.seen;
-      if (steps > 0 && spent > 0) {
-        // Forgets over ten seconds, so that the time left follows a change in the length of a step.
-        const fresh = a.pace === 0 ? 1 : 1 - Math.exp(-spent / 10_000);
-        a.pace += fresh * (spent / steps - a.pace);
-        a.from = report.step;
-        a.seen = t;
-      }
-      Object.assign(a, report);
-      if (!live) {
-        if (t - a.printed < every && report.step < report.steps) return;
-        a.printed = t;
-        stream.write(`${parts(name, a).join("  ")}\n`);
-      } else if (t - last >= 1000 / hertz) {
+      const before = arms.get(name);
+      const first = !before || report.step < before.step;
+      const a = advanced(first ? { ...report, from: report.step, seen: t, pace: 0, printed: t } : before, report, t);
+      arms.set(name, a);
+      if (live) {
+        if (t - last < 1000 / hertz) return;
         last = t;
         draw();
+      } else if (t - a.printed >= every || report.step >= report.steps) {
+        a.printed = t;
+        stream.write(`${alone(name, a)}\n`);
       }
     },
     done(study, arm) {

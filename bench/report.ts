@@ -102,7 +102,8 @@ function tabled(gs: readonly Group[], study: Study): string {
 ${body}
 </tbody></table></div>
 <p class="soft">${brackets(gs)}Paper: <a href="${escaped(link)}">${escaped(title)}</a>,
-whose models, data and training differ in size from these, so its numbers give a direction to compare with, not a target.
+whose models, data and training differ in size from these, so its numbers give a direction to compare with,
+not a target.
 ${escaped(setups(gs, study, several))}</p>`;
 }
 

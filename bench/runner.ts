@@ -52,7 +52,7 @@ function headOf(o: Asked, jobs: readonly Job[]): Entry {
 }
 
 /** What is to be done: the records so far, head first, and the jobs left. */
-interface Plan {
+interface Agenda {
   records: Entry[];
   jobs: Job[];
   /** Arms of the whole run, those of before included. */
@@ -60,7 +60,7 @@ interface Plan {
 }
 
 /** What an interrupted run left: finished arms stay, others go on from their checkpoints. */
-function planned(o: Asked, jobs: Job[], head: Entry, log: string): Plan {
+function agenda(o: Asked, jobs: Job[], head: Entry, log: string): Agenda {
   const old = readFile(log);
   const before = old ? parsed(Buffer.from(old).toString("utf8")) : [];
   const run = before.find(e => e.type === "run");
@@ -214,7 +214,7 @@ async function start(studies: readonly Study[], program: URL): Promise<void> {
   if (o.fast) checkFast();
   const every = jobsOf(o);
   const log = join(o.out, "run.jsonl");
-  const { records, jobs, total } = planned(o, every, headOf(o, every), log);
+  const { records, jobs, total } = agenda(o, every, headOf(o, every), log);
   const atOnce = Math.max(1, Math.min(o.jobs ?? Math.min(2, availableParallelism()), jobs.length));
   // of each arm
   const threads = o.fast ? Math.min(64, Math.max(1, Math.floor(availableParallelism() / atOnce))) : undefined;

@@ -4,7 +4,7 @@ import { Tape, type Optimizer, type Schedule, type Tensor, type Tree } from "far
 import { fast } from "farsight/fast";
 import type { Entry, Numbers } from "./records.ts";
 
-/** What a person may choose. `threads`: of the fast engine; the exact one unless given. `texts`: by the study's option. */
+/** What a person may choose. `threads`: of the fast engine; the exact one unless given. `texts`: by option. */
 export interface Choice {
   seed: number;
   steps?: number | undefined;

@@ -7,6 +7,9 @@ const MONO = `ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monos
 /** Font families of pages with charts. */
 export const fonts = { sans: SANS, mono: MONO };
 
+const hue = (c: number): string =>
+  `svg.chart .c${c} { fill: var(--c${c}); }\nsvg.chart .s${c} { stroke: var(--c${c}); }`;
+
 /** The style sheet the charts need. Hues are Okabe and Ito's, darkened or lightened until text in them is readable. */
 export const style = `
 :root {
@@ -35,7 +38,7 @@ svg.chart .name { font-weight: 600; }
 svg.chart .token { font: 10.5px/1 ${MONO}; }
 svg.chart .mark { fill: none; stroke: var(--ink); stroke-width: 1.5; }
 svg.chart rect:hover { stroke: var(--ink); }
-${[0, 1, 2, 3].map(c => `svg.chart .c${c} { fill: var(--c${c}); } svg.chart .s${c} { stroke: var(--c${c}); }`).join("\n")}
+${[0, 1, 2, 3].map(hue).join("\n")}
 `;
 
 /** Text made safe between tags and inside quotes. */

@@ -47,12 +47,20 @@ function source(dtype: Dtype, fused: boolean): string {
     ${list(n, i => `v128.store(at, c${i}, ${16 * i});`)}
   }`;
   // 13 sums and two factors are the 15 vectors that V8 keeps in registers; "stream" loads a factor for each of 12 sums.
+  const both = "const a = v128.load(at, 512), b = v128.load(at, 528);";
+  const chain = loop("chain", 13, both, i => `c${i} = ${madd(`c${i}`, "a", "b")};`);
+  const next = (i: number): string => `x = v128.load(at, ${528 + 16 * i});`;
+  const one = "const b = v128.load(at, 512);";
+  const stream = loop("stream", 12, one, i => `${next(i)} c${i} = ${madd("x", "b", `c${i}`)};`);
   return `
-  ${loop("chain", 13, "const a = v128.load(at, 512), b = v128.load(at, 528);", i => `c${i} = ${madd(`c${i}`, "a", "b")};`)}
-  ${loop("stream", 12, "const b = v128.load(at, 512);", i => `x = v128.load(at, ${528 + 16 * i}); c${i} = ${madd("x", "b", `c${i}`)};`)}
+  ${chain}
+  ${stream}
   export function copy(n: usize, x: usize): void {
     for (let y = x + n, end = y; x < end; x += 64, y += 64) {
-      v128.store(y, v128.load(x)); v128.store(y, v128.load(x, 16), 16); v128.store(y, v128.load(x, 32), 32); v128.store(y, v128.load(x, 48), 48);
+      v128.store(y, v128.load(x));
+      v128.store(y, v128.load(x, 16), 16);
+      v128.store(y, v128.load(x, 32), 32);
+      v128.store(y, v128.load(x, 48), 48);
     }
   }
   export function bulk(n: usize, x: usize): void { memory.copy(x + n, x, n); }`;
@@ -62,13 +70,20 @@ const flops: Record<string, number> = { chain: 13, stream: 12 };
 // In a process of its own: V8 would go on optimising the compiler for a second, and leave the loops waiting.
 const COMPILER = `import asc from "assemblyscript/asc";
 import { readFileSync } from "node:fs";
-const text = readFileSync(0, "utf8"), features = process.argv[1];
-const { error, stderr } = await asc.main(["ceiling.ts", "-o", "ceiling.wasm", "-O3", "--noAssert", "--runtime", "stub", "--importMemory", "--enable", features], {
+const text = readFileSync(0, "utf8");
+const features = process.argv[1];
+const options = ["-O3", "--noAssert", "--runtime", "stub", "--importMemory", "--enable", features];
+const { error, stderr } = await asc.main(["ceiling.ts", "-o", "ceiling.wasm", ...options], {
   readFile: name => name === "ceiling.ts" ? text : null,
-  writeFile: (name, data) => { if (name.endsWith(".wasm")) process.stdout.write(Buffer.from(data).toString("base64")); },
+  writeFile: (name, data) => {
+    if (name.endsWith(".wasm")) process.stdout.write(Buffer.from(data).toString("base64"));
+  },
   listFiles: () => [],
 });
-if (error) { console.error(stderr.toString()); process.exitCode = 1; }`;
+if (error) {
+  console.error(stderr.toString());
+  process.exitCode = 1;
+}`;
 
 /** Compiled loops; dist/dev keeps them. */
 function compiled(dtype: Dtype, fused: boolean): WebAssembly.Module {

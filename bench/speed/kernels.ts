@@ -20,7 +20,7 @@ import {
   type Tape,
   type Tensor,
 } from "farsight";
-import { ceilings } from "./ceiling.ts";
+import { ceilings, type Ceilings } from "./ceiling.ts";
 import {
   contest,
   digest,
@@ -285,46 +285,69 @@ function overhead(): Case[] {
   ];
 }
 
+type Wanted = Case & { dtype: Dtype };
+
+/** The ceilings as rows of their own. */
+function limits(limit: Ceilings, dtypes: readonly Dtype[], sizes: readonly number[]): Row[] {
+  const none = { median: 0, mad: 0, samples: 0, checksum: "" };
+  return [
+    ...dtypes.map((dtype): Row => {
+      const about = { case: "ceiling: multiply-adds", dtype, size: "" };
+      return { ...about, ...none, unit: "GFLOP/s", rate: limit.madd(dtype) };
+    }),
+    ...sizes.map((bytes): Row => {
+      const about = { case: "ceiling: copy", size: `${(bytes / M).toFixed(2)} MiB` };
+      return { ...about, ...none, unit: "GB/s", rate: limit.copy(bytes) };
+    }),
+  ];
+}
+
+/** One case, timed on its tape, beside its ceiling. */
+function measured(tape: Tape, c: Wanted, limit: Ceilings, asked: Asked): Row {
+  const set = c.set(tape);
+  set.run();
+  const checksum = digest(...set.result());
+  const t = time(() => set.run(), asked);
+  const about = { case: c.name, dtype: c.dtype, size: c.size, ...t, checksum };
+  if (c.calls) return { ...about, unit: "ns/op", rate: t.median * 1e4 };
+  const rate = (c.flop ?? c.bytes!) / t.median / 1e6;
+  if (!c.flop || asked.threads > 1) {
+    const ceiling = c.flop ? limit.madd(c.dtype) : limit.copy(c.bytes!);
+    return { ...about, unit: c.flop ? "GFLOP/s" : "GB/s", rate, ceiling, fraction: rate / ceiling };
+  }
+  // the ceiling once more, in turns with the kernel
+  const { run, flop } = limit.loop(c.dtype);
+  const [mine, loop] = contest(() => set.run(), run, asked);
+  const ceiling = flop / median(loop) / 1e6;
+  // Others who use the machine cost a kernel, which lives in caches, more than a loop in registers: the best rounds of
+  // both tell what it could do.
+  const part = (ms: number, of: number): number => c.flop! / ms / (flop / of);
+  const fraction = median(mine.map((ms, i) => part(ms, loop[i]!)));
+  const best = part(Math.min(...mine), Math.min(...loop));
+  return { ...about, unit: "GFLOP/s", rate, ceiling, fraction, best };
+}
+
 export async function* kernels(asked: Asked): AsyncGenerator<Row, string> {
   const all = (["f32", "f64"] as const).flatMap(dtype =>
-    [...products(), ...maps(dtype), ...rows(dtype), ...attention(), ...overhead()].map(c => ({ ...c, dtype })),
+    [...products(), ...maps(dtype), ...rows(dtype), ...attention(), ...overhead()].map((c): Wanted => ({
+      ...c,
+      dtype,
+    })),
   );
   const list = all.filter(c => wanted(asked, c.name, c.dtype, c.size));
   if (list.length === 0)
     throw new RangeError(
-      `--case ${asked.words.join(" ")}: no kernel of that name\n  wants words in, for instance, "matmul f32 512" or "gelu"`,
+      `--case ${asked.words.join(" ")}: no kernel of that name\n` +
+        '  wants words in, for instance, "matmul f32 512" or "gelu"',
     );
   const L2 = 256 * 1024;
   const FAR = 64 * M;
   const sizes = [...new Set([...(asked.quick ? [] : [L2, FAR]), ...list.flatMap(c => c.bytes ?? [])])];
   const dtypes = (["f32", "f64"] as const).filter(d => list.some(c => c.dtype === d && c.flop));
-  show.log(
-    `measuring ceilings: ${dtypes.map(d => `${d} multiply-adds, `).join("")}copies of ${sizes.map(s => `${(s / M).toFixed(2)} MiB`).join(", ")}`,
-  );
+  const copies = sizes.map(s => `${(s / M).toFixed(2)} MiB`).join(", ");
+  show.log(`measuring ceilings: ${dtypes.map(d => `${d} multiply-adds, `).join("")}copies of ${copies}`);
   const limit = await ceilings(asked, dtypes, sizes);
-  for (const dtype of dtypes)
-    yield {
-      case: "ceiling: multiply-adds",
-      dtype,
-      size: "",
-      median: 0,
-      mad: 0,
-      samples: 0,
-      unit: "GFLOP/s",
-      rate: limit.madd(dtype),
-      checksum: "",
-    };
-  for (const s of sizes)
-    yield {
-      case: "ceiling: copy",
-      size: `${(s / M).toFixed(2)} MiB`,
-      median: 0,
-      mad: 0,
-      samples: 0,
-      unit: "GB/s",
-      rate: limit.copy(s),
-      checksum: "",
-    };
+  for (const row of limits(limit, dtypes, sizes)) yield row;
   let tape: Tape | undefined;
   for (const [i, c] of list.entries()) {
     show.step("kernels", "case", { step: i, steps: list.length });
@@ -333,36 +356,13 @@ export async function* kernels(asked: Asked): AsyncGenerator<Row, string> {
       tape = await tapeOf(c.dtype, asked);
     }
     const on = tape;
-    yield on.scope((): Row => {
-      const set = c.set(on);
-      set.run();
-      const checksum = digest(...set.result());
-      const t = time(() => set.run(), asked);
-      const about = { case: c.name, dtype: c.dtype, size: c.size, ...t, checksum };
-      if (c.calls) return { ...about, unit: "ns/op", rate: t.median * 1e4 };
-      const rate = (c.flop ?? c.bytes!) / t.median / 1e6;
-      if (c.flop && asked.threads === 1) {
-        // the ceiling once more, in turns with the kernel
-        const { run, flop } = limit.loop(c.dtype);
-        const [mine, loop] = contest(() => set.run(), run, asked);
-        const ceiling = flop / median(loop) / 1e6;
-        // Others who use the machine cost a kernel, which lives in caches, more than a loop in registers: the best
-        // rounds of both tell what it could do.
-        const part = (ms: number, of: number): number => c.flop! / ms / (flop / of);
-        return {
-          ...about,
-          unit: "GFLOP/s",
-          rate,
-          ceiling,
-          fraction: median(mine.map((ms, i) => part(ms, loop[i]!))),
-          best: part(Math.min(...mine), Math.min(...loop)),
-        };
-      }
-      const ceiling = c.flop ? limit.madd(c.dtype) : limit.copy(c.bytes!);
-      return { ...about, unit: c.flop ? "GFLOP/s" : "GB/s", rate, ceiling, fraction: rate / ceiling };
-    });
+    yield on.scope(() => measured(on, c, limit, asked));
   }
   if (tape) release(tape);
   show.done("kernels", "case");
-  return "of it: with one thread the median of rounds in which kernel and ceiling took turns, and in brackets the best round of each. GB/s counts what a kernel must read and write once; GFLOP/s of attention its products alone, half of each square.";
+  return (
+    "of it: with one thread the median of rounds in which kernel and ceiling took turns, and in brackets the best " +
+    "round of each. GB/s counts what a kernel must read and write once; GFLOP/s of attention its products alone, " +
+    "half of each square."
+  );
 }

@@ -1,13 +1,14 @@
 // measure.ts: what every benchmark shares: options, timing, rows of results, and the tape a case runs on.
 import { availableParallelism, cpus } from "node:os";
 import { Bench } from "tinybench";
-import { Tape, type Dtype, type Numbers } from "farsight";
+import { Tape, type Dtype, type Engine, type Numbers } from "farsight";
 import { commit } from "../place.ts";
 import { progress } from "../progress.ts";
 
-/** What a run was asked for. `words`: all of them are in the names of the cases wanted. */
+/** What a run was asked for. `words`: all are in the names of the cases wanted. `folders`: the builds to compare. */
 export interface Asked {
   bench: string;
+  folders: readonly string[];
   words: readonly string[];
   quick: boolean;
   engine: "exact" | "fast";
@@ -62,7 +63,7 @@ export function circumstances({ engine, threads, fma }: Asked) {
 }
 
 /** The module of the fast engine. Throws where this build has none. */
-async function fastModule(): Promise<{ fast(dtype: Dtype, options: { threads: number; fma: boolean }): unknown }> {
+async function fastModule(): Promise<{ fast(dtype: Dtype, options: { threads: number; fma: boolean }): Engine }> {
   const path = "farsight/fast"; // not a literal: types and bundler must do without it
   try {
     return await import(path);
@@ -75,10 +76,7 @@ export async function tapeOf(
   dtype: Dtype,
   { engine, threads, fma }: Pick<Asked, "engine" | "threads" | "fma">,
 ): Promise<Tape> {
-  if (engine === "fast")
-    return new Tape(dtype, { engine: (await fastModule()).fast(dtype, { threads, fma }) } as ConstructorParameters<
-      typeof Tape
-    >[1]);
+  if (engine === "fast") return new Tape(dtype, { engine: (await fastModule()).fast(dtype, { threads, fma }) });
   if (threads !== 1)
     throw new RangeError(`--threads ${threads}: the exact engine has one thread\n  wants --engine fast`);
   return new Tape(dtype);

@@ -152,117 +152,125 @@ async function turns(runners: Runner[], key: number, asked: Asked): Promise<void
 
 const shown = (x: number): string => Number(x.toPrecision(6)).toString();
 
+/** What came of the rows, for the lines under the table. */
+interface Tally {
+  won: string[];
+  lost: string[];
+  wrong: string[];
+}
+function tallied(row: Row, name: string, { won, lost, wrong }: Tally): Row {
+  if (row.wrong) wrong.push(`${row.case} ${row.size}, ${name}`);
+  else if (row.ratio !== undefined && name !== "farsight")
+    (row.ratio < 1 ? lost : won).push(`${row.case} ${row.size} ${name} ${row.ratio.toFixed(2)}`);
+  return row;
+}
+
+/** Whether a runner's results are other than ours. */
+function off({ results }: Runner, ours: Runner, { tolerances }: Case): boolean {
+  return !results.every((x, i) => {
+    const want = ours.results[i]!;
+    return Math.abs(x - want) <= tolerances[Math.min(i, 1)]! * Math.max(1e-6, Math.abs(want));
+  });
+}
+
+/** What a reader must know of a library's number. */
+function noteOf({ library, way }: Runner, work: Work): string {
+  const variant = "variant" in work ? work.variant : "";
+  const ways = way && work.kind !== "map" ? `${way} attention` : undefined;
+  return [library.notes[work.kind], library.notes[variant] ?? ways].filter(Boolean).join("; ");
+}
+
+/** The row of one library: of its ways the fastest. */
+function outcome(c: Case, work: Work, mine: readonly Runner[], ours: Runner, refusal: string | undefined): Row {
+  const about = { case: c.name, dtype: "f32" as const, size: c.size };
+  const none = { ...about, median: 0, mad: 0, samples: 0 };
+  const middle = (r: Runner): number => (r.rounds.length ? median(r.rounds.flat()) : Infinity);
+  const [best] = [...mine].sort((a, b) => middle(a) - middle(b));
+  if (!best) return { ...none, checksum: "", note: `cannot: ${refusal}` };
+  const checksum = best.results.map(shown).join(" ");
+  if (off(best, ours, c))
+    return { ...none, checksum, wrong: true, note: `not compared: farsight has ${ours.results.map(shown).join(" ")}` };
+  const flat = best.rounds.flat();
+  const each = best.rounds.map((r, i) => median(r) / median(ours.rounds[i]!));
+  return {
+    ...about,
+    median: median(flat),
+    mad: deviation(flat),
+    least: Math.min(...flat),
+    samples: flat.length,
+    ratio: median(flat) / median(ours.rounds.flat()),
+    ratios: [Math.min(...each), Math.max(...each)],
+    checksum,
+    note: noteOf(best, work),
+  };
+}
+
+/** One case in all libraries. */
+async function* contested(
+  c: Case,
+  key: number,
+  all: readonly Library[],
+  work: Work,
+  asked: Asked,
+): AsyncGenerator<Row> {
+  show.step("peers", c.name, { step: key, steps: key + 1 });
+  const { runners, refusals } = await ready(all, work, key, asked);
+  const ours = runners.find(r => r.library.name === "farsight");
+  if (!ours) throw new Error(`farsight: ${refusals.get("farsight")}`);
+  await turns(
+    runners.filter(r => !off(r, ours, c)),
+    key,
+    asked,
+  );
+  for (const library of all) {
+    const mine = runners.filter(r => r.library === library);
+    const row = outcome(c, work, mine, ours, refusals.get(library.name));
+    yield { ...row, peer: library.label(asked.threads) };
+  }
+  for (const r of runners) await r.library.ask({ do: "drop", key: key * 4 + r.library.ways.indexOf(r.way) });
+  show.done("peers", c.name);
+}
+
+const SECOND = "second thread, step big plain";
+
 export async function* peers(asked: Asked): AsyncGenerator<Row, string> {
+  const { threads, engine, fma } = asked;
   const every = cases();
   const list = every.filter(c => wanted(asked, c.name, c.size));
   const starts = wanted(asked, "cold start");
-  const SECOND = "second thread, step big plain";
-  const second = asked.engine === "fast" && asked.threads === 1 && wanted(asked, SECOND);
+  const second = engine === "fast" && threads === 1 && wanted(asked, SECOND);
   if (list.length === 0 && !starts && !second)
     throw new RangeError(
-      `--case ${asked.words.join(" ")}: no case of that name\n  wants words in, for instance, "step small cope", "attention plain", "map exp", "cold start" or, of the fast engine, "second thread"`,
+      `--case ${asked.words.join(" ")}: no case of that name\n` +
+        '  wants words in, for instance, "step small cope", "attention plain", "map exp", "cold start" ' +
+        'or, of the fast engine, "second thread"',
     );
   const all = await libraries();
   const folder = mkdtempSync(join(tmpdir(), "farsight-peers-"));
-  const lost: string[] = [];
-  const won: string[] = [];
-  const wrong: string[] = [];
-  const keep = (row: Row, name: string): Row => {
-    if (row.wrong) wrong.push(`${row.case} ${row.size}, ${name}`);
-    else if (typeof row.ratio === "number" && name !== "farsight")
-      (row.ratio < 1 ? lost : won).push(`${row.case} ${row.size} ${name} ${row.ratio.toFixed(2)}`);
-    return row;
-  };
+  const tally: Tally = { won: [], lost: [], wrong: [] };
+  const named = (row: Row): string => all.find(l => l.label(threads) === row.peer)!.name;
   try {
     for (const [key, c] of list.entries()) {
-      show.step("peers", c.name, { step: key, steps: list.length });
-      const work = { ...c.work(folder), threads: asked.threads, engine: asked.engine, fma: asked.fma } as Work;
-      const { runners, refusals } = await ready(all, work, key, asked);
-      const ours = runners.find(r => r.library.name === "farsight");
-      if (!ours) throw new Error(`farsight: ${refusals.get("farsight")}`);
-      const off = (r: Runner): boolean =>
-        !r.results.every(
-          (x, i) =>
-            Math.abs(x - ours.results[i]!) <=
-            c.tolerances[Math.min(i, 1)]! * Math.max(1e-6, Math.abs(ours.results[i]!)),
-        );
-      await turns(
-        runners.filter(r => !off(r)),
-        key,
-        asked,
-      );
-      for (const library of all) {
-        const mine = runners.filter(r => r.library === library);
-        const middle = (r: Runner): number => (r.rounds.length ? median(r.rounds.flat()) : Infinity);
-        const best = mine.sort((a, b) => middle(a) - middle(b))[0];
-        const about = { case: c.name, dtype: "f32" as const, size: c.size, peer: library.label(asked.threads) };
-        if (!best)
-          yield {
-            ...about,
-            median: 0,
-            mad: 0,
-            samples: 0,
-            checksum: "",
-            note: `cannot: ${refusals.get(library.name)}`,
-          };
-        else if (off(best))
-          yield keep(
-            {
-              ...about,
-              median: 0,
-              mad: 0,
-              samples: 0,
-              checksum: best.results.map(shown).join(" "),
-              wrong: true,
-              note: `not compared: farsight has ${ours.results.map(shown).join(" ")}`,
-            },
-            library.name,
-          );
-        else {
-          const variant = "variant" in work ? work.variant : "";
-          const own = library.notes[variant];
-          const note = [
-            library.notes[work.kind],
-            own ?? (best.way && work.kind !== "map" ? `${best.way} attention` : undefined),
-          ]
-            .filter(Boolean)
-            .join("; ");
-          const flat = best.rounds.flat();
-          const base = median(ours.rounds.flat());
-          const each = best.rounds.map((r, i) => median(r) / median(ours.rounds[i]!));
-          yield keep(
-            {
-              ...about,
-              median: median(flat),
-              mad: deviation(flat),
-              least: Math.min(...flat),
-              samples: flat.length,
-              ratio: median(flat) / base,
-              ratios: [Math.min(...each), Math.max(...each)],
-              checksum: best.results.map(shown).join(" "),
-              note,
-            },
-            library.name,
-          );
-        }
-      }
-      for (const r of runners) await r.library.ask({ do: "drop", key: key * 4 + r.library.ways.indexOf(r.way) });
-      show.done("peers", c.name);
+      const work = { ...c.work(folder), threads, engine, fma } as Work;
+      for await (const row of contested(c, key, all, work, asked)) yield tallied(row, named(row), tally);
     }
     if (second) {
       const c = every.find(c => c.name === "step big plain")!;
-      for await (const row of scaling(asked, all, { ...c.work(folder), fma: asked.fma } as Work, SECOND, c.size))
-        yield row;
+      yield* scaling(asked, all, { ...c.work(folder), fma } as Work, SECOND, c.size);
     }
-    if (starts) for await (const row of cold(asked, all)) yield keep(row, String(row.peer));
+    if (starts) for await (const row of cold(asked, all)) yield tallied(row, named(row), tally);
   } finally {
     await Promise.all(all.map(l => l.end()));
     rmSync(folder, { recursive: true, force: true });
   }
-  const lines = (title: string, names: string[]): string =>
+  return summary(tally);
+}
+
+function summary({ won, lost, wrong }: Tally): string {
+  const lines = (title: string, names: readonly string[]): string =>
     `${title}: ${names.length ? names.map(n => `\n  ${n}`).join("") : "none"}`;
   return [
-    "theirs / ours: above 1 farsight is faster. Ratios of medians, and in brackets the least and largest of single rounds.",
+    "theirs / ours: above 1 farsight is faster. Ratios of medians, and in brackets the least and largest of rounds.",
     lines("We lose", lost),
     `We win ${won.length} of ${won.length + lost.length}`,
     ...(wrong.length ? [lines("Not the same results", wrong)] : []),

@@ -1,6 +1,7 @@
 // step.ts: whole training steps, forward, backward and AdamW: a small and a big transformer, plain and with each of the
 // three mechanisms, and a long sequence, plain and with CoPE, for the memory it takes.
-import { adamw, random, rmt, transformer, type Optimizer, type Tape, type Tree, type Tensor } from "farsight";
+import * as farsight from "farsight";
+import type { Optimizer, Tape, Tree, Tensor } from "farsight";
 import { ceilings } from "./ceiling.ts";
 import { median, noise, release, show, tapeOf, time, wanted, type Asked, type Row } from "./measure.ts";
 
@@ -9,6 +10,7 @@ export const sizes = {
   big: { vocab: 64, d: 256, layers: 4, heads: 4, inner: 1024, t: 128, b: 8 },
   long: { vocab: 64, d: 64, layers: 2, heads: 4, inner: 256, t: 1024, b: 1 },
 } as const;
+export type Library = typeof farsight;
 export type Size = keyof typeof sizes;
 export const variants = ["plain", "cope", "rmt", "rmt replay", "myopic"] as const;
 export type Variant = (typeof variants)[number];
@@ -31,9 +33,11 @@ export interface Training {
  * Learned positions, GELU by tanh, norms before the layers. CoPE's table starts with noise, not zeros, so that a wrong
  * one would show in the first loss; little of it, because at whole positions the gradient jumps from one slope of the
  * table to the next, and some of the 266,240 positions of a step lie within their own rounding of a whole number: with
- * noise eight times as large single precision and double were 1e-3 apart after five steps.
+ * noise eight times as large single precision and double were 1e-3 apart after five steps. `library`: the build that
+ * the tape is of.
  */
-export function training(tape: Tape, size: Size, variant: Variant): Training {
+export function training(tape: Tape, size: Size, variant: Variant, library: Library = farsight): Training {
+  const { adamw, random, rmt, transformer } = library;
   const { b, t, ...shape } = sizes[size];
   const rng = random(7);
   const segment = t / SEGMENTS;
@@ -125,7 +129,11 @@ export async function* step(asked: Asked): AsyncGenerator<Row, string> {
       note: `${Math.round(((b * t) / measured.median) * 1000)} tokens/s${phases}; ${(bytes / 1048576).toFixed(2)} MiB`,
     };
   }
-  return "checksum: the loss of the fifth step. MiB: the most that tensors, gradients, optimizer and room took at once, scratch of the products included. GFLOP/s counts products alone. rmt keeps activations, rmt replay recomputes each segment as a user's would by default.";
+  return (
+    "checksum: the loss of the fifth step. MiB: the most that tensors, gradients, optimizer and room took at once, " +
+    "scratch of the products included. GFLOP/s counts products alone. rmt keeps activations, rmt replay recomputes " +
+    "each segment as a user's would by default."
+  );
 }
 
 /** Bytes that a tape's engine held claimed at most while `body` ran. */
@@ -161,5 +169,6 @@ function split(run: Training, tape: Tape): string {
     if (i < 4) continue;
     [done[0] - from, done[1] - done[0], performance.now() - done[1]].forEach((ms, k) => spent[k]!.push(ms));
   }
-  return `forward ${median(spent[0]).toFixed(2)}, backward ${median(spent[1]).toFixed(2)}, adamw ${median(spent[2]).toFixed(2)} ms`;
+  const [forward, backward, update] = spent.map(ms => median(ms).toFixed(2));
+  return `forward ${forward}, backward ${backward}, adamw ${update} ms`;
 }

@@ -88,7 +88,7 @@ interface Inside {
   gates: ArrayLike<number>;
   positions: ArrayLike<number>;
 }
-/** The logits of one sequence, and what is inside each layer: the layers' queries and keys once more, from its states. */
+/** The logits of one sequence, and what is inside each layer, from queries and keys made again of its states. */
 function look(
   { tape, model, params }: Run,
   tokens: ArrayLike<number>,

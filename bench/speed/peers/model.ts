@@ -118,81 +118,80 @@ export function attend(
   return N.add(N.matmul(a, past.v), N.mul(N.reshape(N.sum(N.mul(a, eye)), [b, h, t, 1]), N.sub(v, past.v)));
 }
 
-/** The loss, given parameters by name, one-hot tokens and one-hot targets, both [b t, vocab]. */
-export function loss(
-  N: Lib,
-  P: { [name: string]: T },
-  tokens: T,
-  targets: T,
-  { shape, variant, segments, memory: m }: StepWork,
-): T {
-  const { d, heads, layers, b, t, vocab, inner } = shape;
+type Parameters = { readonly [name: string]: T };
+
+const norm = (N: Lib, P: Parameters, x: T, at: string): T => {
+  const c = N.sub(x, N.mean(x));
+  const scaled = N.mul(c, N.rsqrt(N.plus(N.mean(N.mul(c, c)), 1e-5)));
+  return N.add(N.mul(scaled, P[`${at}.weight`]), P[`${at}.bias`]);
+};
+const apply = (N: Lib, P: Parameters, x: T, at: string): T => N.add(N.linear(x, P[`${at}.weight`]), P[`${at}.bias`]);
+const gelu = (N: Lib, x: T): T => {
+  const cubic = N.times(N.add(x, N.times(N.mul(x, N.mul(x, x)), 0.044715)), Math.sqrt(2 / Math.PI));
+  return N.mul(N.times(x, 0.5), N.plus(N.tanh(cubic), 1));
+};
+
+/** What attention adds to states x [b n, d] in layer `at`. */
+function attentive(N: Lib, P: Parameters, x: T, at: string, n: number, { shape, variant }: StepWork): T {
+  const { b, d, heads } = shape;
   const width = d / heads;
+  const split = (y: T, i: number): T =>
+    N.transpose(N.reshape(N.slice(y, 1, i * d, (i + 1) * d), [b, n, heads, width]), [0, 2, 1, 3]);
+  const state = norm(N, P, x, `${at}.ln_1`);
+  const qkv = apply(N, P, state, `${at}.attn.c_attn`);
+  let past: { k: T; v: T } | undefined;
+  if (variant === "myopic") {
+    const old = apply(N, P, N.stop(state), `${at}.attn.c_attn`);
+    past = { k: split(old, 1), v: split(old, 2) };
+  }
+  const table = P[`${at}.attn.cope.weight`];
   const p = variant === "cope" ? 64 : 0;
-  const norm = (x: T, at: string): T => {
-    const c = N.sub(x, N.mean(x));
-    return N.add(N.mul(N.mul(c, N.rsqrt(N.plus(N.mean(N.mul(c, c)), 1e-5))), P[`${at}.weight`]), P[`${at}.bias`]);
-  };
-  const apply = (x: T, at: string): T => N.add(N.linear(x, P[`${at}.weight`]), P[`${at}.bias`]);
-  const gelu = (x: T): T =>
-    N.mul(
-      N.times(x, 0.5),
-      N.plus(N.tanh(N.times(N.add(x, N.times(N.mul(x, N.mul(x, x)), 0.044715)), Math.sqrt(2 / Math.PI))), 1),
-    );
-  /** x [b n, d] -> states [b n, d]. */
-  function states(x: T, n: number): T {
-    const split = (y: T, i: number): T =>
-      N.transpose(N.reshape(N.slice(y, 1, i * d, (i + 1) * d), [b, n, heads, width]), [0, 2, 1, 3]);
-    if (P["wpe.weight"])
-      x = N.reshape(N.add(N.reshape(x, [b, n, d]), N.reshape(N.slice(P["wpe.weight"], 0, 0, n), [1, n, d])), [
-        b * n,
-        d,
-      ]);
-    for (let i = 0; i < layers; i++) {
-      const at = `h.${i}`;
-      const state = norm(x, `${at}.ln_1`);
-      const qkv = apply(state, `${at}.attn.c_attn`);
-      let past: { k: T; v: T } | undefined;
-      if (variant === "myopic") {
-        const old = apply(N.stop(state), `${at}.attn.c_attn`);
-        past = { k: split(old, 1), v: split(old, 2) };
-      }
-      const y = attend(
-        N,
-        split(qkv, 0),
-        split(qkv, 1),
-        split(qkv, 2),
-        [b, heads, n, width],
-        P[`${at}.attn.cope.weight`],
-        p,
-        past,
-      );
-      x = N.add(x, apply(N.reshape(N.transpose(y, [0, 2, 1, 3]), [b * n, d]), `${at}.attn.c_proj`));
-      x = N.add(
-        x,
-        apply(gelu(N.reshape(apply(norm(x, `${at}.ln_2`), `${at}.mlp.c_fc`), [b * n, inner])), `${at}.mlp.c_proj`),
-      );
-    }
-    return norm(x, "ln_f");
+  const sizes: [number, number, number, number] = [b, heads, n, width];
+  const y = attend(N, split(qkv, 0), split(qkv, 1), split(qkv, 2), sizes, table, p, past);
+  return apply(N, P, N.reshape(N.transpose(y, [0, 2, 1, 3]), [b * n, d]), `${at}.attn.c_proj`);
+}
+
+/** x [b n, d] -> states [b n, d]. */
+function states(N: Lib, P: Parameters, x: T, n: number, work: StepWork): T {
+  const { b, d, layers, inner } = work.shape;
+  const places = P["wpe.weight"];
+  if (places) {
+    const rows = N.reshape(N.slice(places, 0, 0, n), [1, n, d]);
+    x = N.reshape(N.add(N.reshape(x, [b, n, d]), rows), [b * n, d]);
   }
-  let logits: T;
+  for (let i = 0; i < layers; i++) {
+    const at = `h.${i}`;
+    x = N.add(x, attentive(N, P, x, at, n, work));
+    const wide = N.reshape(apply(N, P, norm(N, P, x, `${at}.ln_2`), `${at}.mlp.c_fc`), [b * n, inner]);
+    x = N.add(x, apply(N, P, gelu(N, wide), `${at}.mlp.c_proj`));
+  }
+  return norm(N, P, x, "ln_f");
+}
+
+/** Logits [b t, vocab] of embeddings x [b t, d], a segment after the other, memory in between. */
+function recurrent(N: Lib, P: Parameters, x: T, work: StepWork): T {
+  const { segments, memory: m, shape } = work;
+  const { b, t, d, vocab } = shape;
+  const l = t / segments;
+  const n = l + 2 * m;
+  const words = N.reshape(x, [b, t, d]);
+  const out: T[] = [];
+  let memory = N.add(N.reshape(P["memory"], [1, m, d]), N.constant(new Float32Array(b * m * d), [b, m, d]));
+  for (let s = 0; s < segments; s++) {
+    const read = N.concat([memory, N.slice(words, 1, s * l, s * l + l), memory], 1);
+    const y = N.reshape(states(N, P, N.reshape(read, [b * n, d]), n, work), [b, n, d]);
+    const segment = N.reshape(N.slice(y, 1, m, m + l), [b * l, d]);
+    out.push(N.reshape(N.linear(segment, P["lm_head.weight"]), [b, l, vocab]));
+    memory = N.slice(y, 1, m + l, n);
+  }
+  return N.reshape(N.concat(out, 1), [b * t, vocab]);
+}
+
+/** The loss, given parameters by name, one-hot tokens and one-hot targets, both [b t, vocab]. */
+export function loss(N: Lib, P: Parameters, tokens: T, targets: T, work: StepWork): T {
+  const { b, t } = work.shape;
   const x = N.linear(tokens, P["wte.weight"]);
-  if (variant !== "rmt") logits = N.linear(states(x, t), P["lm_head.weight"]);
-  else {
-    const l = t / segments;
-    const words = N.reshape(x, [b, t, d]);
-    const out: T[] = [];
-    let memory = N.add(N.reshape(P["memory"], [1, m, d]), N.constant(new Float32Array(b * m * d), [b, m, d]));
-    for (let s = 0; s < segments; s++) {
-      const n = l + 2 * m;
-      const y = N.reshape(
-        states(N.reshape(N.concat([memory, N.slice(words, 1, s * l, s * l + l), memory], 1), [b * n, d]), n),
-        [b, n, d],
-      );
-      out.push(N.reshape(N.linear(N.reshape(N.slice(y, 1, m, m + l), [b * l, d]), P["lm_head.weight"]), [b, l, vocab]));
-      memory = N.slice(y, 1, m + l, n);
-    }
-    logits = N.reshape(N.concat(out, 1), [b * t, vocab]);
-  }
+  const logits =
+    work.variant === "rmt" ? recurrent(N, P, x, work) : N.linear(states(N, P, x, t, work), P["lm_head.weight"]);
   return N.times(N.total(N.mul(targets, N.logSoftmax(logits))), -1 / (b * t));
 }

@@ -44,6 +44,7 @@ export async function* scaling(
     const [one, two] = spent.get(l.name)!;
     const gains = one.map((ms, i) => ms / two[i]!);
     const each = two.map((ms, i) => ms / ours[i]!);
+    const [gain, least, most] = [median(gains), Math.min(...gains), Math.max(...gains)].map(x => x.toFixed(2));
     yield {
       case: name,
       dtype: "f32",
@@ -56,7 +57,7 @@ export async function* scaling(
       ratios: [Math.min(...each), Math.max(...each)],
       checksum: sums.get(l.name)!,
       gain: median(gains),
-      note: `${median(gains).toFixed(2)} times as fast as with one thread (${Math.min(...gains).toFixed(2)} to ${Math.max(...gains).toFixed(2)})`,
+      note: `${gain} times as fast as with one thread (${least} to ${most})`,
     };
     for (const threads of [1, 2]) await l.ask({ do: "drop", key: key + threads });
   }
