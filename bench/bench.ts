@@ -7,6 +7,7 @@ import { check, circumstances, columns, figures, show, type Asked, type Row } fr
 import { peers } from "./speed/peers.ts";
 import { ratios } from "./speed/ratios.ts";
 import { step } from "./speed/step.ts";
+import { many } from "./words.ts";
 
 interface Benchmark {
   help: string;
@@ -129,7 +130,7 @@ function mistake(bench: string | undefined, folders: readonly string[], o: Pick<
     );
   const wants = bench === "compare" ? 2 : 0;
   if (folders.length !== wants)
-    return `${bench}: ${folders.length} folders\n  wants ${wants}\n  got   ${folders.join(" ") || "none"}`;
+    return `${bench}: ${many(folders.length, "folder")}\n  wants ${wants}\n  got   ${folders.join(" ") || "no folder"}`;
   if (o.engine === "exact" && o.threads > 1)
     return `--threads ${o.threads}: the exact engine has one thread; add --engine fast`;
   return "";

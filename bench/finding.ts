@@ -75,7 +75,7 @@ export const range = (m: Measure): string =>
 
 /** Whether the first is below the second by more than their intervals allow for chance. */
 export function below(low: Measure, high: Measure): boolean {
-  if (low.here === high.here) return false;
+  if (low.here >= high.here) return false;
   return low.high === undefined || high.low === undefined || low.high < high.low;
 }
 

@@ -1,40 +1,9 @@
 // npm run bench as a person uses it: exit codes, streams, and the same results twice. Speed itself is not tested.
-import { spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";
 import { suite } from "./check.ts";
+import { lines, run, type Ended, type Line } from "./program.ts";
 
-interface Ended {
-  code: number | null;
-  out: string;
-  err: string;
-}
-function run(program: string, words: readonly string[], input = ""): Promise<Ended> {
-  return new Promise(resolve => {
-    const child = spawn(
-      process.execPath,
-      [fileURLToPath(new URL(`../bench/${program}.mjs`, import.meta.url)), ...words],
-      { stdio: ["pipe", "pipe", "pipe"] },
-    );
-    let out = "";
-    let err = "";
-    child.stdout.on("data", d => {
-      out += d;
-    });
-    child.stderr.on("data", d => {
-      err += d;
-    });
-    child.on("close", code => resolve({ code, out, err }));
-    child.stdin.end(input);
-  });
-}
-const bench = (...words: string[]): Promise<Ended> => run("bench", words);
-type Line = Record<string, unknown>;
-const lines = (text: string): Line[] =>
-  text
-    .trim()
-    .split("\n")
-    .map(line => JSON.parse(line) as Line);
+const bench = (...words: string[]): Promise<Ended> => run("../bench/bench", words);
 const fields = {
   bench: "string",
   case: "string",
@@ -109,13 +78,33 @@ suite("npm run bench", {
     );
     assert.ok(held!.median === null && Math.abs((held!.ratio as number) - 1) < 0.5, memory.out);
   },
+  async "compare measures two builds in turns, and says whether their bits are the same"() {
+    const words = ["compare", ".", ".", "--quick", "--json", "--case"];
+    const [cope, maps] = await Promise.all([bench(...words, "small cope"), bench(...words, "1024x1024")]);
+    assert.is(cope.code, 0, cope.err);
+    const [line] = lines(cope.out);
+    const [least, most] = line!.ratios as [number, number];
+    assert.ok(least <= (line!.ratio as number) && (line!.ratio as number) <= most, cope.out);
+    assert.ok((line!.median as number) > 0 && (line!.second as number) > 0 && line!.checksum, cope.out);
+    assert.equal(line!.folders, [".", "."]);
+    assert.is(maps.code, 0, maps.err);
+    assert.equal(
+      lines(maps.out).map(l => l.case),
+      ["exp", "gelu", "softmax", "layerNorm"],
+    );
+    for (const l of lines(maps.out)) assert.not.match(String(l.note), /other bits/);
+    const [one, none] = await Promise.all([bench("compare", "."), bench("compare", ".", "test")]);
+    assert.equal([one.code, none.code], [2, 1]);
+    assert.match(one.err, /compare: 1 folder\n {2}wants 2/);
+    assert.match(none.err, /compare: test holds no build\n {2}wants dist.index\.js in it/);
+  },
   async "prints an aligned table to stdout and nothing else"() {
     const { code, out } = await bench("kernels", "--quick", "--case", "overhead kernel f32");
     assert.is(code, 0);
-    assert.match(
-      out,
-      /^.*; Node .*; exact engine, 1 thread; .*\n\ncase +dtype +size +ms +spread +rate +checksum\noverhead kernel add +f32 +4 numbers .*ns\/op/,
-    );
+    const [head, , names, row] = out.split("\n") as [string, string, string, string];
+    assert.match(head, /^.*; Node .*; exact engine, 1 thread; /);
+    assert.match(names, /^case +dtype +size +ms +spread +rate +checksum$/);
+    assert.match(row, /^overhead kernel add +f32 +4 numbers .*ns\/op/);
   },
   async "leaves with 0 for help, 1 for a case that is not there, 2 for words that mean nothing"() {
     const [help, none, option, what, which, threads] = await Promise.all([
@@ -144,7 +133,9 @@ suite("npm run bench", {
       { do: "drop", key: 0 },
       { do: "run", key: 0, times: 1 },
     ];
-    const { code, out } = await run("ours", [], orders.map(o => `${JSON.stringify(o)}\n`).join(""));
+    const { code, out } = await run("../bench/speed/ours", [], {
+      input: orders.map(o => `${JSON.stringify(o)}\n`).join(""),
+    });
     assert.is(code, 0);
     const [prepared, ran, dropped, again] = lines(out);
     const [first, later] = prepared!.results as number[];

@@ -3,8 +3,13 @@ import * as assert from "uvu/assert";
 import { suite } from "./check.ts";
 import { parse, type Spec } from "../bench/cli.ts";
 import { progress, span } from "../bench/progress.ts";
-import { heat, lines, thin, type Point } from "../bench/chart.ts";
-import { finding, parsed, report, table, type Entry } from "../bench/report.ts";
+import { heat } from "../bench/charts/heat.ts";
+import { lines, thin, type Point } from "../bench/charts/lines.ts";
+import { finding, table } from "../bench/finding.ts";
+import { parsed, type Entry } from "../bench/records.ts";
+import { report } from "../bench/report.ts";
+import { paged, said, whole } from "./said.ts";
+import { toy } from "./toy.ts";
 
 const spec = {
   name: "npm start --",
@@ -12,13 +17,13 @@ const spec = {
   about: "Runs the studies.",
   examples: [
     ["npm start", "runs all three"],
-    ["npm start -- count --seed 2", "one study, another seed"],
+    ["npm start -- near --seed 2", "one study, another seed"],
   ],
-  positionals: { name: "study", help: "which to run", choices: ["count", "plan"] },
+  positionals: { name: "study", help: "which to run", choices: ["near", "far"] },
   options: {
     seed: { type: "number", integer: true, min: 0, default: 1, help: "the seed", short: "s" },
     rate: { type: "number", min: 0, max: 1, help: "the learning rate" },
-    arm: { type: "choice", choices: ["cope", "relative"], default: "cope", help: "which arm" },
+    arm: { type: "choice", choices: ["bold", "careful"], default: "bold", help: "which arm" },
     out: { type: "string", default: "report.html", help: "the page" },
     progress: { type: "boolean", default: true, help: "no progress on stderr" },
     json: { type: "boolean", help: "records on stdout" },
@@ -32,31 +37,28 @@ const error = (...argv: string[]) => {
 suite("command line", {
   "fills in defaults and reads every way of writing a value": () => {
     assert.equal(parse([], spec), {
-      values: { seed: 1, rate: undefined, arm: "cope", out: "report.html", progress: true, json: false },
+      values: { seed: 1, rate: undefined, arm: "bold", out: "report.html", progress: true, json: false },
       positionals: [],
     });
-    const got = parse(
-      ["plan", "-s", "7", "--rate=1e-3", "--arm", "relative", "--no-progress", "--json", "count"],
-      spec,
-    );
+    const got = parse(["far", "-s", "7", "--rate=1e-3", "--arm", "careful", "--no-progress", "--json", "near"], spec);
     if (!("values" in got)) throw new Error("did not parse");
     assert.equal(got.values, {
       seed: 7,
       rate: 0.001,
-      arm: "relative",
+      arm: "careful",
       out: "report.html",
       progress: false,
       json: true,
     });
-    assert.equal(got.positionals, ["plan", "count"]);
+    assert.equal(got.positionals, ["far", "near"]);
   },
   "names the option that was meant": () => {
     assert.is(error("--sede", "3"), "unknown option --sede, did you mean --seed?");
     assert.is(error("--zzzzzzzz"), "unknown option --zzzzzzzz");
     assert.is(error("--no-seed"), "unknown option --no-seed");
     assert.is(error("--constructor"), "unknown option --constructor");
-    assert.match(error("cuont"), /unknown study "cuont", did you mean count\?/);
-    assert.match(error("--arm", "relativ"), /one of cope, relative, got "relativ", did you mean relative\?/);
+    assert.match(error("naer"), /unknown study "naer", did you mean near\?/);
+    assert.match(error("--arm", "carefu"), /one of bold, careful, got "carefu", did you mean careful\?/);
   },
   "refuses what is no number, or not the number asked for": () => {
     for (const bad of ["abc", "", "1x", "0x10", "NaN", "Infinity", "1.5", "-1"])
@@ -66,8 +68,21 @@ suite("command line", {
     assert.is(error("--out", "--json"), "--out needs a value");
     assert.is(error("--json=yes"), '--json takes no value, got "yes"');
   },
+  "lets other words follow the first where they are told apart": () => {
+    const then = {
+      ...spec,
+      positionals: { ...spec.positionals, most: 1, then: { name: "folder", help: "", most: 2 } },
+    };
+    const read = (...argv: string[]) => {
+      const got = parse(argv, then);
+      return "error" in got ? got.error : "positionals" in got ? got.positionals : [];
+    };
+    assert.equal(read("near", "a", "b"), ["near", "a", "b"]);
+    assert.is(read("near", "a", "b", "c"), 'unexpected argument "c"');
+    assert.match(String(read("a")), /unknown study "a"/);
+  },
   "prints examples before options, with defaults, and the version": () => {
-    const got = parse(["count", "--help", "--bad"], spec);
+    const got = parse(["near", "--help", "--bad"], spec);
     const help = "help" in got ? got.help : "";
     for (const [command, says] of spec.examples) assert.ok(help.includes(command) && help.includes(says), command);
     assert.ok(help.indexOf("Examples") < help.indexOf("Options"));
@@ -95,22 +110,22 @@ suite("progress", {
     const { written, clock, show } = sink(false);
     for (let step = 1; step <= 120; step++) {
       clock.t = step * 250;
-      show.step("count", "cope", { step, steps: 120, loss: 0.4124, accuracy: 0.87, rate: 41_234 });
+      show.step("near", "bold", { step, steps: 120, loss: 0.4124, accuracy: 0.87, rate: 41_234 });
     }
     assert.is(written.length, 3);
-    assert.is(written[0], "count cope  step 41/120  loss 0.412  acc 87%  41k tok/s  20s left\n");
+    assert.is(written[0], "near bold  step 41/120  loss 0.412  acc 87%  41k tok/s  20s left\n");
     assert.not.match(written.join(""), /\x1b/);
   },
   "rewrites one line at most ten times a second, within the terminal, and removes it": () => {
     const { written, clock, show } = sink(true, 80);
     for (let step = 1; step <= 1000; step++) {
       clock.t = step;
-      for (const arm of ["cope", "relative", "absolute"])
-        show.step("count", arm, { step, steps: 1000, loss: 1.234, accuracy: 0.5, rate: 1e4 });
+      for (const arm of ["bold", "careful", "shy"])
+        show.step("near", arm, { step, steps: 1000, loss: 1.234, accuracy: 0.5, rate: 1e4 });
     }
     assert.ok(written.length >= 10 && written.length <= 11, `${written.length} redraws`);
     const last = written.at(-1)!.replace("\r\x1b[2K", "");
-    assert.match(last, /^count  cope \d+% \| relative \d+% \| absolute \d+%  30k tok\/s  \ds left$/);
+    assert.match(last, /^near  bold \d+% \| careful \d+% \| shy \d+%  30k tok\/s  \ds left$/);
     assert.ok(last.length <= 79, last);
     show.log("saved");
     assert.equal(written.slice(-3, -1), ["\r\x1b[2K", "saved\n"]);
@@ -249,198 +264,84 @@ const run: Entry = {
   machine: { cpu: "a cpu", cores: 2 },
   date: "2026-01-01",
 };
-const counted = (arm: string, error: number, more: object = {}, seed = 1): Entry => ({
+const left = (arm: string, distance: number, config: object = { lr: 1 }, seed = 1): Entry => ({
   type: "result",
-  study: "count",
+  study: "near",
   arm,
   seed,
-  metrics: { error, ...more },
-  paper: { error: 1.1 },
-  config: { layers: 2 },
+  metrics: { distance },
+  paper: { distance: 0.5 },
+  config,
   seconds: 9,
 });
-const recalled = (arm: string, by: { [segments: string]: number }): Entry => ({
-  type: "result",
-  study: "remember",
-  arm,
-  seed: 1,
-  metrics: { accuracyBySegments: by, trained: 3 },
+const step = (n: number): Entry => ({
+  type: "step",
+  study: "near",
+  arm: "bold",
+  step: n,
+  loss: n === 2 ? null : 1 / n,
+  accuracy: 0.5,
+  rate: 1000,
 });
-const planned = (arm: string, loss: number): Entry => ({
-  type: "result",
-  study: "plan",
-  arm,
-  seed: 1,
-  metrics: { loss },
-});
-const said = (records: Entry[], study: "count" | "remember" | "plan") =>
-  finding(records, study).replaceAll("\u00a0", " ");
-const everything: Entry[] = [
-  run,
-  counted("cope", 0.2),
-  counted("relative", 4.5),
-  recalled("rmt", { 1: 1, 3: 1, 64: 0.8 }),
-  recalled("none", { 1: 1, 3: 0.17, 64: 0.16 }),
-  planned("full", 0.05),
-  planned("myopic", 1.1),
-  ...[1, 2, 3].map((step): Entry => ({
-    type: "step",
-    study: "count",
-    arm: "cope",
-    step,
-    loss: step === 2 ? null : 1 / step,
-    accuracy: 0.5,
-    rate: 1000,
-  })),
-  {
-    type: "figure",
-    study: "count",
-    kind: "cope",
-    tokens: ["<b>", "++", "?"],
-    layer: 1,
-    head: 0,
-    gates: [[0], [0, 1], [0, 0.9, 0.1]],
-    positions: [[0], [1, 1], [1, 1, 0.1]],
-    answer: "1",
-    predicted: "2",
-  },
-  {
-    type: "figure",
-    study: "remember",
-    kind: "segments",
-    arm: "rmt",
-    points: [
-      [1, 1],
-      [64, 0.8],
-    ],
-  },
-  {
-    type: "figure",
-    study: "plan",
-    kind: "probes",
-    arm: "full",
-    layers: ["embedding", "layer 1"],
-    r2: [
-      [0, 0],
-      [0.9, 0.1],
-    ],
-  },
-];
+const drawn: Entry = { type: "figure", study: "near", kind: "ends", arm: "<b>", points: [[1, 0.2]] };
+const everything = [run, left("bold", 0.2), left("shy", 4.5), ...[1, 2, 3].map(step), drawn];
 
 suite("report", {
   "loads nothing, runs nothing and escapes what the records say": () => {
-    const html = report([
-      ...everything,
-      { ...run, type: "result", study: "count", arm: evil, metrics: { error: 3 }, config: { [evil]: evil } },
-    ]);
+    const html = paged(toy, [...everything, { ...left(evil, 3), config: { [evil]: evil } }]);
     assert.not.match(html, /<script|<link|<img|<iframe|@import|url\(|\bsrc=|\bon\w+=/i);
     assert.not.match(html, /<b>/);
     assert.match(html, /prefers-color-scheme: dark/);
     for (const word of [
-      "npm start -- count --seed 1",
+      "npm start -- near --seed 1",
       "a cpu, 2 cores",
       "abc",
-      "It answers 2; 1 would be right",
-      "chance, 1/6",
-      "trained up to here (3)",
+      "Training loss",
+      "Median tokens a second",
     ])
       assert.ok(html.includes(word), word);
   },
   "leaves out what is missing, and never prints undefined or NaN": () => {
-    for (let without = 0; without <= everything.length; without++) {
-      const rest = everything
-        .filter((_, i) => i !== without)
-        .map((r, i): Entry =>
-          i % 2 ? r : { ...r, metrics: r["metrics"], config: undefined, layers: undefined, machine: undefined },
-        );
-      for (const records of [rest, everything.slice(0, without), everything.slice(without)])
-        assert.not.match(report(records) + table(records), /undefined|NaN|\[object|Infinity/);
-    }
+    whole(toy, everything);
     const odd = [
-      { type: "result", study: "count", arm: "cope", metrics: { error: NaN } },
+      { type: "result", study: "near", arm: "bold", metrics: { distance: NaN } },
       { type: "result", study: "sing", arm: "x" },
-      { type: "step", study: "count" },
-      { type: "figure", study: "count", kind: "cope" },
-      { type: "figure", study: "plan", kind: "probes", r2: [[null]] },
+      { type: "step", study: "near" },
+      { type: "figure", study: "near", kind: "ends" },
       { type: "what" },
     ];
-    assert.not.match(report(odd) + table(odd), /undefined|NaN|\[object/);
-    assert.match(report([]), /no results/);
+    assert.not.match(paged(toy, odd) + table(odd, [toy]), /undefined|NaN|\[object/);
+    assert.match(report([], [toy]), /no results/);
     assert.is(parsed('{"type":"run"}\n\nnot json\n3\n{"type":"ste').length, 1);
   },
-  "says which positions counted best, and says otherwise when the numbers do": () => {
-    assert.is(
-      said([counted("cope", 0.2), counted("relative", 4.5)], "count"),
-      "CoPE counts best in this run: 0.2 % test error, against 4.5 % with relative positions. One seed: a small difference may be luck.",
-    );
-    assert.match(
-      said([counted("cope", 4.5), counted("relative", 0.2)], "count"),
-      /^CoPE did not win in this run; relative positions counted best: 0\.2 % test error, against 4\.5 % with CoPE\./,
-    );
-    assert.match(said([counted("cope", 0), counted("relative", 0)], "count"), /^No clear winner/);
-    assert.match(said([counted("cope", 3)], "count"), /nothing to compare/);
-    assert.match(
-      said([counted("cope", 78, { chance: 79 }), counted("relative", 79)], "count"),
-      /^Nothing learned to count/,
-    );
+  "groups results over seeds and keeps settings apart, smaller numbers first": () => {
+    const sized = (size: number, arm: string, distance: number, seed = 1) => left(arm, distance, { size }, seed);
+    const records = [sized(16, "shy", 1), sized(4, "shy", 3), sized(4, "bold", 1), sized(16, "bold", 2)];
+    assert.is(said(toy, records), "Size 4: Large steps come nearer. Size 16: Large steps do not come nearer.");
+    const seeds = [...records, sized(4, "bold", 2, 2)];
+    const [, first] = table(seeds, [toy]).split("\n");
+    assert.match(first!, /^near +large steps +distance left +1\.5 \(1 to 2, 2 seeds\) +0\.5 +size 4$/);
+    const overlapping = [sized(4, "bold", 1), sized(4, "bold", 5, 2), sized(4, "shy", 4), sized(4, "shy", 6, 2)];
+    assert.is(said(toy, overlapping), "Large steps do not come nearer.");
   },
-  "calls overlapping seeds or intervals no clear winner": () => {
-    assert.match(
-      said(
-        [counted("cope", 1), counted("cope", 5, {}, 2), counted("relative", 4), counted("relative", 6, {}, 2)],
-        "count",
-      ),
-      /^No clear winner: the test error is 3 %/,
-    );
-    assert.match(
-      said([counted("cope", 1, { tests: 100 }), counted("relative", 3, { tests: 100 })], "count"),
-      /^No clear winner/,
-    );
-    assert.match(
-      said([counted("cope", 1, { tests: 10_000 }), counted("relative", 3, { tests: 10_000 })], "count"),
-      /^CoPE counts best/,
-    );
-  },
-  "says how far the memory reached, and when it did not help": () => {
-    const none = recalled("none", { 1: 1, 3: 0.17, 64: 0.17 });
-    assert.is(
-      said([recalled("rmt", { 1: 1, 3: 1, 12: 0.95, 64: 0.8 }), none], "remember"),
-      "Trained on at most 3 segments, RMT answers 100 % right at 3 and 80 % right at 64 segments, against 17 % with no memory (chance is 16.7 %). It answers at least 90 % right up to 12 segments, 4 times the longest it was trained on.",
-    );
-    assert.match(
-      said([recalled("rmt", { 1: 1, 3: 1, 64: 0.18 }), none], "remember"),
-      /has lost the fact by 64 segments\.$/,
-    );
-    assert.match(said([recalled("rmt", { 1: 1, 3: 0.2, 64: 0.18 }), none], "remember"), /did not help in this run\.$/);
-  },
-  "says whether the model planned": () => {
-    assert.match(
-      said([planned("full", 0.05), planned("myopic", 1.1)], "plan"),
-      /^The full model prepares for later tokens.*1\.1 myopic against 0\.05 full \(22 times\)/,
-    );
-    assert.match(said([planned("full", 1.1), planned("myopic", 0.05)], "plan"), /shows no planning/);
-    assert.match(said(everything, "plan"), /R² 0\.9 after full training \(layer 1, lag 0\)\.$/);
-  },
-  "keeps settings apart": () => {
-    const at = (variables: number, arm: string, error: number): Entry => ({
-      ...counted(arm, error),
-      config: { variables },
-    });
-    assert.match(
-      said([at(3, "cope", 9), at(1, "relative", 2), at(1, "cope", 1), at(3, "relative", 2)], "count"),
-      /^1 variable: CoPE counts best.* 3 variables: CoPE did not win/,
-    );
+  "says what is known of one study beside others, and shows them in the list's order": () => {
+    const other = { ...toy, name: "far", title: "Parting", mechanism: "another toy" };
+    const records = [...everything, { ...left("bold", 7), study: "far" }];
+    const page = report(records, [other, toy]);
+    assert.ok(page.indexOf("<h2>Parting") > 0 && page.indexOf("<h2>Parting") < page.indexOf("<h2>Nearing"));
+    assert.match(page, /<h1>Parting, nearing<\/h1>\n<p>Two small studies .*: another toy; and a toy,/);
+    assert.is(finding(records, other), "large steps ran alone.");
   },
   "lines its table up, with colour only when asked": () => {
-    const text = table(everything);
+    const text = table(everything, [toy]);
     const rows = text.trimEnd().split("\n");
-    assert.is(rows.length, 1 + 2 + 6 + 2);
+    assert.is(rows.length, 1 + 2);
     const column = rows[0]!.indexOf("here");
     assert.ok(
       rows.slice(1).every(row => row[column - 1] === " " && /\d/.test(row[column]!)),
       text,
     );
     assert.not.match(text, /\x1b|\u00a0/);
-    assert.match(table(everything, { styled: true }), /^\x1b\[1mstudy/);
+    assert.match(table(everything, [toy], { styled: true }), /^\x1b\[1mstudy/);
   },
 });

@@ -3,13 +3,11 @@
 // result are kept; the latter by --json.
 import { readFileSync, writeFileSync } from "node:fs";
 import * as assert from "uvu/assert";
+import { studies } from "../bench/studies/index.ts";
+import type { Highlight, Study } from "../bench/study.ts";
 import { suite } from "./check.ts";
+import { read, recorded, records, seeds } from "./recorded.ts";
 
-const read = <T>(name: string): T[] =>
-  readFileSync(`bench/results/${name}.jsonl`, "utf8")
-    .trim()
-    .split("\n")
-    .map(line => JSON.parse(line) as T);
 /** Holds a marked part of the README to `want`, or with WRITE=1 writes it. */
 function shown(name: string, want: string): void {
   const readme = readFileSync("README.md", "utf8");
@@ -26,58 +24,22 @@ function shown(name: string, want: string): void {
   );
 }
 
-type Line = {
-  type: string;
-  study: string;
-  arm: string;
-  seed: number;
-  commit: string;
-  machine: { cpu: string };
-  versions: { node: string };
-  config: object;
-  metrics: Record<string, number> & { accuracyBySegments: Record<string, number> };
-};
-const lines = read<Line>("start");
-const seeds = [1, 2, 3];
-const runs = lines.filter(l => l.type === "run");
-const result = (study: string, arm: string, seed: number): Line["metrics"] => {
-  const found = lines.filter(l => l.type === "result" && l.study === study && l.arm === arm && l.seed === seed);
-  assert.is(found.length, 1, `${study} ${arm}, seed ${seed}`);
-  return found[0]!.metrics;
-};
-/** What the README shows: one row an arm, a column a seed. */
+/** What the README shows of the studies: a row a highlight, a column a seed. */
 function table(): string {
-  const row = (name: string, study: string, arm: string, of: (m: Line["metrics"]) => string, paper: string): string =>
-    `| ${name} | ${seeds.map(s => of(result(study, arm, s))).join(" | ")} | ${paper} |`;
-  const percent = (x: number): string => `${Number((100 * x).toFixed(1))} %`;
-  const error = (m: Line["metrics"]): string => percent(m.error! / 100);
-  const at =
-    (n: number) =>
-    (m: Line["metrics"]): string =>
-      percent(m.accuracyBySegments[n]!);
+  const row = (study: Study, { label, arm, value, paper }: Highlight): string => {
+    const values = seeds.map(s => value(recorded(study.name, arm, s)));
+    return `| ${study.name}: ${label} | ${values.join(" | ")} | ${paper} |`;
+  };
   return [
-    "| | seed 1 | seed 2 | seed 3 | paper, larger |",
-    "|---|---|---|---|---|",
-    row("count: test error, CoPE", "count", "cope", error, "0.0 %"),
-    row("count: test error, relative positions", "count", "relative", error, "1.1 %"),
-    row("count: test error, absolute positions", "count", "absolute", error, "5.3 %"),
-    ...[3, 6, 12, 64].map(n =>
-      row(
-        `remember: right at ${n} segments, RMT trained on 1 to 3`,
-        "remember",
-        "rmt",
-        at(n),
-        n === 3 ? "100 %" : n === 6 ? "97.6 %" : n === 12 ? "74.5 %" : "",
-      ),
-    ),
-    row("remember: right at 6 segments, no memory", "remember", "none", at(6), ""),
-    row("plan: Huber loss, all gradients", "plan", "full", m => m.loss!.toFixed(3), "0.01"),
-    row("plan: Huber loss, myopic", "plan", "myopic", m => m.loss!.toFixed(3), "1.257"),
+    `| | ${seeds.map(s => `seed ${s}`).join(" | ")} | paper, larger |`,
+    `|---|${"---|".repeat(seeds.length)}---|`,
+    ...studies.flatMap(study => study.highlights.map(h => row(study, h))),
   ].join("\n");
 }
 
 suite("recorded results", {
   "say where they come from: a commit without changes, a machine, a version"() {
+    const runs = records.filter(l => l.type === "run");
     assert.equal(
       runs.map(r => r.seed),
       seeds,
@@ -87,26 +49,6 @@ suite("recorded results", {
       assert.ok(r.machine.cpu && r.versions.node);
     }
     assert.is(new Set(runs.map(r => r.commit)).size, 1, "the seeds are of different commits");
-  },
-  "have CoPE's error below that of relative and of absolute positions, in every seed"() {
-    for (const s of seeds)
-      for (const other of ["relative", "absolute"])
-        assert.ok(result("count", "cope", s).error! < result("count", other, s).error!, `seed ${s}, ${other}`);
-  },
-  "have RMT at 95 % at twice the segments it was trained on, where the model without memory is at chance"() {
-    for (const s of seeds) {
-      const six = result("remember", "rmt", s).accuracyBySegments[6]!;
-      const none = result("remember", "none", s).accuracyBySegments[6]!;
-      assert.ok(six >= 0.95, `seed ${s}: ${six}`);
-      assert.ok(
-        Math.abs(none - 1 / 6) < 3 * Math.sqrt(5 / 36 / 300),
-        `seed ${s}: ${none}, three deviations of 300 guesses from 1/6`,
-      );
-    }
-  },
-  "have the full model's loss below a quarter of the myopic one's"() {
-    for (const s of seeds)
-      assert.ok(result("plan", "full", s).loss! < 0.25 * result("plan", "myopic", s).loss!, `seed ${s}`);
   },
   "are what the README shows"() {
     shown("results", table());
@@ -191,6 +133,12 @@ const cases: readonly (readonly [
   ),
   ["a fresh process to its first gradient", "cold start"],
 ];
+/** Our milliseconds, and the others' over ours. */
+function speedRow(head: readonly string[], of: { case: string; size?: string; engine: string; threads?: number }) {
+  const ours = figure(measured(peers, { ...of, peer: "farsight" }).median!);
+  const theirs = ["PyTorch", "jax-js", "tfjs"].map(peer => times(measured(peers, { ...of, peer })));
+  return `| ${[...head, ours, ...theirs].join(" | ")} |`;
+}
 /** What a reader may find in the README, each from recorded lines. */
 const tables: Record<string, () => string> = {
   speed: () =>
@@ -198,12 +146,12 @@ const tables: Record<string, () => string> = {
       "| | engine | farsight, ms | PyTorch 2.13 | jax-js | tfjs |",
       "|---|---|---|---|---|---|",
       ...cases.flatMap(([label, name, size, engines = [FAST]]) =>
-        engines.map(
-          engine =>
-            `| ${label} | ${engine === FAST ? "fast" : "exact"} | ${figure(measured(peers, { case: name, size, engine, peer: "farsight" }).median!)} | ${["PyTorch", "jax-js", "tfjs"].map(peer => times(measured(peers, { case: name, size, engine, peer }))).join(" | ")} |`,
-        ),
+        engines.map(engine => {
+          const of = { case: name, size, engine };
+          return speedRow([label, engine === FAST ? "fast" : "exact"], of);
+        }),
       ),
-      `| training step, *big*, two threads | fast | ${figure(measured(peers, { case: "step big plain", engine: FAST, threads: 2, peer: "farsight" }).median!)} | ${["PyTorch", "jax-js", "tfjs"].map(peer => times(measured(peers, { case: "step big plain", engine: FAST, threads: 2, peer }))).join(" | ")} |`,
+      speedRow(["training step, *big*, two threads", "fast"], { case: "step big plain", engine: FAST, threads: 2 }),
     ].join("\n"),
   products: () =>
     [
