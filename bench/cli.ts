@@ -27,6 +27,7 @@ interface ChoiceOption extends About {
   choices: readonly string[];
   default?: string;
 }
+/** An option with its type, default, help and what it may be. */
 export type Option = NumberOption | StringOption | BooleanOption | ChoiceOption;
 
 /** Words without a name. `then`: what follows the first of them, where that is something else. */
@@ -60,7 +61,9 @@ type Place<S> = S extends { positionals: { then: {} } }
   : S extends { positionals: { choices: readonly (infer C)[] } }
     ? C
     : string;
+/** The values by option. */
 export type Values<S extends Spec> = { -readonly [K in keyof S["options"]]: Value<S["options"][K]> };
+/** A command line that was understood. */
 export type Parsed<S extends Spec> = { values: Values<S>; positionals: Place<S>[] };
 
 /** Reads argv. Never prints and never exits, so that it can be tested; `args` does both. */

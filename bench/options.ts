@@ -6,6 +6,7 @@ import { root } from "./place.ts";
 import type { Study } from "./study.ts";
 import { spelled } from "./words.ts";
 
+/** The version of package.json. */
 export const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
 
 /** Writes to stderr and ends the process. */
@@ -82,4 +83,5 @@ export function asked(studies: readonly Study[]) {
   const chosen = studies.filter(s => positionals.length === 0 || positionals.includes(s.name));
   return { ...values, studies: chosen, texts };
 }
+/** A command line, read. */
 export type Asked = ReturnType<typeof asked>;

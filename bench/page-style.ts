@@ -1,6 +1,7 @@
 // page-style.ts: the style sheet of the report, beside that of its charts.
 import { fonts } from "./charts/svg.ts";
 
+/** CSS of the page around the charts. */
 export const page = `
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }

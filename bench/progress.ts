@@ -25,6 +25,7 @@ export interface Sink {
   columns?: number;
 }
 
+/** A display of how far arms are. */
 export interface Progress {
   /** An arm took a step. Cheap to call at every step: what is drawn is limited here. */
   step(study: string, arm: string, report: Report): void;

@@ -2,6 +2,7 @@
 
 /** One line of a run. Unknown types and fields are ignored. */
 export type Entry = { readonly type: string; readonly [field: string]: unknown };
+/** What a result holds under metrics, paper or config. */
 export type Numbers = { readonly [name: string]: unknown };
 
 /** A finite number, or nothing. */

@@ -89,6 +89,7 @@ export interface Highlight {
   paper: string;
 }
 
+/** A study: its question, its arms, and what its numbers say. */
 export interface Study {
   /** As a person types it and as records have it. */
   name: string;

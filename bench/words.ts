@@ -25,4 +25,5 @@ export const brief = (config: { readonly [name: string]: unknown }): string =>
     .filter(([, v]) => ["string", "number", "boolean"].includes(typeof v))
     .map(([name, v]) => `${name} ${v}`)
     .join(", ");
+/** The arithmetic mean. */
 export const mean = (v: readonly number[]): number => v.reduce((a, b) => a + b, 0) / v.length;

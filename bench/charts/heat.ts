@@ -1,6 +1,7 @@
 // heat.ts: a map with a token on every row and column. A pure function of its arguments.
 import { escaped, px, short, svg, wrap, write } from "./svg.ts";
 
+/** What `heat` draws. */
 export interface Heat {
   title: string;
   note?: string;

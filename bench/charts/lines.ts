@@ -2,7 +2,9 @@
 import { escaped, px, short, svg, wide, wrap, write } from "./svg.ts";
 import { scale, type Axis, type Scale } from "./scale.ts";
 
+/** x and y. */
 export type Point = readonly [number, number];
+/** A curve; those of one name share it. */
 export interface Series {
   name: string;
   points: readonly Point[];
@@ -16,6 +18,7 @@ export interface Reference {
   y?: number;
   label: string;
 }
+/** What `lines` draws. `width` and `height` of the plot in pixels; 440 and 240 unless given. */
 export interface Lines {
   title: string;
   note?: string;

@@ -1,5 +1,6 @@
 // scale.ts: numbers to places along an axis, linear or logarithmic, and where its ticks are.
 
+/** An axis: its ends are those of the values unless given; `log` alone is of base 10. */
 export interface Axis {
   label: string;
   log?: boolean | 2 | 10;
@@ -8,6 +9,7 @@ export interface Axis {
   percent?: boolean;
 }
 
+/** An axis on a page. */
 export interface Scale {
   /** The place of a number; beyond the ends it is that of the end. */
   at(v: number): number;

@@ -9,10 +9,12 @@ import {
   deviation,
   digest,
   figures,
+  heads,
   median,
   noise,
   release,
   show,
+  sizeOf,
   wanted,
   type Asked,
   type Row,
@@ -71,14 +73,14 @@ async function load(folder: string, { engine, threads, fma }: Asked): Promise<Bu
 }
 
 /** A case, set up on a tape: what is timed, and numbers that should be the same in both builds. */
-interface Set {
+interface Ready {
   run(): void;
   result: Numbers[];
 }
 interface Case {
   name: string;
   size: string;
-  set(build: Build, tape: Tape): Set;
+  set(build: Build, tape: Tape): Ready;
 }
 
 function random(tape: Tape, shape: readonly number[], seed: number, gradient = false): Tensor {
@@ -105,16 +107,12 @@ const steps = (
   },
 }));
 
-const heads = [
-  [16, 4, 64, 16],
-  [16, 4, 128, 16],
-  [8, 8, 256, 32],
-] as const;
-const attentions = heads.flatMap(([b, h, t, d]) =>
+const attentions = heads.flatMap(shape =>
   ["plain", "cope"].map((variant): Case => ({
     name: `attention ${variant} forward+backward`,
-    size: `b${b} h${h} t${t} d${d}`,
+    size: sizeOf(shape),
     set({ library: { sum }, attention }, tape) {
+      const [b, h, t, d] = shape;
       const [q, k, v] = [1, 2, 3].map(seed => random(tape, [b, t, h, d], seed, true)) as [Tensor, Tensor, Tensor];
       const table = variant === "cope" ? random(tape, [POSITIONS, d], 4, true) : undefined;
       const run = (): number => tape.step(() => sum(attention(q, k, v, table)));
@@ -165,7 +163,7 @@ const operations = [
 /** One case in both builds, in turns. */
 async function compared(c: Case, builds: readonly [Build, Build], asked: Asked): Promise<Row> {
   const tapes = builds.map(build => build.tape("f32"));
-  const [first, second] = builds.map((build, i) => c.set(build, tapes[i]!)) as [Set, Set];
+  const [first, second] = builds.map((build, i) => c.set(build, tapes[i]!)) as [Ready, Ready];
   if (asked.threads > 1) await new Promise(done => setTimeout(done, 200)); // workers start in the background
   const [a, b] = contest(first.run, second.run, asked);
   for (const tape of tapes) release(tape);
@@ -186,6 +184,7 @@ async function compared(c: Case, builds: readonly [Build, Build], asked: Asked):
   };
 }
 
+/** Cases in the two builds of `asked.folders`, a row each. Throws where one of them holds no build. */
 export async function* compare(asked: Asked): AsyncGenerator<Row, string> {
   const list = [...steps, ...attentions, ...operations].filter(c => wanted(asked, c.name, c.size));
   if (list.length === 0)

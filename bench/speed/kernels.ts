@@ -24,19 +24,22 @@ import { ceilings, type Ceilings } from "./ceiling.ts";
 import {
   contest,
   digest,
+  heads,
   median,
   noise,
   release,
   show,
+  sizeOf,
   tapeOf,
   time,
   wanted,
   type Asked,
+  type Heads,
   type Row,
 } from "./measure.ts";
 
 /** A case, set up: what is timed, and what came of its first call. */
-interface Set {
+interface Ready {
   run(): void;
   result(): Numbers[];
 }
@@ -46,7 +49,7 @@ interface Case {
   flop?: number;
   bytes?: number;
   calls?: boolean;
-  set(tape: Tape): Set;
+  set(tape: Tape): Ready;
 }
 
 const M = 1 << 20;
@@ -89,7 +92,7 @@ function products(): Case[] {
 }
 
 /** What an operation makes, kept from its first call, in a scope a call. */
-function operation(tape: Tape, body: () => Tensor, copies = new Map<string, Numbers>()): Set {
+function operation(tape: Tape, body: () => Tensor, copies = new Map<string, Numbers>()): Ready {
   return {
     run: () => {
       tape.scope(() => {
@@ -199,51 +202,43 @@ function attentionFlop(b: number, h: number, t: number, d: number, { p = 0, own 
   return b * h * (2 * square + table + (back ? (own ? 3 : 5) * square + 3 * table : 0));
 }
 
+/** Attention of one kind, forward or in both directions. */
+function attentionOf(shape: Heads, kind: "plain" | "cope" | "myopic own" | "relative", back: boolean): Case {
+  const [b, h, t, d] = shape;
+  const own = kind === "myopic own";
+  const p = { plain: 0, "myopic own": 0, cope: 64, relative: t }[kind];
+  return {
+    name: `fusedAttention ${kind}${back ? " forward+backward" : ""}`,
+    size: sizeOf(shape),
+    flop: attentionFlop(b, h, t, d, { p, own, back }),
+    set(tape) {
+      const [q, k, v] = [1, 2, 3].map(seed => random(tape, [b, t, h, d], seed, back)) as [Tensor, Tensor, Tensor];
+      const table = p ? random(tape, [p, d], 4, back) : undefined;
+      const inputs = [q, k, v, ...(table ? [table] : [])];
+      const forward = (): Tensor =>
+        kind === "relative"
+          ? fusedAttention(q, k, v, undefined, undefined, undefined, table)
+          : fusedAttention(q, k, v, table, { own });
+      let kept: Numbers[] | undefined;
+      const body = (): void => {
+        const y = forward();
+        if (back) tape.backward(sum(y));
+        kept ??= [y.values().slice(), ...(back ? inputs.map(x => x.gradient().slice()) : [])];
+      };
+      return { run: () => tape.scope(body), result: () => kept ?? [] };
+    },
+  };
+}
+
 function attention(): Case[] {
-  const list: Case[] = [];
-  for (const [b, h, t, d] of [
-    [16, 4, 64, 16],
-    [16, 4, 128, 16],
-    [8, 8, 256, 32],
-  ] as const)
-    for (const kind of ["plain", "cope", "myopic own", "relative"])
-      for (const back of [false, true]) {
-        const own = kind === "myopic own";
-        const p = kind === "cope" ? 64 : kind === "relative" ? t : 0;
-        list.push({
-          name: `fusedAttention ${kind}${back ? " forward+backward" : ""}`,
-          size: `b${b} h${h} t${t} d${d}`,
-          flop: attentionFlop(b, h, t, d, { p, own, back }),
-          set(tape) {
-            const [q, k, v] = [1, 2, 3].map(seed => random(tape, [b, t, h, d], seed, back)) as [Tensor, Tensor, Tensor];
-            const table = p ? random(tape, [p, d], 4, back) : undefined;
-            const body = (): Tensor =>
-              kind === "relative"
-                ? fusedAttention(q, k, v, undefined, undefined, undefined, table)
-                : fusedAttention(q, k, v, table, { own });
-            const kept: Numbers[] = [];
-            const run = (): void => {
-              tape.scope(() => {
-                const y = body();
-                if (back) tape.backward(sum(y));
-                if (!kept.length)
-                  kept.push(
-                    y.values().slice(),
-                    ...(back ? [q, k, v, ...(table ? [table] : [])].map(x => x.gradient().slice()) : []),
-                  );
-              });
-            };
-            return { run, result: () => kept };
-          },
-        });
-      }
-  return list;
+  const kinds = ["plain", "cope", "myopic own", "relative"] as const;
+  return heads.flatMap(shape => kinds.flatMap(kind => [false, true].map(back => attentionOf(shape, kind, back))));
 }
 
 /** What an operation costs beside its kernel: JavaScript, in nanoseconds a call. */
 function overhead(): Case[] {
   const many = 100;
-  const chain = (tape: Tape, wants: boolean, body: (x: Tensor, tape: Tape) => void): Set => {
+  const chain = (tape: Tape, wants: boolean, body: (x: Tensor, tape: Tape) => void): Ready => {
     const x = random(tape, [4], 1, wants);
     return {
       run: () => {
@@ -327,6 +322,7 @@ function measured(tape: Tape, c: Wanted, limit: Ceilings, asked: Asked): Row {
   return { ...about, unit: "GFLOP/s", rate, ceiling, fraction, best };
 }
 
+/** Kernels and operations, a row each, after the ceilings. */
 export async function* kernels(asked: Asked): AsyncGenerator<Row, string> {
   const all = (["f32", "f64"] as const).flatMap(dtype =>
     [...products(), ...maps(dtype), ...rows(dtype), ...attention(), ...overhead()].map((c): Wanted => ({

@@ -48,6 +48,7 @@ export interface Row {
   [more: string]: unknown;
 }
 
+/** How far the benchmark is, on stderr. */
 export const show = progress();
 
 /** What a reader needs to repeat a run; part of every line of --json. */
@@ -90,12 +91,24 @@ export async function check(asked: Asked): Promise<void> {
   release(await tapeOf("f32", asked));
 }
 
+/** The sizes at which attention is measured: b h t d. */
+export const heads = [
+  [16, 4, 64, 16],
+  [16, 4, 128, 16],
+  [8, 8, 256, 32],
+] as const;
+/** One of them. */
+export type Heads = (typeof heads)[number];
+/** "b16 h4 t64 d16" */
+export const sizeOf = ([b, h, t, d]: Heads): string => `b${b} h${h} t${t} d${d}`;
+
 /** Whether a case of this name is wanted. */
 export const wanted = ({ words }: Pick<Asked, "words">, ...name: (string | undefined)[]): boolean => {
   const all = name.join(" ").toLowerCase();
   return words.every(word => all.includes(word));
 };
 
+/** The middle of the numbers, or of the two in the middle their mean. */
 export const median = (list: readonly number[]): number => {
   const s = [...list].sort((a, b) => a - b);
   const n = s.length;

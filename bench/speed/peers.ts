@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Tape, leaves, serialize, type Numbers, type Storable } from "farsight";
-import { deviation, median, noise, show, wanted, type Asked, type Row } from "./measure.ts";
+import { deviation, heads, median, noise, show, sizeOf, wanted, type Asked, type Row } from "./measure.ts";
 import { cold } from "./peers/cold.ts";
 import { libraries, type Library } from "./peers/libraries.ts";
 import { scaling } from "./peers/scaling.ts";
@@ -60,28 +60,20 @@ function cases(): Case[] {
       },
     })),
   );
-  const attention = (
-    [
-      [16, 4, 64, 16],
-      [16, 4, 128, 16],
-      [8, 8, 256, 32],
-    ] as const
-  ).flatMap(([b, h, t, d]) =>
-    (["plain", "cope"] as const).map((variant): Case => ({
-      name: `attention ${variant} forward+backward`,
-      size: `b${b} h${h} t${t} d${d}`,
-      tolerances: [1e-3, 1e-3],
-      work: folder => ({
-        kind: "attention",
-        variant,
-        b,
-        h,
-        t,
-        d,
-        p: POSITIONS,
-        file: inputs(folder, { q: [b, t, h, d], k: [b, t, h, d], v: [b, t, h, d], table: [POSITIONS, d] }),
-      }),
-    })),
+  const attention = heads.flatMap(shape =>
+    (["plain", "cope"] as const).map((variant): Case => {
+      const [b, h, t, d] = shape;
+      const row = [b, t, h, d];
+      return {
+        name: `attention ${variant} forward+backward`,
+        size: sizeOf(shape),
+        tolerances: [1e-3, 1e-3],
+        work: folder => {
+          const file = inputs(folder, { q: row, k: row, v: row, table: [POSITIONS, d] });
+          return { kind: "attention", variant, b, h, t, d, p: POSITIONS, file };
+        },
+      };
+    }),
   );
   const maps = ["exp", "tanh", "gelu", "layerNorm", "softmax"].map((name): Case => ({
     name: `map ${name}`,
@@ -233,6 +225,7 @@ async function* contested(
 
 const SECOND = "second thread, step big plain";
 
+/** The same work in every library that is here, a row each. */
 export async function* peers(asked: Asked): AsyncGenerator<Row, string> {
   const { threads, engine, fma } = asked;
   const every = cases();

@@ -2,8 +2,22 @@
 // beside plain attention, what sizes that fit no tile cost, what a second thread gains.
 import { fusedAttention, sum, type Kernels, type Tape } from "farsight";
 import { random } from "./kernels.ts";
-import { contest, deviation, digest, median, release, show, tapeOf, wanted, type Asked, type Row } from "./measure.ts";
-import { most, training } from "./step.ts";
+import {
+  contest,
+  deviation,
+  digest,
+  heads,
+  median,
+  release,
+  show,
+  sizeOf,
+  tapeOf,
+  wanted,
+  type Asked,
+  type Heads,
+  type Row,
+} from "./measure.ts";
+import { most, POSITIONS, training } from "./step.ts";
 
 /** `a` over `b`, times `by`; `bytes` instead of times where the two are to be compared by what they hold. */
 interface Ratio {
@@ -14,19 +28,10 @@ interface Ratio {
   set(one: Tape, other: Tape): { a(): void; b(): void; checksum: string; bytes?: readonly [number, number] };
 }
 
-const heads = [
-  [16, 4, 64, 16],
-  [16, 4, 128, 16],
-  [8, 8, 256, 32],
-] as const;
-const POSITIONS = 64;
-type Heads = (typeof heads)[number];
-const size = ([b, h, t, d]: Heads): string => `b${b} h${h} t${t} d${d}`;
-
 /** CoPE over plain attention, forward and backward. */
 const cope = (shape: Heads): Ratio => ({
   name: "CoPE attention / plain, forward+backward",
-  size: size(shape),
+  size: sizeOf(shape),
   set(tape) {
     const [b, h, t, d] = shape;
     const [q, k, v] = [1, 2, 3].map(seed => random(tape, [b, t, h, d], seed, true));
@@ -43,7 +48,7 @@ const cope = (shape: Heads): Ratio => ({
  */
 const myopic = (shape: Heads): Ratio => ({
   name: "myopic kv / ordinary attention, backward",
-  size: size(shape),
+  size: sizeOf(shape),
   set(tape) {
     const [b, h, t, d] = shape;
     const K: Kernels = tape.engine.kernels;
@@ -120,6 +125,7 @@ const memory: Ratio = {
   },
 };
 
+/** What one part of farsight costs over another, a row each. */
 export async function* ratios(asked: Asked): AsyncGenerator<Row, string> {
   const all = [
     ...heads.map(cope),

@@ -5,18 +5,27 @@ import type { Optimizer, Tape, Tree, Tensor } from "farsight";
 import { ceilings } from "./ceiling.ts";
 import { median, noise, release, show, tapeOf, time, wanted, type Asked, type Row } from "./measure.ts";
 
+/** Models and batches by name. */
 export const sizes = {
   small: { vocab: 64, d: 64, layers: 2, heads: 4, inner: 256, t: 64, b: 16 },
   big: { vocab: 64, d: 256, layers: 4, heads: 4, inner: 1024, t: 128, b: 8 },
   long: { vocab: 64, d: 64, layers: 2, heads: 4, inner: 256, t: 1024, b: 1 },
 } as const;
+/** What a build exports. */
 export type Library = typeof farsight;
+/** A name of `sizes`. */
 export type Size = keyof typeof sizes;
+/** The mechanisms that a model is trained with. */
 export const variants = ["plain", "cope", "rmt", "rmt replay", "myopic"] as const;
+/** One of `variants`. */
 export type Variant = (typeof variants)[number];
+/** Rows of CoPE's table. */
 export const POSITIONS = 64;
+/** Segments of a sequence with recurrent memory. */
 export const SEGMENTS = 4;
+/** Its vectors of memory. */
 export const MEMORY = 4;
+/** The learning rate. */
 export const LR = 1e-3;
 
 /** A model to train, its batch, and a step of training, which returns the loss before it. */
@@ -88,6 +97,7 @@ export function stepFlop(size: Size, variant: Variant): number {
   );
 }
 
+/** Training steps, a row each. */
 export async function* step(asked: Asked): AsyncGenerator<Row, string> {
   const list = (Object.keys(sizes) as Size[])
     .flatMap(size =>

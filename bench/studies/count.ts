@@ -293,6 +293,7 @@ function maps(r: Entry): Figure {
 
 const error = (metrics: Numbers): string => `${Number((num(metrics["error"]) ?? NaN).toFixed(1))} %`;
 
+/** The counting study. */
 export const count: Study = {
   name: "count",
   title: "Counting",

@@ -5,4 +5,5 @@ import { count } from "./count.ts";
 import { plan } from "./plan.ts";
 import { remember } from "./remember.ts";
 
+/** All studies. */
 export const studies: readonly Study[] = [count, remember, plan];

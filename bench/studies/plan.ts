@@ -228,6 +228,7 @@ function figures(records: readonly Entry[]): Figure[] {
 
 const loss = (metrics: Numbers): string => (num(metrics["loss"]) ?? NaN).toFixed(3);
 
+/** The study of myopic training. */
 export const plan: Study = {
   name: "plan",
   title: "Planning",

@@ -245,6 +245,7 @@ const right =
   (metrics: Numbers): string =>
     `${Number((100 * (num(accuracies(metrics)[segments]) ?? NaN)).toFixed(1))} %`;
 
+/** The study of recurrent memory. */
 export const remember: Study = {
   name: "remember",
   title: "Remembering",

@@ -5,7 +5,12 @@ import { root } from "../../place.ts";
 import { deviation, median, show, type Asked, type Row } from "../measure.ts";
 import { folder, type Library } from "./libraries.ts";
 
-const programs: { [name: string]: { command: string; words: string[]; cwd: string } } = {
+interface Program {
+  command: string;
+  words: string[];
+  cwd: string;
+}
+const programs: { [name: string]: Program } = {
   farsight: {
     cwd: root,
     command: process.execPath,
@@ -63,16 +68,14 @@ print(*(int(x) for x in a.grad.flatten()))`,
   },
 };
 
-/** Milliseconds until the process has printed its first line, that line, and what the process says it took itself. */
-function once({
-  command,
-  words,
-  cwd,
-}: {
-  command: string;
-  words: string[];
-  cwd: string;
-}): Promise<{ ms: number; text: string; inside?: number }> {
+/** Milliseconds until a process has printed its first line, that line, and what the process says it took itself. */
+interface Started {
+  ms: number;
+  text: string;
+  inside?: number;
+}
+/** Starts a program and waits for its end; `ms` 0 and what went wrong where no line came. */
+function once({ command, words, cwd }: Program): Promise<Started> {
   return new Promise(done => {
     const from = performance.now();
     const child = spawn(command, words, { cwd, stdio: ["ignore", "pipe", "pipe"] });
@@ -89,23 +92,16 @@ function once({
     child.on("error", error => {
       said += error.message;
     });
-    child.on("close", () =>
-      done(
-        ms
-          ? { ms, text: /\d+( \d+)+(?=\n)/.exec(text)![0], inside: Number(/inside (.*)/.exec(text)?.[1] ?? NaN) }
-          : {
-              ms: 0,
-              text:
-                said
-                  .trim()
-                  .split("\n")
-                  .find(line => /error/i.test(line)) ?? "no result",
-            },
-      ),
-    );
+    child.on("close", () => {
+      const wrong = said.split("\n").find(line => /error/i.test(line));
+      if (ms === 0) return done({ ms, text: wrong?.trim() ?? "no result" });
+      const inside = Number(/inside (.*)/.exec(text)?.[1] ?? NaN);
+      done({ ms, text: /\d+( \d+)+(?=\n)/.exec(text)![0], inside });
+    });
   });
 }
 
+/** Fresh processes, a row a library. */
 export async function* cold({ quick, threads }: Asked, list: readonly Library[]): AsyncGenerator<Row, void> {
   const spent = new Map<string, number[]>();
   const said = new Map<string, string>();
@@ -121,26 +117,32 @@ export async function* cold({ quick, threads }: Asked, list: readonly Library[])
       if (ms) spent.set(l.name, [...(spent.get(l.name) ?? []), ms]);
     }
   show.done("peers", "cold start");
-  const ours = spent.get("farsight") ?? [];
   const right = said.get("farsight");
+  const base = median(spent.get("farsight") ?? []);
+  const noted = (name: string): Partial<Row> => {
+    if (said.get(name) !== right) return { wrong: true, note: `not the same: farsight has ${right}` };
+    if (name !== "farsight") return {};
+    return {
+      note: `${median(within).toFixed(1)} ms of it from import to result; the rest is what Node needs to start`,
+    };
+  };
   for (const l of list) {
     const ms = spent.get(l.name);
+    const text = said.get(l.name);
     const about = { case: "cold start", size: "import to first gradient", peer: l.label(threads) };
-    if (!ms)
-      yield { ...about, median: 0, mad: 0, samples: 0, checksum: "", note: `cannot: ${l.missing ?? said.get(l.name)}` };
-    else
-      yield {
-        ...about,
-        median: median(ms),
-        mad: deviation(ms),
-        samples: ms.length,
-        ratio: median(ms) / median(ours),
-        ratios: [Math.min(...ms) / median(ours), Math.max(...ms) / median(ours)],
-        checksum: said.get(l.name)!,
-        ...(l.name === "farsight" && {
-          note: `${median(within).toFixed(1)} ms of it from import to result; the rest is Node's own start`,
-        }),
-        ...(said.get(l.name) !== right && { wrong: true, note: `not the same: farsight has ${right}` }),
-      };
+    if (!ms) {
+      yield { ...about, median: 0, mad: 0, samples: 0, checksum: "", note: `cannot: ${l.missing ?? text}` };
+      continue;
+    }
+    yield {
+      ...about,
+      median: median(ms),
+      mad: deviation(ms),
+      samples: ms.length,
+      ratio: median(ms) / base,
+      ratios: [Math.min(...ms) / base, Math.max(...ms) / base],
+      checksum: text!,
+      ...noted(l.name),
+    };
   }
 }

@@ -7,10 +7,12 @@ import { fileURLToPath } from "node:url";
 import { show } from "../measure.ts";
 import { root } from "../../place.ts";
 
+/** Where the peers' packages are installed and pytorch.py is. */
 export const folder = join(root, "bench/speed/peers");
-// This file becomes part of dist/dev/bench/bench.mjs; ours.mjs is beside it, the peers one folder down.
-const programs = dirname(fileURLToPath(import.meta.url));
+// This file becomes part of dist/dev/bench/bench.mjs; the peers are in speed/ beside it.
+const programs = join(dirname(fileURLToPath(import.meta.url)), "speed");
 
+/** A library to compare with, in a process that answers orders (serve.ts). */
 export interface Library {
   name: string;
   /** Its name, and how many threads it has where that is not what was asked for. */
@@ -26,26 +28,26 @@ export interface Library {
 }
 
 /** A process that is started when first asked, and again after it died. */
-function process_(command: string, words: readonly string[]): Pick<Library, "ask" | "end"> {
+function spoken(command: string, words: readonly string[]): Pick<Library, "ask" | "end"> {
   let child: ChildProcess | undefined;
   let said = "";
   const waiting: ((reply: unknown) => void)[] = [];
   function start(): ChildProcess {
-    const own = spawn(command, words, { cwd: folder, stdio: ["pipe", "pipe", "pipe"] });
-    own.stderr!.on("data", d => {
+    const started = spawn(command, words, { cwd: folder, stdio: ["pipe", "pipe", "pipe"] });
+    started.stderr!.on("data", d => {
       said = (said + String(d)).slice(-2000);
     });
-    own.stdin!.on("error", () => {}); // it died; "close" says so
-    createInterface({ input: own.stdout! }).on("line", line => waiting.shift()?.(JSON.parse(line)));
-    own.on("error", error => {
+    started.stdin!.on("error", () => {}); // it died; "close" says so
+    createInterface({ input: started.stdout! }).on("line", line => waiting.shift()?.(JSON.parse(line)));
+    started.on("error", error => {
       said += error.message;
     });
-    own.on("close", code => {
+    started.on("close", code => {
       child = undefined;
-      for (const done of waiting.splice(0))
-        done({ error: `its process ended with ${code}: ${said.trim().split("\n").at(-1) ?? ""}` });
+      const last = said.trim().split("\n").at(-1) ?? "";
+      for (const done of waiting.splice(0)) done({ error: `its process ended with ${code}: ${last}` });
     });
-    return own;
+    return started;
   }
   return {
     ask: <T>(order: object) =>
@@ -57,13 +59,13 @@ function process_(command: string, words: readonly string[]): Pick<Library, "ask
     end: () =>
       new Promise(done => {
         if (!child) return done();
-        const own = child;
-        const late = setTimeout(() => own.kill("SIGKILL"), 2000);
-        own.on("close", () => {
+        const ending = child;
+        const late = setTimeout(() => ending.kill("SIGKILL"), 2000);
+        ending.on("close", () => {
           clearTimeout(late);
           done();
         });
-        own.stdin!.end();
+        ending.stdin!.end();
       }),
   };
 }
@@ -96,7 +98,7 @@ function install(): string | undefined {
 export async function libraries(): Promise<Library[]> {
   const npm = install();
   const node = (file: string): Pick<Library, "ask" | "end"> =>
-    process_(process.execPath, ["--enable-source-maps", join(programs, file)]);
+    spoken(process.execPath, ["--enable-source-maps", join(programs, file)]);
   const torch = spawnSync("python3", ["-c", "import torch; print(torch.__version__)"], { encoding: "utf8" });
   const version = torch.status === 0 ? torch.stdout.trim() : "";
   const one =
@@ -118,7 +120,7 @@ export async function libraries(): Promise<Library[]> {
       missing: version ? undefined : "python3 cannot import torch",
       ways: ["manual", "fused"],
       notes: { cope: "the paper's listing", myopic: "the authors' dense attention" },
-      ...process_("python3", [join(folder, "pytorch.py")]),
+      ...spoken("python3", [join(folder, "pytorch.py")]),
     },
     {
       name: "jax-js",

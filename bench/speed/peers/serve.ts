@@ -7,6 +7,7 @@
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
+/** The sizes of a model and its batch. */
 export interface Shape {
   vocab: number;
   d: number;
@@ -28,11 +29,13 @@ export type Work = {
   | { kind: "attention"; variant: "plain" | "cope"; b: number; h: number; t: number; d: number; p: number }
   | { kind: "map"; name: string; rows: number; d: number }
 );
+/** A case that is set up. `results` must agree between peers. */
 export interface Prepared {
   run(): unknown;
   results: number[];
   drop?(): void;
 }
+/** What a peer answers. */
 export type Reply = { results: (number | string)[]; ms: number } | { ms: number[] } | { error: string };
 
 /** How many steps of training stand between the two losses that a step must agree in. */

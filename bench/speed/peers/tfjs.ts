@@ -6,9 +6,9 @@ import { attend, isLinear, loss, oneHot, transposed, type Lib, type T } from "./
 import { losses, serve, tensors, type Prepared, type Work } from "./serve.ts";
 
 console.log = console.info = console.warn = console.error; // before it greets
-const require_ = createRequire(join(root, "bench/speed/peers/package.json"));
-const tf = require_("@tensorflow/tfjs") as T; // its core alone comes without gradients on Node
-require_("@tensorflow/tfjs-backend-wasm");
+const load = createRequire(join(root, "bench/speed/peers/package.json"));
+const tf = load("@tensorflow/tfjs") as T; // its core alone comes without gradients on Node
+load("@tensorflow/tfjs-backend-wasm");
 await tf.setBackend("wasm");
 await tf.ready();
 
