@@ -62,6 +62,7 @@ suite("the study of planning", {
     for (const words of ["Full training", "lag: how many tokens ago x was read"])
       assert.ok(page.includes(words), words);
     whole(plan, [{ ...figure, r2: [[null]] }]);
+    assert.not.match(paged(plan, [{ ...figure, r2: [] }]), /Full training/);
   },
   "has on record a loss of the full model below a quarter of the myopic one's"() {
     for (const s of seeds)
