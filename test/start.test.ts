@@ -60,7 +60,7 @@ suite("npm start", {
     const words = (name: string, ...more: string[]): string[] => [
       "near",
       "--steps",
-      "3000",
+      "12000",
       "--json",
       "--out",
       out(name),
@@ -74,9 +74,9 @@ suite("npm start", {
     assert.match(readFileSync(join(out("whole"), "report.html"), "utf8"), /^<!doctype html>/i);
     assert.equal(readdirSync(out("whole")).sort(), ["report.html", "run.jsonl"], "a checkpoint was left behind");
 
-    const cut = await start(words("cut"), /"step":600,/);
+    const cut = await start(words("cut"), /"step":800,/);
     assert.is(cut.code, 130, cut.err);
-    assert.match(cut.err, /interrupted at near \w+ step \d+ of 3000.*\n {2}go on with: npm start -- near .*--resume/);
+    assert.match(cut.err, /interrupted at near \w+ step \d+ of 12000.*\n {2}go on with: npm start -- near .*--resume/);
     assert.ok(
       readdirSync(out("cut")).some(f => f.endsWith(".safetensors")),
       "no checkpoint was left",
@@ -86,11 +86,11 @@ suite("npm start", {
     assert.match(again.err, /holds an interrupted run \(.*\)\n {2}go on with it: --resume; throw it away: --fresh/);
     const other = await start(["near", "--steps", "400", "--json", "--out", out("cut"), "--resume"]);
     assert.is(other.code, 2, "a run with other choices was taken up");
-    assert.match(other.err, /the run in .* made other choices\n {2}wants .*"steps":3000.*\n {2}got .*"steps":400/);
+    assert.match(other.err, /the run in .* made other choices\n {2}wants .*"steps":12000.*\n {2}got .*"steps":400/);
     const on = await start(words("cut", "--resume"));
     assert.is(on.code, 0, on.err);
     assert.match(on.err, /near \w+: going on from step \d+/);
-    const late = (list: readonly Line[]): string[] => losses(list).filter(l => Number(l.split(" ")[1]) > 2000);
+    const late = (list: readonly Line[]): string[] => losses(list).filter(l => Number(l.split(" ")[1]) > 8000);
     assert.ok(late(list).length > 50);
     assert.equal(late(lines(on.out)), late(list));
     assert.equal(results(on.out), results(whole.out));
