@@ -1,7 +1,6 @@
 // ops.ts: every operation, one entry each. An entry holds kernel calls and nothing else; grammar and rules are in
 // op.ts.
-import type { AttentionArguments } from "../dist/kernels.js";
-import { known, type Kernels } from "./engine.ts";
+import { known, type AttentionArguments, type Kernels } from "./engine.ts";
 import { op, type Op, type Operand } from "./op.ts";
 import { Tensor, checked, product, show } from "./tape.ts";
 

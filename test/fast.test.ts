@@ -91,7 +91,7 @@ const heads = [
     { ...x, g, work: x.h * x.t * x.s * x.d, keysb: x.s + 1 },
     ...["q", "gq"].map((name, i) => strides(name, i, x.h, x.t)),
     ...["k", "v", "gk", "pk", "pv", "pg"].map((name, i) => strides(name, i, g, x.s)),
-  ) as typeof x;
+  ) as Record<"b" | "h" | "t" | "s" | "d", number>;
 });
 const product = (m: number, k: number, n: number, transposed: boolean) => ({
   m,

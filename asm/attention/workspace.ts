@@ -13,6 +13,7 @@ export const GROUP: usize = 4;
 @unmanaged
 export class Workspace {
   // The call.
+  top: usize; // where the room that is taken ends
   row: usize; // bytes of a head's d numbers
   share: usize; // query heads of a key-value head
   apart: usize; // places between the queries of neighbouring lanes: 1, or 0 where lanes are heads of one query
@@ -63,14 +64,13 @@ export class Workspace {
   rises: usize; // what a logit gains by one position; 0 where nobody asks
 }
 
-let top: usize = 0;
 /**
  * Room for n numbers each, in whole vectors, for the fields of a workspace from byte `from` to byte `to`, that one
  * included. Recursive, so that the compiler does not copy it into each of its callers.
  */
 function take(w: Workspace, from: usize, to: usize, n: usize): void {
-  store<usize>(changetype<usize>(w) + from, top);
-  top += (n * W + 15) & ~15;
+  store<usize>(changetype<usize>(w) + from, w.top);
+  w.top += (n * W + 15) & ~15;
   if (from < to) take(w, from + sizeof<usize>(), to, n);
 }
 
@@ -86,7 +86,7 @@ export function takeForward(
   p: usize,
   r: usize,
 ): void {
-  top = (changetype<usize>(w) + bytes + 15) & ~15;
+  w.top = (changetype<usize>(w) + bytes + 15) & ~15;
   take(w, offsetof<Workspace>("qp"), offsetof<Workspace>("ot"), d * NR);
   take(w, offsetof<Workspace>("st"), offsetof<Workspace>("rests"), s * NR);
   take(w, offsetof<Workspace>("pairs"), offsetof<Workspace>("dpairs"), 2 * (p + 1) * NR);
@@ -195,8 +195,9 @@ export function attentionRoom(
   r: usize,
   scratch: usize,
 ): usize {
-  takeBackward(changetype<BackWorkspace>(scratch), h, g, t, s, d, p, r);
-  return (top - scratch) / W;
+  const w = changetype<BackWorkspace>(scratch);
+  takeBackward(w, h, g, t, s, d, p, r);
+  return (w.top - scratch) / W;
 }
 /** The same for the AttentionArguments at `args`, behind which there is scratch. */
 export function attentionPart(args: usize): usize {
