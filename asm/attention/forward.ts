@@ -11,7 +11,7 @@
 // leaves most lanes of its panel empty: then lanes are heads (query.ts).
 import { NR } from "../matmul";
 import { AttentionArguments } from "./arguments";
-import { place, score, takeSlopes } from "./logits";
+import { place, score, setSlopes } from "./logits";
 import { ROW, copyFew, draw, softmaxPanel, spread, times } from "./panel";
 import { mixHeads, scoreHeads } from "./query";
 import { Workspace, settle, takeForward } from "./workspace";
@@ -72,7 +72,7 @@ export function chooseHead(a: AttentionArguments, w: Workspace, j: usize): void 
   w.headK = w.ks + g;
   w.headV = w.vs + g;
   w.headGk = w.gks + g;
-  if (a.slopes) takeSlopes(1, a.slopes + j * W, w.slopes);
+  if (a.slopes) setSlopes(1, a.slopes + j * W, w.slopes);
 }
 /** Chooses the panel of the queries from `at` on. */
 export function choose(a: AttentionArguments, w: Workspace, at: usize): void {
@@ -103,7 +103,7 @@ function queryOf(a: AttentionArguments, w: Workspace, i: usize): void {
   choose(a, w, 0);
   for (let j: usize = 0; j < a.h; j += NR) {
     w.n = min(NR, a.h - j);
-    if (a.slopes) takeSlopes(w.n, a.slopes + j * W, w.slopes);
+    if (a.slopes) setSlopes(w.n, a.slopes + j * W, w.slopes);
     scoreHeads(a, w, i, j);
     place(a, w);
     weigh(a, w, i * a.h + j);

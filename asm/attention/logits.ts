@@ -83,7 +83,7 @@ export function place(a: AttentionArguments, w: Workspace): void {
   }
   if (a.slopes) decline(end, w.first, w.apart, w.slopes, w.st);
 }
-/** ALiBi's slopes of n heads from `slopes` on, lane by lane; with one head it has all lanes. */
-export function takeSlopes(n: usize, slopes: usize, to: usize): void {
+/** ALiBi's slopes of n heads, from `slopes` on, lane by lane; the last also takes the lanes behind it. */
+export function setSlopes(n: usize, slopes: usize, to: usize): void {
   for (let c: usize = 0; c < NR; c++) store<real>(to + c * W, LOG2E * load<real>(slopes + min(c, n - 1) * W));
 }

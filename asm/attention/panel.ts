@@ -54,11 +54,6 @@ export function clear(n: usize, at: usize): void {
   for (const end = at + n * W; at < end; at += 16) v128.store(at, v128.splat<real>(0));
 }
 
-/** Zeros in n rows of d numbers, `yi` bytes apart. */
-export function clearRows(n: usize, d: usize, y: usize, yi: usize): void {
-  for (const end = y + n * yi; y != end; y += yi) memory.fill(y, 0, d * W);
-}
-
 /**
  * y = alpha a b, or y += when `add`: m rows of NR lanes, `yi` bytes apart; a's numbers `ai` and `ak` bytes apart, one
  * of the two being W; rows of b `bk`.
