@@ -18,6 +18,7 @@ const dtypes = {
   f32: { real: "f32", bits: "i32" },
   f64: { real: "f64", bits: "i64" },
 };
+const MOVED = 37; // src/engine.ts moves bytes back by as much
 const BUDGET = 60_000; // bytes of a page's share: minified, gzipped, both dtypes inside
 
 if (
@@ -55,8 +56,35 @@ async function unlessBuilt(name, sources, make) {
 }
 
 /**
- * asm/ -> dist/f32.wasm, dist/f64.wasm and the kernels' types, as the compiler itself writes them; and dist/fast/, with
- * fused multiply-add.
+ * The argument blocks of asm/: of each `@unmanaged` class its interface, and its layout: the names of its numbers, of
+ * 8 bytes, and those of the words behind them, of 4 (sizes, addresses, flags), a list for each class it extends.
+ */
+function blocks(text) {
+  const layouts = {};
+  const extended = {};
+  const types = [];
+  const classes = /(\/\*\*(?:(?!\*\/)[^])*\*\/)\s*@unmanaged\s+export class (\w+)(?: extends (\w+))? \{([^]*?)\n\}/g;
+  for (const [, comment, name, base, body] of text.matchAll(classes)) {
+    const { numbers = [], words = [] } = layouts[base] ?? {};
+    const own = [];
+    layouts[name] = { numbers: [...numbers], words: [...words, own] };
+    extended[name] = [...(extended[base] ?? []), name];
+    const lines = body.replace(/^ {2}(\w+): (\w+);$/gm, (_, field, type) => {
+      if (type === "f64" && (base || own.length)) throw new Error(`${name}.${field}: numbers come before words`);
+      (type === "f64" ? layouts[name].numbers : own).push(field);
+      const optional = ["Optional", "Flag"].includes(type) ? "?" : "";
+      return `  readonly ${field}${optional}: ${type === "Flag" ? "boolean" : "number"};`;
+    });
+    types.push(`${comment}\nexport interface ${name} {${lines}\n}`);
+  }
+  const names = Object.entries(extended).map(([name, all]) => `  readonly ${name}: [${all.join(", ")}];`);
+  types.push(`/** Every argument block. */\nexport interface Blocks {\n${names.join("\n")}\n}`);
+  return { layouts, types: types.join("\n") };
+}
+
+/**
+ * asm/ -> dist/f32.wasm, dist/f64.wasm and the kernels' types, as the compiler itself writes them; dist/fast/, with
+ * fused multiply-add; and the layouts of argument blocks.
  */
 async function kernels() {
   const mode = debug ? ["--debug", "--sourceMap"] : ["-O3", "--noAssert"];
@@ -95,15 +123,18 @@ async function kernels() {
   const list = [...readFileSync("dist/f32.d.ts", "utf8").matchAll(/^ *export function (\w+\(.*\): \w+);$/gm)].map(
     m => `  ${m[1]};`,
   );
+  const { layouts, types } = blocks(readFileSync("asm/attention/arguments.ts", "utf8"));
+  writeFileSync("dist/dev/layouts.json", JSON.stringify(layouts));
   writeFileSync(
     "dist/kernels.d.ts",
-    `/** The kernels of one dtype: sizes in elements, addresses in bytes. */\nexport interface Kernels {\n${list.join("\n")}\n}\n`,
+    "/** The kernels of one dtype: sizes in elements, addresses in bytes. */\n" +
+      `export interface Kernels {\n${list.join("\n")}\n}\n${types}\n`,
   );
   for (const f of ["f32", "f64"]) for (const end of ["js", "d.ts"]) rmSync(`dist/${f}.${end}`, { force: true });
 }
 
 /**
- * The bytes of both modules as strings, a character a byte: gzipped a third smaller than base64, which hides from gzip
+ * The layouts of argument blocks, and the bytes of both modules as strings, a character a byte: gzipped a third smaller than base64, which hides from gzip
  * what repeats. Pieces of the two take turns, since they are alike and gzip looks back no further than 32 kB: 3 kB less
  * than one after the other.
  */
@@ -115,13 +146,17 @@ const inline = {
       namespace: "kernels",
     }));
     onLoad({ filter: /./, namespace: "kernels" }, ({ path: folder }) => {
-      const [f32, f64] = Object.keys(dtypes).map(dtype => readFileSync(join(folder, `${dtype}.wasm`), "latin1"));
+      const moved = bytes => String.fromCharCode(...bytes.map(byte => byte + MOVED));
+      const [f32, f64] = Object.keys(dtypes).map(dtype => moved(readFileSync(join(folder, `${dtype}.wasm`))));
       const pieces = [];
       for (let at = 0, n = 4096; at < Math.max(f32.length, f64.length); at += n)
         pieces.push(f32.slice(at, at + n), f64.slice(at, at + n));
+      const layouts = readFileSync("dist/dev/layouts.json", "utf8");
       const every = i => `/* @__PURE__ */ pieces.filter((_, i) => i % 2 === ${i}).join("")`;
       return {
-        contents: `const pieces = ${JSON.stringify(pieces)};\nexport const f32 = ${every(0)}, f64 = ${every(1)};`,
+        contents:
+          `const pieces = ${JSON.stringify(pieces)};\nexport const f32 = ${every(0)}, f64 = ${every(1)};\n` +
+          `export const layouts = ${layouts};`,
         loader: "js",
       };
     });

@@ -75,4 +75,6 @@ export { sgd, adamw, squares, clamp } from "./step";
 export function heapBase(): usize {
   return __heap_base;
 }
-export { attention, attentionBack, attentionRoom } from "./attention";
+export { attention } from "./attention/forward";
+export { attentionBack } from "./attention/backward";
+export { attentionRoom, attentionPart } from "./attention/workspace";

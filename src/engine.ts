@@ -1,7 +1,9 @@
 // engine.ts: one dtype's kernels over one growable memory, and a bump allocator with mark and rewind.
 // It knows addresses and bytes; shapes, gradients and lifetimes belong to the tape.
-import { f32, f64 } from "../dist/kernels.wasm";
-import type { Kernels as Exports } from "../dist/kernels.js";
+import { f32, f64, layouts } from "../dist/kernels.wasm";
+import type { AttentionArguments, Blocks, Kernels as Exports } from "../dist/kernels.js";
+
+export type { AttentionArguments };
 
 /** The number type of everything on a tape. */
 export type Dtype = "f32" | "f64";
@@ -11,15 +13,20 @@ export type Numbers = Float32Array | Float64Array | Int32Array;
 export interface Kernels extends Exports {
   readonly scratch: number;
   readonly width: number;
+  /**
+   * Writes an argument block for the next call of a kernel and returns its address. The classes are those of
+   * asm/attention/arguments.ts; of one that extends another the values of that other come first.
+   */
+  block<N extends keyof Blocks>(name: N, ...values: Blocks[N]): number;
 }
 
-/** The exact kernels, a character a byte. */
+/** The exact kernels, a character a byte, each 37 more than the byte, modulo 256 (build.mjs). */
 export const code: Readonly<Record<Dtype, string>> = { f32, f64 };
 const unpacked = new Map<string, BufferSource>();
 /** The bytes of kernels. */
 export function bytesOf(code: string): BufferSource {
   let bytes = unpacked.get(code);
-  if (!bytes) unpacked.set(code, (bytes = Uint8Array.from(code, c => c.charCodeAt(0))));
+  if (!bytes) unpacked.set(code, (bytes = Uint8Array.from(code, c => c.charCodeAt(0) - 37)));
   return bytes;
 }
 const modules = new Map<BufferSource, WebAssembly.Module>();
@@ -100,7 +107,22 @@ export class Engine {
     const instance = new WebAssembly.Instance(this.module, { env: { memory: this.memory } });
     const exports = instance.exports as unknown as Exports;
     const scratch = Math.ceil(exports.heapBase() / 16) * 16;
-    this.kernels = { ...exports, scratch, width: this.width };
+    const block = (name: string, ...values: object[]): number => {
+      const { numbers, words } = layouts[name]!;
+      const given = values as Record<string, number>[]; // of flags, true is 1; what is not there is 0
+      const all = new Float64Array(this.memory.buffer, scratch, numbers.length);
+      for (let i = 0; i < numbers.length; i++) all[i] = given[0]![numbers[i]!]!;
+      let at = scratch + 8 * numbers.length;
+      for (let part = 0; part < words.length; part++) {
+        const names = words[part]!;
+        const own = given[part]!;
+        const all = new Uint32Array(this.memory.buffer, at, names.length);
+        for (let i = 0; i < names.length; i++) all[i] = own[names[i]!]!;
+        at += 4 * names.length;
+      }
+      return scratch;
+    };
+    this.kernels = { ...exports, scratch, width: this.width, block };
     this.#top = scratch;
     this.#top = this.alloc(exports.scratchSize() / this.width) + exports.scratchSize();
     exports.fill(1, 1, scratch);

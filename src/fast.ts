@@ -399,14 +399,10 @@ function team(engine: Engine, threads: number): { kernels: Kernels; working: () 
 
   let chunk = 1; // rows of one, as the kernels have it
   while (exact.chunks(chunk + 1) === 1) chunk++;
-  const room: Kernels["attentionRoom"] = (...sizes) => Math.ceil(exact.attentionRoom(...sizes) / 4) * 4;
   const all: Record<string, Kernel> = {};
   for (const [name, line] of Object.entries(lines)) {
     const list = (typeof line[0] === "string" ? [line] : line) as Parameters<typeof cut>[0][];
-    const block =
-      name === "matmul"
-        ? () => scratch
-        : ([, h, t, s, d, p, r]: readonly number[]) => room(h!, t!, s!, d!, p!, r!) * width;
+    const block = name === "matmul" ? () => scratch : ([args]: readonly number[]) => exact.attentionPart(args!) * width;
     all[name] = divided(
       name,
       list.map(l => cut(l, width, chunk)),
@@ -424,7 +420,7 @@ function team(engine: Engine, threads: number): { kernels: Kernels; working: () 
     kernels: {
       ...exact,
       ...(all as unknown as Partial<Kernels>),
-      attentionRoom: (...sizes) => threads * room(...sizes),
+      attentionRoom: (...sizes) => threads * exact.attentionRoom(...sizes),
     } as Kernels,
     working,
     end: close,

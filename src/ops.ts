@@ -1,6 +1,6 @@
 // ops.ts: every operation, one entry each. An entry holds kernel calls and nothing else; grammar and rules are in
 // op.ts.
-import { known, type Kernels } from "./engine.ts";
+import { known, type AttentionArguments, type Kernels } from "./engine.ts";
 import { op, type Op, type Operand } from "./op.ts";
 import { Tensor, checked, product, show } from "./tape.ts";
 
@@ -495,9 +495,63 @@ export const rope = /* @__PURE__ */ op("rope", "b t h d, t r, t r -> b t h d", {
     K.rope(b, t, h, d, interleaved, -1, cos.data, sin.data, y.grad, x.grad, true),
 });
 
-/** How far places lie apart: `n` numbers, or as far as an operand's rows do. */
-const pitches = <T extends readonly Operand[]>(n: number, ...x: T): { [I in keyof T]: number } =>
-  x.map(x => x.pitch || n) as { [I in keyof T]: number };
+type HeadSizes = Record<"h" | "t" | "s" | "d" | "p" | "r" | "scale" | "reach" | "lse", number> & { causal: boolean };
+/** How far an operand's rows lie apart. */
+const apart = (x: Operand, { h, d }: HeadSizes): number => x.pitch || h * d;
+/** What gates read for keys: with queries of their own they may look at the keys themselves. */
+const gateKeys = (k: Operand, gq: Operand, gk: Operand): Operand => (gq.data && !gk.data ? k : gk);
+/** What both kernels of attention read. */
+function attentionArguments(
+  n: HeadSizes,
+  y: Operand,
+  ...[q, k, v, table, gq, gk, rel, slopes, keys, allowed]: Ten<Operand>
+): AttentionArguments {
+  const { h, t, s, d, p, r, scale, reach, causal, lse } = n;
+  const gates = gateKeys(k, gq, gk);
+  const qi = apart(q, n);
+  const ki = apart(k, n);
+  const vi = apart(v, n);
+  const gqi = apart(gq, n);
+  const gki = apart(gates, n);
+  return {
+    scale,
+    reach,
+    h,
+    g: h,
+    t,
+    s,
+    d,
+    p,
+    r,
+    causal,
+    q: q.data,
+    qi,
+    qb: t * qi,
+    k: k.data,
+    ki,
+    kb: s * ki,
+    v: v.data,
+    vi,
+    vb: s * vi,
+    table: table.data,
+    gq: gq.data,
+    gqi,
+    gqb: t * gqi,
+    gk: gates.data,
+    gki,
+    gkb: s * gki,
+    rel: rel.data,
+    slopes: slopes.data,
+    keys: keys.data,
+    keysb: s,
+    allowed: allowed.data,
+    o: y.data,
+    lse,
+  };
+}
+type Ten<T> = [T, T, T, T, T, T, T, T, T, T];
+/** The work of one sequence: the products of queries and keys. */
+const attentionWork = ({ h, t, s, d }: HeadSizes): number => h * t * s * d;
 
 /**
  * Attention in one kernel: y_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j (scale 0 stands for 1/√d),
@@ -522,113 +576,51 @@ export const fusedAttention = /* @__PURE__ */ op(
       for (const n of [p, r]) if (n === 0) throw new RangeError("a table of positions has no rows");
       return { scale: scale || 1 / Math.sqrt(d), p: p ?? 0, r: r ?? 0 };
     },
-    room: (K, { b, h, t, s, d, p, r }) => b * (p + r) * d + K.attentionRoom(h, t, s, d, p, r),
-    forward: (
-      K,
-      { b, h, t, s, d, p, r, causal, scale, reach, lse, room },
-      y,
-      q,
-      k,
-      v,
-      table,
-      gq,
-      gk,
-      rel,
-      slopes,
-      keys,
-      allowed,
-    ) =>
-      K.attention(
-        b,
-        h,
-        t,
-        s,
-        d,
-        p,
-        r,
-        ...pitches(h * d, q, k, v, gk),
-        causal,
-        scale,
-        reach,
-        q.data,
-        k.data,
-        v.data,
-        table.data,
-        gq.data,
-        gk.data,
-        rel.data,
-        slopes.data,
-        keys.data,
-        allowed.data,
-        y.data,
-        lse,
-        room,
-      ),
-    backward(
-      K,
-      { b, h, t, s, d, p, r, causal, scale, reach, own, lse, room },
-      y,
-      q,
-      k,
-      v,
-      table,
-      gq,
-      gk,
-      rel,
-      slopes,
-      keys,
-      allowed,
-      edges,
-      pk,
-      pv,
-      pg,
-    ) {
+    room: (K, { b, h, t, s, d, p, r }) => b * (p + r) * d + K.attentionRoom(h, h, t, s, d, p, r, K.scratch),
+    forward: (K, n, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed) => {
+      const given = attentionArguments(n, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed);
+      K.attention(K.block("AttentionArguments", given), 0, n.b, attentionWork(n), n.room);
+    },
+    backward(K, n, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed, edges, pk, pv, pg) {
+      const { b, p, r, s, d, own, room } = n;
       const dtable = room;
       const drel = dtable + b * p * d * K.width;
       const rest = drel + b * r * d * K.width; // a table for each sequence
-      const fresh = (q.adds() ? 0 : 1) + (v.adds() ? 0 : 4) + (k.adds() ? 0 : 2);
-      K.fill(b * (p + r) * d, 0, room);
-      K.attentionBack(
-        b,
-        h,
-        t,
-        s,
-        d,
-        p,
-        r,
-        ...pitches(h * d, q, k, v, gk),
-        ...pitches(h * d, pk, pv, pg),
-        causal,
-        scale,
-        reach,
+      const gatePast = gq.data && !gk.data ? pk : pg;
+      const pki = apart(pk, n);
+      const pvi = apart(pv, n);
+      const pgi = apart(gatePast, n);
+      const given = attentionArguments(n, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed);
+      const args = K.block("AttentionBackArguments", given, {
         own,
-        q.data,
-        k.data,
-        v.data,
-        table.data,
-        gq.data,
-        gk.data,
-        rel.data,
-        slopes.data,
-        keys.data,
-        allowed.data,
-        edges.data,
-        y.data,
-        lse,
-        y.grad,
-        q.grad,
-        k.grad,
-        v.grad,
-        table.grad && dtable,
-        gq.grad,
-        gk.grad,
-        rel.grad && drel,
-        pk.grad,
-        pv.grad,
-        pg.grad,
-        fresh,
-        rest,
-      );
+        edges: edges.data,
+        dout: y.grad,
+        dq: q.grad,
+        addQ: q.adds(),
+        dv: v.grad,
+        addV: v.adds(),
+        dk: k.grad,
+        addK: k.adds(),
+        dtable: table.grad && dtable,
+        dgq: gq.grad,
+        addGq: true,
+        dgk: gateKeys(k, gq, gk).grad,
+        addGk: true,
+        drel: rel.grad && drel,
+        pk: pk.grad,
+        pki,
+        pkb: s * pki,
+        addPk: true,
+        pv: pv.grad,
+        pvi,
+        pvb: s * pvi,
+        addPv: true,
+        pg: gatePast.grad,
+        pgi,
+        pgb: s * pgi,
+        addPg: true,
+      });
+      K.attentionBack(args, 0, b, attentionWork(n), rest);
       K.biasBack(b, p * d, dtable, p * d, table.grad);
       K.biasBack(b, r * d, drel, r * d, rel.grad);
     },

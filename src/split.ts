@@ -18,7 +18,6 @@ const map: Line = ["n*4 x+1 y+1", "n", 0.3];
 const mapBack: Line = ["n*4 x+1 y+1 dy+1 dx+1 add", "n", 0.4];
 const costly = ([args, work]: Line): Line => [args, work, 1.2];
 const two: Line = ["n*4 a+1 b+1 y+1", "n", 0.4];
-const heads = "q+t.qi k+s.ki v+s.vi table gq+t.h.d gk+s.gi rel slopes keys+s allowed";
 
 /** The kernels worth dividing; of several lines the one counts whose size is the largest. */
 export const lines: Readonly<Record<string, Line | readonly Line[]>> = {
@@ -63,13 +62,8 @@ export const lines: Readonly<Record<string, Line | readonly Line[]>> = {
     ["m*12 k n alpha a+ai ai ak b bk bn c~ci ci y+yi yi scratch@", "m k n", 0.1],
     ["m k n*8 alpha a ai ak b+bn bk bn c+1 ci y+1 yi scratch@", "m k n", 0.1],
   ],
-  attention: [`b*1 h t s d p r qi ki vi gi causal scale reach ${heads} o+t.h.d lse+h.t room@`, "b h t s d", 0.2],
-  attentionBack: [
-    `b*1 h t s d p r qi ki vi gi pki pvi pgi causal scale reach own ${heads} edges o+t.h.d lse+h.t dout+t.h.d dq+t.qi dk+s.ki dv+s.vi ` +
-      "dtable+p.d dgq+t.h.d dgk+s.gi drel+r.d pk+s.pki pv+s.pvi pg+s.pgi fresh room@",
-    "b h t s d",
-    0.5,
-  ],
+  attention: ["args first#1 b*1 work room@", "b work", 0.2],
+  attentionBack: ["args first#1 b*1 work room@", "b work", 0.5],
   softmax: ["rows*1 d x+d y+d", "rows d", 1.5],
   softmaxBack: ["rows*1 d y+d dy+d dx+d", "rows d", 0.6],
   logSoftmax: ["rows*1 d x+d y+d", "rows d", 1.5],

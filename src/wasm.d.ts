@@ -1,4 +1,11 @@
-// How the build puts compiled kernels into the bundle: as a string of their bytes, one character each, for each dtype.
+// How the build puts compiled kernels into the bundle: as a string of their bytes, one character each, for each dtype;
+// and the layouts of argument blocks, by class: the names of 8-byte numbers, and of the 4-byte words behind them, those
+// of a class that it extends first.
 declare module "*/kernels.wasm" {
   export const f32: string, f64: string;
+  interface Layout {
+    readonly numbers: readonly string[];
+    readonly words: readonly (readonly string[])[];
+  }
+  export const layouts: Readonly<Record<string, Layout>>;
 }

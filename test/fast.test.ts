@@ -80,15 +80,19 @@ const heads = [
   { b: 5, h: 3, t: 19, s: 23, d: 11, p: 7, r: 6 },
   { b: 2, h: 2, t: 33, s: 33, d: 16, p: 5, r: 9 },
   { b: 7, h: 1, t: 5, s: 5, d: 4, p: 3, r: 2 },
-].map(
-  x =>
-    ({
-      ...x,
-      ...Object.fromEntries(
-        ["qi", "ki", "vi", "gi", "pki", "pvi", "pgi"].map((name, i) => [name, x.h * x.d + (i % 3)]),
-      ),
-    }) as typeof x,
-);
+  { b: 5, h: 6, g: 2, t: 1, s: 23, d: 11, p: 7, r: 6 },
+].map(x => {
+  const g = x.g ?? x.h;
+  const strides = (name: string, i: number, heads: number, rows: number): Record<string, number> => {
+    const row = heads * x.d + (i % 3);
+    return { [`${name}i`]: row, [`${name}b`]: rows * row + i };
+  };
+  return Object.assign(
+    { ...x, g, work: x.h * x.t * x.s * x.d, keysb: x.s + 1 },
+    ...["q", "gq"].map((name, i) => strides(name, i, x.h, x.t)),
+    ...["k", "v", "gk", "pk", "pv", "pg"].map((name, i) => strides(name, i, g, x.s)),
+  ) as Record<"b" | "h" | "t" | "s" | "d", number>;
+});
 const product = (m: number, k: number, n: number, transposed: boolean) => ({
   m,
   k,
@@ -109,7 +113,7 @@ const sizes: Record<string, readonly Record<string, number>[]> = {
     { ...product(41, 43, 29, false), ci: 0 },
   ],
   attention: heads,
-  attentionBack: [...heads, { ...heads[0]!, own: 1 }, { ...heads[1]!, causal: 0 }],
+  attentionBack: [...heads, { ...heads[0]!, own: 1 }, { ...heads[1]!, causal: 0 }, { ...heads[0]!, addQ: 1, addPk: 1 }],
   dropout: flat.map(s => ({ ...s, p: 0.3 })),
   dropoutBack: flat.map(s => ({ ...s, p: 0.3 })),
   sum: [
@@ -178,23 +182,36 @@ const noise = Float64Array.from(
 
 /** What is an address in one kernel and a number in another. */
 const addresses: Record<string, readonly string[]> = { matmul: ["c"], crossEntropyBack: ["most"] };
+/** What the argument blocks hold, name by name: flags, sizes, strides, and addresses. */
+const fields = new Map(
+  [...readFileSync("dist/kernels.d.ts", "utf8").matchAll(/interface (\w+) \{\n([^]*?)\n\}/g)].map(([, name, body]) => [
+    name!,
+    [...body!.matchAll(/readonly (\w+)\??: (\w+)/g)].map(([, field, type]) => ({ field: field!, type })),
+  ]),
+);
+const blocks: Record<string, readonly string[]> = {
+  attention: ["AttentionArguments"],
+  attentionBack: ["AttentionArguments", "AttentionBackArguments"],
+};
 /**
  * Runs one kernel over buffers that hold the same numbers each time; returns all buffers' bytes. `absent`: addresses
  * that are 0.
  */
 function alone(engine: Engine, name: string, given: Record<string, number>, absent: readonly string[]): Buffer {
   const K = engine.kernels;
-  const names = words(name);
+  const parts = (blocks[name] ?? []).map(part => fields.get(part)!);
+  const names = [...words(name), ...parts.flat().map(({ field }) => field)];
+  const flags = parts.flat().flatMap(({ field, type }) => (type === "boolean" ? [field] : []));
   const mark = engine.mark;
   const base = engine.alloc(BUFFER * names.length);
-  const { b, h, t, s, d, p, r } = given;
-  const args = names.map((word, i) => {
+  const { h, g, t, s, d, p, r } = given;
+  const values = names.map((word, i) => {
     const at = base + i * BUFFER * engine.width;
     if (word in given) return given[word];
     if (word in scalars && !addresses[name]?.includes(word)) return scalars[word];
     if (word === "scratch") return K.scratch;
-    if (word === "room") return engine.reserve(b! * (p! + r!) * d! + K.attentionRoom(h!, t!, s!, d!, p!, r!));
-    if (absent.includes(word)) return 0;
+    if (word === "room") return engine.reserve(K.attentionRoom(h!, g!, t!, s!, d!, p!, r!, K.scratch));
+    if (absent.includes(word) || flags.includes(word) || word === "first" || word === "args") return 0;
     if (whole.includes(word))
       engine.integers(at, BUFFER).forEach((_, j, all) => {
         all[j] = (j * 7) % 5;
@@ -203,10 +220,22 @@ function alone(engine: Engine, name: string, given: Record<string, number>, abse
       engine.view(at, BUFFER).forEach((_, j, all) => {
         all[j] = j % 3 ? 1 : 0;
       });
+    else if (word === "counts")
+      engine.integers(at, BUFFER).forEach((_, j, all) => {
+        all[j] = s! - (j % 3);
+      });
     else engine.view(at, BUFFER).set(noise.subarray(0, BUFFER - i * 16)); // each buffer its own numbers
     return at;
   });
-  (K as unknown as Record<string, (...args: unknown[]) => void>)[name]!(...args);
+  const value = (word: string) => values[names.indexOf(word)];
+  if (parts.length) {
+    const [forward, back] = parts.map(part => Object.fromEntries(part.map(({ field }) => [field, value(field)])));
+    const args = back
+      ? K.block("AttentionBackArguments", { ...forward, counts: 0 } as never, back as never)
+      : K.block("AttentionArguments", forward as never);
+    values[names.indexOf("args")] = args;
+  }
+  (K as unknown as Record<string, (...args: unknown[]) => void>)[name]!(...values.slice(0, words(name).length));
   const bytes = Buffer.from(
     Buffer.from(engine.memory.buffer as ArrayBuffer, base, BUFFER * names.length * engine.width),
   );
@@ -217,7 +246,7 @@ function alone(engine: Engine, name: string, given: Record<string, number>, abse
 const leftOut: Record<string, readonly (readonly string[])[]> = {
   attention: [
     ["gq", "gk", "keys", "allowed"],
-    ["table", "gq", "gk", "rel", "slopes"],
+    ["table", "gq", "gk", "rel", "slopes", "counts"],
   ],
   attentionBack: [
     ["gq", "gk", "dgq", "dgk", "pg", "edges", "keys"],

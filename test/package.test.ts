@@ -78,7 +78,10 @@ async function bundled(
   const { text: made, contents } = outputFiles[0]!;
   return {
     text: made,
-    code: made.replace(/\[\s*(["'`])\\0asm(?:(?!\1)[^\\]|\\.)*\1(?:,\s*(["'`])(?:(?!\2)[^\\]|\\.)*\2)*\s*\]/gs, "[]"),
+    code: made.replace(
+      /\[\s*(["'`])%\\x86\\x98\\x92(?:(?!\1)[^\\]|\\.)*\1(?:,\s*(["'`])(?:(?!\2)[^\\]|\\.)*\2)*\s*\]/gs,
+      "[]",
+    ),
     gzipped: gzipSync(contents, { level: 9 }).length,
   };
 }

@@ -55,16 +55,16 @@ const myopic = (shape: Heads): Ratio => ({
     const [q, k, v, dout, o, dq, dk, dv] = [1, 2, 3, 4, 5, 6, 7, 8].map(seed => random(tape, [b, t, h, d], seed).data);
     const n = h * d;
     const lse = tape.tensor([b, h, t]).data;
-    const room = tape.engine.alloc(K.attentionRoom(h, t, t, d, 0, 0));
-    const scale = 1 / Math.sqrt(d);
-    K.attention(b, h, t, t, d, 0, 0, n, n, n, n, true, scale, 1, q!, k!, v!, 0, 0, 0, 0, 0, 0, 0, o!, lse, room);
-    const none = [0, 0, 0, 0, 0, 0, 0] as const; // gates, tables and pasts that are not there
-    const pitches = [n, n, n, n, n, n, n] as const;
-    const back = (own: boolean) => (): void =>
-      K.attentionBack(
-        ...([b, h, t, t, d, 0, 0, ...pitches, true, scale, 1, own] as const),
-        ...([q!, k!, v!, ...none, 0, o!, lse, dout!, dq!, dk!, dv!, ...none, 7, room] as const),
-      );
+    const room = tape.engine.alloc(K.attentionRoom(h, h, t, t, d, 0, 0, K.scratch));
+    const rows = { qi: n, qb: t * n, ki: n, kb: t * n, vi: n, vb: t * n };
+    const sizes = { h, g: h, t, s: t, d, p: 0, r: 0, causal: true, scale: 1 / Math.sqrt(d), reach: 1 };
+    const given = { ...sizes, ...rows, q: q!, k: k!, v: v!, o: o!, lse };
+    const work = h * t * t * d;
+    K.attention(K.block("AttentionArguments", given), 0, b, work, room);
+    const back = (own: boolean) => (): void => {
+      const args = K.block("AttentionBackArguments", given, { own, dout: dout!, dq: dq!, dk: dk!, dv: dv! });
+      K.attentionBack(args, 0, b, work, room);
+    };
     const a = back(true);
     const ordinary = back(false);
     const sums = [a, ordinary].map(run => {

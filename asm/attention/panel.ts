@@ -1,8 +1,9 @@
-// panel.ts: what fused attention does with a panel, NR queries of one head: two vectors of lanes, a lane a query, key
-// by key. How the data moves stands at the head of attention.ts.
-import { LANES, at } from "./simd";
-import { Inlined, LOG2E, exp2Table, log } from "./math";
-import { MR, NR, tile, tileRows, transpose, transposeAdd } from "./matmul";
+// panel.ts: what attention does with a panel, NR queries of one head: two vectors of lanes, a lane a query, key by key.
+// How the data moves stands at the head of forward.ts. Everywhere here `first` is the place of the query of lane 0, and
+// st holds logits, key by key.
+import { LANES, at } from "../simd";
+import { Inlined, LOG2E, exp2Table, log } from "../math";
+import { MR, NR, tile, tileRows, transpose, transposeAdd } from "../matmul";
 
 const W: usize = sizeof<real>();
 /** Bytes of one key's logits. */
@@ -51,11 +52,6 @@ export function undraw(n: usize, h: usize, d: usize, from: usize, block: usize, 
 /** Zeros in whole vectors. */
 export function clear(n: usize, at: usize): void {
   for (const end = at + n * W; at < end; at += 16) v128.store(at, v128.splat<real>(0));
-}
-
-/** Zeros in n rows of d numbers, `yi` bytes apart. */
-export function clearRows(n: usize, d: usize, y: usize, yi: usize): void {
-  for (const end = y + n * yi; y != end; y += yi) memory.fill(y, 0, d * W);
 }
 
 /**
@@ -117,72 +113,41 @@ export function send(
   }
 }
 
-/**
- * -Infinity where lane c's query, at place `first + c`, may not see key j (by `allowed`, its row of s numbers, or when
- * causal), and where keys are padding.
- */
-export function hide(
-  n: usize,
-  s: usize,
-  end: usize,
-  first: usize,
-  causal: bool,
-  allowed: usize,
-  keys: usize,
-  st: usize,
-): void {
-  const never = v128.splat<real>(-Infinity);
-  if (allowed)
-    for (let c: usize = 0; c < n; c++)
-      for (let j: usize = 0; j < s; j++)
-        if (load<real>(allowed + (c * s + j) * W) == 0) store<real>(st + j * ROW + c * W, -Infinity);
-  if (causal) {
-    const lanes = memory.data<real>([0, 1, 2, 3, 4, 5, 6, 7]);
-    const low = v128.load(lanes);
-    const high = v128.load(lanes, 16);
-    for (let j = first + 1; j < end; j++) {
-      const o = st + j * ROW;
-      const before = v128.splat<real>(<real>(j - first));
-      v128.store(o, v128.bitselect(never, v128.load(o), v128.lt<real>(low, before)));
-      v128.store(o, v128.bitselect(never, v128.load(o, 16), v128.lt<real>(high, before)), 16);
-    }
-  }
-  if (keys)
-    for (let j: usize = 0; j < end; j++)
-      if (load<real>(keys + j * W) == 0) {
-        v128.store(st + j * ROW, never);
-        v128.store(st + j * ROW, never, 16);
-      }
-}
-
-/** logits -= slope max(0, place - j), lane c's query being at place `first + c`. */
-export function decline(end: usize, first: usize, slope: real, st: usize): void {
-  const lanes = memory.data<real>([0, 1, 2, 3, 4, 5, 6, 7]);
+/** st -= slopes max(0, place - j); `slopes` are NR, and lane c's query is at place `first + c apart`. */
+export function decline(end: usize, first: usize, apart: usize, slopes: usize, st: usize): void {
   const zero = v128.splat<real>(0);
-  const by = v128.splat<real>(slope);
+  const steps = v128.splat<real>(<real>apart);
+  const lanes = memory.data<real>([0, 1, 2, 3, 4, 5, 6, 7]);
+  const lanes0 = v128.mul<real>(steps, v128.load(lanes));
+  const lanes1 = v128.mul<real>(steps, v128.load(lanes, 16));
+  const slopes0 = v128.load(slopes);
+  const slopes1 = v128.load(slopes, 16);
   for (let j: usize = 0; j < end; j++, st += ROW) {
     const far = v128.splat<real>(<real>(<isize>(first - j)));
-    v128.store(
-      st,
-      v128.sub<real>(v128.load(st), v128.mul<real>(by, v128.pmax<real>(zero, v128.add<real>(far, v128.load(lanes))))),
-    );
-    v128.store(
-      st,
-      v128.sub<real>(
-        v128.load(st, 16),
-        v128.mul<real>(by, v128.pmax<real>(zero, v128.add<real>(far, v128.load(lanes, 16)))),
-      ),
-      16,
-    );
+    const fall0 = v128.mul<real>(slopes0, v128.pmax<real>(zero, v128.add<real>(far, lanes0)));
+    const fall1 = v128.mul<real>(slopes1, v128.pmax<real>(zero, v128.add<real>(far, lanes1)));
+    v128.store(st, v128.sub<real>(v128.load(st), fall0));
+    v128.store(st, v128.sub<real>(v128.load(st, 16), fall1), 16);
   }
 }
 
 /**
- * logits (rows `si` bytes apart) += z[min(max(0, place - j), r - 1)], z being r rows of lanes `zi` bytes apart; or,
- * `back`, the transpose: dz[...] += dlogits. Keys at least r - 1 places before the panel all read z's last row. With
- * more queries than keys the first places lie before the first key: `first` is then a negative number, wrapped.
+ * st (rows `si` bytes apart) += z[min(max(0, place - j), r - 1)], lane c's query being at place `first + c apart` and z
+ * r rows of lanes `zi` bytes apart; or, `back`, the transpose: z[...] += st. Keys at least r - 1 places before the panel
+ * all read z's last row. With more queries than keys the first places lie before the first key: `first` is then a
+ * negative number, wrapped.
  */
-export function shift(end: usize, first: usize, r: usize, z: usize, zi: usize, st: usize, si: usize, back: bool): void {
+export function shift(
+  end: usize,
+  first: usize,
+  apart: usize,
+  r: usize,
+  z: usize,
+  zi: usize,
+  st: usize,
+  si: usize,
+  back: bool,
+): void {
   const last = z + (r - 1) * zi;
   const far = <usize>min<isize>(<isize>end, max<isize>(0, <isize>(first - r + 2)));
   if (back) {
@@ -204,7 +169,7 @@ export function shift(end: usize, first: usize, r: usize, z: usize, zi: usize, s
   }
   for (let j = far; j < end; j++)
     for (let c: usize = 0; c < NR; c++) {
-      const distance = <usize>max<isize>(0, <isize>(first + c - j));
+      const distance = <usize>max<isize>(0, <isize>(first + c * apart - j));
       const at = st + j * si + c * W;
       const row = z + min(distance, r - 1) * zi + c * W;
       if (back) store<real>(row, load<real>(row) + load<real>(at));
@@ -212,8 +177,8 @@ export function shift(end: usize, first: usize, r: usize, z: usize, zi: usize, s
     }
 }
 
-/** y = 2^(x - by) lane by lane; rows lie ROW apart. Nothing of x may be above `by` by more than rounding. */
-function weights(end: usize, x: usize, by: usize, y: usize): void {
+/** y = 2^(x - by) lane by lane, rows of x ROW apart, of y `yi`. Nothing of x may be above `by` by more than rounding. */
+function weights(end: usize, x: usize, by: usize, y: usize, yi: usize): void {
   const t = exp2Table();
   const low = at(t, 0);
   const rounder = at(t, 2);
@@ -224,36 +189,13 @@ function weights(end: usize, x: usize, by: usize, y: usize): void {
   const p2 = at(t, 7);
   const p3 = at(t, 8);
   const p4 = at(t, 9);
-  for (const stop = x + end * ROW; x < stop; x += ROW, y += ROW) {
-    v128.store(
-      y,
-      Inlined.near2(
-        v128.pmax<real>(v128.sub<real>(v128.load(x), v128.load(by)), low),
-        rounder,
-        ln2,
-        one,
-        p0,
-        p1,
-        p2,
-        p3,
-        p4,
-      ),
-    );
-    v128.store(
-      y,
-      Inlined.near2(
-        v128.pmax<real>(v128.sub<real>(v128.load(x, 16), v128.load(by, 16)), low),
-        rounder,
-        ln2,
-        one,
-        p0,
-        p1,
-        p2,
-        p3,
-        p4,
-      ),
-      16,
-    );
+  const by0 = v128.load(by);
+  const by1 = v128.load(by, 16);
+  for (const stop = x + end * ROW; x < stop; x += ROW, y += yi) {
+    const x0 = v128.pmax<real>(v128.sub<real>(v128.load(x), by0), low);
+    const x1 = v128.pmax<real>(v128.sub<real>(v128.load(x, 16), by1), low);
+    v128.store(y, Inlined.near2(x0, rounder, ln2, one, p0, p1, p2, p3, p4));
+    v128.store(y, Inlined.near2(x1, rounder, ln2, one, p0, p1, p2, p3, p4), 16);
   }
 }
 /**
@@ -261,50 +203,20 @@ function weights(end: usize, x: usize, by: usize, y: usize): void {
  * lie ROW apart, the others `wide`.
  */
 export function weightsBack(end: usize, st: usize, lse: usize, delta: usize, pt: usize, dt: usize, wide: usize): void {
-  const t = exp2Table();
-  const low = at(t, 0);
-  const rounder = at(t, 2);
-  const ln2 = at(t, 3);
-  const one = at(t, 4);
-  const p0 = at(t, 5);
-  const p1 = at(t, 6);
-  const p2 = at(t, 7);
-  const p3 = at(t, 8);
-  const p4 = at(t, 9);
-  for (const stop = st + end * ROW; st < stop; st += ROW, pt += wide, dt += wide) {
-    const a = Inlined.near2(
-      v128.pmax<real>(v128.sub<real>(v128.load(st), v128.load(lse)), low),
-      rounder,
-      ln2,
-      one,
-      p0,
-      p1,
-      p2,
-      p3,
-      p4,
-    );
-    v128.store(pt, a);
-    v128.store(dt, v128.mul<real>(a, v128.sub<real>(v128.load(dt), v128.load(delta))));
-    const b = Inlined.near2(
-      v128.pmax<real>(v128.sub<real>(v128.load(st, 16), v128.load(lse, 16)), low),
-      rounder,
-      ln2,
-      one,
-      p0,
-      p1,
-      p2,
-      p3,
-      p4,
-    );
-    v128.store(pt, b, 16);
-    v128.store(dt, v128.mul<real>(b, v128.sub<real>(v128.load(dt, 16), v128.load(delta, 16))), 16);
+  weights(end, st, lse, pt, wide);
+  const delta0 = v128.load(delta);
+  const delta1 = v128.load(delta, 16);
+  for (const stop = pt + end * wide; pt < stop; pt += wide, dt += wide) {
+    v128.store(dt, v128.mul<real>(v128.load(pt), v128.sub<real>(v128.load(dt), delta0)));
+    v128.store(dt, v128.mul<real>(v128.load(pt, 16), v128.sub<real>(v128.load(dt, 16), delta1)), 16);
   }
 }
 /**
  * st = 2^(st - top) over the keys, each lane's largest logit taken off; leaves 1/Σ in `inverse` and top + log2 Σ in
- * `lse`. Two keys at a time: one maximum or sum alone waits for itself.
+ * `lse`. Two keys at a time, in two sums, for one alone waits for itself; an odd last key goes to the second, or, `even`,
+ * to the first, as it does where more keys follow.
  */
-export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize): void {
+export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize, even: bool): void {
   const least = v128.splat<real>(LEAST);
   const zero = v128.splat<real>(0);
   const stop = st + (end & ~1) * ROW;
@@ -327,7 +239,7 @@ export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize):
   top1 = v128.pmax<real>(top1, more1);
   v128.store(lse, top0);
   v128.store(lse, top1, 16);
-  weights(end, st, lse, st);
+  weights(end, st, lse, st, ROW);
   let sum0 = zero;
   let sum1 = zero;
   let rest0 = zero;
@@ -339,17 +251,22 @@ export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize):
     rest1 = v128.add<real>(rest1, v128.load(o, ROW + 16));
   }
   if (end & 1) {
-    rest0 = v128.add<real>(rest0, v128.load(stop));
-    rest1 = v128.add<real>(rest1, v128.load(stop, 16));
+    if (even) {
+      sum0 = v128.add<real>(sum0, v128.load(stop));
+      sum1 = v128.add<real>(sum1, v128.load(stop, 16));
+    } else {
+      rest0 = v128.add<real>(rest0, v128.load(stop));
+      rest1 = v128.add<real>(rest1, v128.load(stop, 16));
+    }
   }
-  settle(top0, v128.add<real>(sum0, rest0), inverse, lse);
-  settle(top1, v128.add<real>(sum1, rest1), inverse + 16, lse + 16);
+  finish(top0, v128.add<real>(sum0, rest0), inverse, lse);
+  finish(top1, v128.add<real>(sum1, rest1), inverse + 16, lse + 16);
 }
 /**
  * A query that may see nothing has Σ = 0: its weights are 0, and so is its lse, with which the backward pass makes 0 of
  * -Infinity.
  */
-function settle(top: v128, sum: v128, inverse: usize, lse: usize): void {
+function finish(top: v128, sum: v128, inverse: usize, lse: usize): void {
   const some = v128.ne<real>(sum, v128.splat<real>(0));
   v128.store(inverse, v128.and(v128.div<real>(v128.splat<real>(1), sum), some));
   v128.store(lse, v128.and(v128.add<real>(top, v128.mul<real>(log(sum), v128.splat<real>(LOG2E))), some));

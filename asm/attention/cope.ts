@@ -3,11 +3,12 @@
 // of pairs (z[f], z[f+1] - z[f]), one load for both; the gradient of z is gathered as pairs too. A gate is at most 1,
 // so positions only fall from the first key to the last, and the keys of a row of z follow each other: their gradients
 // are added up in registers and written, never read (reading and adding took 63 cycles a key of 8 lanes, where this
-// takes 24). Where every lane is past the last position the bias is a constant and no gradient reaches the gates: those
-// keys are passed over, exactly. Logits are exponents of 2, as in attention.ts.
-import { at, madd } from "./simd";
-import { Inlined, exp2Table } from "./math";
-import { NR } from "./matmul";
+// takes 24). Where every lane is beyond the last position the bias is a constant and no gradient reaches the gates: those
+// keys are passed over, exactly. Logits are exponents of 2, as in forward.ts.
+import { at, madd } from "../simd";
+import { Inlined, exp2Table } from "../math";
+import { NR } from "../matmul";
+import { Workspace } from "./workspace";
 
 const W: usize = sizeof<real>();
 const ROW: usize = NR * W;
@@ -129,7 +130,7 @@ function place(at: v128, most: v128, rests: usize, indices: usize): void {
 /**
  * Gates 1/(1 + 2^-u) and positions min(p - 1, their sum from here to the last of `end` keys): whole parts as distances
  * in `indices`, the rest in `rests`. `rests` may be `gates`, and `indices` `u`; those then are lost. Returns the key
- * before which every lane is past the last position, p - 1: there nothing is left behind.
+ * before which every lane is beyond the last position, p - 1: there nothing is left behind.
  */
 export function copePlaces(end: usize, p: usize, u: usize, gates: usize, rests: usize, indices: usize): usize {
   const most = v128.splat<real>(<real>(p - 1));
@@ -162,17 +163,17 @@ export function copeReach(certain: usize, p: usize, indices: usize): usize {
 }
 
 /** One half of the lanes of `copeLogits` at one key. */
-function keyLogits(st: usize, w: v128, indices: usize, pairs: usize, slopes: usize): void {
+function keyLogits(st: usize, w: v128, indices: usize, pairs: usize, rises: usize): void {
   const low = lowPairs(pairs, indices);
   const high = highPairs(pairs, indices);
   const slope = odds(low, high);
   v128.store(st, v128.add<real>(v128.load(st), v128.add<real>(evens(low, high), v128.mul<real>(w, slope))));
-  // No slope on whole positions (there ceil and floor of the paper's listing agree) and none past the last one, which
+  // No slope on whole positions (there ceil and floor of the paper's listing agree) and none beyond the last one, which
   // has no rest.
-  if (slopes) v128.store(slopes, v128.and(slope, v128.ne<real>(w, v128.splat<real>(0))));
+  if (rises) v128.store(rises, v128.and(slope, v128.ne<real>(w, v128.splat<real>(0))));
 }
 /**
- * Adds (1 - w) z[f] + w z[f+1] to the logits st of `end` keys; leaves the slopes z[f+1] - z[f] where they count, unless
+ * Adds (1 - w) z[f] + w z[f+1] to the logits st of `end` keys; leaves the rises z[f+1] - z[f] where they count, unless
  * at address 0.
  */
 export function copeLogits(
@@ -183,11 +184,11 @@ export function copeLogits(
   rests: usize,
   indices: usize,
   pairs: usize,
-  slopes: usize,
+  rises: usize,
 ): void {
   for (let o = certain * ROW; o < end * ROW; o += ROW) {
-    keyLogits(st + o, v128.load(rests + o), indices + o, pairs - BIAS, slopes ? slopes + o : 0);
-    keyLogits(st + o + 16, v128.load(rests + o, 16), indices + o + 16, pairs - BIAS + 32, slopes ? slopes + o + 16 : 0);
+    keyLogits(st + o, v128.load(rests + o), indices + o, pairs - BIAS, rises ? rises + o : 0);
+    keyLogits(st + o + 16, v128.load(rests + o, 16), indices + o + 16, pairs - BIAS + 32, rises ? rises + o + 16 : 0);
   }
   if (!certain) return;
   const last = pairs + (p - 1) * PAIRS;
@@ -201,98 +202,71 @@ export function copeLogits(
 
 /**
  * The backward pass of `copeLogits`, from the first key to the last: a gate counts in the positions of its own key and
- * of all before it. `dt` holds the gradient of the logits; the gates' is added there, or left in `ut` where gates have
- * logits of their own. Leaves dz, `reach` rows of lanes. Rows of dt, ut and dz lie `di` bytes apart.
+ * of all before it. `dt` holds the gradient of the logits; the gates' is added there, or left in `dut` where gates have
+ * logits of their own. Leaves dz, `far` rows of lanes. Rows of dt, dut and dz lie `di` bytes apart.
  */
-export function copeBack(
-  end: usize,
-  p: usize,
-  reach: usize,
-  certain: usize,
-  gates: usize,
-  rests: usize,
-  indices: usize,
-  slopes: usize,
-  dt: usize,
-  ut: usize,
-  di: usize,
-  dpairs: usize,
-  dz: usize,
-): void {
+export function copeBack(w: Workspace, p: usize, dt: usize, dut: usize, di: usize, dz: usize): void {
+  const certain = w.certain;
+  const dpairs = w.dpairs;
   const zero = v128.splat<real>(0);
-  let past0 = zero;
-  let past1 = zero;
-  for (let o = dpairs; o < dpairs + reach * PAIRS; o += 16) v128.store(o, zero);
+  let sum0 = zero; // of the keys before `certain`
+  let sum1 = zero;
+  for (let o = dpairs; o < dpairs + w.far * PAIRS; o += 16) v128.store(o, zero);
   for (let j: usize = 0, at = dt; j < certain; j++, at += di) {
-    past0 = v128.add<real>(past0, v128.load(at));
-    past1 = v128.add<real>(past1, v128.load(at, 16));
-    if (ut) {
-      v128.store(ut + j * di, zero);
-      v128.store(ut + j * di, zero, 16);
+    sum0 = v128.add<real>(sum0, v128.load(at));
+    sum1 = v128.add<real>(sum1, v128.load(at, 16));
+    if (dut) {
+      v128.store(dut + j * di, zero);
+      v128.store(dut + j * di, zero, 16);
     }
   }
-  const from = certain * ROW;
   const skip = certain * di;
   for (let half: usize = 0; half < 32; half += 16)
-    keysBack(
-      end * ROW,
-      from + half,
-      gates,
-      rests,
-      indices,
-      slopes,
-      dt + skip + half,
-      ut ? ut + skip + half : 0,
-      di,
-      dpairs - BIAS + 2 * half,
-    );
-  let before0 = zero;
-  let before1 = zero;
-  for (let f: usize = 0, o = dpairs, to = dz; f < reach; f++, o += PAIRS, to += di) {
-    v128.store(to, v128.add<real>(evens(v128.load(o), v128.load(o, 16)), before0));
-    v128.store(to, v128.add<real>(evens(v128.load(o, 32), v128.load(o, 48)), before1), 16);
-    before0 = odds(v128.load(o), v128.load(o, 16));
-    before1 = odds(v128.load(o, 32), v128.load(o, 48));
-  }
+    keysBack(w, certain * ROW + half, dt + skip + half, dut ? dut + skip + half : 0, di, dpairs - BIAS + 2 * half);
+  pairsBack(w.far, dpairs, dz, di);
   if (!certain) return;
   const last = dz + (p - 1) * di;
-  v128.store(last, v128.add<real>(v128.load(last), past0));
-  v128.store(last, v128.add<real>(v128.load(last, 16), past1), 16);
+  v128.store(last, v128.add<real>(v128.load(last), sum0));
+  v128.store(last, v128.add<real>(v128.load(last, 16), sum1), 16);
 }
 /** One half of the lanes of `copeBack`, key after key. */
-function keysBack(
-  end: usize,
-  from: usize,
-  gates: usize,
-  rests: usize,
-  indices: usize,
-  slopes: usize,
-  dt: usize,
-  ut: usize,
-  di: usize,
-  dpairs: usize,
-): void {
-  const ln2 = at(exp2Table(), 3); // slopes are of exponents of 2
+function keysBack(w: Workspace, from: usize, dt: usize, dut: usize, di: usize, dpairs: usize): void {
+  const gates = w.gates;
+  const rests = w.rests;
+  const indices = w.indices;
+  const rises = w.rises;
+  const ln2 = at(exp2Table(), 3); // rises are of exponents of 2
   let sum = v128.splat<real>(0);
-  let a = sum;
+  let a = sum; // the shares of z[f] and z[f+1] from the keys of this row so far
   let b = sum;
-  let before = v128.splat<i32>(-1); // a and b: the shares of z[f] and z[f+1] from the keys of this row so far
-  for (let o = from; o < end; o += ROW, dt += di) {
+  let row = v128.splat<i32>(-1);
+  for (let o = from, stop = w.end * ROW; o < stop; o += ROW, dt += di) {
     const d = v128.load(dt);
     const share = v128.mul<real>(d, v128.load(rests + o));
     const here = v128.load(indices + o);
-    const same = v128.eq<bits>(here, before);
+    const same = v128.eq<bits>(here, row);
     a = v128.add<real>(v128.and(a, same), v128.sub<real>(d, share));
     b = v128.add<real>(v128.and(b, same), share);
     setPairs(dpairs, indices + o, a, b);
-    before = here;
-    sum = madd(d, v128.load(slopes + o), sum);
+    row = here;
+    sum = madd(d, v128.load(rises + o), sum);
     const g = v128.load(gates + o);
     const g2 = v128.mul<real>(ln2, g);
     const du = v128.mul<real>(sum, v128.sub<real>(g2, v128.mul<real>(g2, g)));
-    if (ut) {
-      v128.store(ut, du);
-      ut += di;
+    if (dut) {
+      v128.store(dut, du);
+      dut += di;
     } else v128.store(dt, v128.add<real>(d, du));
+  }
+}
+/** From the gradients of pairs to those of z, rows of lanes `di` bytes apart: z[f] is in the pairs f and f - 1. */
+function pairsBack(far: usize, dpairs: usize, dz: usize, di: usize): void {
+  let second0 = v128.splat<real>(0); // of pair f - 1
+  let second1 = second0;
+  for (let f: usize = 0; f < far; f++, dpairs += PAIRS, dz += di) {
+    v128.store(dz, v128.add<real>(evens(v128.load(dpairs), v128.load(dpairs, 16)), second0));
+    v128.store(dz, v128.add<real>(evens(v128.load(dpairs, 32), v128.load(dpairs, 48)), second1), 16);
+    second0 = odds(v128.load(dpairs), v128.load(dpairs, 16));
+    second1 = odds(v128.load(dpairs, 32), v128.load(dpairs, 48));
   }
 }

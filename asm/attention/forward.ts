@@ -1,0 +1,112 @@
+// forward.ts: attention in one kernel, one sequence and one head after the other; nothing of size t x s is kept.
+//
+// How the data moves: NR queries at a time (a panel, two vectors of lanes, a lane a query) are transposed and meet all
+// keys they may see. Logits lie key by key, NR lanes each, so that maxima, sums, and the running positions of CoPE
+// (cope.ts) are vector operations from one key to the next, with no sums over lanes and no transposing; and that layout
+// is what the product with the values takes as its right side. A sequence's rows are drawn together first, head by
+// head, since in b s h d those of a head lie far apart (forward and backward of b h t d = 8 8 256 32: 42 ms head by
+// head, 37 row by row). Nothing is packed further: `tileRows` takes the rows as they are, `tile` their transpose.
+// Causal panels stop at their last key. Logits here are exponents of 2, that is log2 e times those of the equations: a
+// softmax of 64 keys took 20 cycles a key and panel as powers of e, and 15 so (fused; 28 and 21 exact). A single query
+// leaves most lanes of its panel empty: then lanes are heads (query.ts).
+import { NR } from "../matmul";
+import { AttentionArguments } from "./arguments";
+import { place, score, setSlopes } from "./logits";
+import { ROW, copyFew, draw, softmaxPanel, spread, times } from "./panel";
+import { mixHeads, scoreHeads } from "./query";
+import { Workspace, settle, takeForward } from "./workspace";
+
+const W: usize = sizeof<real>();
+
+/**
+ * o_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j for `b` sequences from `first` on. `args`: the address
+ * of an AttentionArguments; `work`: the work of a sequence, for whoever divides them.
+ */
+export function attention(args: usize, first: usize, b: usize, work: usize, room: usize): void {
+  const a = changetype<AttentionArguments>(args);
+  const w = changetype<Workspace>(room);
+  takeForward(w, offsetof<Workspace>(), a.h, a.g, a.t, a.s, a.d, a.p, a.r);
+  settle(a, w);
+  // Each is read for the last time where the other is written.
+  w.gates = w.rests;
+  w.indices = w.ut;
+  w.rises = 0;
+  for (let i = first; i < first + b; i++) {
+    w.s = a.counts ? <usize>load<u32>(a.counts + i * 4) : a.s;
+    if (a.t == 1) queryOf(a, w, i);
+    else queriesOf(a, w, i);
+  }
+}
+
+/** All queries of sequence i, in panels, head by head. */
+function queriesOf(a: AttentionArguments, w: Workspace, i: usize): void {
+  const t = a.t;
+  drawRows(a, w, i);
+  for (let j: usize = 0; j < a.h; j++) {
+    chooseHead(a, w, j);
+    for (let at: usize = 0; at < t; at += NR) {
+      choose(a, w, at);
+      score(a, w, j * w.queryBlock + at * w.row);
+      place(a, w);
+      weigh(a, w, (i * a.h + j) * t + at);
+      mix(a, w, a.o + ((i * t + at) * a.h + j) * w.row);
+    }
+  }
+}
+/** Draws the rows of sequence i together: queries and keys, and those of its gates. */
+export function drawRows(a: AttentionArguments, w: Workspace, i: usize): void {
+  const h = a.h;
+  const g = a.g;
+  const t = a.t;
+  const d = a.d;
+  w.padding = a.keys ? a.keys + i * a.keysb * W : 0;
+  draw(t, h, d, a.q + i * a.qb * W, a.qi * W, w.qs, w.queryBlock);
+  draw(w.s, g, d, a.k + i * a.kb * W, a.ki * W, w.ks, w.keyBlock);
+  draw(w.s, g, d, a.v + i * a.vb * W, a.vi * W, w.vs, w.keyBlock);
+  if (w.gk) draw(w.s, g, d, w.gk + i * a.gkb * W, a.gki * W, w.gks, w.keyBlock);
+  if (w.gq) draw(t, h, d, w.gq + i * a.gqb * W, a.gqi * W, w.gqs, w.queryBlock);
+}
+/** Chooses the rows and the slope of head j. */
+export function chooseHead(a: AttentionArguments, w: Workspace, j: usize): void {
+  const g = (j / w.share) * w.keyBlock;
+  w.headK = w.ks + g;
+  w.headV = w.vs + g;
+  w.headGk = w.gks + g;
+  if (a.slopes) setSlopes(1, a.slopes + j * W, w.slopes);
+}
+/** Chooses the panel of the queries from `at` on. */
+export function choose(a: AttentionArguments, w: Workspace, at: usize): void {
+  w.n = min(NR, a.t - at);
+  w.first = w.s - a.t + at;
+  w.end = a.causal ? min(w.s, w.first + w.n) : w.s;
+  w.allowed = a.allowed ? a.allowed + at * a.s * W : 0;
+}
+
+/**
+ * From logits to weights that are still to be divided by their sum; `at` is the place of the first row's lse. An odd
+ * last key of a cache is added up where it would be with more keys behind it.
+ */
+function weigh(a: AttentionArguments, w: Workspace, at: usize): void {
+  softmaxPanel(w.end, w.st, w.inverse, w.lse, a.counts != 0);
+  if (a.lse) copyFew(w.n, w.lse, a.lse + at * W);
+}
+/** Weights times values, to rows at `o`. */
+function mix(a: AttentionArguments, w: Workspace, o: usize): void {
+  times(a.d, w.end, 1, w.headV, W, w.row, w.st, ROW, w.ot, ROW, false);
+  spread(w.n, a.d, w.ot, w.inverse, o, a.h * w.row, false);
+}
+
+/** The one query of sequence i, in panels of heads. */
+function queryOf(a: AttentionArguments, w: Workspace, i: usize): void {
+  w.padding = a.keys ? a.keys + i * a.keysb * W : 0;
+  w.apart = 0;
+  choose(a, w, 0);
+  for (let j: usize = 0; j < a.h; j += NR) {
+    w.n = min(NR, a.h - j);
+    if (a.slopes) setSlopes(w.n, a.slopes + j * W, w.slopes);
+    scoreHeads(a, w, i, j);
+    place(a, w);
+    weigh(a, w, i * a.h + j);
+    mixHeads(a, w, i, j);
+  }
+}

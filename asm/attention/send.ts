@@ -1,0 +1,229 @@
+// send.ts: what queries send back to keys, values and gate keys, each of which has a source and perhaps a past, the
+// same computed from a stopped state (myopic training).
+//
+// Ordinarily all goes to the source. With `own` the source gets what each query sends to its own place, and the past
+// the rest; with `edges` the source gets its share and the past the rest. What goes to one side whole is added up head
+// by head for a sequence, in rows that touch, and then goes to the gradient; the rest goes there group by group.
+import { LANES } from "../simd";
+import { MR } from "../matmul";
+import { AttentionBackArguments } from "./arguments";
+import { NEVER, ROW, send, undraw } from "./panel";
+import { BackWorkspace, GROUP } from "./workspace";
+
+const W: usize = sizeof<real>();
+
+/** Values, keys, gate keys: who is sent something. */
+export const SIDES: usize = 3;
+export const VALUES: usize = 0;
+export const KEYS: usize = 1;
+export const GATE_KEYS: usize = 2;
+
+/** A gradient that is asked for, all of it and that of the sequence at hand, at 0 if nobody asks; strides in bytes. */
+@unmanaged
+export class Gradient {
+  all: usize;
+  i: usize;
+  b: usize;
+  add: usize; // whether it is added to
+  to: usize;
+}
+/** Those of queries and gate queries, and for each side those of its source and of its past, in this order. */
+export const GRADIENTS: usize = 2 + 2 * SIDES;
+const SOURCES: usize = 2;
+const PASTS: usize = SOURCES + SIDES;
+/** The n-th of them. */
+export function gradient(w: BackWorkspace, n: usize): Gradient {
+  return changetype<Gradient>(w.gradients + n * offsetof<Gradient>());
+}
+/** Takes over the n-th from its argument, an address and the flag that follows it. */
+function keep(w: BackWorkspace, n: usize, argument: usize, i: usize, b: usize): void {
+  const x = gradient(w, n);
+  x.all = load<usize>(argument);
+  x.add = load<u32>(argument, sizeof<usize>());
+  x.i = i * W;
+  x.b = b * W;
+}
+
+/** What holds for every sequence of a call: who gets what, and whether it is written or added. */
+export function settleGradients(a: AttentionBackArguments, w: BackWorkspace): void {
+  w.shared = a.edges != 0 && !a.own;
+  // Where nothing is sent off the diagonal, nor to a table, there is nothing to add up over panels: a group is one.
+  w.alone = a.own != 0 && !a.pk && !a.pv && !a.pg && !a.table && !a.rel;
+  w.panels = w.alone ? 1 : GROUP;
+  w.wide = w.panels * ROW;
+  const args = changetype<usize>(a);
+  keep(w, 0, args + offsetof<AttentionBackArguments>("dq"), a.qi, a.qb);
+  keep(w, 1, args + offsetof<AttentionBackArguments>("dgq"), a.gqi, a.gqb);
+  keep(w, SOURCES + VALUES, args + offsetof<AttentionBackArguments>("dv"), a.vi, a.vb);
+  keep(w, SOURCES + KEYS, args + offsetof<AttentionBackArguments>("dk"), a.ki, a.kb);
+  keep(w, SOURCES + GATE_KEYS, args + offsetof<AttentionBackArguments>("dgk"), a.gki, a.gkb);
+  keep(w, PASTS + VALUES, args + offsetof<AttentionBackArguments>("pv"), a.pvi, a.pvb);
+  keep(w, PASTS + KEYS, args + offsetof<AttentionBackArguments>("pk"), a.pki, a.pkb);
+  keep(w, PASTS + GATE_KEYS, args + offsetof<AttentionBackArguments>("pg"), a.pgi, a.pgb);
+  join(w);
+}
+/**
+ * Of gradients in one place the first is written, unless all are to be added, and the later ones are added. So it is
+ * where gate keys are the keys or the values, and where one tensor is query, key and value.
+ */
+function join(w: BackWorkspace): void {
+  w.early = false;
+  for (let n: usize = 1; n < GRADIENTS; n++)
+    for (let m: usize = 0; m < n; m++) {
+      const first = gradient(w, m);
+      const later = gradient(w, n);
+      if (!later.all || later.all != first.all) continue;
+      first.add &= later.add;
+      later.add = 1;
+      // Shares are sent group by group: what other groups' queries are still to write must not undo them.
+      if (w.shared && !m && !first.add) w.early = true;
+    }
+}
+
+/** Turns to sequence i, and clears what is not written whole: rows nobody sends to, and what is sent to bit by bit. */
+export function beginGradients(a: AttentionBackArguments, w: BackWorkspace, i: usize): void {
+  for (let n: usize = 0; n < GRADIENTS; n++) {
+    const x = gradient(w, n);
+    x.to = x.all ? x.all + i * x.b : 0;
+    if (!x.to || x.add) continue;
+    const rows = unwritten(a, w, n);
+    for (let m: usize = 0; m < rows; m++) memory.fill(x.to + m * x.i, 0, (n < SOURCES ? a.h : a.g) * w.row);
+  }
+}
+/** How many of its first rows are to be cleared. */
+function unwritten(a: AttentionBackArguments, w: BackWorkspace, n: usize): usize {
+  const s = w.s;
+  const t = a.t;
+  if (n == 0) return w.early ? t : 0;
+  if (n == 1) return w.gq ? 0 : t;
+  if ((n - SOURCES) % SIDES == GATE_KEYS && !w.gk) return s;
+  if (n >= PASTS) return a.own ? 0 : s;
+  if (w.shared) return s;
+  return a.own && (w.alone || gradient(w, n + SIDES).all) ? s - t : 0;
+}
+/** What was added up over a sequence goes to the gradients. */
+export function endGradients(a: AttentionBackArguments, w: BackWorkspace, i: usize): void {
+  if (w.shared) return; // it went there group by group
+  if (w.alone) return sendDiagonals(a, w, i);
+  for (let side: usize = 0; side < (w.gk ? SIDES : GATE_KEYS); side++) {
+    const past = gradient(w, PASTS + side);
+    const x = a.own && past.to ? past : gradient(w, SOURCES + side);
+    if (x.to) undraw(w.s, a.g, a.d, w.sums + side * a.g * w.keyBlock, w.keyBlock, x.to, x.i, x.add != 0);
+  }
+}
+
+/** What a group of queries sends to a side: key by key, in multiples of the queries' own rows. */
+export function sentTo(w: BackWorkspace, side: usize): usize {
+  return w.sent + side * w.s * GROUP * ROW;
+}
+/** Zeros in a panel's keys from its last on, as far as `send` reads them for panels of its group that see more. */
+export function blank(w: BackWorkspace, sent: usize): void {
+  const wide = w.wide;
+  for (let o = sent + w.end * wide, stop = sent + min(w.last, w.end + MR) * wide; o < stop; o += wide) {
+    v128.store(o, v128.splat<real>(0));
+    v128.store(o, v128.splat<real>(0), 16);
+  }
+}
+/** Sends to a side what a group's queries have for it; x: their rows. */
+export function sendGroup(a: AttentionBackArguments, w: BackWorkspace, side: usize, x: usize): void {
+  const source = gradient(w, SOURCES + side);
+  const past = gradient(w, PASTS + side);
+  const column = w.g * w.row;
+  const alpha: real = side == VALUES ? 1 : <real>a.scale;
+  const sent = sentTo(w, side);
+  const sums = w.sums + (side * a.g + w.g) * w.keyBlock;
+  if (!source.to && !past.to) return;
+  if (a.own) sendOwn(w, source, alpha, sent, x, past.to ? 0 : sums);
+  if (w.shared) {
+    for (let rest: usize = 0; rest < 2; rest++) {
+      const y = rest ? past : source;
+      if (!y.to) continue;
+      share(a, w, rest != 0, sent);
+      sendAll(w, w.last, w.seeing, alpha, w.shares, x, y.to + column, y.i);
+    }
+  } else if (a.own ? past.to : source.to) sendAll(w, w.last, w.seeing, alpha, sent, x, sums, w.row);
+}
+/** What a group's queries x send to n rows at y. */
+export function sendAll(
+  w: BackWorkspace,
+  n: usize,
+  seeing: usize,
+  alpha: real,
+  sent: usize,
+  x: usize,
+  y: usize,
+  yi: usize,
+): void {
+  send(n, w.row / W, w.lanes, seeing, alpha, sent, w.wide, x, w.row, y, yi, w.edge);
+}
+/** What each query sends to its own place: to the sums, or, at 0, to the source, and then it is sent no further. */
+function sendOwn(w: BackWorkspace, source: Gradient, alpha: real, sent: usize, x: usize, sums: usize): void {
+  const row = w.row;
+  const add = source.add != 0 || w.j % w.share != 0;
+  for (let c: usize = 0; c < w.lanes; c++) {
+    const place = w.place + c;
+    const o = sent + place * w.wide + c * W;
+    if (sums) rowProduct(row / W, alpha, load<real>(o), x + c * row, sums + place * row, true);
+    else {
+      if (source.to)
+        rowProduct(row / W, alpha, load<real>(o), x + c * row, source.to + w.g * row + place * source.i, add);
+      store<real>(o, 0);
+    }
+  }
+}
+/** The edges' share of what is sent, or the `rest` of it; nothing to keys that a query does not see. */
+function share(a: AttentionBackArguments, w: BackWorkspace, rest: bool, sent: usize): void {
+  const edges = a.edges + w.start * a.s * W;
+  for (let j: usize = 0; j < w.last; j++)
+    for (let c: usize = 0; c < w.lanes; c++) {
+      const o = j * w.wide + c * W;
+      const edge = load<real>(edges + (c * a.s + j) * W);
+      const x: real = w.seeing != NEVER && j > w.seeing + c ? 0 : load<real>(sent + o);
+      store<real>(w.shares + o, (rest ? 1 - edge : edge) * x);
+    }
+}
+
+/** Keeps, of a group of one panel, what each query sends to its own place. */
+export function keepDiagonal(a: AttentionBackArguments, w: BackWorkspace): void {
+  for (let c: usize = 0; c < w.lanes; c++) {
+    const o = (w.place + c) * w.wide + c * W;
+    const to = w.diagonals + (w.j * a.t + w.start + c) * W;
+    store<real>(to, load<real>(sentTo(w, VALUES) + o));
+    store<real>(to + a.h * a.t * W, load<real>(sentTo(w, KEYS) + o));
+  }
+}
+/** Sends the diagonals of sequence i, row by row. */
+function sendDiagonals(a: AttentionBackArguments, w: BackWorkspace, i: usize): void {
+  const h = a.h;
+  const t = a.t;
+  const row = w.row;
+  for (let m: usize = 0; m < t * h; m++) {
+    const c = m / h;
+    const j = m % h;
+    for (let side: usize = 0; side < GATE_KEYS; side++) {
+      const x = gradient(w, SOURCES + side);
+      if (!x.to) continue;
+      const from = w.diagonals + ((side * h + j) * t + c) * W;
+      const sender = side ? a.q + (i * a.qb + c * a.qi) * W + j * row : a.dout + (i * t * h + m) * row;
+      const to = x.to + (w.s - t + c) * x.i + (j / w.share) * row;
+      rowProduct(a.d, side ? <real>a.scale : 1, load<real>(from), sender, to, x.add != 0 || j % w.share != 0);
+    }
+  }
+}
+/**
+ * y = alpha (a x) over n numbers, added when `add`: rounded as `send` rounds it, so that a weight of 1 on the diagonal
+ * alone gives the same bits.
+ */
+function rowProduct(n: usize, alpha: real, a: real, x: usize, y: usize, add: bool): void {
+  const whole = (n & ~(LANES - 1)) * W;
+  const by = v128.splat<real>(alpha);
+  const each = v128.splat<real>(a);
+  const zero = v128.splat<real>(0);
+  // 0 + v: no -0, as when `send` adds
+  for (let i: usize = 0; i < whole; i += 16) {
+    const v = v128.mul<real>(by, v128.mul<real>(each, v128.load(x + i)));
+    v128.store(y + i, v128.add<real>(add ? v128.load(y + i) : zero, v));
+  }
+  for (let i = whole; i < n * W; i += W)
+    store<real>(y + i, (add ? load<real>(y + i) : 0) + alpha * (a * load<real>(x + i)));
+}
