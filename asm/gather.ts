@@ -1,5 +1,5 @@
 // gather.ts: rows picked by integers, the interpolated picking of contextual positions, and rotary turns.
-import { rowScaleAdd } from "./row";
+import { rowAdd } from "./row";
 
 const W: usize = sizeof<real>();
 
@@ -8,10 +8,11 @@ export function gather(n: usize, d: usize, w: usize, ids: usize, y: usize): void
   for (let i: usize = 0; i < n; i++, y += d * W) memory.copy(y, w + <usize>load<i32>(ids + i * 4) * d * W, d * W);
 }
 
-/** dw[ids[i]] += dy[i] */
-export function gatherBack(n: usize, d: usize, ids: usize, dy: usize, dw: usize): void {
+/** dw[ids[i]] += dy[i], dw having v rows. */
+export function gatherBack(n: usize, d: usize, v: usize, ids: usize, dy: usize, dw: usize, add: bool): void {
   if (!dw) return;
-  for (let i: usize = 0; i < n; i++, dy += d * W) rowScaleAdd(d, 1, dy, dw + <usize>load<i32>(ids + i * 4) * d * W);
+  if (!add) memory.fill(dw, 0, v * d * W);
+  for (let i: usize = 0; i < n; i++, dy += d * W) rowAdd(d, dy, dw + <usize>load<i32>(ids + i * 4) * d * W, true);
 }
 
 /** y[o, i, j] = z[o, i, index[i, j]]: z has p numbers for each of t rows, index and y have s. */
@@ -23,8 +24,9 @@ export function pick(o: usize, t: usize, p: usize, s: usize, z: usize, index: us
 }
 
 /** dz[o, i, index[i, j]] += dy[o, i, j] */
-export function pickBack(o: usize, t: usize, p: usize, s: usize, index: usize, dy: usize, dz: usize): void {
+export function pickBack(o: usize, t: usize, p: usize, s: usize, index: usize, dy: usize, dz: usize, add: bool): void {
   if (!dz) return;
+  if (!add) memory.fill(dz, 0, o * t * p * W);
   for (let a: usize = 0; a < o; a++)
     for (let i: usize = 0; i < t; i++, dz += p * W)
       for (let j: usize = 0; j < s; j++, dy += W) {
@@ -59,9 +61,12 @@ export function interpolateBack(
   x: usize,
   dy: usize,
   dz: usize,
+  addZ: bool,
   dx: usize,
+  addX: bool,
 ): void {
   const most = <real>(p - 1);
+  if (dz && !addZ) memory.fill(dz, 0, rows * p * W);
   for (let r: usize = 0; r < rows; r++, z += p * W) {
     for (let j: usize = 0; j < s; j++) {
       const o = j * W;
@@ -71,7 +76,7 @@ export function interpolateBack(
       const g = load<real>(dy + o);
       const f = <usize>low * W;
       const c = <usize>ceil<real>(at) * W;
-      if (dx) store<real>(dx + o, load<real>(dx + o) + g * (load<real>(z + c) - load<real>(z + f)));
+      if (dx) store<real>(dx + o, (addX ? load<real>(dx + o) : 0) + g * (load<real>(z + c) - load<real>(z + f)));
       if (dz) {
         store<real>(dz + f, load<real>(dz + f) + (1 - w) * g);
         store<real>(dz + c, load<real>(dz + c) + w * g);

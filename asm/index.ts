@@ -1,7 +1,8 @@
 // The kernels, compiled once per dtype: `real` is f32 or f64, `bits` the integer as wide (build.mjs).
 // 1. Arguments: sizes, inputs, outputs, numbers. Sizes in elements (`usize`), addresses in bytes, the same letters as
 // in the maths.
-// 2. Forward overwrites, `...Back` accumulates, a destination of 0 is skipped.
+// 2. Forward overwrites. A gradient is followed by its own `add`: without it every number is written, 0 + what is due.
+// A destination of 0 is skipped.
 // 3. Buffers start 16-aligned and are padded to 16 bytes; elementwise kernels may write the padding, row kernels must
 // not read it.
 //    64 bytes behind the last buffer may be read (a product's last tile does).

@@ -1,5 +1,5 @@
 // loss.ts: losses, each beside its Back twin. Sums over rows are kept in double precision.
-import { rowMax, rowExp, rowExpAdd, logOf } from "./row";
+import { rowMax, rowExp, rowExpScale, logOf } from "./row";
 
 const W: usize = sizeof<real>();
 
@@ -49,13 +49,17 @@ export function crossEntropyBack(
   factor: usize,
   dy: usize,
   dx: usize,
+  add: bool,
 ): void {
   if (!dx) return;
   const by = load<real>(factor) * load<real>(dy);
   for (let r: usize = 0; r < rows; r++, x += v * W, dx += v * W, targets += 4) {
     const target = load<i32>(targets);
-    if (target == ignore) continue;
-    rowExpAdd(v, load<real>(most + r * W), by / load<real>(sums + r * W), x, dx);
+    if (target == ignore) {
+      if (!add) memory.fill(dx, 0, v * W);
+      continue;
+    }
+    rowExpScale(v, load<real>(most + r * W), by / load<real>(sums + r * W), x, dx, add);
     const at = dx + <usize>target * W;
     store<real>(at, load<real>(at) - by);
   }
@@ -76,11 +80,22 @@ export function huber(n: usize, delta: real, by: real, a: usize, b: usize, y: us
 }
 
 /** da += by dy[0] clamp(e, ±delta), db -= the same. */
-export function huberBack(n: usize, delta: real, by: real, a: usize, b: usize, dy: usize, da: usize, db: usize): void {
+export function huberBack(
+  n: usize,
+  delta: real,
+  by: real,
+  a: usize,
+  b: usize,
+  dy: usize,
+  da: usize,
+  addA: bool,
+  db: usize,
+  addB: bool,
+): void {
   by *= load<real>(dy);
   for (let i: usize = 0; i < n * W; i += W) {
     const g = by * max<real>(-delta, min<real>(delta, load<real>(a + i) - load<real>(b + i)));
-    if (da) store<real>(da + i, load<real>(da + i) + g);
-    if (db) store<real>(db + i, load<real>(db + i) - g);
+    if (da) store<real>(da + i, (addA ? load<real>(da + i) : 0) + g);
+    if (db) store<real>(db + i, (addB ? load<real>(db + i) : 0) - g);
   }
 }

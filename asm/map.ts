@@ -1,13 +1,9 @@
 // map.ts: elementwise kernels, each beside its Back twin. Buffers are padded to 16 bytes, so whole vectors cover the
 // tail. A Back kernel takes (n, x, y, dy, dx, add) whether its slope is cheapest from x or from y; dx is added to when
 // `add`, else overwritten.
-import { at, madd, past, splat } from "./simd";
+import { at, keepIf, madd, past, splat } from "./simd";
 import * as math from "./math";
 
-/** Ones in every bit when `add`, else zeros: what was in dx counts or does not, without a branch. */
-function kept(add: bool): v128 {
-  return v128.splat<i32>(add ? -1 : 0);
-}
 /** dx = dy slope, plus what `keep` leaves of dx; for one vector. */
 function push(dy: usize, dx: usize, slope: v128, keep: v128): void {
   v128.store(dx, v128.add<real>(v128.and(v128.load(dx), keep), v128.mul<real>(v128.load(dy), slope)));
@@ -66,7 +62,7 @@ export function exp(n: usize, x: usize, y: usize): void {
 
 /** dx += dy y */
 export function expBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) push(dy, dx, v128.load(y), keep);
 }
 
@@ -77,7 +73,7 @@ export function log(n: usize, x: usize, y: usize): void {
 
 /** dx += dy/x */
 export function logBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
     v128.store(dx, v128.add<real>(v128.and(v128.load(dx), keep), v128.div<real>(v128.load(dy), v128.load(x))));
   }
@@ -90,7 +86,7 @@ export function sqrt(n: usize, x: usize, y: usize): void {
 
 /** dx += dy/(2y) */
 export function sqrtBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   const half = splat(0.5);
   for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16)
     push(dy, dx, v128.div<real>(half, v128.load(y)), keep);
@@ -103,7 +99,7 @@ export function tanh(n: usize, x: usize, y: usize): void {
 
 /** dx += dy (1 - y²) */
 export function tanhBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   const one = splat(1);
   for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) {
     const v = v128.load(y);
@@ -118,7 +114,7 @@ export function sigmoid(n: usize, x: usize, y: usize): void {
 
 /** dx += dy y (1 - y) */
 export function sigmoidBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   const one = splat(1);
   for (const end = past(dx, n); dx < end; y += 16, dy += 16, dx += 16) {
     const v = v128.load(y);
@@ -134,7 +130,7 @@ export function relu(n: usize, x: usize, y: usize): void {
 
 /** dx += dy where x > 0 */
 export function reluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   const zero = splat(0);
   for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
     v128.store(
@@ -191,7 +187,7 @@ function gateOf(x: v128, y: v128): v128 {
 
 /** dx += dy (s + 2 x u' s (1 - s)), where s = σ(2u) = y / x */
 export function geluTanhBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   // 0 1: beyond them the slope is 0 or 1 to the last bit and x³ might overflow
   const c =
     sizeof<real>() == 4
@@ -225,7 +221,7 @@ export function geluErf(n: usize, x: usize, y: usize): void {
 
 /** dx += dy (Φ(x) + x e^(-x²/2)/√(2π)) */
 export function geluErfBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   const c = memory.data<real>([-0.5, 0.3989422804014327]);
   for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
     const v = v128.load(x);
@@ -241,7 +237,7 @@ export function silu(n: usize, x: usize, y: usize): void {
 
 /** dx += dy s (1 + x (1 - s)), where s = σ(x) = y / x */
 export function siluBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   const one = splat(1);
   for (const end = past(dx, n); dx < end; x += 16, y += 16, dy += 16, dx += 16) {
     const v = v128.load(x);
@@ -257,7 +253,7 @@ export function sin(n: usize, x: usize, y: usize): void {
 
 /** dx += dy cos x */
 export function sinBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) push(dy, dx, math.cos(v128.load(x)), keep);
 }
 
@@ -268,7 +264,7 @@ export function cos(n: usize, x: usize, y: usize): void {
 
 /** dx -= dy sin x */
 export function cosBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16)
     push(dy, dx, v128.neg<real>(math.sin(v128.load(x))), keep);
 }
@@ -280,7 +276,7 @@ export function erf(n: usize, x: usize, y: usize): void {
 
 /** dx += dy 2/√π e^(-x²) */
 export function erfBack(n: usize, x: usize, y: usize, dy: usize, dx: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   const c = splat(1.1283791670955126);
   for (const end = past(dx, n); dx < end; x += 16, dy += 16, dx += 16) {
     const v = v128.load(x);
@@ -313,15 +309,20 @@ export function div(n: usize, a: usize, b: usize, y: usize): void {
 }
 
 /** da += dy/b, db -= dy y/b */
-export function divBack(n: usize, b: usize, y: usize, dy: usize, da: usize, db: usize): void {
+export function divBack(n: usize, b: usize, y: usize, dy: usize, da: usize, addA: bool, db: usize, addB: bool): void {
+  const keepA = keepIf(addA);
+  const keepB = keepIf(addB);
   for (let i: usize = 0, end = past(da, n) - da; i < end; i += 16) {
-    v128.store(da + i, v128.add<real>(v128.load(da + i), v128.div<real>(v128.load(dy + i), v128.load(b + i))));
+    v128.store(
+      da + i,
+      v128.add<real>(v128.and(v128.load(da + i), keepA), v128.div<real>(v128.load(dy + i), v128.load(b + i))),
+    );
   }
   for (let i: usize = 0, end = past(db, n) - db; i < end; i += 16) {
     v128.store(
       db + i,
       v128.sub<real>(
-        v128.load(db + i),
+        v128.and(v128.load(db + i), keepB),
         v128.mul<real>(v128.div<real>(v128.load(dy + i), v128.load(b + i)), v128.load(y + i)),
       ),
     );
@@ -339,20 +340,20 @@ export function scale(n: usize, by: real, plus: real, x: usize, y: usize): void 
 /** y = by x, or y += when `add` */
 export function scaleAdd(n: usize, by: real, x: usize, y: usize, add: bool): void {
   const c = splat(by);
-  const keep = kept(add);
+  const keep = keepIf(add);
   for (const end = past(y, n); y < end; x += 16, y += 16) push(x, y, c, keep);
 }
 
 /** y = x, or y += when `add` */
 export function accumulate(n: usize, x: usize, y: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   for (const end = past(y, n); y < end; x += 16, y += 16)
     v128.store(y, v128.add<real>(v128.and(v128.load(y), keep), v128.load(x)));
 }
 
 /** y = a b, or y += when `add` */
 export function mulAdd(n: usize, a: usize, b: usize, y: usize, add: bool): void {
-  const keep = kept(add);
+  const keep = keepIf(add);
   for (const end = past(y, n); y < end; a += 16, b += 16, y += 16) push(a, y, v128.load(b), keep);
 }
 

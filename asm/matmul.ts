@@ -477,9 +477,9 @@ function panels(
 }
 
 /**
- * y = c + alpha a b; a is m x k, b is k x n. Rows of a lie `ai` apart and columns `ak`, one of the two being 1; rows of
- * b `bk` and columns `bn`, likewise; rows of y `yi` and columns 1, and so c, whose rows lie `ci` apart: c may be y
- * itself, or one row for all (`ci` 0), or 0: nothing.
+ * y = alpha a b, plus `bias` in every row (n numbers; 0 for none); added to y instead when `add`. a is m x k, b is
+ * k x n. Rows of a lie `ai` apart and columns `ak`, one of the two being 1; rows of b `bk` and columns `bn`, likewise;
+ * rows of y `yi` and columns 1.
  */
 export function matmul(
   m: usize,
@@ -492,10 +492,10 @@ export function matmul(
   b: usize,
   bk: usize,
   bn: usize,
-  c: usize,
-  ci: usize,
+  bias: usize,
   y: usize,
   yi: usize,
+  add: bool,
   scratch: usize,
 ): void {
   if (!y) return;
@@ -506,18 +506,19 @@ export function matmul(
     const nc = min(NC, n - j);
     for (let p: usize = 0; p < k || !p; p += KC) {
       const kc = min(KC, k - p);
-      const plus = p ? y : c;
-      const pi = p ? yi : ci;
+      const sums = add || p > 0;
+      const plus = sums ? y : bias;
+      const pi = sums ? yi : 0;
       packColumns(kc, nc, b + (p * bk + j * bn) * W, bk, bn, panelsOfB);
       for (let i: usize = 0; i < m; i += MC) {
         const mc = min(MC, m - i);
         const from = a + (i * ai + p * ak) * W;
         const to = y + (i * yi + j) * W;
-        const add = plus ? plus + (i * pi + j) * W : 0;
+        const c = plus ? plus + (i * pi + j) * W : 0;
         if (pack) {
           packRows(mc, kc, from, ai, ak, scratch);
-          panels(mc, kc, nc, alpha, scratch, MR * kc * W, W, MR * W, panelsOfB, add, pi * W, to, yi * W, edge);
-        } else panels(mc, kc, nc, alpha, from, MR * ai * W, ai * W, ak * W, panelsOfB, add, pi * W, to, yi * W, edge);
+          panels(mc, kc, nc, alpha, scratch, MR * kc * W, W, MR * W, panelsOfB, c, pi * W, to, yi * W, edge);
+        } else panels(mc, kc, nc, alpha, from, MR * ai * W, ai * W, ak * W, panelsOfB, c, pi * W, to, yi * W, edge);
       }
     }
   }

@@ -1,6 +1,6 @@
 // random.ts: random words by counter, so that a place's word does not depend on who asks, or when.
 // Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3").
-import { past, splat } from "./simd";
+import { keepIf, past, splat } from "./simd";
 
 /** Block `count` of the stream, words 0 to 3. `key` is given in both halves; the counter's two high words are zero. */
 function block(count: u64, key: v128): v128 {
@@ -57,10 +57,19 @@ function keepWhere(mask: v128, keep: v128, x: usize, y: usize, old: v128): void 
  * multiple of 4.
  */
 export function dropout(n: usize, p: f64, seedLow: u32, seedHigh: u32, position: f64, x: usize, y: usize): void {
-  drop(n, p, seedLow, seedHigh, position, x, y, i64x2.splat(0));
+  drop(n, p, seedLow, seedHigh, position, x, y, keepIf(false));
 }
 
 /** dx += dy/(1 - p) where `dropout` of the same numbers kept the element. */
-export function dropoutBack(n: usize, p: f64, seedLow: u32, seedHigh: u32, position: f64, dy: usize, dx: usize): void {
-  drop(n, p, seedLow, seedHigh, position, dy, dx, i64x2.splat(-1));
+export function dropoutBack(
+  n: usize,
+  p: f64,
+  seedLow: u32,
+  seedHigh: u32,
+  position: f64,
+  dy: usize,
+  dx: usize,
+  add: bool,
+): void {
+  drop(n, p, seedLow, seedHigh, position, dy, dx, keepIf(add));
 }

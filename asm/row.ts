@@ -1,7 +1,7 @@
 // row.ts: one row of n numbers, for the kernels of rows.ts. It is summed lane by lane in one order, whatever lies
 // around it. A row may start off a 16-byte boundary, and its tail is read lane by lane: what lies behind a row belongs
 // to the next one, or to nobody.
-import { LANES, at, madd, sumLanes, maxLanes } from "./simd";
+import { LANES, at, keepIf, madd, sumLanes, maxLanes } from "./simd";
 import { Inlined, exp2Table, expTable, log } from "./math";
 
 const W: usize = sizeof<real>();
@@ -168,8 +168,9 @@ export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
   return sumLanes(s);
 }
 
-/** y += by exp(x - shift) over n numbers, none above `shift`. */
-export function rowExpAdd(n: usize, shift: real, by: real, x: usize, y: usize): void {
+/** y = by exp(x - shift) over n numbers, none above `shift`; added to y when `add`. */
+export function rowExpScale(n: usize, shift: real, by: real, x: usize, y: usize, add: bool): void {
+  const keep = keepIf(add);
   const c = expTable();
   const low = at(c, 0);
   const rounder = at(c, 2);
@@ -200,7 +201,7 @@ export function rowExpAdd(n: usize, shift: real, by: real, x: usize, y: usize): 
       p3,
       p4,
     );
-    v128.store(y, madd(f, e, v128.load(y)));
+    v128.store(y, madd(f, e, v128.and(v128.load(y), keep)));
   }
   if (tail) {
     const e = Inlined.near(
@@ -216,7 +217,7 @@ export function rowExpAdd(n: usize, shift: real, by: real, x: usize, y: usize): 
       p3,
       p4,
     );
-    storeTail(y, tail, madd(f, e, loadTail(y, tail, 0)));
+    storeTail(y, tail, madd(f, e, v128.and(loadTail(y, tail, 0), keep)));
   }
 }
 
@@ -229,13 +230,13 @@ export function rowScale(n: usize, by: real, x: usize, y: usize): void {
   if (tail) storeTail(y, tail, v128.mul<real>(c, loadTail(x, tail, 0)));
 }
 
-/** y += by x over n numbers. */
-export function rowScaleAdd(n: usize, by: real, x: usize, y: usize): void {
-  const c = v128.splat<real>(by);
+/** y = 0 + x over n numbers; added to y when `add`. */
+export function rowAdd(n: usize, x: usize, y: usize, add: bool): void {
+  const keep = keepIf(add);
   const whole = x + (n & ~(LANES - 1)) * W;
   const tail = n & (LANES - 1);
-  for (; x < whole; x += 16, y += 16) v128.store(y, v128.add<real>(v128.load(y), v128.mul<real>(c, v128.load(x))));
-  if (tail) storeTail(y, tail, v128.add<real>(loadTail(y, tail, 0), v128.mul<real>(c, loadTail(x, tail, 0))));
+  for (; x < whole; x += 16, y += 16) v128.store(y, v128.add<real>(v128.and(v128.load(y), keep), v128.load(x)));
+  if (tail) storeTail(y, tail, v128.add<real>(v128.and(loadTail(y, tail, 0), keep), loadTail(x, tail, 0)));
 }
 
 /** y = a b over n numbers. */

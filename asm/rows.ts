@@ -1,17 +1,17 @@
 // rows.ts: kernels that treat a buffer as rows of d numbers, each beside its Back twin. A row's result does not depend
 // on how many rows there are.
-import { LANES, sumLanes } from "./simd";
+import { LANES, keepIf, sumLanes } from "./simd";
 import { exp } from "./math";
 import {
   loadTail,
   logOf,
+  rowAdd,
   rowDot,
   rowExp,
-  rowExpAdd,
+  rowExpScale,
   rowMax,
   rowMul,
   rowScale,
-  rowScaleAdd,
   rowSpread,
   rowSum,
   storeTail,
@@ -28,19 +28,23 @@ export function softmax(rows: usize, d: usize, x: usize, y: usize): void {
 }
 
 /** dx += y (dy - Σ y dy) */
-export function softmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usize): void {
+export function softmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usize, add: bool): void {
   if (!dx) return;
+  const keep = keepIf(add);
   const tail = d & (LANES - 1);
   for (let r: usize = 0; r < rows; r++) {
     const dot = v128.splat<real>(rowDot(d, y, dy));
     for (const end = y + (d - tail) * W; y < end; y += 16, dy += 16, dx += 16)
-      v128.store(dx, v128.add<real>(v128.load(dx), v128.mul<real>(v128.load(y), v128.sub<real>(v128.load(dy), dot))));
+      v128.store(
+        dx,
+        v128.add<real>(v128.and(v128.load(dx), keep), v128.mul<real>(v128.load(y), v128.sub<real>(v128.load(dy), dot))),
+      );
     if (tail) {
       storeTail(
         dx,
         tail,
         v128.add<real>(
-          loadTail(dx, tail, 0),
+          v128.and(loadTail(dx, tail, 0), keep),
           v128.mul<real>(loadTail(y, tail, 0), v128.sub<real>(loadTail(dy, tail, 0), dot)),
         ),
       );
@@ -62,12 +66,12 @@ export function logsumexp(rows: usize, d: usize, x: usize, y: usize): void {
 /**
  * dx += dy softmax(x), dy one number a row. The sum is taken again: exp(x - y) would carry the rounding of a large y.
  */
-export function logsumexpBack(rows: usize, d: usize, x: usize, dy: usize, dx: usize): void {
+export function logsumexpBack(rows: usize, d: usize, x: usize, dy: usize, dx: usize, add: bool): void {
   if (!dx) return;
   for (let r: usize = 0; r < rows; r++, x += d * W, dx += d * W, dy += W) {
     const top = rowMax(d, x);
     const sum = rowExp(d, top, x, 0);
-    rowExpAdd(d, top, load<real>(dy) / sum, x, dx);
+    rowExpScale(d, top, load<real>(dy) / sum, x, dx, add);
   }
 }
 
@@ -89,22 +93,26 @@ export function logSoftmax(rows: usize, d: usize, x: usize, y: usize): void {
 }
 
 /** dx += dy - exp(y) Σ dy */
-export function logSoftmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usize): void {
+export function logSoftmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usize, add: bool): void {
   if (!dx) return;
+  const keep = keepIf(add);
   const tail = d & (LANES - 1);
   for (let r: usize = 0; r < rows; r++) {
     const sum = v128.splat<real>(rowSum(d, dy));
     for (const end = y + (d - tail) * W; y < end; y += 16, dy += 16, dx += 16)
       v128.store(
         dx,
-        v128.add<real>(v128.load(dx), v128.sub<real>(v128.load(dy), v128.mul<real>(sum, exp(v128.load(y))))),
+        v128.add<real>(
+          v128.and(v128.load(dx), keep),
+          v128.sub<real>(v128.load(dy), v128.mul<real>(sum, exp(v128.load(y)))),
+        ),
       );
     if (tail) {
       storeTail(
         dx,
         tail,
         v128.add<real>(
-          loadTail(dx, tail, 0),
+          v128.and(loadTail(dx, tail, 0), keep),
           v128.sub<real>(loadTail(dy, tail, 0), v128.mul<real>(sum, exp(loadTail(y, tail, 0)))),
         ),
       );
@@ -169,8 +177,8 @@ export function chunks(rows: usize): usize {
 }
 
 /**
- * With n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)). Leaves Σ dy n and Σ dy of each chunk
- * of rows in dw and db, d numbers a chunk.
+ * With n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)). Writes Σ dy n and Σ dy of each chunk of
+ * rows to dw and db, d numbers a chunk.
  */
 export function layerNormBack(
   rows: usize,
@@ -181,6 +189,7 @@ export function layerNormBack(
   rstd: usize,
   dy: usize,
   dx: usize,
+  add: bool,
   dw: usize,
   db: usize,
 ): void {
@@ -190,21 +199,23 @@ export function layerNormBack(
     const part = (r / CHUNK) * d * W;
     if (dw) memory.fill(dw + part, 0, d * W);
     if (db) memory.fill(db + part, 0, d * W);
-    layerNormChunk(
+    normChunk(
       n,
       d,
       x + at,
       w,
-      mean + r * W,
+      mean ? mean + r * W : 0,
       rstd + r * W,
       dy + at,
       dx ? dx + at : 0,
+      add,
       dw ? dw + part : 0,
       db ? db + part : 0,
     );
   }
 }
-function layerNormChunk(
+/** The rows of a chunk; without means, as rmsNorm has it: n = x rstd, and no mean(g). */
+function normChunk(
   rows: usize,
   d: usize,
   x: usize,
@@ -213,16 +224,19 @@ function layerNormChunk(
   rstd: usize,
   dy: usize,
   dx: usize,
+  add: bool,
   dw: usize,
   db: usize,
 ): void {
   const tail = d & (LANES - 1);
   const whole = (d - tail) * W;
+  const keep = keepIf(add);
+  const zero = v128.splat<real>(0);
   for (let r: usize = 0; r < rows; r++, x += d * W, dy += d * W) {
-    const mv = v128.splat<real>(load<real>(mean + r * W));
+    const mv = mean ? v128.splat<real>(load<real>(mean + r * W)) : zero;
     const sv = v128.splat<real>(load<real>(rstd + r * W));
-    let sg = v128.splat<real>(0);
-    let sgn = sg;
+    let sg = zero;
+    let sgn = zero;
     for (let o: usize = 0; o < whole; o += 16) {
       const g = v128.load(dy + o);
       const n = v128.mul<real>(v128.sub<real>(v128.load(x + o), mv), sv);
@@ -242,33 +256,25 @@ function layerNormChunk(
       if (db) storeTail(db + whole, tail, v128.add<real>(loadTail(db + whole, tail, 0), g));
     }
     if (!dx) continue;
-    const a = v128.splat<real>(sumLanes(sg) / <real>d);
+    const a = mean ? v128.splat<real>(sumLanes(sg) / <real>d) : zero;
     const c = v128.splat<real>(sumLanes(sgn) / <real>d);
     for (let o: usize = 0; o < whole; o += 16) {
       const n = v128.mul<real>(v128.sub<real>(v128.load(x + o), mv), sv);
       const gw = v128.mul<real>(v128.load(dy + o), v128.load(w + o));
-      v128.store(
-        dx + o,
-        v128.add<real>(
-          v128.load(dx + o),
-          v128.mul<real>(sv, v128.sub<real>(v128.sub<real>(gw, a), v128.mul<real>(n, c))),
-        ),
-      );
+      v128.store(dx + o, v128.add<real>(v128.and(v128.load(dx + o), keep), slopeOf(gw, n, sv, a, c)));
     }
     if (tail) {
       const n = v128.mul<real>(v128.sub<real>(loadTail(x + whole, tail, 0), mv), sv);
       const gw = v128.mul<real>(loadTail(dy + whole, tail, 0), loadTail(w + whole, tail, 0));
-      storeTail(
-        dx + whole,
-        tail,
-        v128.add<real>(
-          loadTail(dx + whole, tail, 0),
-          v128.mul<real>(sv, v128.sub<real>(v128.sub<real>(gw, a), v128.mul<real>(n, c))),
-        ),
-      );
+      const old = v128.and(loadTail(dx + whole, tail, 0), keep);
+      storeTail(dx + whole, tail, v128.add<real>(old, slopeOf(gw, n, sv, a, c)));
     }
     dx += d * W;
   }
+}
+/** rstd (g - a - n c) */
+function slopeOf(g: v128, n: v128, rstd: v128, a: v128, c: v128): v128 {
+  return v128.mul<real>(rstd, v128.sub<real>(v128.sub<real>(g, a), v128.mul<real>(n, c)));
 }
 
 /** y = x / √(mean of x² + eps) w along each row; leaves rstd = 1/√(...). */
@@ -284,7 +290,7 @@ export function rmsNorm(rows: usize, d: usize, eps: real, x: usize, w: usize, y:
   }
 }
 
-/** With g = dy w: dx += rstd (g - x rstd² mean(g x)); dw += Σ dy x rstd. */
+/** With n = x rstd and g = dy w: dx += rstd (g - n mean(g n)). Writes Σ dy n of each chunk of rows to dw. */
 export function rmsNormBack(
   rows: usize,
   d: usize,
@@ -293,26 +299,10 @@ export function rmsNormBack(
   rstd: usize,
   dy: usize,
   dx: usize,
+  add: bool,
   dw: usize,
 ): void {
-  for (let r: usize = 0; r < rows; r++, x += d * W, dy += d * W) {
-    const s = load<real>(rstd + r * W);
-    let dot: real = 0;
-    for (let i: usize = 0; i < d; i++) {
-      const o = i * W;
-      const xs = load<real>(x + o);
-      const g = load<real>(dy + o);
-      dot += g * load<real>(w + o) * xs;
-      if (dw) store<real>(dw + o, load<real>(dw + o) + g * xs * s);
-    }
-    if (!dx) continue;
-    const c = (dot * s * s) / <real>d;
-    for (let i: usize = 0; i < d; i++) {
-      const o = i * W;
-      store<real>(dx + o, load<real>(dx + o) + s * (load<real>(dy + o) * load<real>(w + o) - load<real>(x + o) * c));
-    }
-    dx += d * W;
-  }
+  layerNormBack(rows, d, x, w, 0, rstd, dy, dx, add, dw, 0);
 }
 
 /** y = x + b along each row. */
@@ -326,8 +316,9 @@ export function bias(rows: usize, d: usize, x: usize, b: usize, y: usize): void 
 }
 
 /** db += Σ over rows of dy, rows `di` apart, one row after the other: four at a time pass through registers. */
-export function biasBack(rows: usize, d: usize, dy: usize, di: usize, db: usize): void {
+export function biasBack(rows: usize, d: usize, dy: usize, di: usize, db: usize, add: bool): void {
   if (!db) return;
+  if (!add) memory.fill(db, 0, d * W);
   const step = di * W;
   const whole = (d & ~(LANES - 1)) * W;
   const tail = d & (LANES - 1);
@@ -337,9 +328,9 @@ export function biasBack(rows: usize, d: usize, dy: usize, di: usize, db: usize)
       const two = v128.add<real>(v128.add<real>(v128.load(db + o), v128.load(from)), v128.load(from + step));
       v128.store(db + o, v128.add<real>(v128.add<real>(two, v128.load(from + 2 * step)), v128.load(from + 3 * step)));
     }
-    if (tail) for (let r: usize = 0; r < 4; r++) rowScaleAdd(tail, 1, dy + r * step + whole, db + whole);
+    if (tail) for (let r: usize = 0; r < 4; r++) rowAdd(tail, dy + r * step + whole, db + whole, true);
   }
-  for (; rows; rows--, dy += step) rowScaleAdd(d, 1, dy, db);
+  for (; rows; rows--, dy += step) rowAdd(d, dy, db, true);
 }
 
 /** Sums the middle axis: y[o, i] = Σ_n x[o, n, i]. */
@@ -350,18 +341,18 @@ export function sum(o: usize, n: usize, i: usize, x: usize, y: usize): void {
       x += n * W;
       continue;
     }
-    memory.fill(y, 0, i * W);
-    for (let b: usize = 0; b < n; b++, x += i * W) rowScaleAdd(i, 1, x, y);
+    if (!n) memory.fill(y, 0, i * W);
+    for (let b: usize = 0; b < n; b++, x += i * W) rowAdd(i, x, y, b > 0);
   }
 }
 
 /** dx[o, n, i] += dy[o, i] */
-export function sumBack(o: usize, n: usize, i: usize, dy: usize, dx: usize): void {
+export function sumBack(o: usize, n: usize, i: usize, dy: usize, dx: usize, add: bool): void {
   if (!dx) return;
   for (let a: usize = 0; a < o; a++, dy += i * W)
     for (let b: usize = 0; b < n; b++, dx += i * W) {
-      if (i == 1) store<real>(dx, load<real>(dx) + load<real>(dy));
-      else rowScaleAdd(i, 1, dy, dx);
+      if (i == 1) store<real>(dx, (add ? load<real>(dx) : 0) + load<real>(dy));
+      else rowAdd(i, dy, dx, add);
     }
 }
 
@@ -377,7 +368,7 @@ export function cumsum(o: usize, n: usize, i: usize, reverse: bool, x: usize, y:
 }
 
 /** dx += running sums of dy in the direction given: the transpose of `cumsum` is `cumsum` the other way. */
-export function cumsumBack(o: usize, n: usize, i: usize, reverse: bool, dy: usize, dx: usize): void {
+export function cumsumBack(o: usize, n: usize, i: usize, reverse: bool, dy: usize, dx: usize, add: bool): void {
   if (!dx) return;
   for (let a: usize = 0; a < o; a++)
     for (let c: usize = 0; c < i; c++) {
@@ -385,7 +376,7 @@ export function cumsumBack(o: usize, n: usize, i: usize, reverse: bool, dy: usiz
       for (let b: usize = 0; b < n; b++) {
         const at = ((a * n + (reverse ? n - 1 - b : b)) * i + c) * W;
         s += load<real>(dy + at);
-        store<real>(dx + at, load<real>(dx + at) + s);
+        store<real>(dx + at, (add ? load<real>(dx + at) : 0) + s);
       }
     }
 }
@@ -399,5 +390,5 @@ export function copyRows(rows: usize, n: usize, x: usize, xi: usize, y: usize, y
 export function addRows(rows: usize, n: usize, x: usize, xi: usize, y: usize, yi: usize, add: bool): void {
   if (!y) return;
   if (!add) return copyRows(rows, n, x, xi, y, yi);
-  for (let r: usize = 0; r < rows; r++, x += xi * W, y += yi * W) rowScaleAdd(n, 1, x, y);
+  for (let r: usize = 0; r < rows; r++, x += xi * W, y += yi * W) rowAdd(n, x, y, true);
 }

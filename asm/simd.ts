@@ -17,6 +17,11 @@ export function past(y: usize, n: usize): usize {
   return y ? y + bytes(n) : 0;
 }
 
+/** Ones in every bit when `add`, else zeros: what stood in a destination counts or does not, without a branch. */
+export function keepIf(add: bool): v128 {
+  return v128.splat<i32>(add ? -1 : 0);
+}
+
 /** `c` in every lane. */
 export function splat(c: real): v128 {
   return v128.splat<real>(c);

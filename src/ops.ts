@@ -71,7 +71,7 @@ export const mul = /* @__PURE__ */ op("mul", "..., ... -> ...", {
 export const div = /* @__PURE__ */ op("div", "..., ... -> ...", {
   domain: [0.5, 2],
   forward: (K, { rows }, y, a, b) => K.div(rows, a.data, b.data, y.data),
-  backward: (K, { rows }, y, a, b) => K.divBack(rows, b.data, y.data, y.grad, a.grad, b.grad),
+  backward: (K, { rows }, y, a, b) => K.divBack(rows, b.data, y.data, y.grad, a.grad, true, b.grad, true),
 });
 /** y = by x + plus, with two numbers. */
 export const scale = /* @__PURE__ */ op("scale", "... -> ...", {
@@ -93,7 +93,7 @@ export const bias = /* @__PURE__ */ op("bias", "... d, d -> ... d", {
   overwrites: [0],
   backward: (K, { rows, d }, y, x, b) => {
     K.accumulate(rows * d, y.grad, x.grad, x.adds());
-    K.biasBack(rows, d, y.grad, d, b.grad);
+    K.biasBack(rows, d, y.grad, d, b.grad, true);
   },
 });
 /**
@@ -113,99 +113,54 @@ export const dropout = /* @__PURE__ */ op("dropout", "... -> ...", {
     return { position, low: random.seed | 0, high: Math.floor(random.seed / 4294967296) };
   },
   forward: (K, { rows, p, low, high, position }, y, x) => K.dropout(rows, p, low, high, position, x.data, y.data),
-  backward: (K, { rows, p, low, high, position }, y, x) => K.dropoutBack(rows, p, low, high, position, y.grad, x.grad),
+  backward: (K, { rows, p, low, high, position }, y, x) =>
+    K.dropoutBack(rows, p, low, high, position, y.grad, x.grad, true),
 });
 
 // ------------------------------------------------------------------------------------------------- products
-/** What a product adds to in a gradient: its address, or 0, nothing, the first time. */
-const base = (x: Operand): number => (x.adds() ? x.grad : 0);
 /** An address that stays 0, "nobody asked", when moved on. */
 const at = (address: number, offset: number): number => address && address + offset;
 
 /** y = a b; leading axes of `a` are rows. */
 export const matmul = /* @__PURE__ */ op("matmul", "... k, k n -> ... n", {
   forward: (K, { rows: m, k, n }, y, a, b) =>
-    K.matmul(m, k, n, 1, a.data, k, 1, b.data, n, 1, 0, 0, y.data, n, K.scratch),
+    K.matmul(m, k, n, 1, a.data, k, 1, b.data, n, 1, 0, y.data, n, false, K.scratch),
   overwrites: [0, 1],
   backward: (K, { rows: m, k, n }, y, a, b) => {
-    K.matmul(m, n, k, 1, y.grad, n, 1, b.data, 1, n, base(a), k, a.grad, k, K.scratch); // da += dy bᵀ
-    K.matmul(k, m, n, 1, a.data, 1, k, y.grad, n, 1, base(b), n, b.grad, n, K.scratch); // db += aᵀ dy
+    K.matmul(m, n, k, 1, y.grad, n, 1, b.data, 1, n, 0, a.grad, k, a.adds(), K.scratch); // da += dy bᵀ
+    K.matmul(k, m, n, 1, a.data, 1, k, y.grad, n, 1, 0, b.grad, n, b.adds(), K.scratch); // db += aᵀ dy
   },
 });
 /** y = a b for each of the leading axes, which both have. */
 export const bmm = /* @__PURE__ */ op("bmm", "... m k, ... k n -> ... m n", {
   forward(K, { rows, m, k, n }, y, a, b) {
     const w = K.width;
-    for (let r = 0; r < rows; r++)
-      K.matmul(
-        m,
-        k,
-        n,
-        1,
-        a.data + r * m * k * w,
-        k,
-        1,
-        b.data + r * k * n * w,
-        n,
-        1,
-        0,
-        0,
-        y.data + r * m * n * w,
-        n,
-        K.scratch,
-      );
+    for (let r = 0; r < rows; r++) {
+      const from = a.data + r * m * k * w;
+      K.matmul(m, k, n, 1, from, k, 1, b.data + r * k * n * w, n, 1, 0, y.data + r * m * n * w, n, false, K.scratch);
+    }
   },
   backward(K, { rows, m, k, n }, y, a, b) {
     const w = K.width;
     for (let r = 0; r < rows; r++) {
       const dy = y.grad + r * m * n * w;
-      K.matmul(
-        m,
-        n,
-        k,
-        1,
-        dy,
-        n,
-        1,
-        b.data + r * k * n * w,
-        1,
-        n,
-        at(a.grad, r * m * k * w),
-        k,
-        at(a.grad, r * m * k * w),
-        k,
-        K.scratch,
-      );
-      K.matmul(
-        k,
-        m,
-        n,
-        1,
-        a.data + r * m * k * w,
-        1,
-        k,
-        dy,
-        n,
-        1,
-        at(b.grad, r * k * n * w),
-        n,
-        at(b.grad, r * k * n * w),
-        n,
-        K.scratch,
-      );
+      const da = at(a.grad, r * m * k * w);
+      const db = at(b.grad, r * k * n * w);
+      K.matmul(m, n, k, 1, dy, n, 1, b.data + r * k * n * w, 1, n, 0, da, k, true, K.scratch);
+      K.matmul(k, m, n, 1, a.data + r * m * k * w, 1, k, dy, n, 1, 0, db, n, true, K.scratch);
     }
   },
 });
 /** y = x wᵀ + b, with w [out, in] as PyTorch has it. */
 export const linear = /* @__PURE__ */ op("linear", "... k, n k, n? -> ... n", {
   forward(K, { rows: m, k, n }, y, x, w, b) {
-    K.matmul(m, k, n, 1, x.data, k, 1, w.data, 1, k, b.data, 0, y.data, n, K.scratch);
+    K.matmul(m, k, n, 1, x.data, k, 1, w.data, 1, k, b.data, y.data, n, false, K.scratch);
   },
   overwrites: [0, 1],
   backward(K, { rows: m, k, n }, y, x, w, b) {
-    K.matmul(m, n, k, 1, y.grad, n, 1, w.data, k, 1, base(x), k, x.grad, k, K.scratch); // dx += dy w
-    K.matmul(n, m, k, 1, y.grad, 1, n, x.data, k, 1, base(w), k, w.grad, k, K.scratch); // dw += dyᵀ x
-    K.biasBack(m, n, y.grad, n, b.grad);
+    K.matmul(m, n, k, 1, y.grad, n, 1, w.data, k, 1, 0, x.grad, k, x.adds(), K.scratch); // dx += dy w
+    K.matmul(n, m, k, 1, y.grad, 1, n, x.data, k, 1, 0, w.grad, k, w.adds(), K.scratch); // dw += dyᵀ x
+    K.biasBack(m, n, y.grad, n, b.grad, true);
   },
 });
 
@@ -213,17 +168,17 @@ export const linear = /* @__PURE__ */ op("linear", "... k, n k, n? -> ... n", {
 /** y = softmax(x) along the last axis. */
 export const softmax = /* @__PURE__ */ op("softmax", "... d -> ... d", {
   forward: (K, { rows, d }, y, x) => K.softmax(rows, d, x.data, y.data),
-  backward: (K, { rows, d }, y, x) => K.softmaxBack(rows, d, y.data, y.grad, x.grad),
+  backward: (K, { rows, d }, y, x) => K.softmaxBack(rows, d, y.data, y.grad, x.grad, true),
 });
 /** y = ln softmax(x) along the last axis. */
 export const logSoftmax = /* @__PURE__ */ op("logSoftmax", "... d -> ... d", {
   forward: (K, { rows, d }, y, x) => K.logSoftmax(rows, d, x.data, y.data),
-  backward: (K, { rows, d }, y, x) => K.logSoftmaxBack(rows, d, y.data, y.grad, x.grad),
+  backward: (K, { rows, d }, y, x) => K.logSoftmaxBack(rows, d, y.data, y.grad, x.grad, true),
 });
 /** y = ln Σ eˣ along the last axis. */
 export const logsumexp = /* @__PURE__ */ op("logsumexp", "... d -> ...", {
   forward: (K, { rows, d }, y, x) => K.logsumexp(rows, d, x.data, y.data),
-  backward: (K, { rows, d }, y, x) => K.logsumexpBack(rows, d, x.data, y.grad, x.grad),
+  backward: (K, { rows, d }, y, x) => K.logsumexpBack(rows, d, x.data, y.grad, x.grad, true),
 });
 /** y = (x - mean) / √(variance + eps) w + b along the last axis, variance over d, not d - 1 (Ba et al. 2016). */
 export const layerNorm = /* @__PURE__ */ op("layerNorm", "... d, d, d? -> ... d", {
@@ -236,9 +191,9 @@ export const layerNorm = /* @__PURE__ */ op("layerNorm", "... d, d, d? -> ... d"
     const n = K.chunks(rows);
     const dw = room;
     const db = room + n * d * K.width;
-    K.layerNormBack(rows, d, x.data, w.data, mean, rstd, y.grad, x.grad, w.grad && dw, b.grad && db);
-    K.biasBack(n, d, dw, d, w.grad);
-    K.biasBack(n, d, db, d, b.grad);
+    K.layerNormBack(rows, d, x.data, w.data, mean, rstd, y.grad, x.grad, true, w.grad && dw, b.grad && db);
+    K.biasBack(n, d, dw, d, w.grad, true);
+    K.biasBack(n, d, db, d, b.grad, true);
   },
 });
 /** y = x / √(mean of x² + eps) w along the last axis (Zhang and Sennrich 2019). */
@@ -247,18 +202,22 @@ export const rmsNorm = /* @__PURE__ */ op("rmsNorm", "... d, d -> ... d", {
   domain: [0.3, 2],
   save: { rstd: "..." },
   forward: (K, { rows, d, eps, rstd }, y, x, w) => K.rmsNorm(rows, d, eps, x.data, w.data, y.data, rstd),
-  backward: (K, { rows, d, rstd }, y, x, w) => K.rmsNormBack(rows, d, x.data, w.data, rstd, y.grad, x.grad, w.grad),
+  room: (K, { rows, d }) => K.chunks(rows) * d,
+  backward(K, { rows, d, rstd, room }, y, x, w) {
+    K.rmsNormBack(rows, d, x.data, w.data, rstd, y.grad, x.grad, true, w.grad && room);
+    K.biasBack(K.chunks(rows), d, room, d, w.grad, true);
+  },
 });
 
 // Operations along an axis see three: what lies before it, itself, what lies after. The functions behind them reshape.
 export const sumMiddle = /* @__PURE__ */ op("sum", "o n i -> o i", {
   forward: (K, { o, n, i }, y, x) => K.sum(o, n, i, x.data, y.data),
-  backward: (K, { o, n, i }, y, x) => K.sumBack(o, n, i, y.grad, x.grad),
+  backward: (K, { o, n, i }, y, x) => K.sumBack(o, n, i, y.grad, x.grad, true),
 });
 export const cumsumMiddle = /* @__PURE__ */ op("cumsum", "o n i -> o n i", {
   attrs: { reverse: false },
   forward: (K, { o, n, i, reverse }, y, x) => K.cumsum(o, n, i, reverse, x.data, y.data),
-  backward: (K, { o, n, i, reverse }, y, x) => K.cumsumBack(o, n, i, !reverse, y.grad, x.grad),
+  backward: (K, { o, n, i, reverse }, y, x) => K.cumsumBack(o, n, i, !reverse, y.grad, x.grad, true),
 });
 export const concatMiddle = /* @__PURE__ */ op("concat", "o m i, o n i -> o m+n i", {
   forward(K, { o, m, n, i }, y, a, b) {
@@ -287,7 +246,7 @@ export const sliceMiddle = /* @__PURE__ */ op("slice", "o n i -> o count i", {
 /** Rows of a table: y[...] = w[ids[...]]. */
 export const embedding = /* @__PURE__ */ op("embedding", "v d, ...<v -> ... d", {
   forward: (K, { rows, d }, y, w, ids) => K.gather(rows, d, w.data, ids.data, y.data),
-  backward: (K, { rows, d }, y, w, ids) => K.gatherBack(rows, d, ids.data, y.grad, w.grad),
+  backward: (K, { rows, d, v }, y, w, ids) => K.gatherBack(rows, d, v, ids.data, y.grad, w.grad, true),
 });
 /** -ln softmax(x)[target], the mean over the targets that are not `ignore`, or with `reduction: "sum"` their sum. */
 export const crossEntropy = /* @__PURE__ */ op("crossEntropy", "... v, ...<v -> ", {
@@ -316,7 +275,7 @@ export const crossEntropy = /* @__PURE__ */ op("crossEntropy", "... v, ...<v -> 
       );
   },
   backward: (K, { rows, v, ignore, most, sums, factor }, y, x, targets) =>
-    K.crossEntropyBack(rows, v, ignore, x.data, targets.data, most, sums, factor, y.grad, x.grad),
+    K.crossEntropyBack(rows, v, ignore, x.data, targets.data, most, sums, factor, y.grad, x.grad, true),
 });
 /**
  * With e = a - b: e²/2 where |e| <= delta, delta (|e| - delta/2) beyond; the mean of all, or their sum (Huber 1964).
@@ -328,14 +287,16 @@ export const huber = /* @__PURE__ */ op("huber", "..., ... -> ", {
     return { by: share(rows, reduction) };
   },
   forward: (K, { rows, delta, by }, y, a, b) => K.huber(rows, delta, by, a.data, b.data, y.data),
-  backward: (K, { rows, delta, by }, y, a, b) => K.huberBack(rows, delta, by, a.data, b.data, y.grad, a.grad, b.grad),
+  backward: (K, { rows, delta, by }, y, a, b) =>
+    K.huberBack(rows, delta, by, a.data, b.data, y.grad, a.grad, true, b.grad, true),
 });
 /** (a - b)², the mean of all, or their sum. */
 export const mse = /* @__PURE__ */ op("mse", "..., ... -> ", {
   attrs: { reduction: "mean" as "mean" | "sum" },
   derive: ({ rows, reduction }) => ({ by: 2 * share(rows, reduction) }), // a square is twice Huber's, with no end
   forward: (K, { rows, by }, y, a, b) => K.huber(rows, Infinity, by, a.data, b.data, y.data),
-  backward: (K, { rows, by }, y, a, b) => K.huberBack(rows, Infinity, by, a.data, b.data, y.grad, a.grad, b.grad),
+  backward: (K, { rows, by }, y, a, b) =>
+    K.huberBack(rows, Infinity, by, a.data, b.data, y.grad, a.grad, true, b.grad, true),
 });
 /** What each of n terms counts. */
 function share(n: number, reduction: string): number {
@@ -369,7 +330,7 @@ export const scores = /* @__PURE__ */ op("scores", "b t h d, b s h d, t s?, b s 
   forward(K, n, x, q, k) {
     const { t, s, d, h } = n;
     eachHead(K.width, n, (i, j, a) =>
-      K.matmul(t, d, s, n.scale, q.data + i, h * d, 1, k.data + j, 1, h * d, 0, 0, x.data + a, s, K.scratch),
+      K.matmul(t, d, s, n.scale, q.data + i, h * d, 1, k.data + j, 1, h * d, 0, x.data + a, s, false, K.scratch),
     );
   },
   backward(K, n, x, q, k, edges, past) {
@@ -377,9 +338,9 @@ export const scores = /* @__PURE__ */ op("scores", "b t h d, b s h d, t s?, b s 
     eachHead(K.width, n, (i, j, a) => {
       const dx = x.grad + a;
       // dq += dx k
-      K.matmul(t, s, d, n.scale, dx, s, 1, k.data + j, h * d, 1, at(q.grad, i), h * d, at(q.grad, i), h * d, K.scratch);
+      K.matmul(t, s, d, n.scale, dx, s, 1, k.data + j, h * d, 1, 0, at(q.grad, i), h * d, true, K.scratch);
       const toKeys = (g: number, dk: number) =>
-        K.matmul(s, t, d, n.scale, g, 1, s, q.data + i, h * d, 1, dk, h * d, dk, h * d, K.scratch); // dk += dxᵀ q
+        K.matmul(s, t, d, n.scale, g, 1, s, q.data + i, h * d, 1, 0, dk, h * d, true, K.scratch); // dk += dxᵀ q
       sendBack(K, t * s, edges.data, dx, part, at(k.grad, j), at(past.grad, j), toKeys);
     });
   },
@@ -391,7 +352,7 @@ export const mix = /* @__PURE__ */ op("mix", "b h t s, b s h d, t s?, b s h d? -
   forward(K, n, y, a, v) {
     const { t, s, d, h } = n;
     eachHead(K.width, n, (i, j, o) =>
-      K.matmul(t, s, d, 1, a.data + o, s, 1, v.data + j, h * d, 1, 0, 0, y.data + i, h * d, K.scratch),
+      K.matmul(t, s, d, 1, a.data + o, s, 1, v.data + j, h * d, 1, 0, y.data + i, h * d, false, K.scratch),
     );
   },
   backward(K, n, y, a, v, edges, past) {
@@ -399,9 +360,9 @@ export const mix = /* @__PURE__ */ op("mix", "b h t s, b s h d, t s?, b s h d? -
     eachHead(K.width, n, (i, j, o) => {
       const dy = y.grad + i;
       // da += dy vᵀ
-      K.matmul(t, d, s, 1, dy, h * d, 1, v.data + j, 1, h * d, at(a.grad, o), s, at(a.grad, o), s, K.scratch);
+      K.matmul(t, d, s, 1, dy, h * d, 1, v.data + j, 1, h * d, 0, at(a.grad, o), s, true, K.scratch);
       const toValues = (g: number, dv: number) =>
-        K.matmul(s, t, d, 1, g, 1, s, dy, h * d, 1, dv, h * d, dv, h * d, K.scratch); // dv += aᵀ dy
+        K.matmul(s, t, d, 1, g, 1, s, dy, h * d, 1, 0, dv, h * d, true, K.scratch); // dv += aᵀ dy
       sendBack(K, t * s, edges.data, a.data + o, part, at(v.grad, j), at(past.grad, j), toValues);
     });
   },
@@ -434,22 +395,22 @@ export const tableScores = /* @__PURE__ */ op("tableScores", "b t h d, p d -> b 
   forward(K, n, z, q, w) {
     const { t, h, d, p, scale } = n;
     eachHead(K.width, { ...n, s: p }, (i, _, a) =>
-      K.matmul(t, d, p, scale, q.data + i, h * d, 1, w.data, 1, d, 0, 0, z.data + a, p, K.scratch),
+      K.matmul(t, d, p, scale, q.data + i, h * d, 1, w.data, 1, d, 0, z.data + a, p, false, K.scratch),
     );
   },
   backward(K, n, z, q, w) {
     const { t, h, d, p, scale } = n;
     eachHead(K.width, { ...n, s: p }, (i, _, a) => {
       // dq += dz w
-      K.matmul(t, p, d, scale, z.grad + a, p, 1, w.data, d, 1, at(q.grad, i), h * d, at(q.grad, i), h * d, K.scratch);
-      K.matmul(p, t, d, scale, z.grad + a, 1, p, q.data + i, h * d, 1, w.grad, d, w.grad, d, K.scratch); // dw += dzᵀ q
+      K.matmul(t, p, d, scale, z.grad + a, p, 1, w.data, d, 1, 0, at(q.grad, i), h * d, true, K.scratch);
+      K.matmul(p, t, d, scale, z.grad + a, 1, p, q.data + i, h * d, 1, 0, w.grad, d, true, K.scratch); // dw += dzᵀ q
     });
   },
 });
 /** x[..., i, j] = z[..., i, index[i, j]]: a table's scores laid out by distance. */
 export const pick = /* @__PURE__ */ op("pick", "... t p, t s<p -> ... t s", {
   forward: (K, { rows, t, p, s }, x, z, index) => K.pick(rows, t, p, s, z.data, index.data, x.data),
-  backward: (K, { rows, t, p, s }, x, z, index) => K.pickBack(rows, t, p, s, index.data, x.grad, z.grad),
+  backward: (K, { rows, t, p, s }, x, z, index) => K.pickBack(rows, t, p, s, index.data, x.grad, z.grad, true),
 });
 /**
  * x = (1 - w) z[⌊P⌋] + w z[⌈P⌉] with P = min(at, p - 1), w = P - ⌊P⌋: a table's scores at contextual positions (CoPE,
@@ -461,7 +422,8 @@ export const interpolate = /* @__PURE__ */ op("interpolate", "... p, ... s -> ..
     if (p === 0) throw new RangeError("p is 0; wants at least one position");
   },
   forward: (K, { rows, p, s }, x, z, at) => K.interpolate(rows, p, s, z.data, at.data, x.data),
-  backward: (K, { rows, p, s }, x, z, at) => K.interpolateBack(rows, p, s, z.data, at.data, x.grad, z.grad, at.grad),
+  backward: (K, { rows, p, s }, x, z, at) =>
+    K.interpolateBack(rows, p, s, z.data, at.data, x.grad, z.grad, true, at.grad, true),
 });
 const masked = (name: "maskedSoftmax" | "maskedSigmoid") =>
   op(name, "b h t s, t s, b s? -> b h t s", {
@@ -469,7 +431,7 @@ const masked = (name: "maskedSoftmax" | "maskedSigmoid") =>
     forward: (K, { b, h, t, s }, y, x, allowed, keys) => K[name](b, h, t, s, x.data, allowed.data, keys.data, y.data),
     backward: (K, { b, h, t, s }, y, x) =>
       name === "maskedSoftmax"
-        ? K.softmaxBack(b * h * t, s, y.data, y.grad, x.grad)
+        ? K.softmaxBack(b * h * t, s, y.data, y.grad, x.grad, true)
         : K.sigmoidBack(b * h * t * s, x.data, y.data, y.grad, x.grad, true),
   });
 /**
@@ -621,8 +583,8 @@ export const fusedAttention = /* @__PURE__ */ op(
         addPg: true,
       });
       K.attentionBack(args, 0, b, attentionWork(n), rest);
-      K.biasBack(b, p * d, dtable, p * d, table.grad);
-      K.biasBack(b, r * d, drel, r * d, rel.grad);
+      K.biasBack(b, p * d, dtable, p * d, table.grad, true);
+      K.biasBack(b, r * d, drel, r * d, rel.grad, true);
     },
   },
 );

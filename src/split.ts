@@ -5,7 +5,6 @@
 // A line holds a kernel's arguments in their order, under their names in asm/:
 //   n*4         the size that is divided, at multiples of 4 (of the rows of a chunk: n*chunk)
 //   x+h.d       an address that moves on by h d numbers for each unit of that size, unless it is 0
-//   c~ci        the same, of something that is only read: it may also stay, by 0
 //   dw+d/chunk  the same, by d numbers for each chunk of units
 //   ids#4       moves on by 4 as it is: bytes of integers, words of a generator
 //   room@       each part has a block of its own
@@ -50,44 +49,45 @@ export const lines: Readonly<Record<string, Line | readonly Line[]>> = {
   mul: two,
   div: two,
   mulAdd: ["n*4 a+1 b+1 y+1 add", "n", 0.4],
-  divBack: ["n*4 b+1 y+1 dy+1 da+1 db+1", "n", 0.8],
+  divBack: ["n*4 b+1 y+1 dy+1 da+1 addA db+1 addB", "n", 0.8],
   scale: ["n*4 by plus x+1 y+1", "n", 0.3],
   scaleAdd: ["n*4 by x+1 y+1 add", "n", 0.4],
   accumulate: ["n*4 x+1 y+1 add", "n", 0.4],
   fill: ["n*4 c y+1", "n", 0.15],
   rest: ["n*4 w+1 x+1 y+1", "n", 0.4],
   dropout: ["n*4 p seedLow seedHigh position#1 x+1 y+1", "n", 3],
-  dropoutBack: ["n*4 p seedLow seedHigh position#1 dy+1 dx+1", "n", 3],
+  dropoutBack: ["n*4 p seedLow seedHigh position#1 dy+1 dx+1 add", "n", 3],
   matmul: [
-    ["m*12 k n alpha a+ai ai ak b bk bn c~ci ci y+yi yi scratch@", "m k n", 0.1],
-    ["m k n*8 alpha a ai ak b+bn bk bn c+1 ci y+1 yi scratch@", "m k n", 0.1],
+    ["m*12 k n alpha a+ai ai ak b bk bn bias y+yi yi add scratch@", "m k n", 0.1],
+    ["m k n*8 alpha a ai ak b+bn bk bn bias+1 y+1 yi add scratch@", "m k n", 0.1],
   ],
   attention: ["args first#1 b*1 work room@", "b work", 0.2],
   attentionBack: ["args first#1 b*1 work room@", "b work", 0.5],
   softmax: ["rows*1 d x+d y+d", "rows d", 1.5],
-  softmaxBack: ["rows*1 d y+d dy+d dx+d", "rows d", 0.6],
+  softmaxBack: ["rows*1 d y+d dy+d dx+d add", "rows d", 0.6],
   logSoftmax: ["rows*1 d x+d y+d", "rows d", 1.5],
-  logSoftmaxBack: ["rows*1 d y+d dy+d dx+d", "rows d", 1.5],
+  logSoftmaxBack: ["rows*1 d y+d dy+d dx+d add", "rows d", 1.5],
   logsumexp: ["rows*1 d x+d y+1", "rows d", 1.5],
-  logsumexpBack: ["rows*1 d x+d dy+1 dx+d", "rows d", 2.5],
+  logsumexpBack: ["rows*1 d x+d dy+1 dx+d add", "rows d", 2.5],
   layerNorm: ["rows*1 d eps x+d w b y+d mean+1 rstd+1", "rows d", 1],
-  layerNormBack: ["rows*chunk d x+d w mean+1 rstd+1 dy+d dx+d dw+d/chunk db+d/chunk", "rows d", 1.5],
+  layerNormBack: ["rows*chunk d x+d w mean+1 rstd+1 dy+d dx+d add dw+d/chunk db+d/chunk", "rows d", 1.5],
   rmsNorm: ["rows*1 d eps x+d w y+d rstd+1", "rows d", 0.8],
+  rmsNormBack: ["rows*chunk d x+d w rstd+1 dy+d dx+d add dw+d/chunk", "rows d", 1.5],
   bias: ["rows*1 d x+d b y+d", "rows d", 0.4],
   sum: ["o*1 n i x+n.i y+i", "o n i", 0.4],
-  sumBack: ["o*1 n i dy+i dx+n.i", "o n i", 0.5],
+  sumBack: ["o*1 n i dy+i dx+n.i add", "o n i", 0.5],
   cumsum: ["o*1 n i reverse x+n.i y+n.i", "o n i", 1],
-  cumsumBack: ["o*1 n i reverse dy+n.i dx+n.i", "o n i", 1.5],
+  cumsumBack: ["o*1 n i reverse dy+n.i dx+n.i add", "o n i", 1.5],
   copyRows: ["rows*1 n x+xi xi y+yi yi", "rows n", 0.2],
   addRows: ["rows*1 n x+xi xi y+yi yi add", "rows n", 0.4],
-  biasBack: ["rows d*8 dy+1 di db+1", "rows d", 0.4],
-  crossEntropyBack: ["rows*1 v ignore x+v targets#4 most+1 sums+1 factor dy dx+v", "rows v", 1.2],
-  huberBack: ["n*4 delta by a+1 b+1 dy da+1 db+1", "n", 1],
+  biasBack: ["rows d*8 dy+1 di db+1 add", "rows d", 0.4],
+  crossEntropyBack: ["rows*1 v ignore x+v targets#4 most+1 sums+1 factor dy dx+v add", "rows v", 1.2],
+  huberBack: ["n*4 delta by a+1 b+1 dy da+1 addA db+1 addB", "n", 1],
   gather: ["n*1 d w ids#4 y+d", "n d", 0.2],
   pick: ["o*1 t p s z+t.p index y+t.s", "o t s", 1],
-  pickBack: ["o*1 t p s index dy+t.s dz+t.p", "o t s", 1.5],
+  pickBack: ["o*1 t p s index dy+t.s dz+t.p add", "o t s", 1.5],
   interpolate: ["rows*1 p s z+p x+s y+s", "rows s", 2],
-  interpolateBack: ["rows*1 p s z+p x+s dy+s dz+p dx+s", "rows s", 3],
+  interpolateBack: ["rows*1 p s z+p x+s dy+s dz+p addZ dx+s addX", "rows s", 3],
   rope: ["b*1 t h d interleaved sign cos sin x+t.h.d y+t.h.d add", "b t h d", 1.2],
   maskedSoftmax: ["b*1 h t s x+h.t.s allowed keys+s y+h.t.s", "b h t s", 1.5],
   maskedSigmoid: ["b*1 h t s x+h.t.s allowed keys+s y+h.t.s", "b h t s", 1.2],
@@ -98,14 +98,13 @@ export const lines: Readonly<Record<string, Line | readonly Line[]>> = {
 
 /**
  * One address, or number, that moves: its place, its factors' places, and the rest of what one unit moves it by;
- * `always`: even from 0; `stays`: perhaps by 0.
+ * `always`: even from 0.
  */
 interface Move {
   readonly at: number;
   readonly by: readonly number[];
   readonly unit: number;
   readonly always?: boolean;
-  readonly stays?: boolean;
 }
 /** A line, read. Places are those of arguments. */
 export interface Cut {
@@ -131,19 +130,18 @@ export function cut([args, work, cost]: Line, width: number, chunk: number): Cut
   let grain = 1;
   let own = -1;
   words.forEach((word, at) => {
-    const [, kind, rest = "", by] = /^\w+(?:([*+#@~])([\w.]*)(\/chunk)?)?$/.exec(word)!;
+    const [, kind, rest = "", by] = /^\w+(?:([*+#@])([\w.]*)(\/chunk)?)?$/.exec(word)!;
     if (kind === "*") {
       size = at;
       grain = rest === "chunk" ? chunk : Number(rest);
     }
     if (kind === "@") own = at;
     if (kind === "#") moves.push({ at, by: [], unit: Number(rest), always: true });
-    if (kind === "+" || kind === "~")
+    if (kind === "+")
       moves.push({
         at,
         by: rest === "1" ? [] : rest.split(".").map(place),
         unit: by ? width / chunk : width,
-        stays: kind === "~",
       });
   });
   return { size, grain, work: work.split(" ").map(place), cost, moves, own };
@@ -168,7 +166,7 @@ export function parts(
   const n = Math.min(most, Math.floor(time / least), Math.ceil(args[size]! / grain));
   if (n < 2) return 1;
   // parts would meet in one place
-  for (const move of moves) if (!move.stays && args[move.at] && !step(move, args)) return 1;
+  for (const move of moves) if (args[move.at] && !step(move, args)) return 1;
   return n;
 }
 

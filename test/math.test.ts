@@ -511,9 +511,10 @@ suite(
               A,
               C,
               0,
+              0,
             );
             const Y = put(y);
-            kernel("divBack")(n, B, A, C, Y, 0);
+            kernel("divBack")(n, B, A, C, Y, 1, 0, 0);
             close(
               take(Y, n),
               c.map((v, i) => y[i]! + v / b[i]!),
@@ -533,7 +534,7 @@ suite(
             kernel(name + "Back")(9, x, x, x, 0);
           }
           for (const name of Object.keys(pairs)) kernel(name)(9, x, x, 0);
-          kernel("divBack")(9, x, x, x, 0, 0);
+          kernel("divBack")(9, x, x, x, 0, 0, 0, 0);
           kernel("scale")(9, 2, 1, x, 0);
           kernel("scaleAdd")(9, 2, x, 0);
           kernel("accumulate")(9, x, 0);
@@ -585,7 +586,7 @@ suite(
             const dx = put(old);
             const X = put(x);
             kernel("dropout")(n, p, 5, 0xfffffff0, position, X, y);
-            kernel("dropoutBack")(n, p, 5, 0xfffffff0, position, X, dx);
+            kernel("dropoutBack")(n, p, 5, 0xfffffff0, position, X, dx, 1);
             const words = many(n, i => stream(position, i, 5, 0xfffffff0));
             const want = x.map((v, i) => (words[i]! >= p * 2 ** 32 && p < 1 ? v / (1 - p) : 0));
             close(take(y, n), want, slack[dtype], `dropout ${p}`, 1);

@@ -84,7 +84,7 @@ function products(): Case[] {
       const [ai, ak] = form === "Aᵀ B" ? [1, m] : [k, 1];
       const [bk, bn] = form === "A Bᵀ" ? [1, k] : [n, 1];
       return {
-        run: () => K.matmul(m, k, n, 1, a.data, ai, ak, b.data, bk, bn, 0, 0, y.data, n, K.scratch),
+        run: () => K.matmul(m, k, n, 1, a.data, ai, ak, b.data, bk, bn, 0, y.data, n, false, K.scratch),
         result: () => [y.values()],
       };
     },

@@ -86,7 +86,7 @@ const odd = (m: number, k: number, n: number): Ratio => ({
       const x = random(tape, [m, k], 1);
       const w = random(tape, [k, n], 2);
       const y = tape.tensor([m, n]);
-      const run = (): void => K.matmul(m, k, n, 1, x.data, k, 1, w.data, n, 1, 0, 0, y.data, n, K.scratch);
+      const run = (): void => K.matmul(m, k, n, 1, x.data, k, 1, w.data, n, 1, 0, y.data, n, false, K.scratch);
       run();
       return { run, sum: digest(y.values()) };
     };

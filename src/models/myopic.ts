@@ -75,12 +75,11 @@ export function parted(x: Tensor, { weight: w, bias: b }: Weights): [y: Tensor, 
     claimed: [from, to],
     back(K) {
       const dy = y.grad || past.grad;
-      if (y.grad && x.grad)
-        K.matmul(rows, n, k, 1, dy, n, 1, w.data, k, 1, x.adds() ? x.grad : 0, k, x.grad, k, K.scratch); // dx += dy w
+      if (y.grad && x.grad) K.matmul(rows, n, k, 1, dy, n, 1, w.data, k, 1, 0, x.grad, k, x.adds(), K.scratch); // dx += dy w
       if (y.grad && past.grad) K.accumulate(rows * n, past.grad, dy, true);
       // dw += (dy + dpast)ᵀ x
-      if (w.grad) K.matmul(n, rows, k, 1, dy, 1, n, x.data, k, 1, w.adds() ? w.grad : 0, k, w.grad, k, K.scratch);
-      if (b) K.biasBack(rows, n, dy, n, b.grad);
+      if (w.grad) K.matmul(n, rows, k, 1, dy, 1, n, x.data, k, 1, 0, w.grad, k, w.adds(), K.scratch);
+      if (b) K.biasBack(rows, n, dy, n, b.grad, true);
     },
   });
   return [y, past];
@@ -107,9 +106,9 @@ export function stopped(y: Tensor, x: Tensor, { weight: w, bias: b }: Weights, s
       const dy = past.grad + start * K.width;
       const { grad, data } = w;
       const at = start * k * K.width;
-      if (x.grad) K.matmul(rows, m, k, 1, dy, n, 1, data + at, k, 1, x.grad, k, x.grad, k, K.scratch); // dx += dy w
-      if (grad) K.matmul(m, rows, k, 1, dy, 1, n, x.data, k, 1, grad + at, k, grad + at, k, K.scratch); // dw += dyᵀ x
-      if (b?.grad) K.biasBack(rows, m, dy, n, b.grad + start * K.width);
+      if (x.grad) K.matmul(rows, m, k, 1, dy, n, 1, data + at, k, 1, 0, x.grad, k, true, K.scratch); // dx += dy w
+      if (grad) K.matmul(m, rows, k, 1, dy, 1, n, x.data, k, 1, 0, grad + at, k, true, K.scratch); // dw += dyᵀ x
+      if (b?.grad) K.biasBack(rows, m, dy, n, b.grad + start * K.width, true);
     },
   });
   return past;
