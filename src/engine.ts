@@ -20,13 +20,13 @@ export interface Kernels extends Exports {
   block<N extends keyof Blocks>(name: N, ...values: Blocks[N]): number;
 }
 
-/** The exact kernels, a character a byte, each 37 more than the byte, modulo 256 (build.mjs). */
+/** The exact kernels, a character a byte, each 116 less the byte, modulo 256 (build.mjs). */
 export const code: Readonly<Record<Dtype, string>> = { f32, f64 };
 const unpacked = new Map<string, BufferSource>();
 /** The bytes of kernels. */
 export function bytesOf(code: string): BufferSource {
   let bytes = unpacked.get(code);
-  if (!bytes) unpacked.set(code, (bytes = Uint8Array.from(code, c => c.charCodeAt(0) - 37)));
+  if (!bytes) unpacked.set(code, (bytes = Uint8Array.from(code, c => 116 - c.charCodeAt(0))));
   return bytes;
 }
 const modules = new Map<BufferSource, WebAssembly.Module>();
