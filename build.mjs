@@ -135,9 +135,9 @@ async function kernels() {
 }
 
 /**
- * The layouts of argument blocks, and the bytes of both modules as strings, a character a byte: gzipped a third smaller than base64, which hides from gzip
- * what repeats. Pieces of the two take turns, since they are alike and gzip looks back no further than 32 kB: 3 kB less
- * than one after the other.
+ * The layouts of argument blocks, and the bytes of both modules as strings, a character a byte: gzipped a third smaller
+ * than base64, which hides from gzip what repeats. Pieces of the two take turns, since they are alike and gzip looks
+ * back no further than 32 kB: 3 kB less than one after the other.
  */
 const inline = {
   name: "wasm",

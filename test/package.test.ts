@@ -79,7 +79,7 @@ async function bundled(
   return {
     text: made,
     code: made.replace(
-      /\[\s*(["'`])t\\x13\\x01\\x07(?:(?!\1)[^\\]|\\.)*\1(?:,\s*(["'`])(?:(?!\2)[^\\]|\\.)*\2)*\s*\]/gs,
+      /\[\s*(["'`])t\x13\x01\\x07(?:(?!\1)[^\\]|\\.)*\1(?:,\s*(["'`])(?:(?!\2)[^\\]|\\.)*\2)*\s*\]/gs,
       "[]",
     ),
     gzipped: gzipSync(contents, { level: 9 }).length,
