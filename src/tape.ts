@@ -2,6 +2,7 @@
 // A tensor is an address and a shape. Nothing is freed one by one: a region ends and everything made in it is gone.
 import { Engine, known, type Dtype, type EngineOptions, type Kernels, type Numbers } from "./engine.ts";
 import { random, type Random } from "./random.ts";
+import { spare } from "./recycle.ts";
 
 /** A stretch of a tape's life. Tensors made in it are dead once it has ended. */
 interface Region {
@@ -427,7 +428,7 @@ export class Tape {
   #replay(from: number, recycle: boolean): void {
     const kernels = this.engine.kernels;
     const region = this.#region;
-    const spare: Spare[] = [];
+    const unused = spare();
     while (this.#entries.length > from) {
       const entry = this.#entries.pop()!;
       for (const y of entry.outputs) y.spent = true;
@@ -445,7 +446,7 @@ export class Tape {
               throw new Error(
                 `backward: ${entry.name} read ${show(x)} from outside of this scope\n  call backward in the scope where it was made`,
               );
-            root.grad = reuse(spare, root.size * this.engine.width) || this.engine.alloc(root.size);
+            root.grad = unused.take(root.size * this.engine.width) || this.engine.alloc(root.size);
           }
           root.fresh = whole(entry, root);
           if (!root.fresh) this.engine.zero(root.grad, root.size);
@@ -469,8 +470,8 @@ export class Tape {
         for (const x of entry.inputs)
           if (x?.wants) this.#finite(x, x.grad, `${entry.name}, backward (op ${this.#entries.length})`, entry.outputs);
       if (!recycle) continue;
-      for (const y of entry.outputs) if (y.grad) release(spare, y.grad, y.grad + padded(y.size * this.engine.width));
-      if (entry.claimed) release(spare, ...entry.claimed);
+      for (const y of entry.outputs) if (y.grad) unused.give(y.grad, y.grad + padded(y.size * this.engine.width));
+      if (entry.claimed) unused.give(...entry.claimed);
     }
   }
 
@@ -611,30 +612,7 @@ function whole({ inputs, overwrites }: Entry, root: Tensor): boolean {
     : size === root.size && parts.size * inputs.find(x => x?.root === root)!.size === size;
 }
 
-/** Memory between two addresses that may be written again. */
-interface Spare {
-  from: number;
-  to: number;
-}
 const padded = (bytes: number): number => Math.ceil(bytes / 16) * 16;
-/** Takes `bytes` from the smallest block that has them, of equals the one released last; 0 when none has. */
-function reuse(spare: Spare[], bytes: number): number {
-  const wanted = padded(bytes);
-  let best: Spare | undefined;
-  for (const block of spare)
-    if (block.to - block.from >= wanted && (!best || block.to - block.from <= best.to - best.from)) best = block;
-  if (!best || wanted === 0) return 0;
-  const at = best.from;
-  best.from += wanted;
-  if (best.from === best.to) spare.splice(spare.indexOf(best), 1);
-  return at;
-}
-/** Entries run from the last to the first, so what is released often ends where the block before it begins. */
-function release(spare: Spare[], from: number, to: number): void {
-  const last = spare[spare.length - 1];
-  if (last?.from === to) last.from = from;
-  else if (to > from) spare.push({ from, to });
-}
 
 /** A shape as errors and listings print it. */
 export const show = (t: { readonly shape: readonly number[] }): string => `[${t.shape.join(" ")}]`;

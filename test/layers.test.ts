@@ -9,7 +9,7 @@ import { suite } from "./check.ts";
 
 /** Files from the bottom up, one rank a line: a file imports only from ranks below its own. */
 const ranks = [
-  ["src/math.ts", "src/safetensors.ts", "src/engine.ts", "src/split.ts"],
+  ["src/math.ts", "src/safetensors.ts", "src/engine.ts", "src/split.ts", "src/recycle.ts"],
   ["src/random.ts", "src/fast.ts"],
   ["src/tape.ts"],
   ["src/op.ts"],
