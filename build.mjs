@@ -220,7 +220,7 @@ async function programs(folder, entries) {
     outdir: `dist/dev/${folder}`,
     outbase: folder,
     platform: "node",
-    external: ["farsight", "farsight/*", "esbuild", "typescript"],
+    external: ["farsight", "farsight/*", "esbuild", "prettier", "typescript"],
     sourcemap: "inline",
     outExtension: { ".js": ".mjs" },
   });

@@ -1,6 +1,7 @@
-// readme.test.ts: README.md does what it says. All ts and js blocks under one heading are one program, in their order;
-// a text block holds exactly what the ts block right above it prints. WRITE=1 writes outputs and generated tables into
-// the page instead of failing.
+// readme.test.ts: every page does what it says. All ts and js blocks under one heading of a page are one program, in
+// their order; a text block holds exactly what the block right above it prints. An html block is a page of a browser:
+// its script runs here with a stub for a document. WRITE=1 formats the programs and writes outputs and generated tables
+// instead of failing.
 import { spawn, spawnSync } from "node:child_process";
 import {
   existsSync,
@@ -13,13 +14,20 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
-import { ops } from "farsight";
+import * as prettier from "prettier";
+import { kinds, ops, transformer } from "farsight";
 import * as assert from "uvu/assert";
+import { studies } from "../bench/studies/index.ts";
 import { suite } from "./check.ts";
 
+interface Page {
+  readonly file: string;
+  text: string;
+}
+/** A fenced block: the line its fence is on, and where its text begins. */
 interface Block {
   language: string;
   text: string;
@@ -27,18 +35,34 @@ interface Block {
   line: number;
   from: number;
 }
+interface Program {
+  readonly page: Page;
+  readonly heading: string;
+  readonly file: string;
+}
+
 const root = process.cwd();
 const here = fileURLToPath(new URL(".", import.meta.url));
 const writing = Boolean(process.env.WRITE);
-let page = readFileSync("README.md", "utf8");
+const folders = ["src", "asm", "bench", "test"];
+const pages: Page[] = ["README.md", "CONTRIBUTING.md", ...folders.map(folder => `${folder}/README.md`)].map(file => ({
+  file,
+  text: readFileSync(file, "utf8"),
+}));
+const pageOf = (file: string): Page => pages.find(page => page.file === file)!;
+const manifest = JSON.parse(readFileSync("package.json", "utf8")) as {
+  name: string;
+  scripts: Record<string, string>;
+  prettier: prettier.Options;
+};
 
-/** Every fenced block of the page. */
-function blocks(): Block[] {
+/** Every fenced block of a page, in order. */
+function blocks({ file, text }: Page): Block[] {
   const found: Block[] = [];
   let open: Block | undefined;
   let heading = "";
   let from = 0;
-  page.split("\n").forEach((line, i) => {
+  text.split("\n").forEach((line, i) => {
     const after = from + line.length + 1;
     if (line.startsWith("```")) {
       if (open) {
@@ -49,11 +73,36 @@ function blocks(): Block[] {
     else if (/^#+ /.test(line)) heading = line.replace(/^#+ /, "");
     from = after;
   });
-  if (open) throw new Error(`README.md:${open.line}: the block does not end`);
+  if (open) throw new Error(`${file}:${open.line}: the block does not end`);
   return found;
 }
 const isProgram = (b: Block): boolean => b.language === "ts" || b.language === "js";
-const pause = "\u0001"; // printed between the blocks of one program
+/** A page without its blocks. */
+const prose = ({ text }: Page): string => text.replace(/^```[\s\S]*?^```$/gm, "");
+
+/** Fails when `is`, which begins at `from`, is not `want`; or writes that into the page. */
+function expect(page: Page, what: string, from: number, is: string, want: string): void {
+  if (is === want) return;
+  if (!writing)
+    throw new Error(
+      `${page.file}: ${what} should read (WRITE=1 npm test -- readme writes it):\n${want}\ninstead of\n${is}`,
+    );
+  page.text = page.text.slice(0, from) + want + page.text.slice(from + is.length);
+  writeFileSync(page.file, page.text);
+}
+/** Holds what stands between two marks, on whichever page has them. */
+function expectMarked(name: string, want: string): void {
+  const [start, end] = [`<!-- ${name} -->\n`, `<!-- /${name} -->`];
+  const having = pages.filter(page => page.text.includes(start));
+  assert.is(having.length, 1, `pages with ${start.trim()}: ${having.map(page => page.file).join(", ")}`);
+  const page = having[0]!;
+  const from = page.text.indexOf(start) + start.length;
+  const to = page.text.indexOf(end, from);
+  if (to < 0) throw new Error(`${page.file}: no ${end}`);
+  expect(page, `the table between ${start.trim()} and ${end}`, from, page.text.slice(from, to), want);
+}
+
+// ------------------------------------------------------------------------------------------------------ programs
 
 const temp = mkdtempSync(join(tmpdir(), "farsight-readme-"));
 process.on("exit", () => rmSync(temp, { recursive: true, force: true }));
@@ -61,15 +110,42 @@ mkdirSync(join(temp, "node_modules"));
 symlinkSync(root, join(temp, "node_modules/farsight"), "junction");
 writeFileSync(join(temp, "package.json"), `{ "type": "module" }`);
 
-const programs = new Map<string, Block[]>();
-for (const b of blocks()) if (isProgram(b)) programs.set(b.heading, [...(programs.get(b.heading) ?? []), b]);
-const source = (list: Block[]): string => list.map(b => b.text).join(`console.log("${pause}");\n`);
-const fileOf = (heading: string): string => join(temp, `${[...programs.keys()].indexOf(heading)}.ts`);
-for (const [heading, list] of programs) writeFileSync(fileOf(heading), source(list));
+const pause = "\u0001"; // printed between the blocks of one program
+const programs: Program[] = pages.flatMap(page =>
+  [
+    ...new Set(
+      blocks(page)
+        .filter(isProgram)
+        .map(b => b.heading),
+    ),
+  ].map(heading => ({
+    page,
+    heading,
+    file: join(temp, `${page.file.replace(/\W/g, "-")}-${heading.replace(/\W+/g, "-")}.ts`),
+  })),
+);
+const blocksOf = ({ page, heading }: Program): Block[] =>
+  blocks(page).filter(b => isProgram(b) && b.heading === heading);
+for (const program of programs)
+  writeFileSync(
+    program.file,
+    blocksOf(program)
+      .map(b => b.text)
+      .join(`console.log("${pause}");\n`),
+  );
 
-/** Runs a heading's program and returns what each of its blocks printed. */
-async function printed(heading: string): Promise<string[]> {
-  const file = fileOf(heading);
+/** Runs a file of the temporary folder and returns what it printed. */
+function run(file: string, what: string): string {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [file], {
+    cwd: temp,
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  if (status !== 0) throw new Error(`${what}: the program ended with ${status}\n${stderr}`);
+  return stdout;
+}
+/** Runs a program and returns what each of its blocks printed. */
+async function printed({ page, heading, file }: Program): Promise<string[]> {
   const { code } = await esbuild.transform(readFileSync(file, "utf8"), {
     loader: "ts",
     format: "esm",
@@ -77,78 +153,53 @@ async function printed(heading: string): Promise<string[]> {
   });
   const script = file.replace(/\.ts$/, ".mjs");
   writeFileSync(script, code);
-  const { status, stdout, stderr } = spawnSync(process.execPath, [script], {
-    cwd: temp,
-    encoding: "utf8",
-    timeout: 60_000,
-  });
-  if (status !== 0) throw new Error(`README.md, ${heading}: the program ended with ${status}\n${stderr}`);
-  return stdout.split(`${pause}\n`);
+  return run(script, `${page.file}, ${heading}`).split(`${pause}\n`);
+}
+/** Holds the text block that follows a block, if one does, to what that block printed. */
+function expectOutput(page: Page, { line }: Block, output: string): void {
+  const all = blocks(page);
+  const next = all[all.findIndex(b => b.line === line) + 1];
+  if (next?.language === "text" && next.heading === all.find(b => b.line === line)!.heading)
+    expect(page, `line ${next.line}`, next.from, next.text, output);
 }
 
-/** Fails when the page differs at a place, with the right text; or writes it there. */
-function expect(what: string, is: string, want: string, replace: (page: string) => string): void {
-  if (is === want) return;
-  if (writing) {
-    page = replace(page);
-    writeFileSync("README.md", page);
-    return;
-  }
-  throw new Error(`README.md: ${what} should read (WRITE=1 npm test -- readme writes it):\n${want}\ninstead of\n${is}`);
-}
-function expectMarked(name: string, want: string): void {
-  const [start, end] = [`<!-- ${name} -->\n`, `<!-- /${name} -->`];
-  const at = page.indexOf(start);
-  const to = page.indexOf(end);
-  if (at < 0 || to < at) throw new Error(`README.md: no ${start.trim()} ... ${end}`);
-  expect(
-    `the table between ${start.trim()} and ${end}`,
-    page.slice(at + start.length, to),
-    want,
-    p => p.slice(0, at + start.length) + want + p.slice(to),
-  );
-}
-
-/** Functions that stand before an operation of the same name. */
-const calls: Record<string, string> = {
-  sum: "sum(x, { axis })",
-  cumsum: "cumsum(x, { axis, reverse })",
-  concat: "concat([a, b], { axis })",
-  slice: "slice(x, start, end, { axis })",
+/** What a script of a page finds in place of a browser: elements that the page has, a pen, and frames. */
+const browser = (tags: readonly string[]): string => `
+const found = new Map();
+const drawn = [];
+const pen = { fillRect: (...place) => drawn.push(place) };
+globalThis.document = {
+  querySelector(tag) {
+    if (!${JSON.stringify(tags)}.includes(tag)) return null;
+    if (!found.has(tag)) found.set(tag, { textContent: "", getContext: kind => (kind === "2d" ? pen : null) });
+    return found.get(tag);
+  },
 };
-/** The op table: name, signature, options, and the first sentence of the description in src/ops.ts. */
-function opTable(): string {
-  const described = new Map(
-    [
-      ...readFileSync("src/ops.ts", "utf8").matchAll(
-        /\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\nexport (?:const|function) (\w+)/g,
-      ),
-    ].map(m => [
-      m[2]!,
-      m[1]!
-        .split("\n")
-        .map(line => line.replace(/^ ?\* ?/, "").trim())
-        .join("\n")
-        .trim(),
-    ]),
-  );
-  const rows = ops.map(o => {
-    const words = described.get(o.opName);
-    if (!words) throw new Error(`src/ops.ts describes no ${o.opName}`);
-    const sentence = words
-      .split("\n\n")[0]!
-      .replaceAll("\n", " ")
-      .split(/(?<=\.) (?=[A-Z`])/)[0]!
-      .replace(/\.$/, "");
-    const options = Object.entries(o.attrs as Record<string, unknown>)
-      .map(([name, value]) => `\`${name} = ${typeof value === "string" ? `"${value}"` : String(value)}\``)
-      .join(", ");
-    const call = calls[o.opName]; // reads the axis and hands the operation three
-    return [`\`${call ?? o.opName}\``, `\`${o.signature.trim()}\``, call ? "" : options, sentence]
-      .map(cell => cell.replaceAll("|", "&#124;"))
-      .join(" | ");
+globalThis.requestAnimationFrame = frame => setImmediate(() => frame(performance.now()));
+export const left = () => JSON.stringify({ words: [...found.values()].map(e => e.textContent), points: drawn });
+`;
+/** Runs the module script of an html block, and returns the text and the points that it leaves on the page. */
+function browsed({ file }: Page, { line, text }: Block): { words: string; points: [number, number][] } {
+  const script = (type: string): string => {
+    const found = new RegExp(`<script type="${type}">\\n([^]*?)</script>`).exec(text);
+    if (!found) throw new Error(`${file}:${line}: no script of type ${type}`);
+    return found[1]!;
+  };
+  const { imports } = JSON.parse(script("importmap")) as { imports: Record<string, string> };
+  const code = script("module").replace(/from "([^"]+)"/g, (_, name: string) => {
+    assert.ok(existsSync(join(temp, imports[name]!)), `${file}:${line}: ${name} is to be at ${imports[name]}`);
+    return `from "${imports[name]}"`;
   });
-  return `| operation | signature | options | |\n|---|---|---|---|\n${rows.map(row => `| ${row} |\n`).join("")}`;
+  writeFileSync(join(temp, "browser.mjs"), browser([...text.matchAll(/<(\w+)/g)].map(m => m[1]!)));
+  writeFileSync(
+    join(temp, "page.mjs"),
+    `import "./browser.mjs";\n${code}\nconsole.log((await import("./browser.mjs")).left());`,
+  );
+  const { words, points } = JSON.parse(run("page.mjs", `${file}:${line}`)) as {
+    words: string[];
+    points: [number, number][];
+  };
+  return { words: `${words.filter(Boolean).join("\n")}\n`, points };
 }
 
 /** Types lines at Node's prompt, each once the prompt is back, and returns the whole session as it looked. */
@@ -185,8 +236,30 @@ function session(lines: string[]): Promise<string> {
   });
 }
 
-suite("README.md", {
-  "has programs that pass the type checker"() {
+suite("the programs of the pages", {
+  "stand on every page of the project"() {
+    const found = folders.flatMap(folder =>
+      (readdirSync(folder, { recursive: true }) as string[])
+        .map(f => `${folder}/${f.replaceAll("\\", "/")}`)
+        .filter(f => f.endsWith(".md") && !f.includes("node_modules")),
+    );
+    assert.equal(
+      found.filter(f => !pageOf(f)),
+      [],
+    );
+    assert.ok(programs.length > 10);
+  },
+  async "are as Prettier formats them"() {
+    const parsers: Record<string, string> = { ts: "typescript", js: "babel", html: "html" };
+    for (const page of pages)
+      for (let n = 0; n < blocks(page).length; n++) {
+        const { language, line, from, text } = blocks(page)[n]!;
+        const parser = parsers[language];
+        if (parser)
+          expect(page, `line ${line}`, from, text, await prettier.format(text, { ...manifest.prettier, parser }));
+      }
+  },
+  "pass the type checker"() {
     const config = join(temp, "tsconfig.json");
     writeFileSync(
       config,
@@ -201,104 +274,258 @@ suite("README.md", {
           noUncheckedIndexedAccess: true,
           noEmit: true,
         },
-        files: [...programs.keys()].map(fileOf),
+        files: programs.map(program => program.file),
       }),
     );
-    const { stdout, status } = spawnSync(
-      process.execPath,
-      [join(root, "node_modules/typescript/bin/tsc"), "--pretty", "false", "-p", config],
-      { encoding: "utf8", cwd: temp },
-    );
-    const said = stdout.replace(
-      /^.*?(\d+)\.ts\((\d+)/gm,
-      (_, n: string, line: string) => `${[...programs.keys()][Number(n)]}, line ${line} (`,
-    );
-    assert.is(status, 0, said);
+    const tsc = join(root, "node_modules/typescript/bin/tsc");
+    const { stdout, status } = spawnSync(process.execPath, [tsc, "--pretty", "false", "-p", config], {
+      encoding: "utf8",
+      cwd: temp,
+    });
+    assert.is(status, 0, stdout);
   },
   ...Object.fromEntries(
-    [...programs.keys()].map(heading => [
-      `"${heading}" runs and prints what stands there`,
+    programs.map(program => [
+      `${program.page.file}: "${program.heading}" runs and prints what stands there`,
       async () => {
-        const outputs = await printed(heading);
-        outputs.forEach((output, n) => {
-          const all = blocks();
-          const program = all.filter(b => isProgram(b) && b.heading === heading)[n]!;
-          const next = all[all.indexOf(program) + 1];
-          if (next?.language === "text" && next.heading === heading)
-            expect(
-              `line ${next.line}`,
-              next.text,
-              output,
-              p => p.slice(0, next.from) + output + p.slice(next.from + next.text.length),
-            );
-        });
+        const outputs = await printed(program);
+        outputs.forEach((output, n) => expectOutput(program.page, blocksOf(program)[n]!, output));
       },
     ]),
   ),
-  "shows no output that nothing prints"() {
-    const all = blocks();
-    for (const [i, b] of all.entries())
-      if (b.language === "text")
-        assert.ok(
-          i > 0 && isProgram(all[i - 1]!) && all[i - 1]!.heading === b.heading,
-          `line ${b.line}: the text block follows no program`,
+  "run in a page of a browser, and draw a loss that falls"() {
+    let ran = 0;
+    for (const page of pages)
+      for (const block of blocks(page).filter(b => b.language === "html")) {
+        const { words, points } = browsed(page, block);
+        expectOutput(page, block, words);
+        const [first, last] = [points.slice(0, 10), points.slice(-10)].map(
+          list => list.reduce((sum, [, y]) => sum + y, 0) / 10,
         );
-    assert.equal(
-      all.filter(b => !["ts", "js", "text", "sh", "console", ""].includes(b.language)),
-      [],
-    );
+        assert.ok(points.length >= 100 && last! > first! + 50, `a curve from ${first} to ${last} pixels below the top`);
+        ran++;
+      }
+    assert.is(ran, 1);
   },
-  async "shows Node's prompt as it answers"() {
-    for (const b of blocks().filter(b => b.language === "console")) {
-      const [first, ...rest] = b.text.trimEnd().split("\n");
-      assert.is(first, "$ node");
-      const want =
-        `$ node\n${await session(rest.filter(line => line.startsWith("> ")).map(line => line.slice(2)))}`.trimEnd() +
-        "\n"; // as it looks
-      expect(`line ${b.line}`, b.text, want, p => p.slice(0, b.from) + want + p.slice(b.from + b.text.length));
-    }
+  async "show Node's prompt as it answers"() {
+    for (const page of pages)
+      for (const b of blocks(page).filter(b => b.language === "console")) {
+        const [first, ...rest] = b.text.trimEnd().split("\n");
+        assert.is(first, "$ node");
+        const lines = rest.filter(line => line.startsWith("> ")).map(line => line.slice(2));
+        expect(page, `line ${b.line}`, b.from, b.text, `$ node\n${(await session(lines)).trimEnd()}\n`);
+      }
   },
-  "names commands, options and files that exist"() {
-    const { name, scripts } = JSON.parse(readFileSync("package.json", "utf8")) as {
-      name: string;
-      scripts: Record<string, string>;
-    };
-    const help = spawnSync(process.execPath, [join(here, "../bench/start.mjs"), "--help"], { encoding: "utf8" }).stdout;
-    const lines = blocks()
-      .filter(b => b.language === "sh")
-      .flatMap(b => b.text.trim().split("\n"));
-    const inline = [...page.matchAll(/`((?:[A-Z]+=\S+ )?(?:npm|node|npx) [^`\n]+)`/g)].map(m => m[1]!);
-    assert.ok(lines.length > 3);
-    for (const line of [...lines, ...inline]) {
-      const [program, what, ...rest] = line
-        .replace(/ +#.*/, "")
-        .replace(/^[A-Z]+=\S+ /, "")
-        .split(" ");
-      const script = what === "run" ? rest[0]! : what!;
-      const words = rest.slice(rest.indexOf("--") + 1);
-      if (program === "npm" && what === "install") assert.equal(rest, [name], line);
-      else if (program === "npm") assert.ok(script in scripts, `${line}: package.json has no script ${script}`);
-      else if (program === "node") assert.ok(existsSync(what!), `${line}: there is no ${what}`);
-      else throw new Error(`README.md: a command nobody checks: ${line}`);
-      if (script === "start")
-        for (const word of rest.includes("--") ? words : [])
-          assert.ok(help.includes(word), `${line}: npm start knows no ${word}`);
-      if (script === "test")
-        for (const word of rest.includes("--") ? words : [])
+  "show no output that nothing prints"() {
+    for (const page of pages) {
+      const all = blocks(page);
+      for (const [i, b] of all.entries()) {
+        const above = all[i - 1];
+        if (b.language === "text")
           assert.ok(
-            readdirSync("test").some(f => f.endsWith(".test.ts") && f.includes(word)),
-            `${line}: no test is named like ${word}`,
+            above && (isProgram(above) || above.language === "html") && above.heading === b.heading,
+            `${page.file}:${b.line}: the text block follows no program`,
           );
+        assert.ok(
+          ["ts", "js", "html", "text", "sh", "console", ""].includes(b.language),
+          `${page.file}:${b.line}: a block that nobody checks, ${b.language}`,
+        );
+      }
     }
-    for (const [, file] of page.matchAll(/\]\((?!https:)([^)]+)\)/g))
-      assert.ok(existsSync(file!), `a link to ${file}, which does not exist`);
-    for (const [, file] of page.matchAll(/`((?:src|asm|test|bench)\/[\w./-]*)`/g))
-      assert.ok(existsSync(file!), `${file} does not exist`);
   },
-  "lists every operation, as src/ops.ts describes it"() {
+});
+
+// ------------------------------------------------------------------------------------------------- what they name
+
+const help = (program: string): string =>
+  spawnSync(process.execPath, [join(here, `../bench/${program}.mjs`), "--help"], { encoding: "utf8" }).stdout;
+/** Fails unless a command line names a program, a script and words that exist. */
+function checkCommand(file: string, line: string): void {
+  const [program, what, ...rest] = line
+    .replace(/ +#.*/, "")
+    .replace(/^[A-Z]+=\S+ /, "")
+    .split(" ");
+  const script = what === "run" ? rest[0]! : what!;
+  const words = rest.includes("--") ? rest.slice(rest.indexOf("--") + 1) : [];
+  const where = `${file}: ${line}`;
+  if (program === "npm" && script === "install") assert.equal(rest, [manifest.name], where);
+  else if (program === "npm" && script === "ci") assert.equal(rest, [], where);
+  else if (program === "npm") assert.ok(script in manifest.scripts, `${where}: package.json has no script ${script}`);
+  else if (program === "node") assert.ok(existsSync(what!), `${where}: there is no ${what}`);
+  else throw new Error(`${where}: a command that nobody checks`);
+  if (script === "start" || script === "bench") {
+    const known = help(script);
+    for (const word of words.filter(w => !/^\d+$/.test(w) && w !== "N"))
+      assert.ok(known.includes(word), `${where}: npm run ${script} knows no ${word}`);
+  }
+  if (script === "test")
+    for (const word of words)
+      assert.ok(
+        readdirSync("test").some(f => f.endsWith(".test.ts") && f.includes(word)) || "format".includes(word),
+        `${where}: no test is named like ${word}`,
+      );
+}
+/** The anchors of a page's headings, as GitHub makes them. */
+const anchors = (page: Page): string[] =>
+  [...prose(page).matchAll(/^#+ (.+)$/gm)].map(m =>
+    m[1]!
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+/** Words in capitals, which stand for any name, and what follows them are cut off. */
+const settled = (path: string): string => path.replace(/[^/]*\b[A-Z]{3,}\b(?!\.md).*$/, "");
+
+/** Places of the layout in CONTRIBUTING.md that hold nothing yet. */
+const empty = ["src/ops/", "src/positions/", "src/positions/index.ts", "src/tasks/index.ts", "src/models/carry.ts"];
+
+suite("the pages", {
+  "name commands and options that exist"() {
+    for (const page of pages) {
+      const lines = blocks(page)
+        .filter(b => b.language === "sh")
+        .flatMap(b => b.text.trim().split("\n"));
+      const inline = [...page.text.matchAll(/`((?:[A-Z]+=\S+ )?(?:npm|node|npx) [^`\n]+)`/g)].map(m =>
+        m[1]!.replaceAll("\\|", "|"),
+      );
+      for (const line of [...lines, ...inline]) checkCommand(page.file, line);
+    }
+  },
+  "link to files and headings that exist, and name paths that exist"() {
+    for (const page of pages) {
+      for (const [, to] of page.text.matchAll(/\]\((?!https:)([^)]+)\)/g)) {
+        const [file, anchor] = to!.split("#") as [string, string?];
+        const path = file ? join(dirname(page.file), file).replaceAll("\\", "/") : page.file;
+        assert.ok(existsSync(path), `${page.file}: a link to ${path}, which does not exist`);
+        if (anchor) assert.ok(anchors(pageOf(path)).includes(anchor), `${page.file}: no heading for ${to}`);
+      }
+      for (const [, file] of page.text.matchAll(/`((?:src|asm|test|bench)\/[\w./-]*)`/g))
+        assert.ok(existsSync(settled(file!)) || empty.includes(settled(file!)), `${page.file}: ${file} does not exist`);
+    }
+  },
+  "say nothing that style.md bans, in lines of at most 120 characters but for tables"() {
+    for (const page of pages) {
+      const banned =
+        /\b(?:simply|just|blazing\w*|easily|powerful|seamless\w*|roadmap)\b|\p{Extended_Pictographic}|@@|img\.shields/giu;
+      assert.equal(prose(page).match(banned) ?? [], [], page.file);
+      assert.equal(
+        page.text.split("\n").filter(line => line.length > 120 && !line.startsWith("|")),
+        [],
+        page.file,
+      );
+    }
+  },
+});
+
+// ---------------------------------------------------------------------------------------------- tables of the code
+
+/** Functions that stand before an operation of the same name. */
+const calls: Record<string, string> = {
+  sum: "sum(x, { axis })",
+  cumsum: "cumsum(x, { axis, reverse })",
+  concat: "concat([a, b], { axis })",
+  slice: "slice(x, start, end, { axis })",
+};
+/** The description above each exported name of the files that hold the operations. */
+function descriptions(): Map<string, string> {
+  const sources = (readdirSync("src", { recursive: true }) as string[])
+    .filter(f => /^ops\b.*\.ts$/.test(f))
+    .map(f => readFileSync(join("src", f), "utf8"));
+  const documented = /\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\nexport (?:const|function) (\w+)/g;
+  const plain = (comment: string): string =>
+    comment
+      .split("\n")
+      .map(line => line.replace(/^ ?\* ?/, "").trim())
+      .join("\n")
+      .trim();
+  return new Map(sources.flatMap(text => [...text.matchAll(documented)].map(m => [m[2]!, plain(m[1]!)] as const)));
+}
+/** The op table: name, signature, options, and the first sentence of the description. */
+function opTable(): string {
+  const described = descriptions();
+  const rows = ops.map(o => {
+    const words = described.get(o.opName);
+    if (!words) throw new Error(`no file of src/ops describes ${o.opName}`);
+    const sentence = words
+      .split("\n\n")[0]!
+      .replaceAll("\n", " ")
+      .split(/(?<=\.) (?=[A-Z`])/)[0]!
+      .replace(/\.$/, "");
+    const options = Object.entries(o.attrs as Record<string, unknown>)
+      .map(([name, value]) => `\`${name} = ${typeof value === "string" ? `"${value}"` : String(value)}\``)
+      .join(", ");
+    const call = calls[o.opName]; // reads the axis and hands the operation three
+    return [`\`${call ?? o.opName}\``, `\`${o.signature.trim()}\``, call ? "" : options, sentence]
+      .map(cell => cell.replaceAll("|", "&#124;"))
+      .join(" | ");
+  });
+  return `| operation | signature | options | |\n|---|---|---|---|\n${rows.map(row => `| ${row} |\n`).join("")}`;
+}
+const row = (cells: readonly string[]): string => `| ${cells.join(" | ")} |\n`;
+/** Files below a folder, with / between the parts. */
+const below = (folder: string): string[] =>
+  (readdirSync(folder, { recursive: true }) as string[])
+    .map(f => f.replaceAll("\\", "/"))
+    .filter(f => f.endsWith(".ts") && !f.endsWith(".d.ts") && !f.includes("node_modules"))
+    .sort();
+/** The files of a folder, each with the first sentence of its head. */
+function fileTable(folder: string): string {
+  const rows = below(folder).map(file => {
+    const head = /^(?:\/\/ .*\n)+/.exec(readFileSync(join(folder, file), "utf8"))?.[0];
+    if (!head) throw new Error(`${folder}/${file} does not begin with a comment that says what is there`);
+    const words = head
+      .replace(/^\/\/ /gm, "")
+      .replace(/\s+/g, " ")
+      .trim();
+    const about = words.replace(/^[\w.-]+\.ts: /, "").split(/(?<=\.)(?<!\bal\.) |(?<=:) (?=\{)/)[0]!;
+    const lower = about.replace(/^[A-Z](?=[a-z]* )/, letter => letter.toLowerCase());
+    return row([`\`${file}\``, lower.replace(/[.:]$/, "").replaceAll("|", "\\|")]);
+  });
+  return `| file | |\n|---|---|\n${rows.join("")}`;
+}
+/** The studies of npm start. */
+const studyTable = (): string =>
+  "| study | question | paper | arms |\n|---|---|---|---|\n" +
+  studies
+    .map(({ name, question, paper, arms }) =>
+      row([`\`${name}\``, question, `[${paper.title}](${paper.link})`, Object.values(arms).join(", ")]),
+    )
+    .join("");
+/** First cells, without backticks, and second cells of the table under a heading. */
+function rowsUnder(page: Page, heading: string): [string, string][] {
+  const part = page.text.split(new RegExp(`^#+ ${heading}$`, "m"))[1]?.split(/^#/m)[0] ?? "";
+  return [...part.matchAll(/^\| `([^`]+)` \| ([^|]*) \|/gm)].map(m => [m[1]!, m[2]!.trim()]);
+}
+
+suite("the tables of the pages", {
+  ...Object.fromEntries(
+    folders.map(folder => [
+      `list every file of ${folder}/, as it begins`,
+      () => expectMarked(`files of ${folder}`, fileTable(folder)),
+    ]),
+  ),
+  "list every study, as its file has it"() {
+    expectMarked("studies", studyTable());
+  },
+  "list every operation, as its file describes it"() {
     expectMarked("ops", opTable());
   },
-  "states the errors that the test of the vector functions prints"() {
+  "list every option of transformer, with its default"() {
+    const { config } = transformer({ vocab: 2 });
+    const rows = new Map(rowsUnder(pageOf("src/README.md"), "Options of transformer"));
+    assert.equal([...rows.keys()].sort(), Object.keys(config).sort());
+    for (const [name, value] of Object.entries(config))
+      if (rows.get(name)) assert.is(rows.get(name), `\`${JSON.stringify(value)}\``, name);
+    assert.ok([...rows.values()].filter(Boolean).length > 10);
+  },
+  "list every kind of position"() {
+    const rows = rowsUnder(pageOf("src/README.md"), "Positions").map(([name]) => name);
+    assert.equal(
+      rows,
+      kinds.filter(kind => !kind.includes("+")),
+    );
+  },
+  "state the errors that the test of the vector functions prints"() {
     const { stdout } = spawnSync(process.execPath, [join(here, "math.test.mjs")], {
       encoding: "utf8",
       env: { ...process.env, ULPS: "1", FORCE_COLOR: "0" },
@@ -308,7 +535,6 @@ suite("README.md", {
     assert.ok(names.length >= 7, stdout);
     const worst = (name: string, dtype: string): string =>
       (Math.ceil(Number(found.find(m => m[1] === name && m[2] === dtype)![3]) * 100) / 100).toFixed(2);
-    const row = (cells: string[]): string => `| ${cells.join(" | ")} |\n`;
     expectMarked(
       "ulps",
       row(["", ...names.map(n => `\`${n}\``)]) +
@@ -316,25 +542,12 @@ suite("README.md", {
         ["f32", "f64"].map(dtype => row([`\`${dtype}\``, ...names.map(n => worst(n, dtype))])).join(""),
     );
   },
-  "lists the environment variables that tests and programs read, and no others"() {
+  "list the environment variables that tests and programs read, and no others"() {
+    const variable = /\benv(?:ironment)?(?:\.|\[")([A-Z][A-Z0-9_]+)/g;
     const read = ["test", "bench"].flatMap(folder =>
-      readdirSync(folder)
-        .filter(f => f.endsWith(".ts"))
-        .flatMap(f =>
-          [...readFileSync(join(folder, f), "utf8").matchAll(/\benv(?:ironment)?(?:\.|\[")([A-Z][A-Z0-9_]+)/g)].map(
-            m => m[1]!,
-          ),
-        ),
+      below(folder).flatMap(f => [...readFileSync(join(folder, f), "utf8").matchAll(variable)].map(m => m[1]!)),
     );
-    assert.equal([...page.matchAll(/^\| `([A-Z_]+)=/gm)].map(m => m[1]!).sort(), [...new Set(read)].sort());
-  },
-  "says nothing that style.md bans"() {
-    const prose = page.replace(/^```[\s\S]*?^```$/gm, "");
-    assert.equal(
-      prose.match(
-        /\b(?:simply|just|blazing\w*|easily|powerful|seamless\w*|roadmap)\b|\p{Extended_Pictographic}|@@|img\.shields/giu,
-      ) ?? [],
-      [],
-    );
+    const listed = pages.flatMap(page => [...page.text.matchAll(/^\| `([A-Z_]+)=/gm)].map(m => m[1]!));
+    assert.equal(listed.sort(), [...new Set(read)].sort());
   },
 });

@@ -8,19 +8,20 @@ import type { Highlight, Study } from "../bench/study.ts";
 import { suite } from "./check.ts";
 import { read, recorded, records, seeds } from "./recorded.ts";
 
-/** Holds a marked part of the README to `want`, or with WRITE=1 writes it. */
+/** Holds a marked part of the page that has it to `want`, or with WRITE=1 writes it. */
 function shown(name: string, want: string): void {
-  const readme = readFileSync("README.md", "utf8");
+  const page = name === "results" ? "README.md" : "bench/README.md";
+  const readme = readFileSync(page, "utf8");
   const parts = new RegExp(`(<!-- ${name} -->\\n)([^]*?)(<!-- /${name} -->)`);
   if (process.env.WRITE)
     return writeFileSync(
-      "README.md",
+      page,
       readme.replace(parts, (_, head: string, __, tail: string) => `${head}${want}\n${tail}`),
     );
   assert.is(
     parts.exec(readme)?.[2]?.trim(),
     want,
-    `README.md, between <!-- ${name} --> and <!-- /${name} --> (WRITE=1 npm test -- results writes it):\n${want}`,
+    `${page}, between <!-- ${name} --> and <!-- /${name} --> (WRITE=1 npm test -- results writes it):\n${want}`,
   );
 }
 
