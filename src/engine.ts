@@ -65,14 +65,6 @@ export interface EngineParts {
   memory?: WebAssembly.Memory;
 }
 
-/** Throws unless `options` is an object with no names but `names`. */
-export function known(who: string, options: object, ...names: string[]): void {
-  if (typeof options !== "object" || options === null)
-    throw new TypeError(`${who}: the options are ${String(options)}\n  wants an object with ${names.join(", ")}`);
-  for (const key in options)
-    if (!names.includes(key)) throw new RangeError(`${who}: unknown option ${key}\n  wants ${names.join(", ")}`);
-}
-
 /** The kernels of one dtype and the memory they work on. */
 export class Engine {
   readonly dtype: Dtype;

@@ -7,7 +7,8 @@
 // begun, and waits for the rest; so a worker that sleeps, or has not started yet, costs little. Workers look at their
 // slot for 100 microseconds and then sleep.
 import { f32, f64 } from "../dist/fast/kernels.wasm";
-import { Engine, bytesOf, code, known, type Dtype, type Kernels } from "./engine.ts";
+import { known } from "./check.ts";
+import { Engine, bytesOf, code, type Dtype, type Kernels } from "./engine.ts";
 import { cut, lines, parts, start, step, type Cut } from "./split.ts";
 
 /**

@@ -1,10 +1,11 @@
 // fit.ts: the training loop, and the state of a run as bytes. Nothing here reads a clock, a file or a screen.
-import { known } from "./engine.ts";
+import { known } from "./check.ts";
 import { leaves, type Tree } from "./nn.ts";
 import { clipNorm, clipValue, type Optimizer, type Schedule } from "./optim.ts";
 import { random, whole } from "./random.ts";
 import { label, parse, serialize, type Storable, type Stored } from "./safetensors.ts";
-import type { Tape, Tensor } from "./tape.ts";
+import type { Tape } from "./tape.ts";
+import type { Tensor } from "./tensor.ts";
 
 /**
  * What `fit` needs. `from`: how many steps were made before. `clip`: `norm` over all gradients together, or `value` for

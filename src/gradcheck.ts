@@ -1,8 +1,8 @@
 // gradcheck.ts: gradients against central differences, along random directions.
-import { known } from "./engine.ts";
+import { known } from "./check.ts";
 import { leaves, type Tree } from "./nn.ts";
 import { random, whole } from "./random.ts";
-import type { Tensor } from "./tape.ts";
+import type { Tensor } from "./tensor.ts";
 
 /**
  * Options of `gradcheck`. `tolerance` is relative; `h` is the half step of the difference; `directions` are drawn for

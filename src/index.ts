@@ -1,58 +1,39 @@
 // The public names of farsight.
 export { Engine, type Dtype, type EngineOptions, type EngineParts, type Kernels, type Numbers } from "./engine.ts";
-export { Tape, Tensor, type Entry, type TapeOptions, type Trace } from "./tape.ts";
+export { Tape, type TapeOptions } from "./tape.ts";
+export { Tensor } from "./tensor.ts";
+export { type Trace } from "./backward.ts";
 export { op, type Op, type Operand, type Rule } from "./op.ts";
+export { attentionOver } from "./ops/attention.ts";
+export { interpolate, maskedSigmoid, maskedSoftmax, mix, pick, rope, scores, tableScores } from "./ops/composed.ts";
 export {
   add,
   bias,
-  bmm,
-  concat,
   cos,
-  crossEntropy,
-  cumsum,
   div,
   dropout,
-  embedding,
   erf,
   exp,
   fade,
-  fusedAttention,
   gelu,
   geluErf,
-  huber,
-  interpolate,
-  layerNorm,
-  linear,
   log,
-  logSoftmax,
-  logsumexp,
-  maskedSigmoid,
-  maskedSoftmax,
-  matmul,
-  mean,
-  mix,
-  mse,
   mul,
-  ops,
-  pick,
   relu,
-  reshape,
-  rmsNorm,
-  rope,
   scale,
-  scores,
   sigmoid,
   silu,
   sin,
-  slice,
-  softmax,
   sqrt,
-  stopGradient,
   sub,
-  sum,
-  tableScores,
   tanh,
-} from "./ops.ts";
+} from "./ops/elementwise.ts";
+export { crossEntropy, huber, mse } from "./ops/losses.ts";
+export { parted, restated } from "./ops/myopic.ts";
+export { bmm, linear, matmul } from "./ops/products.ts";
+export { embedding, layerNorm, logSoftmax, logsumexp, rmsNorm, softmax } from "./ops/rows.ts";
+export { concat, cumsum, mean, reshape, slice, stopGradient, sum } from "./ops/shapes.ts";
+export { ops } from "./ops/index.ts";
 export { philox, random, type Random } from "./random.ts";
 export {
   count,

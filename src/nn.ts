@@ -1,8 +1,12 @@
 // nn.ts: parameters as plain nested objects, and the layers that read them. A tree's dotted paths are its state dict,
 // with PyTorch's names and layouts (a linear weight is [out, in]).
-import { dropout, gelu, geluErf, layerNorm, linear, mul, relu, silu } from "./ops.ts";
+import { dropout, gelu, geluErf, mul, relu, silu } from "./ops/elementwise.ts";
+import { linear } from "./ops/products.ts";
+import { layerNorm } from "./ops/rows.ts";
 import type { Random } from "./random.ts";
-import { Tensor, show, type Tape } from "./tape.ts";
+import { show } from "./check.ts";
+import { type Tape } from "./tape.ts";
+import { Tensor } from "./tensor.ts";
 
 /** Parameters: tensors, in objects and lists, as deep as you like. */
 export type Tree = { readonly [name: string]: Tensor | Tree | undefined } | readonly Tree[];
@@ -95,9 +99,9 @@ export const drop = (x: Tensor, p: number): Tensor => (p ? dropout(x, { p }) : x
 /** A [b, t] tensor of tokens from what a caller has: a tensor already, or rows of numbers. */
 export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly ArrayLike<number>[], b?: number): Tensor {
   if (ids instanceof Tensor) {
-    if (ids.shape.length !== 2 || !ids.whole)
+    if (ids.shape.length !== 2 || !ids.integral)
       throw new TypeError(
-        `tokens: ${show(ids)}${ids.whole ? "" : " of numbers"}\n  wants integers [batch time]; make them with tape.integers`,
+        `tokens: ${show(ids)}${ids.integral ? "" : " of numbers"}\n  wants integers [batch time]; make them with tape.integers`,
       );
     return ids;
   }

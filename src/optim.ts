@@ -1,8 +1,8 @@
 // optim.ts: optimisers, clipping and schedules. State lies on the tape beside the parameters, below every scope.
 import { cos, pow } from "./math.ts";
-import { known } from "./engine.ts";
+import { known } from "./check.ts";
 import { leaves, type Tree } from "./nn.ts";
-import type { Tensor } from "./tape.ts";
+import type { Tensor } from "./tensor.ts";
 
 /** Updates parameters from their gradients. */
 export interface Optimizer {

@@ -1,9 +1,13 @@
 // attention.ts: attention with every kind of position, and with the gradient to earlier places weighed. Written twice
 // on purpose: once as one kernel, which is what runs, and once composed from small operations, which reads like the
 // papers and is what tests hold the kernel against.
-import { known } from "../engine.ts";
-import { add, bias, fusedAttention, maskedSoftmax, mix, pick, reshape, rope, scores, tableScores } from "../ops.ts";
-import { Tensor, show } from "../tape.ts";
+import { known } from "../check.ts";
+import { maskedSoftmax, mix, pick, rope, scores, tableScores } from "../ops/composed.ts";
+import { attentionOver } from "../ops/attention.ts";
+import { add, bias } from "../ops/elementwise.ts";
+import { reshape } from "../ops/shapes.ts";
+import { show } from "../check.ts";
+import { Tensor } from "../tensor.ts";
 import { cope, scales, type CopeOptions, type View } from "./cope.ts";
 import { alibi, alibiSlopes, distances, has, kinds, mask, rotary, type Position } from "./position.ts";
 
@@ -128,23 +132,48 @@ function parts(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) {
 function fused(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
   const { allowed, causal = true, keys, edges, own = false, past } = options;
   const a = parts(q, k, v, options);
+  const d = q.shape[3]!;
+  /** Heads side by side in a row, as the kernel reads them. */
+  const rows = (x: Tensor | undefined): Tensor | undefined =>
+    x && reshape(x, [x.shape[0]!, x.shape[1]!, x.shape[2]! * d]);
   const slopes = a.alibi ? q.tape.tensor([a.h], alibiSlopes(a.h)) : undefined;
-  return fusedAttention(
-    a.q,
-    a.k,
-    v,
-    a.cope,
-    a.gateQ,
-    a.gateK,
-    a.relative,
-    slopes,
-    keys,
-    allowed,
-    edges,
-    a.past,
-    past?.v,
-    a.gatePast,
-    { causal: causal && !allowed, own, scale: a.scale.content, reach: a.scale.position },
+  const y = attentionOver(
+    ...([rows(a.q)!, rows(a.k), rows(v), a.cope, rows(a.gateQ), rows(a.gateK), a.relative, slopes] as const),
+    ...([keys, allowed, edges, rows(a.past), rows(past?.v), rows(a.gatePast), undefined] as const),
+    {
+      ...{ h: a.h, g: k.shape[2]!, d, causal: causal && !allowed, own },
+      ...{ scale: a.scale.content, reach: a.scale.position },
+    },
+  );
+  return reshape(y, q.shape);
+}
+
+/** What attention over a projection reads beside it: its gate keys, and both as if computed from a stopped state. */
+interface ProjectionOptions extends Pick<
+  AttentionOptions,
+  "causal" | "allowed" | "keys" | "edges" | "own" | "position" | "cope" | "tables"
+> {
+  gates?: Tensor | undefined;
+  old?: Tensor | undefined;
+  oldGates?: Tensor | undefined;
+}
+
+/** Attention over a projection b t n that holds queries, keys and values side by side, `heads` of each: b t d. */
+export function attentionOfProjection(x: Tensor, heads: number, options: ProjectionOptions): Tensor {
+  const { allowed, causal = true, keys, edges, own = false, position = "none", cope = {}, tables = {} } = options;
+  const width = x.shape[2]! / 3;
+  const isCope = has(position, "cope");
+  const scale = scales(width / heads, isCope ? (cope.scaling ?? "listing") : "listing");
+  const slopes = has(position, "alibi") ? x.tape.tensor([heads], alibiSlopes(heads)) : undefined;
+  const gates = isCope ? options.gates : undefined;
+  const relative = has(position, "relative") ? tables.relative : undefined;
+  return attentionOver(
+    ...([x, undefined, undefined, isCope ? tables.cope : undefined, undefined, gates, relative, slopes] as const),
+    ...([keys, allowed, edges, options.old, undefined, gates && options.oldGates, undefined] as const),
+    {
+      ...{ h: heads, g: heads, d: width / heads, kAt: width, vAt: 2 * width, causal: causal && !allowed, own },
+      ...{ scale: scale.content, reach: scale.position, gates: cope.gates === "val" ? "values" : "keys" },
+    },
   );
 }
 

@@ -1,7 +1,9 @@
 // cope.ts: contextual position encoding (Golovneva, Wang, Weston, Sukhbaatar 2024, arXiv 2405.18719), composed from
 // small operations so that it reads like the paper. Equation numbers are the paper's.
-import { add, cumsum, interpolate, maskedSigmoid, scores, tableScores } from "../ops.ts";
-import type { Tensor } from "../tape.ts";
+import { interpolate, maskedSigmoid, scores, tableScores } from "../ops/composed.ts";
+import { add } from "../ops/elementwise.ts";
+import { cumsum } from "../ops/shapes.ts";
+import type { Tensor } from "../tensor.ts";
 
 /**
  * Scales of the three products; the paper's equations, its printed listing and the authors' released code each differ:

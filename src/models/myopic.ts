@@ -1,11 +1,8 @@
 // myopic.ts: training without foresight (Wu, Morris, Levine 2024, arXiv 2404.00859). The forward pass never changes.
 // Backward, what reader i sends to the state of an earlier place j is multiplied by an edge weight: 0 for strict
 // myopia.
-import { known } from "../engine.ts";
+import { known } from "../check.ts";
 import { pow } from "../math.ts";
-import type { Weights } from "../nn.ts";
-import { linear } from "../ops.ts";
-import { Tensor, product } from "../tape.ts";
 
 /**
  * Which gradients to earlier places survive. `mode`: "diagonal" none, "window" those at most `horizon` steps back in
@@ -50,66 +47,4 @@ export function edgeWeights(times: ArrayLike<number>, how: Required<Myopia>): Fl
   const m = new Float64Array(t * t);
   for (let i = 0; i < t; i++) for (let j = 0; j < t; j++) m[i * t + j] = edgeWeight(times[i]! - times[j]!, how);
   return m;
-}
-
-/**
- * y = x wᵀ + b, and the same numbers once more as if computed from a stopped x: they share memory, and what reaches the
- * second goes to w and b alone. The two meet there in one product.
- */
-export function parted(x: Tensor, { weight: w, bias: b }: Weights): [y: Tensor, past: Tensor] {
-  const { tape } = x;
-  const { engine } = tape;
-  const from = engine.mark;
-  const all = tape.noGrad(() => linear(x, w, b));
-  const to = engine.mark;
-  const n = w.shape[0]!;
-  const k = w.shape[1]!;
-  const rows = product(x.shape) / k;
-  if (!tape.recording || !(w.wants || b?.wants || x.wants)) return [all, all];
-  const [y, past] = [0, 1].map(() => new Tensor(tape, all.shape, all.data, all.region, true)) as [Tensor, Tensor];
-  tape.record({
-    name: "linear, parted",
-    inputs: [x, w, b],
-    outputs: [y, past],
-    overwrites: [0, 1],
-    claimed: [from, to],
-    back(K) {
-      const dy = y.grad || past.grad;
-      if (y.grad && x.grad) K.matmul(rows, n, k, 1, dy, n, 1, w.data, k, 1, 0, x.grad, k, x.adds(), K.scratch); // dx += dy w
-      if (y.grad && past.grad) K.accumulate(rows * n, past.grad, dy, true);
-      // dw += (dy + dpast)ᵀ x
-      if (w.grad) K.matmul(n, rows, k, 1, dy, 1, n, x.data, k, 1, 0, w.grad, k, w.adds(), K.scratch);
-      if (b) K.biasBack(rows, n, dy, n, b.grad, true);
-    },
-  });
-  return [y, past];
-}
-
-/**
- * y = x wᵀ + b once more, as if computed from a stopped x (or, where x wants a gradient, from this one): the same
- * numbers in the same memory, with a gradient of its own that goes to w and b. `start`: columns before it never get
- * one, and no product is spent on them.
- */
-export function stopped(y: Tensor, x: Tensor, { weight: w, bias: b }: Weights, start = 0): Tensor {
-  const { tape } = y;
-  const n = w.shape[0]!;
-  const k = w.shape[1]!;
-  const rows = product(x.shape) / k;
-  const m = n - start;
-  if (!tape.recording || !(w.wants || b?.wants || x.wants)) return tape.alias(y, y.shape, false);
-  const past = new Tensor(tape, y.shape, y.data, y.region, true);
-  tape.record({
-    name: "stopped",
-    inputs: [x, w, b],
-    outputs: [past],
-    back(K) {
-      const dy = past.grad + start * K.width;
-      const { grad, data } = w;
-      const at = start * k * K.width;
-      if (x.grad) K.matmul(rows, m, k, 1, dy, n, 1, data + at, k, 1, 0, x.grad, k, true, K.scratch); // dx += dy w
-      if (grad) K.matmul(m, rows, k, 1, dy, 1, n, x.data, k, 1, 0, grad + at, k, true, K.scratch); // dw += dyᵀ x
-      if (b?.grad) K.biasBack(rows, m, dy, n, b.grad + start * K.width, true);
-    },
-  });
-  return past;
 }

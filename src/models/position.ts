@@ -3,7 +3,8 @@
 // logits (relative, alibi, cope).
 import { cos, exp, log, pow, sin } from "../math.ts";
 import { whole } from "../random.ts";
-import type { Tape, Tensor } from "../tape.ts";
+import type { Tape } from "../tape.ts";
+import type { Tensor } from "../tensor.ts";
 
 /** Kinds of position; cope goes together with rope and with relative. */
 export const kinds = [

@@ -2,11 +2,16 @@
 // reads memory before a segment and writes it after; the encoder (Bulatov et al. 2023, arXiv 2304.11062) holds it once,
 // in front. Only the memory crosses from segment to segment. Training replays segments (tape.checkpoint), so that the
 // memory it takes does not grow with their number.
-import { add, concat, crossEntropy, embedding, fade, reshape, scale, slice, stopGradient, tanh } from "../ops.ts";
-import { known } from "../engine.ts";
+import { add, fade, scale, tanh } from "../ops/elementwise.ts";
+import { crossEntropy } from "../ops/losses.ts";
+import { embedding } from "../ops/rows.ts";
+import { concat, reshape, slice, stopGradient } from "../ops/shapes.ts";
+import { known } from "../check.ts";
 import { apply, linearWeights, maker, tokens as integers, type Weights } from "../nn.ts";
 import { random } from "../random.ts";
-import { Tensor, show, type Tape } from "../tape.ts";
+import { show } from "../check.ts";
+import { type Tape } from "../tape.ts";
+import { Tensor } from "../tensor.ts";
 import { edgeWeight, edgeWeights } from "./myopic.ts";
 import { mask } from "./position.ts";
 import type { Transformer, TransformerWeights } from "./transformer.ts";

@@ -1,8 +1,13 @@
 // transformer.ts: one decoder or encoder for every study here. Parameters carry nanoGPT's names, linear weights are
 // [out, in].
 import { random } from "../random.ts";
-import { add, bias, crossEntropy, embedding, linear, reshape, slice, stopGradient } from "../ops.ts";
-import { known } from "../engine.ts";
+import { add, bias } from "../ops/elementwise.ts";
+import { parted, restated } from "../ops/myopic.ts";
+import { crossEntropy } from "../ops/losses.ts";
+import { linear } from "../ops/products.ts";
+import { embedding } from "../ops/rows.ts";
+import { reshape, slice, stopGradient } from "../ops/shapes.ts";
+import { known } from "../check.ts";
 import {
   apply,
   drop,
@@ -16,10 +21,12 @@ import {
   type Tree,
   type Weights,
 } from "../nn.ts";
-import { Tensor, show, type Tape } from "../tape.ts";
-import { attention, type AttentionOptions } from "./attention.ts";
+import { show } from "../check.ts";
+import { type Tape } from "../tape.ts";
+import { Tensor } from "../tensor.ts";
+import { attention, attentionOfProjection, type AttentionOptions } from "./attention.ts";
 import type { CopeOptions } from "./cope.ts";
-import { edgeWeights, myopia, parted, stopped, type Myopia } from "./myopic.ts";
+import { edgeWeights, myopia, type Myopia } from "./myopic.ts";
 import { has, kinds, sinusoidal, type Position } from "./position.ts";
 
 /** Options of `transformer`. */
@@ -224,20 +231,11 @@ export function transformer(options: TransformerOptions): Transformer {
   const c = settled(options);
   const width = c.d / c.heads;
 
-  /**
-   * The parts of a projection b t n d, as b t h d each: where nothing turns them first, attention reads them where they
-   * lie.
-   */
+  /** The parts of a projection b t n, as b t h d each. */
   function heads(x: Tensor): Tensor[] {
     const [b, t, n] = x.shape as [number, number, number];
     const shape = [b, t, c.heads, width];
-    return Array.from({ length: n / c.d }, (_, i) =>
-      n === c.d
-        ? reshape(x, shape)
-        : has(c.position, "rope")
-          ? reshape(slice(x, i * c.d, (i + 1) * c.d), shape)
-          : x.tape.columns(x, i * c.d, shape),
-    );
+    return Array.from({ length: n / c.d }, (_, i) => reshape(n === c.d ? x : slice(x, i * c.d, (i + 1) * c.d), shape));
   }
   /** Attention on the residual stream x b t d; `n` norms it first, or does nothing. */
   function attend(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, view: View): Tensor {
@@ -247,24 +245,24 @@ export function transformer(options: TransformerOptions): Transformer {
     // Under post_ln and pre_ln keys, values and gate keys are read twice: from the live state, and from a stopped one
     // by live weights.
     const read = (w: Weights, start: number): Tensor[] => {
-      if (cut === "post_ln") return parted(state, w);
+      if (cut === "post_ln") return [...parted(state, w.weight, w.bias)];
       const y = apply(state, w);
-      return cut === "pre_ln" ? [y, stopped(y, n(stopGradient(x)), w, start)] : [y];
+      if (cut !== "pre_ln") return [y];
+      return [y, restated(stopGradient(y), n(stopGradient(x)), w.weight, w.bias, { start })];
     };
     const [all, old] = read(p.c_attn, c.d);
     const [gates, oldGates] = gate ? read(gate, 0) : [];
+    const how = { ...view, position: c.position, cope: c.cope };
+    const tables = { cope: p.cope?.weight, relative: p.rel?.weight };
+    if (!has(c.position, "rope")) {
+      const y = attentionOfProjection(all!, c.heads, { ...how, tables, gates, old, oldGates });
+      return apply(y, p.c_proj);
+    }
     const [q, k, v] = heads(all!);
     const [, pk, pv] = old ? heads(old) : [];
     const past: AttentionOptions["past"] = pk && { k: pk, v: pv!, gateKeys: oldGates && heads(oldGates)[0] };
-    const y = attention(q!, k!, v!, {
-      ...view,
-      position: c.position,
-      cope: c.cope,
-      rope: c.rope,
-      gateKeys: gates && heads(gates)[0],
-      past,
-      tables: { cope: p.cope?.weight, relative: p.rel?.weight },
-    });
+    const gateKeys = gates && heads(gates)[0];
+    const y = attention(q!, k!, v!, { ...how, rope: c.rope, gateKeys, past, tables });
     return apply(reshape(y, x.shape), p.c_proj);
   }
   /**
@@ -344,9 +342,9 @@ export function transformer(options: TransformerOptions): Transformer {
       if (c.vocab && x instanceof Tensor && x.shape.length !== 2)
         throw new RangeError(`transformer: got ${show(x)}\n  wants tokens [batch time]`);
       if (c.vocab) return embedding(params.wte.weight, x);
-      if (!(x instanceof Tensor) || x.shape.length !== 3 || x.whole)
+      if (!(x instanceof Tensor) || x.shape.length !== 3 || x.integral)
         throw new TypeError(
-          `transformer: got ${x instanceof Tensor ? show(x) + (x.whole ? " integers" : "") : String(x)}\n  wants vectors [batch time ${c.inputs}]`,
+          `transformer: got ${x instanceof Tensor ? show(x) + (x.integral ? " integers" : "") : String(x)}\n  wants vectors [batch time ${c.inputs}]`,
         );
       return apply(x, params.wte);
     },

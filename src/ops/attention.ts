@@ -1,0 +1,144 @@
+// attention.ts: attention in one kernel, over sources: tensors of rows in which queries, keys and values begin at some
+// column. A projection of all three is one source, with one gradient, written whole; a cache of keys and values is one.
+import { number } from "../check.ts";
+import type { AttentionArguments, Kernels } from "../engine.ts";
+import { op, type Operand, type Source } from "../op.ts";
+
+/** Sizes, columns and factors that both directions read. */
+type Heads = Record<
+  | ("b" | "t" | "s" | "h" | "g" | "d" | "p" | "r" | "room" | "lse" | "scale" | "reach")
+  | ("kAt" | "vAt" | "gqAt" | "gkAt"),
+  number
+> & { causal: boolean; gates: "keys" | "values" };
+
+/** The row of a source, in numbers. */
+const row = ({ shape }: Source): number => shape[2] ?? 0;
+/** An address that stays 0 when moved on by `n` numbers. */
+const on = (K: Kernels, address: number, n: number): number => address && address + n * K.width;
+/** The first that is there. */
+const first = <T extends Source>(...list: T[]): T => list.find(x => x.data) ?? list[0]!;
+
+/** Where keys, values and what gates read begin, given the sources that were passed. */
+function sources<T extends Source>(n: Heads, q: T, k: T, v: T, gq: T, gk: T, table: T) {
+  const keys = first(k, q);
+  const values = first(v, keys);
+  const own = gk.data ? gk : n.gates === "values" ? values : gq.data ? keys : gk;
+  const gates = table.data ? own : gk;
+  const at = gk.data ? n.gkAt : n.gates === "values" ? n.vAt : n.kAt;
+  return { keys, values, gates, at };
+}
+
+/** What both kernels of attention read. */
+function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: readonly Source[]): AttentionArguments {
+  const [q, k, v, table, gq, gk, rel, slopes, padding, allowed, counts] = inputs as [Source, ...Ten<Source>];
+  const { keys, values, gates, at } = sources(n, q, k, v, gq, gk, table);
+  const { t, s } = n;
+  const [qi, ki, vi, gqi, gki] = [row(q), row(keys), row(values), row(gq), row(gates)] as const;
+  return {
+    ...{ scale: n.scale, reach: n.reach, h: n.h, g: n.g, t, s, d: n.d, p: n.p, r: n.r, causal: n.causal },
+    ...{ q: q.data, qi, qb: t * qi },
+    ...{ k: on(K, keys.data, n.kAt), ki, kb: s * ki, v: on(K, values.data, n.vAt), vi, vb: s * vi },
+    ...{ gq: on(K, gq.data, n.gqAt), gqi, gqb: t * gqi, gk: on(K, gates.data, at), gki, gkb: s * gki },
+    ...{ table: table.data, rel: rel.data, slopes: slopes.data, keys: padding.data, keysb: s },
+    ...{ allowed: allowed.data, counts: counts.data, o: y.data, lse: n.lse },
+  };
+}
+type Ten<T> = [T, T, T, T, T, T, T, T, T, T];
+
+/**
+ * y_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j, queries being the last t of s places; nothing of
+ * size t s is kept. Heads of `d` numbers: `h` of queries, `g` of keys and values, of which each serves h / g of queries
+ * (Ainslie et al. 2023). Queries begin at column 0 of `q`, keys at column `kAt` of `k`, or of `q` where there is no `k`;
+ * values at `vAt` of `v`, or of what holds the keys.
+ *
+ * What may be left out: CoPE's `table` (p d, weighed by `reach`) with gate queries and gate keys (the queries, and by
+ * `gates` the keys or the values, unless given); relative positions' table (r d); ALiBi's slopes (h); `keys` (b s, 0 for
+ * padding); `allowed` (t s, 0 for what may not be seen); `edges` (t s), which weigh what queries send back to keys,
+ * values and gate keys, or with `own` only what their own place sends; the pasts of keys, values and gate keys, laid out
+ * as their sources, which take the rest; and `counts` (b): how many keys each sequence has, of s, in forward passes.
+ */
+export const attentionOver = /* @__PURE__ */ op(
+  "attention(q, k, v, table, gq, gk, rel, slopes, keys, allowed, edges, pk, pv, pg, counts)",
+  "b t i, b s j?, b s l?, p d?, b t u?, b s w?, r d?, h?, b s?, t s?, t s?, b s x?, b s y?, b s z?, b<limit? -> b t o",
+  {
+    attrs: {
+      ...{ h: 1, g: 1, d: 1, kAt: 0, vAt: 0, gqAt: 0, gkAt: 0 },
+      ...{ causal: true, scale: 1, reach: 1, own: false, gates: "keys" as "keys" | "values" },
+    },
+    save: { lse: "b h t" },
+    domain: [-1, 1],
+    constant: [7, 8, 9, 10],
+    derive(n) {
+      const { t, h, g, d, p, r, causal, own } = n;
+      const s = n.s ?? t;
+      if ((causal || own) && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);
+      if (h % g) throw new RangeError(`${h} heads of queries and ${g} of keys; h must be a multiple of g`);
+      for (const rows of [p, r]) if (rows === 0) throw new RangeError("a table of positions has no rows");
+      return { s, p: p ?? 0, r: r ?? 0, o: h * d, limit: s + 1 };
+    },
+    room: (K, { b, h, g, t, s, d, p, r }) => b * (p + r) * d + K.attentionRoom(h, g, t, s, d, p, r, K.scratch),
+    forward(K, n, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed, _edges, _pk, _pv, _pg, counts) {
+      const given = argumentsOf(K, n, y, [q, k, v, table, gq, gk, rel, slopes, keys, allowed, counts]);
+      K.attention(K.block("AttentionArguments", given), 0, n.b, n.h * n.t * n.s * n.d, n.room);
+    },
+    backward(K, n, y, ...inputs) {
+      const [q, k, v, table, gq, gk, rel, slopes, keys, allowed, edges] = inputs;
+      const { b, h, t, s, d, p, r, room } = n;
+      number("attention", "counts", inputs[14].data, !inputs[14].data, "none where gradients are wanted");
+      const dtable = room;
+      const drel = dtable + b * p * d * K.width;
+      const rest = drel + b * r * d * K.width; // a table for each sequence
+      K.fill(b * (p + r) * d, 0, room);
+      const given = argumentsOf(K, n, y, [q, k, v, table, gq, gk, rel, slopes, keys, allowed, inputs[14]]);
+      const args = K.block("AttentionBackArguments", given, {
+        ...{ own: n.own, edges: edges.data, dout: y.grad },
+        ...{ dtable: table.grad && dtable, drel: rel.grad && drel },
+        ...gradientsOf(K, n, inputs),
+        ...pastsOf(K, n, inputs),
+      });
+      K.attentionBack(args, 0, b, h * t * s * d, rest);
+      K.biasBack(b, p * d, dtable, p * d, table.grad, table.add);
+      K.biasBack(b, r * d, drel, r * d, rel.grad, rel.add);
+    },
+  },
+);
+
+/** Whether the kernel adds to a source's gradient, of whose columns it owns `columns`; what it does not own is cleared. */
+function adds(K: Kernels, x: Operand, columns: number): boolean {
+  if (x.add || !x.grad) return true;
+  if (columns === row(x)) return false;
+  K.fill(x.size, 0, x.grad);
+  return true;
+}
+
+/** Where the gradients of queries, keys, values and what gates read lie, and whether they are added to. */
+function gradientsOf(K: Kernels, n: Heads, [q, k, v, table, gq, gk]: readonly Operand[]) {
+  const { keys, values, gates, at } = sources(n, q!, k!, v!, gq!, gk!, table!);
+  const kv = n.g * n.d;
+  const inQ = n.h * n.d + (keys === q ? kv + (values === q ? kv : 0) : 0);
+  const addQ = adds(K, q!, inQ);
+  const addK = keys === q ? addQ : adds(K, keys, values === keys ? 2 * kv : kv);
+  const addV = values === keys ? addK : adds(K, values, kv);
+  const addGq = adds(K, gq!, table!.data ? n.h * n.d : 0);
+  const own = gk!.data ? adds(K, gk!, table!.data ? kv : 0) : gates === values ? addV : addK;
+  return {
+    ...{ dq: q!.grad, addQ, dk: on(K, keys.grad, n.kAt), addK, dv: on(K, values.grad, n.vAt), addV },
+    ...{ dgq: on(K, gq!.grad, n.gqAt), addGq, dgk: on(K, gates.grad, at), addGk: own },
+  };
+}
+
+/** Where the pasts' gradients lie; all are added to, since a past has columns that get nothing. */
+function pastsOf(K: Kernels, n: Heads, inputs: readonly Operand[]) {
+  const [, , , , gq, gk] = inputs as [Operand, ...Ten<Operand>];
+  const [pk, pv, pg] = inputs.slice(11, 14) as [Operand, Operand, Operand];
+  for (const x of [pk, pv, pg]) adds(K, x, -1);
+  const values = pv.grad ? pv : pk;
+  const gates = gk.data ? pg : n.gates === "values" ? values : gq.data ? pk : pg;
+  const at = gk.data ? n.gkAt : n.gates === "values" ? n.vAt : n.kAt;
+  const [pki, pvi, pgi] = [row(pk), row(values), row(gates)] as const;
+  return {
+    ...{ pk: on(K, pk.grad, n.kAt), addPk: true, pki, pkb: n.s * pki },
+    ...{ pv: on(K, values.grad, n.vAt), addPv: true, pvi, pvb: n.s * pvi },
+    ...{ pg: on(K, gates.grad, at), addPg: true, pgi, pgb: n.s * pgi },
+  };
+}

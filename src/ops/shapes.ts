@@ -1,0 +1,122 @@
+// shapes.ts: operations that move numbers or add them up along an axis. An entry sees three axes: what lies before the
+// axis (o), itself (n), and what lies after (i); the functions reshape.
+import { known, product, refuse, show, sized, tensor } from "../check.ts";
+import { op } from "../op.ts";
+import type { Tensor } from "../tensor.ts";
+import { scale } from "./elementwise.ts";
+
+export const sumMiddle = /* @__PURE__ */ op("sum(x)", "o n i -> o i", {
+  forward: (K, { o, n, i }, y, x) => K.sum(o, n, i, x.data, y.data),
+  backward: (K, { o, n, i }, y, x) => K.sumBack(o, n, i, y.grad, x.grad, x.add),
+});
+export const cumsumMiddle = /* @__PURE__ */ op("cumsum(x)", "o n i -> o n i", {
+  attrs: { reverse: false },
+  forward: (K, { o, n, i, reverse }, y, x) => K.cumsum(o, n, i, reverse, x.data, y.data),
+  backward: (K, { o, n, i, reverse }, y, x) => K.cumsumBack(o, n, i, !reverse, y.grad, x.grad, x.add),
+});
+export const concatMiddle = /* @__PURE__ */ op("concat(list)", "o Σn i* -> o Σn i", {
+  forward(K, { o, n, i }, y, parts) {
+    let to = y.data;
+    for (const { data, shape } of parts) {
+      const row = shape[1]! * i;
+      K.copyRows(o, row, data, row, to, n * i);
+      to += row * K.width;
+    }
+  },
+  backward(K, { o, n, i }, y, parts) {
+    let from = y.grad;
+    for (const { grad, add, shape } of parts) {
+      const row = shape[1]! * i;
+      K.addRows(o, row, from, n * i, grad, row, add);
+      from += row * K.width;
+    }
+  },
+});
+export const sliceMiddle = /* @__PURE__ */ op("slice(x)", "o n i -> o count i", {
+  attrs: { start: 0, count: 1 },
+  derive({ n, start, count }) {
+    const end = start + count;
+    if (!(Number.isInteger(start) && Number.isInteger(count) && start >= 0 && count >= 0 && end <= n))
+      throw new RangeError(`${start}..${end} is not within 0..${n}`);
+  },
+  forward: (K, { o, n, i, start, count }, y, x) =>
+    K.copyRows(o, count * i, x.data + start * i * K.width, n * i, y.data, count * i),
+  backward(K, { o, n, i, start, count }, y, x) {
+    if (!x.grad) return;
+    if (!x.add) K.fill(o * n * i, 0, x.grad);
+    K.addRows(o, count * i, y.grad, count * i, x.grad + start * i * K.width, n * i, true);
+  },
+});
+
+/** The same numbers under another shape; memory and gradient are shared. */
+export function reshape(x: Tensor, shape: readonly number[]): Tensor {
+  tensor("reshape", "the input", x);
+  const to = sized("reshape", shape, undefined);
+  if (product(to) !== x.size) {
+    const why = `${show(x)} holds ${x.size} numbers, [${to.join(" ")}] would hold ${product(to)}`;
+    refuse(RangeError, "reshape", why);
+  }
+  return x.tape.alias(x, to, x.wants);
+}
+/** The same numbers, through which no gradient flows. */
+export function stopGradient(x: Tensor): Tensor {
+  tensor("stopGradient", "the input", x);
+  return x.tape.alias(x, x.shape, false);
+}
+
+/** x as three axes around `axis`. */
+function around(name: string, x: Tensor, axis: number): Tensor {
+  if (!(Number.isInteger(axis) && axis >= 0 && axis < x.shape.length))
+    refuse(RangeError, name, `axis ${axis} of ${show(x)}`, `0 to ${x.shape.length - 1}`);
+  return reshape(x, [product(x.shape.slice(0, axis)), x.shape[axis]!, product(x.shape.slice(axis + 1))]);
+}
+function replaced(shape: readonly number[], axis: number, ...by: number[]): number[] {
+  return [...shape.slice(0, axis), ...by, ...shape.slice(axis + 1)];
+}
+
+/** The sum along `axis`, which goes; of everything, a scalar, when none is given. */
+export function sum(x: Tensor, options: { axis?: number } = {}): Tensor {
+  tensor("sum", "the input", x);
+  known("sum", options, "axis");
+  const { axis } = options;
+  if (axis === undefined) return reshape(sumMiddle(reshape(x, [1, x.size, 1])), []);
+  return reshape(sumMiddle(around("sum", x, axis)), replaced(x.shape, axis));
+}
+/** The mean along `axis`, which goes; of everything, a scalar, when none is given. */
+export function mean(x: Tensor, options: { axis?: number } = {}): Tensor {
+  tensor("mean", "the input", x);
+  known("mean", options, "axis");
+  const y = sum(x, options);
+  return scale(y, { by: y.size / x.size });
+}
+/** Running sums along `axis` (the last unless given), from the far end when `reverse`; each includes its own place. */
+export function cumsum(x: Tensor, options: { axis?: number; reverse?: boolean } = {}): Tensor {
+  tensor("cumsum", "the input", x);
+  known("cumsum", options, "axis", "reverse");
+  const { axis = x.shape.length - 1, reverse = false } = options;
+  return reshape(cumsumMiddle(around("cumsum", x, axis), { reverse }), x.shape);
+}
+/** Tensors one after the other along `axis` (the last unless given); their other axes must agree. */
+export function concat(list: readonly Tensor[], options: { axis?: number } = {}): Tensor {
+  if (!Array.isArray(list)) refuse(TypeError, "concat", `the list is ${String(list)}`, "an array of tensors");
+  if (list.length === 0) refuse(RangeError, "concat", "nothing to put together", "at least one tensor");
+  known("concat", options, "axis");
+  for (const x of list) tensor("concat", "the input", x);
+  const first = list[0] as Tensor;
+  const { axis = first.shape.length - 1 } = options;
+  const parts = (list as readonly Tensor[]).map(x => around("concat", x, axis));
+  for (const x of list as readonly Tensor[])
+    if (x.shape.length !== first.shape.length || x.shape.some((n, i) => i !== axis && n !== first.shape[i]))
+      refuse(RangeError, "concat", `${show(first)} and ${show(x)} differ beyond axis ${axis}`);
+  if (parts.length === 1) return first;
+  const y = concatMiddle(parts);
+  return reshape(y, replaced(first.shape, axis, y.shape[1]!));
+}
+/** Places `start` to `end` (not included) along `axis` (the last unless given). */
+export function slice(x: Tensor, start: number, end: number, options: { axis?: number } = {}): Tensor {
+  tensor("slice", "the input", x);
+  known("slice", options, "axis");
+  const { axis = x.shape.length - 1 } = options;
+  const y = sliceMiddle(around("slice", x, axis), { start, count: end - start });
+  return reshape(y, replaced(x.shape, axis, end - start));
+}
