@@ -88,7 +88,9 @@ function blocks(text) {
  * fused multiply-add; and the layouts of argument blocks.
  */
 async function kernels() {
-  const mode = debug ? ["--debug", "--sourceMap"] : ["-O3", "--converge", "--zeroFilledMemory", "--noAssert"];
+  const mode = debug
+    ? ["--debug", "--sourceMap"]
+    : ["-O3", "--shrinkLevel", "1", "--converge", "--zeroFilledMemory", "--noAssert"];
   const jobs = Object.entries(dtypes).flatMap(([dtype, names]) =>
     ["", "fast/"].map(folder => [
       "asm/index.ts",

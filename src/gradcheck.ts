@@ -34,13 +34,12 @@ export function gradcheck(params: Tree, loss: () => Tensor, options: GradcheckOp
   whole("gradcheck", "directions", directions, 1);
   const rng = random(seed).fork("gradcheck");
   const position = tape.random.position;
+  // Recorded, since dropout acts only where the tape records.
   const value = (): number =>
-    tape.scope(() =>
-      tape.noGrad(() => {
-        tape.random.position = position;
-        return loss().item();
-      }),
-    );
+    tape.scope(() => {
+      tape.random.position = position;
+      return loss().item();
+    });
   const here = tape.step(() => {
     tape.random.position = position;
     return loss();

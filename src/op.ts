@@ -192,7 +192,7 @@ function optionsOf(args: unknown[], { specs }: Definition): Values | undefined {
 function inspected(def: Definition, xs: Tensors, options: Values | undefined): { tape: Tape; wants: boolean } {
   const { specs, needed, rule, keys } = def;
   const list = specs[0]!.list;
-  if (list && !Array.isArray(xs)) fail(def, [xs as unknown as Tensor], TypeError, "wants a list of tensors");
+  if (list && !Array.isArray(xs)) fail(def, [xs as unknown as Tensor], TypeError, "takes a list of tensors");
   if (list ? xs.length === 0 : xs.length < needed || xs.length > specs.length) {
     const takes = list ? "at least one" : needed === specs.length ? `${needed}` : `${needed} to ${specs.length}`;
     fail(def, xs, TypeError, `takes ${takes} tensor${takes === "1" || list ? "" : "s"}, got ${xs.length}`);

@@ -62,7 +62,7 @@ import {
   tokens,
   transformer,
 } from "farsight";
-import { signature } from "../src/op.ts";
+import { signature } from "../src/signature.ts";
 import { suite, thrown } from "./check.ts";
 
 type Kind = new (...x: never[]) => Error;
@@ -171,8 +171,11 @@ suite("operations", {
   },
   "every one refuses nothing, a number, a dead tensor, integers for numbers and an unknown option"() {
     for (const o of ops) {
-      const n = signature(o.signature).inputs.filter(x => !x.optional).length;
-      const given = (x: unknown) => () => (o as unknown as (...x: unknown[]) => unknown)(...new Array(n).fill(x));
+      const { inputs } = signature(o.signature);
+      const n = inputs.filter(x => !x.optional).length;
+      const list = (x: unknown) => (inputs[0]!.list ? [[x]] : new Array<unknown>(n).fill(x));
+      const call = (...x: unknown[]) => (o as unknown as (...x: unknown[]) => unknown)(...x);
+      const given = (x: unknown) => () => call(...list(x));
       refuse(tape, [
         [TypeError, () => (o as () => unknown)(), `${o.opName}: takes ...`],
         [
@@ -182,11 +185,7 @@ suite("operations", {
         ],
         [Error, given(dead), `${o.opName}: tensor [2 3] was used after its scope ended...`],
         [TypeError, given(ids), `${o.opName}: input 0 holds integers...`],
-        [
-          RangeError,
-          () => (o as unknown as (...x: unknown[]) => unknown)(...new Array(n).fill(A), { nope: 1 }),
-          `${o.opName}: unknown option nope...`,
-        ],
+        [RangeError, () => call(...list(A), { nope: 1 }), `${o.opName}: unknown option nope...`],
       ]);
     }
   },
@@ -208,11 +207,11 @@ suite("operations", {
       [
         RangeError,
         () => any.crossEntropy!(A, high, { reduction: "none" }),
-        "crossEntropy: none is none of mean, sum...",
+        "crossEntropy: reduction is none; wants mean or sum...",
       ],
       [RangeError, () => huber(A, A, { delta: 0 }), "huber: delta is 0; wants a number above 0..."],
-      [RangeError, () => dropout(P, { p: 1 }), "dropout: p is 1, outside [0, 1)..."],
-      [RangeError, () => dropout(P, { p: 0.1, position: 2 }), "dropout: position is 2, no multiple of 4..."],
+      [RangeError, () => dropout(P, { p: 1 }), "dropout: p is 1\n  wants a number from 0 to below 1"],
+      [RangeError, () => dropout(P, { p: 0.1, position: 2 }), "dropout: position is 2\n  wants a multiple of 4 from 0"],
       [RangeError, () => dropout(P, { position: NaN }), "dropout: position is NaN..."],
       [RangeError, () => any.scale!(A, { foo: 1 }), "scale: unknown option foo; knows by, plus..."],
       [RangeError, () => any.scale!(A, { toString: 1 }), "scale: unknown option toString..."],
@@ -252,7 +251,7 @@ suite("operations", {
       [
         RangeError,
         () => op("x", "a b", nothing),
-        "op: x has the signature a b\n  wants inputs, an arrow, and a result of their sizes",
+        "op: x has the signature a b\n  wants inputs, an arrow, and results of their sizes",
       ],
       [
         TypeError,
@@ -267,6 +266,7 @@ suite("operations", {
             forward() {
               throw new Error("mine");
             },
+            backward() {},
           })(P),
         "mine",
       ],
@@ -479,7 +479,7 @@ suite("models", {
         scoped(() => net.logits({ ...np, h: [] }, ids)),
         "transformer: the parameters have 0 layers and a table wpe...",
       ],
-      [RangeError, scoped(() => net.logits(np, ids, { allowed: A })), "fusedAttention: t is 3 and 2..."],
+      [RangeError, scoped(() => net.logits(np, ids, { allowed: A })), "attention: t is 3 and 2..."],
     ]);
   },
   "attention, masks and positions"() {

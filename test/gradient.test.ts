@@ -1,11 +1,12 @@
 // Every operation's backward pass, from its signature alone: f64 against differences, f32 against f64, one input at a
 // time, added into gradients that are already there; and a wrong backward pass that must be caught.
 import * as assert from "uvu/assert";
-import { Tape, type Tensor, gradcheck, mul, op, ops, random, reshape, sum } from "farsight";
-import { signature } from "../src/op.ts";
+import { Tape, type Tensor, add, gradcheck, linear, mul, op, ops, random, reshape, stopGradient, sum } from "farsight";
+import { signature } from "../src/signature.ts";
 import { close, suite, thrown } from "./check.ts";
 
-type Loose = (...x: (Tensor | object | undefined)[]) => Tensor;
+type Loose = (...x: unknown[]) => Tensor | readonly Tensor[];
+type Tensors = readonly (Tensor | undefined)[];
 type AnyOp = (typeof ops)[number];
 
 /** Sizes for every letter: distinct primes catch swapped axes; 1 and 9 catch tails and vectors. */
@@ -14,7 +15,14 @@ const sizesOf = { primes: [2, 3, 5, 7, 11], tails: [1, 9, 4, 3, 6], wide: [4, 2,
  * Sizes that an operation ties together, options that its defaults leave dull, and below what size f32 may differ: a
  * sum of canceling ones.
  */
-const special: Record<string, { sizes?: Record<string, number>; options?: object; floor?: number }> = {
+interface Special {
+  sizes?: Record<string, number>;
+  options?: object;
+  floor?: number;
+  /** Inputs made from others. */
+  inputs?: (xs: Tensors) => Tensors;
+}
+const special: Record<string, Special> = {
   rope: { sizes: { d: 6, r: 3 } },
   scale: { options: { by: 1.5, plus: -0.25 } },
   scores: { options: { scale: 0.7 } },
@@ -23,7 +31,13 @@ const special: Record<string, { sizes?: Record<string, number>; options?: object
   cumsum: { options: { reverse: true } },
   dropout: { options: { p: 0.4, position: 8 } },
   interpolate: { sizes: { p: 4 } },
-  fusedAttention: { sizes: { t: 5, s: 9, p: 4 }, floor: 1 },
+  // Sources in which keys and values begin at their own columns, so that any of them may be left out.
+  attention: {
+    sizes: { t: 7, s: 7, p: 4, h: 4, d: 3, i: 24, j: 24, l: 24, u: 12, w: 12 },
+    options: { h: 4, g: 4, d: 3, kAt: 12, vAt: 12, scale: 0.5 },
+    floor: 1,
+  },
+  restated: { inputs: ([, x, w, b]) => [stopGradient(linear(x!, w!, b)), x, w, b] },
 };
 
 /** Which optional inputs are given: all, none, or the one at a place. */
@@ -32,7 +46,7 @@ type Optional = "all" | "none" | number;
  * Optional inputs that decide where gradients go, which differences cannot see: edges and pasts. myopic.test.ts has
  * them.
  */
-const unseen: Record<string, readonly number[]> = { scores: [2, 3], mix: [2, 3], fusedAttention: [10, 11, 12, 13] };
+const unseen: Record<string, readonly number[]> = { scores: [2, 3], mix: [2, 3], attention: [10, 11, 12, 13, 14] };
 const optionals = (o: AnyOp): Optional[] => {
   const places = signature(o.signature).inputs.flatMap((s, i) =>
     s.optional && !unseen[o.opName]?.includes(i) ? [i] : [],
@@ -47,12 +61,16 @@ function draw(
   label: keyof typeof sizesOf,
   wanted: (i: number) => boolean,
   optional: Optional,
-): (Tensor | undefined)[] {
+): Tensors {
   const rng = random(3).fork(o.opName);
   const list = sizesOf[label];
   const sizes: Record<string, number> = { ...special[o.opName]?.sizes };
-  const size = (dim: string): number => Number(dim) || (sizes[dim] ??= list[Object.keys(sizes).length % list.length]!);
-  return signature(o.signature).inputs.map((s, i) => {
+  const sizeOf = (dim: string): number => (sizes[dim] ??= list[Object.keys(sizes).length % list.length]!);
+  const { inputs } = signature(o.signature);
+  // Of a list three tensors, of one, two and three places.
+  const specs = inputs[0]!.list ? [1, 2, 3].map(() => inputs[0]!) : inputs;
+  return specs.map((s, i) => {
+    const size = (dim: string): number => (dim.startsWith("Σ") ? i + 1 : Number(dim) || sizeOf(dim));
     const shape = [...(s.lead ? [2, 3] : []), ...s.dims.map(size)];
     const n = shape.reduce((a, b) => a * b, 1);
     const [low, high] = o.domain;
@@ -74,26 +92,47 @@ function draw(
     return wanted(i) ? tape.param(shape, at) : tape.tensor(shape, at);
   });
 }
-const call = (o: AnyOp, xs: readonly (Tensor | undefined)[]): Tensor => {
-  const list = [...xs];
+/** What an operation gives, as a list. */
+const call = (o: AnyOp, xs: Tensors): readonly Tensor[] => {
+  const { inputs, options } = special[o.opName] ?? {};
+  const list: unknown[] = [...(inputs?.(xs) ?? xs)];
   while (list.length && list[list.length - 1] === undefined) list.pop();
-  return (o as unknown as Loose)(...list, special[o.opName]?.options ?? {});
+  const args = signature(o.signature).inputs[0]!.list ? [list] : list;
+  return [(o as unknown as Loose)(...args, options ?? {})].flat();
 };
-/** u·y for a fixed random u: makes a scalar of any result. */
-function against(y: Tensor, seed = 5): Tensor {
-  const rng = random(seed);
-  const u = y.tape.tensor(
-    [y.size],
-    Float64Array.from({ length: y.size }, () => Math.fround(rng.normal())),
-  );
-  return sum(mul(reshape(y, [y.size]), u));
+/** Σ u·y for fixed random u: makes a scalar of any results; `kept`: of which. */
+function against(results: readonly Tensor[], kept: (o: number) => boolean = () => true): Tensor {
+  const rng = random(5);
+  const terms = results.flatMap((y, o) => {
+    const u = Float64Array.from({ length: y.size }, () => Math.fround(rng.normal()));
+    return kept(o) ? [sum(mul(reshape(y, [y.size]), y.tape.tensor([y.size], u)))] : [];
+  });
+  return terms.reduce((a, b) => add(a, b));
 }
-const params = (xs: readonly (Tensor | undefined)[]): Record<string, Tensor> =>
+/** Checks every input against differences in the results from which a gradient flows to it. */
+function check(o: AnyOp, xs: Tensors, directions = 1): void {
+  const groups = new Map<string, Record<string, Tensor>>();
+  xs.forEach((x, i) => {
+    if (!x?.wants) return;
+    const key = o.stops.flatMap(([output, input]) => (input === i ? [output] : [])).join();
+    groups.set(key, { ...groups.get(key), [`input ${i}`]: x });
+  });
+  for (const [key, params] of groups) {
+    const cut = key === "" ? [] : key.split(",").map(Number);
+    gradcheck(params, () => against(call(o, xs), y => !cut.includes(y)), { directions });
+    if (!cut.length) continue;
+    const list = Object.values(params);
+    const alone = list.map(x => x.gradient().slice());
+    list[0]!.tape.step(() => against(call(o, xs)));
+    list.forEach((x, i) => close(x.gradient(), alone[i]!, 1e-12, "through results that give it no gradient"));
+  }
+}
+const params = (xs: Tensors): Record<string, Tensor> =>
   Object.fromEntries(xs.flatMap((x, i) => (x?.wants ? [[`input ${i}`, x]] : [])));
 
 for (const o of ops) {
   const { inputs } = signature(o.signature);
-  const real = inputs.flatMap((s, i) => (s.below || o.constant.includes(i) ? [] : [i]));
+  const real = inputs[0]!.list ? [0, 1, 2] : inputs.flatMap((s, i) => (s.below || o.constant.includes(i) ? [] : [i]));
   const tests: Record<string, () => void> = {};
   for (const label of Object.keys(sizesOf) as (keyof typeof sizesOf)[])
     for (const optional of optionals(o)) {
@@ -101,22 +140,18 @@ for (const o of ops) {
       tests[`f64 gradients equal differences (${name})`] = () => {
         const tape = new Tape("f64");
         const xs = draw(tape, o, label, () => true, optional);
-        gradcheck(params(xs), () => against(call(o, xs)), { directions: 3 });
+        check(o, xs, 3);
       };
       tests[`f32 gives what f64 gives (${name})`] = () => {
         const [a, b] = (["f32", "f64"] as const).map(dtype => {
           const tape = new Tape(dtype);
           const xs = draw(tape, o, label, () => true, optional);
           const y = call(o, xs);
-          const rng = random(9);
-          tape.backward(
-            y,
-            Float64Array.from({ length: y.size }, () => Math.fround(rng.normal())),
-          );
-          return [y.values(), ...Object.values(params(xs)).map(x => x.gradient())];
+          tape.backward(against(y));
+          return [...y.map(y => y.values()), ...Object.values(params(xs)).map(x => x.gradient())];
         });
         a!.forEach((values, i) =>
-          close(values, b![i]!, 3e-6, i ? `gradient ${i - 1}` : "result", special[o.opName]?.floor ?? 0.1),
+          close(values, b![i]!, 3e-6, `result or gradient ${i}`, special[o.opName]?.floor ?? 0.1),
         );
       };
     }
@@ -126,7 +161,7 @@ for (const o of ops) {
       const xs = draw(tape, o, "primes", i => i === only, "all");
       if (!xs[only]) continue;
       const base = tape.engine.memory.buffer.slice(0, 1024);
-      gradcheck(params(xs), () => against(call(o, xs)));
+      check(o, xs);
       assert.equal(
         new Uint8Array(tape.engine.memory.buffer.slice(0, 1024)).every((v, i) => v === new Uint8Array(base)[i]),
         true,
@@ -143,12 +178,12 @@ for (const o of ops) {
       x.gradient().fill(1000);
       return x;
     });
-    tape.backward(y, new Float64Array(y.size).fill(1));
+    tape.backward(against(y));
     const tape2 = new Tape("f64");
     const ys = draw(tape2, o, "tails", () => true, "all");
     const z = call(o, ys);
     const fresh = Object.values(params(ys));
-    tape2.backward(z, new Float64Array(z.size).fill(1));
+    tape2.backward(against(z));
     first.forEach((x, i) =>
       close(
         x.gradient(),
@@ -164,7 +199,7 @@ suite("the checker itself", {
   "a wrong backward pass is caught"() {
     const wrong = op("wrong", "... -> ...", {
       forward: (K, { rows }, y, x) => K.tanh(rows, x.data, y.data),
-      backward: (K, { rows }, y, x) => K.sigmoidBack(rows, x.data, y.data, y.grad, x.grad, true),
+      backward: (K, { rows }, y, x) => K.sigmoidBack(rows, x.data, y.data, y.grad, x.grad, x.add),
     });
     const tape = new Tape("f64");
     const x = tape.param([7], [1, 2, 3, -1, -2, 0.5, 0.1]);
@@ -177,7 +212,7 @@ suite("the checker itself", {
     const off = op("off", "... -> ...", {
       forward: (K, { rows }, y, x) => K.tanh(rows, x.data, y.data),
       backward: (K, { rows }, y, x) => {
-        K.tanhBack(rows, x.data, y.data, y.grad, x.grad, true);
+        K.tanhBack(rows, x.data, y.data, y.grad, x.grad, x.add);
         K.scaleAdd(rows, 1e-6, y.grad, x.grad, true);
       },
     });

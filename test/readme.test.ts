@@ -377,7 +377,7 @@ const anchors = (page: Page): string[] =>
 const settled = (path: string): string => path.replace(/[^/]*\b[A-Z]{3,}\b(?!\.md).*$/, "");
 
 /** Places of the layout in CONTRIBUTING.md that hold nothing yet. */
-const empty = ["src/ops/", "src/positions/", "src/positions/index.ts", "src/tasks/index.ts", "src/models/carry.ts"];
+const empty = ["src/positions/", "src/positions/index.ts", "src/tasks/index.ts", "src/models/carry.ts"];
 
 suite("the pages", {
   "name commands and options that exist"() {
@@ -425,20 +425,24 @@ const calls: Record<string, string> = {
   cumsum: "cumsum(x, { axis, reverse })",
   concat: "concat([a, b], { axis })",
   slice: "slice(x, start, end, { axis })",
+  dropout: "dropout(x, { p, position })",
 };
 /** The description above each exported name of the files that hold the operations. */
 function descriptions(): Map<string, string> {
   const sources = (readdirSync("src", { recursive: true }) as string[])
     .filter(f => /^ops\b.*\.ts$/.test(f))
     .map(f => readFileSync(join("src", f), "utf8"));
-  const documented = /\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\nexport (?:const|function) (\w+)/g;
+  const documented =
+    /\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\nexport (?:const|function) (\w+)(?: = \/\* @__PURE__ \*\/ op\(\s*"(\w+))?/g;
   const plain = (comment: string): string =>
     comment
       .split("\n")
       .map(line => line.replace(/^ ?\* ?/, "").trim())
       .join("\n")
       .trim();
-  return new Map(sources.flatMap(text => [...text.matchAll(documented)].map(m => [m[2]!, plain(m[1]!)] as const)));
+  return new Map(
+    sources.flatMap(text => [...text.matchAll(documented)].map(m => [m[3] ?? m[2]!, plain(m[1]!)] as const)),
+  );
 }
 /** The op table: name, signature, options, and the first sentence of the description. */
 function opTable(): string {
@@ -455,7 +459,12 @@ function opTable(): string {
       .map(([name, value]) => `\`${name} = ${typeof value === "string" ? `"${value}"` : String(value)}\``)
       .join(", ");
     const call = calls[o.opName]; // reads the axis and hands the operation three
-    return [`\`${call ?? o.opName}\``, `\`${o.signature.trim()}\``, call ? "" : options, sentence]
+    return [
+      `\`${call ?? `${o.opName}(${o.inputs.join(", ")})`}\``,
+      `\`${o.signature.trim()}\``,
+      call ? "" : options,
+      sentence,
+    ]
       .map(cell => cell.replaceAll("|", "&#124;"))
       .join(" | ");
   });

@@ -44,12 +44,13 @@ function transformer(library: Library, options: { position?: unknown }): unknown
 
 /** Causal attention over separate tensors, with a table of CoPE's positions where one is given. */
 function attention(library: Library, q: Tensor, k: Tensor, v: Tensor, table?: Tensor): Tensor {
-  const { fusedAttention } = library as { [name: string]: any };
-  if (!fusedAttention)
-    throw new TypeError(
-      "compare: a build has no attention that this program knows\n  wants fusedAttention\n  got   none of that name",
-    );
-  return fusedAttention(q, k, v, table);
+  const over = (position: string | readonly string[]): Tensor =>
+    (library.attention as (...x: unknown[]) => Tensor)(q, k, v, { position, tables: { cope: table } });
+  try {
+    return over(table ? "cope" : "none");
+  } catch {
+    return over(table ? ["cope"] : []);
+  }
 }
 
 /** The build in a folder. */

@@ -3,7 +3,7 @@
 import {
   add,
   exp,
-  fusedAttention,
+  attention,
   gelu,
   geluErf,
   layerNorm,
@@ -217,8 +217,8 @@ function attentionOf(shape: Heads, kind: "plain" | "cope" | "myopic own" | "rela
       const inputs = [q, k, v, ...(table ? [table] : [])];
       const forward = (): Tensor =>
         kind === "relative"
-          ? fusedAttention(q, k, v, undefined, undefined, undefined, table)
-          : fusedAttention(q, k, v, table, { own });
+          ? attention(q, k, v, { position: "relative", tables: { relative: table } })
+          : attention(q, k, v, { position: table ? "cope" : "none", tables: { cope: table }, own });
       let kept: Numbers[] | undefined;
       const body = (): void => {
         const y = forward();
@@ -230,7 +230,7 @@ function attentionOf(shape: Heads, kind: "plain" | "cope" | "myopic own" | "rela
   };
 }
 
-function attention(): Case[] {
+function attentions(): Case[] {
   const kinds = ["plain", "cope", "myopic own", "relative"] as const;
   return heads.flatMap(shape => kinds.flatMap(kind => [false, true].map(back => attentionOf(shape, kind, back))));
 }
@@ -325,7 +325,7 @@ function measured(tape: Tape, c: Wanted, limit: Ceilings, asked: Asked): Row {
 /** Kernels and operations, a row each, after the ceilings. */
 export async function* kernels(asked: Asked): AsyncGenerator<Row, string> {
   const all = (["f32", "f64"] as const).flatMap(dtype =>
-    [...products(), ...maps(dtype), ...rows(dtype), ...attention(), ...overhead()].map((c): Wanted => ({
+    [...products(), ...maps(dtype), ...rows(dtype), ...attentions(), ...overhead()].map((c): Wanted => ({
       ...c,
       dtype,
     })),

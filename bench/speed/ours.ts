@@ -1,5 +1,5 @@
 // ours.ts: farsight, as one peer among others.
-import { add, exp, fusedAttention, gelu, layerNorm, softmax, sum, tanh, type Tape, type Tensor } from "farsight";
+import { add, attention, exp, gelu, layerNorm, softmax, sum, tanh, type Tape, type Tensor } from "farsight";
 import { release, tapeOf } from "./measure.ts";
 import { training, type Size, type Variant } from "./step.ts";
 import { losses, serve, tensors, type Prepared, type Work } from "./peers/serve.ts";
@@ -26,7 +26,8 @@ async function prepare(tape: Tape, work: Work): Promise<Prepared> {
     const table = work.variant === "cope" ? tape.param([p, d], held.get("table")!.values) : undefined;
     const all = [q, k, v, ...(table ? [table] : [])];
     // Gradients start from nothing each time, as the others' do.
-    const run = (): number => tape.step(() => sum(fusedAttention(q, k, v, table)));
+    const run = (): number =>
+      tape.step(() => sum(attention(q, k, v, { position: table ? "cope" : "none", tables: { cope: table } })));
     return { run, results: [run(), ...all.map(x => magnitude(x.gradient()))] };
   }
   const { rows, d, name } = work;

@@ -1,6 +1,6 @@
 // ratios.ts: farsight against itself, the two sides of each ratio in turns within one run: what a mechanism costs
 // beside plain attention, what sizes that fit no tile cost, what a second thread gains.
-import { fusedAttention, sum, type Kernels, type Tape } from "farsight";
+import { attention, sum, type Kernels, type Tape } from "farsight";
 import { random } from "./kernels.ts";
 import {
   contest,
@@ -36,8 +36,8 @@ const cope = (shape: Heads): Ratio => ({
     const [b, h, t, d] = shape;
     const [q, k, v] = [1, 2, 3].map(seed => random(tape, [b, t, h, d], seed, true));
     const table = random(tape, [POSITIONS, d], 4, true);
-    const a = (): number => tape.step(() => sum(fusedAttention(q!, k!, v!, table)));
-    const plain = (): number => tape.step(() => sum(fusedAttention(q!, k!, v!)));
+    const a = (): number => tape.step(() => sum(attention(q!, k!, v!, { position: "cope", tables: { cope: table } })));
+    const plain = (): number => tape.step(() => sum(attention(q!, k!, v!)));
     return { a, b: plain, checksum: [a(), plain()].map(x => x.toPrecision(6)).join(" ") };
   },
 });

@@ -1,6 +1,5 @@
 // attention.ts: attention in one kernel, over sources: tensors of rows in which queries, keys and values begin at some
 // column. A projection of all three is one source, with one gradient, written whole; a cache of keys and values is one.
-import { number } from "../check.ts";
 import type { AttentionArguments, Kernels } from "../engine.ts";
 import { op, type Operand, type Source } from "../op.ts";
 
@@ -62,8 +61,18 @@ export const attentionOver = /* @__PURE__ */ op(
   "b t i, b s j?, b s l?, p d?, b t u?, b s w?, r d?, h?, b s?, t s?, t s?, b s x?, b s y?, b s z?, b<limit? -> b t o",
   {
     attrs: {
-      ...{ h: 1, g: 1, d: 1, kAt: 0, vAt: 0, gqAt: 0, gkAt: 0 },
-      ...{ causal: true, scale: 1, reach: 1, own: false, gates: "keys" as "keys" | "values" },
+      h: 1,
+      g: 1,
+      d: 1,
+      kAt: 0,
+      vAt: 0,
+      gqAt: 0,
+      gkAt: 0,
+      causal: true,
+      scale: 1,
+      reach: 1,
+      own: false,
+      gates: "keys" as "keys" | "values",
     },
     save: { lse: "b h t" },
     domain: [-1, 1],
@@ -71,6 +80,7 @@ export const attentionOver = /* @__PURE__ */ op(
     derive(n) {
       const { t, h, g, d, p, r, causal, own } = n;
       const s = n.s ?? t;
+      if (n.j === undefined && s !== t) throw new RangeError(`${t} queries and ${s} keys in one source`);
       if ((causal || own) && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);
       if (h % g) throw new RangeError(`${h} heads of queries and ${g} of keys; h must be a multiple of g`);
       for (const rows of [p, r]) if (rows === 0) throw new RangeError("a table of positions has no rows");
@@ -84,7 +94,8 @@ export const attentionOver = /* @__PURE__ */ op(
     backward(K, n, y, ...inputs) {
       const [q, k, v, table, gq, gk, rel, slopes, keys, allowed, edges] = inputs;
       const { b, h, t, s, d, p, r, room } = n;
-      number("attention", "counts", inputs[14].data, !inputs[14].data, "none where gradients are wanted");
+      if (inputs[14].data)
+        throw new RangeError("attention: counts where gradients are wanted\n  wants a forward pass alone");
       const dtable = room;
       const drel = dtable + b * p * d * K.width;
       const rest = drel + b * r * d * K.width; // a table for each sequence
@@ -142,3 +153,6 @@ function pastsOf(K: Kernels, n: Heads, inputs: readonly Operand[]) {
     ...{ pg: on(K, gates.grad, at), addPg: true, pgi, pgb: n.s * pgi },
   };
 }
+
+/** The entries of this file. */
+export const attentionOps = [attentionOver];

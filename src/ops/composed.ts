@@ -162,3 +162,6 @@ export const rope = /* @__PURE__ */ op("rope(x, cos, sin)", "b t h d, t r, t r -
   backward: (K, { b, t, h, d, interleaved }, y, x, cos, sin) =>
     K.rope(b, t, h, d, interleaved, -1, cos.data, sin.data, y.grad, x.grad, x.add),
 });
+
+/** The entries of this file. */
+export const composedOps = [scores, mix, tableScores, pick, interpolate, maskedSoftmax, maskedSigmoid, rope];

@@ -120,3 +120,27 @@ export function dropout(x: Tensor, options: { p?: number; position?: number } = 
   random.skip(Math.ceil(x.size / 4) * 4);
   return y;
 }
+
+/** The entries of this file. */
+export const elementwiseOps = [
+  exp,
+  log,
+  sqrt,
+  sin,
+  cos,
+  tanh,
+  sigmoid,
+  relu,
+  gelu,
+  geluErf,
+  silu,
+  erf,
+  add,
+  sub,
+  mul,
+  div,
+  scale,
+  fade,
+  bias,
+  masked,
+];

@@ -1,10 +1,9 @@
 // losses.ts: what a model is trained by.
-import { choice, number, refuse } from "../check.ts";
+import { refuse } from "../check.ts";
 import { op } from "../op.ts";
 
 /** Whether a loss is the mean of its terms or their sum. */
 type Reduction = "mean" | "sum";
-const reductions: readonly Reduction[] = ["mean", "sum"];
 
 /** -ln softmax(x)[target], the mean over the targets that are not `ignore`, or with `reduction: "sum"` their sum. */
 export const crossEntropy = /* @__PURE__ */ op("crossEntropy(logits, targets)", "... v, ...<v -> ", {
@@ -12,7 +11,7 @@ export const crossEntropy = /* @__PURE__ */ op("crossEntropy(logits, targets)", 
   save: { most: "...", sums: "...", factor: "1" },
   allow: ({ ignore }) => ignore,
   derive({ reduction }) {
-    choice("crossEntropy", "reduction", reduction, reductions);
+    reduced(reduction);
   },
   forward(K, { rows, v, ignore, reduction, most, sums, factor }, y, x, targets) {
     const mean = reduction === "mean";
@@ -30,8 +29,8 @@ export const crossEntropy = /* @__PURE__ */ op("crossEntropy(logits, targets)", 
 export const huber = /* @__PURE__ */ op("huber(a, b)", "..., ... -> ", {
   attrs: { delta: 1, reduction: "mean" as Reduction },
   derive({ rows, delta, reduction }) {
-    number("huber", "delta", delta, delta > 0, "a number above 0");
-    return { by: share("huber", rows, reduction) };
+    if (!(delta > 0)) throw new RangeError(`delta is ${delta}; wants a number above 0`);
+    return { by: share(rows, reduction) };
   },
   forward: (K, { rows, delta, by }, y, a, b) => K.huber(rows, delta, by, a.data, b.data, y.data),
   backward: (K, { rows, delta, by }, y, a, b) =>
@@ -40,12 +39,20 @@ export const huber = /* @__PURE__ */ op("huber(a, b)", "..., ... -> ", {
 /** (a - b)², the mean of all, or their sum. */
 export const mse = /* @__PURE__ */ op("mse(a, b)", "..., ... -> ", {
   attrs: { reduction: "mean" as Reduction },
-  derive: ({ rows, reduction }) => ({ by: 2 * share("mse", rows, reduction) }), // a square is twice Huber's, with no end
+  derive: ({ rows, reduction }) => ({ by: 2 * share(rows, reduction) }), // a square is twice Huber's, with no end
   forward: (K, { rows, by }, y, a, b) => K.huber(rows, Infinity, by, a.data, b.data, y.data),
   backward: (K, { rows, by }, y, a, b) =>
     K.huberBack(rows, Infinity, by, a.data, b.data, y.grad, a.grad, a.add, b.grad, b.add),
 });
-/** What each of n terms counts. */
-function share(who: string, n: number, reduction: Reduction): number {
-  return choice(who, "reduction", reduction, reductions) === "mean" ? 1 / n : 1;
+/** Throws unless `reduction` is one. */
+function reduced(reduction: Reduction): Reduction {
+  if (reduction === "mean" || reduction === "sum") return reduction;
+  throw new RangeError(`reduction is ${String(reduction)}; wants mean or sum`);
 }
+/** What each of n terms counts. */
+function share(n: number, reduction: Reduction): number {
+  return reduced(reduction) === "mean" ? 1 / n : 1;
+}
+
+/** The entries of this file. */
+export const lossOps = [crossEntropy, huber, mse];

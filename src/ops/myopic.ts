@@ -39,3 +39,6 @@ export const restated = /* @__PURE__ */ op("restated(y, x, weight, bias)", "... 
     K.biasBack(rows, m, dy, n, b.grad && b.grad + start * K.width, b.add);
   },
 });
+
+/** The entries of this file. */
+export const myopicOps = [parted, restated];

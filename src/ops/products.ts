@@ -38,3 +38,6 @@ export const linear = /* @__PURE__ */ op("linear(x, weight, bias)", "... k, n k,
     K.biasBack(m, n, y.grad, n, b.grad, b.add);
   },
 });
+
+/** The entries of this file. */
+export const productOps = [matmul, bmm, linear];

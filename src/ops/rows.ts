@@ -49,3 +49,6 @@ export const embedding = /* @__PURE__ */ op("embedding(weight, ids)", "v d, ...<
   forward: (K, { rows, d }, y, w, ids) => K.gather(rows, d, w.data, ids.data, y.data),
   backward: (K, { rows, d, v }, y, w, ids) => K.gatherBack(rows, d, v, ids.data, y.grad, w.grad, w.add),
 });
+
+/** The entries of this file. */
+export const rowOps = [softmax, logSoftmax, logsumexp, layerNorm, rmsNorm, embedding];

@@ -120,3 +120,6 @@ export function slice(x: Tensor, start: number, end: number, options: { axis?: n
   const y = sliceMiddle(around("slice", x, axis), { start, count: end - start });
   return reshape(y, replaced(x.shape, axis, end - start));
 }
+
+/** The entries of this file. */
+export const shapeOps = [sumMiddle, cumsumMiddle, concatMiddle, sliceMiddle];
