@@ -4,11 +4,13 @@ import { rowAdd } from "./row";
 const W: usize = sizeof<real>();
 
 /** y[i] = w[ids[i]], rows of d numbers. */
+// threads: n ids#4 y+d | 0.2 ns n d
 export function gather(n: usize, d: usize, w: usize, ids: usize, y: usize): void {
   for (let i: usize = 0; i < n; i++, y += d * W) memory.copy(y, w + <usize>load<i32>(ids + i * 4) * d * W, d * W);
 }
 
 /** dw[ids[i]] += dy[i], dw having v rows. */
+// threads: serial, two ids may name one row
 export function gatherBack(n: usize, d: usize, v: usize, ids: usize, dy: usize, dw: usize, add: bool): void {
   if (!dw) return;
   if (!add) memory.fill(dw, 0, v * d * W);
@@ -16,6 +18,7 @@ export function gatherBack(n: usize, d: usize, v: usize, ids: usize, dy: usize, 
 }
 
 /** y[o, i, j] = z[o, i, index[i, j]]: z has p numbers for each of t rows, index and y have s. */
+// threads: o z+t.p y+t.s | 1 ns o t s
 export function pick(o: usize, t: usize, p: usize, s: usize, z: usize, index: usize, y: usize): void {
   for (let a: usize = 0; a < o; a++)
     for (let i: usize = 0; i < t; i++, z += p * W)
@@ -24,6 +27,7 @@ export function pick(o: usize, t: usize, p: usize, s: usize, z: usize, index: us
 }
 
 /** dz[o, i, index[i, j]] += dy[o, i, j] */
+// threads: o dy+t.s dz+t.p | 1.5 ns o t s
 export function pickBack(o: usize, t: usize, p: usize, s: usize, index: usize, dy: usize, dz: usize, add: bool): void {
   if (!dz) return;
   if (!add) memory.fill(dz, 0, o * t * p * W);
@@ -39,6 +43,7 @@ export function pickBack(o: usize, t: usize, p: usize, s: usize, index: usize, d
  * y = (1 - w) z[floor P] + w z[ceil P] with P = min(x, p - 1), w = P - floor P (CoPE, eq. 5 and 8).
  * z has p numbers a row, x and y have s.
  */
+// threads: rows z+p x+s y+s | 2 ns rows s
 export function interpolate(rows: usize, p: usize, s: usize, z: usize, x: usize, y: usize): void {
   const most = <real>(p - 1);
   for (let r: usize = 0; r < rows; r++, z += p * W)
@@ -53,6 +58,7 @@ export function interpolate(rows: usize, p: usize, s: usize, z: usize, x: usize,
 }
 
 /** dz[floor] += (1 - w) dy, dz[ceil] += w dy, dx += dy (z[ceil] - z[floor]): 0 on whole numbers and past the cap. */
+// threads: rows z+p x+s dy+s dz+p dx+s | 3 ns rows s
 export function interpolateBack(
   rows: usize,
   p: usize,
@@ -93,6 +99,7 @@ export function interpolateBack(
  * Turns pairs (u, v) by an angle: (u cos - v sin, v cos + u sin), cos and sin being t rows of d/2; `sign` -1 turns
  * back. Pairs are (m, m + d/2), or (2m, 2m + 1) when `interleaved`. y is overwritten, or added to when `add`.
  */
+// threads: b x+t.h.d y+t.h.d | 1.2 ns b t h d
 export function rope(
   b: usize,
   t: usize,

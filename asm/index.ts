@@ -73,6 +73,7 @@ export { maskedSoftmax, maskedSigmoid, rest } from "./masked";
 export { sgd, adamw, squares, clamp } from "./step";
 
 /** The first address past the constants that the kernels keep. */
+// threads: serial
 export function heapBase(): usize {
   return __heap_base;
 }

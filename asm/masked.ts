@@ -18,6 +18,7 @@ function seenTail(n: usize, allowed: usize, keys: usize): v128 {
 }
 
 /** y = softmax of x over the keys that are allowed, 0 elsewhere; a row that allows nothing is all 0. */
+// threads: b x+h.t.s keys+s y+h.t.s | 1.5 ns b h t s
 export function maskedSoftmax(
   b: usize,
   h: usize,
@@ -74,6 +75,7 @@ export function maskedSoftmax(
 }
 
 /** y = sigmoid(x) where allowed, 0 elsewhere: the gates of CoPE (eq. 3), which count nothing that is masked. */
+// threads: b x+h.t.s keys+s y+h.t.s | 1.2 ns b h t s
 export function maskedSigmoid(
   b: usize,
   h: usize,
@@ -101,6 +103,7 @@ export function maskedSigmoid(
 }
 
 /** y = (1 - w) x over n numbers: what an edge of weight w holds back. */
+// threads: n*4 w+1 x+1 y+1 | 0.4 ns n
 export function rest(n: usize, w: usize, x: usize, y: usize): void {
   const one = v128.splat<real>(1);
   for (const end = y + n * W; y < end; w += 16, x += 16, y += 16)

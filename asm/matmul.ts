@@ -42,6 +42,7 @@ const TILE = MC * KC * W; // where the edge tile's buffer lies in scratch
 const PANELS = TILE + MR * NR * W; // where packed b lies
 
 /** Bytes of scratch that `matmul` needs. */
+// threads: serial
 export function scratchSize(): usize {
   return PANELS + KC * NC * W;
 }
@@ -481,6 +482,8 @@ function panels(
  * k x n. Rows of a lie `ai` apart and columns `ak`, one of the two being 1; rows of b `bk` and columns `bn`, likewise;
  * rows of y `yi` and columns 1.
  */
+// threads: m*12 a+ai y+yi scratch@ | 0.1 ns m k n
+// threads: n*8 b+bn bias+1 y+1 scratch@ | 0.1 ns m k n
 export function matmul(
   m: usize,
   k: usize,

@@ -22,6 +22,7 @@ function keyOf(low: u32, high: u32): v128 {
 }
 
 /** y = n words of the stream from word `position` on; both are multiples of 4. */
+// threads: serial, few words at a time
 export function philox(n: usize, seedLow: u32, seedHigh: u32, position: f64, y: usize): void {
   const key = keyOf(seedLow, seedHigh);
   let count = (<u64>position) >> 2;
@@ -56,11 +57,13 @@ function keepWhere(mask: v128, keep: v128, x: usize, y: usize, old: v128): void 
  * y = x/(1 - p) where the element's word is at least p 2^32, else 0. Element i has word `position` + i; `position` is a
  * multiple of 4.
  */
+// threads: n*4 position#1 x+1 y+1 | 3 ns n
 export function dropout(n: usize, p: f64, seedLow: u32, seedHigh: u32, position: f64, x: usize, y: usize): void {
   drop(n, p, seedLow, seedHigh, position, x, y, keepIf(false));
 }
 
 /** dx += dy/(1 - p) where `dropout` of the same numbers kept the element. */
+// threads: n*4 position#1 dy+1 dx+1 | 3 ns n
 export function dropoutBack(
   n: usize,
   p: f64,

@@ -1,6 +1,7 @@
 // farsight/fast: threads never change a bit, fused multiply-add stays within stated bounds, what a host lacks is said,
 // and workers neither hold a process up nor keep a core busy.
 import { spawnSync } from "node:child_process";
+import { readFileSync, readdirSync } from "node:fs";
 import {
   Engine,
   Tape,
@@ -18,7 +19,8 @@ import {
 } from "farsight";
 import { fast, type FastEngine, type FastOptions } from "farsight/fast";
 import * as assert from "uvu/assert";
-import { lines } from "../src/split.ts";
+import { divisions } from "../dist/fast/kernels.wasm";
+import type { Division } from "../src/split.ts";
 import { close, suite, thrown } from "./check.ts";
 import { alone, casesOf, leftOut, signatures } from "./kernels.ts";
 
@@ -37,12 +39,23 @@ function team(dtype: Dtype, options: FastOptions): FastEngine {
 }
 
 // ------------------------------------------------------------------------------------------------- kernels that divide
+/** A division as the comment above its kernel has it. */
+function written(kernel: string, { size, grain, moves, room, work, cost }: Division): string {
+  const { words } = signatures.get(kernel)!;
+  const names = (places: readonly number[], between: string) => places.map(at => words[at]).join(between);
+  const moved = moves.map(({ argument, factors, by, numbers }) => {
+    const chunk = numbers && by !== 1 ? `/${1 / by}` : "";
+    return `${words[argument]}${numbers ? `+${names(factors, ".") || 1}${chunk}` : `#${by}`}`;
+  });
+  const divided = `${words[size]}${grain > 1 ? `*${grain}` : ""}`;
+  return `${[divided, ...moved, ...(room < 0 ? [] : [`${words[room]}@`])].join(" ")} | ${cost} ns ${names(work, " ")}`;
+}
 const kernels: Record<string, () => void> = {};
 for (const dtype of ["f32", "f64"] as const)
   kernels[`give the exact engine's bits on 1, 2 and 3 threads, at sizes that divide badly (${dtype})`] = () => {
     const exact = new Engine(dtype);
     const teams = [1, 2, 3].map(threads => team(dtype, { fma: false, threads }));
-    for (const name of Object.keys(lines)) {
+    for (const name of Object.keys(divisions)) {
       for (const given of casesOf(name))
         for (const absent of [[], ...(leftOut[name] ?? [])]) {
           const want = alone(exact, name, given, absent);
@@ -56,16 +69,22 @@ for (const dtype of ["f32", "f64"] as const)
     for (const engine of teams) engine.close();
   };
 suite("kernels that divide", {
-  "have their arguments in the table as the compiler lists them"() {
-    for (const [name, line] of Object.entries(lines))
-      for (const [text] of (typeof line[0] === "string" ? [line] : line) as (readonly [string, string, number])[]) {
+  "are those whose comment in asm/ does not say serial, and divide as it says"() {
+    const files = readdirSync("asm", { recursive: true, encoding: "utf8" }).filter(f => f.endsWith(".ts"));
+    const text = files.map(f => readFileSync(`asm/${f}`, "utf8")).join("\n");
+    const said: Record<string, string[]> = {};
+    for (const [, comment, name] of text.matchAll(/((?:\/\/ threads: .*\n)+)export function (\w+)\(/g))
+      said[name!] = comment!.match(/(?<=threads: ).*/g)!;
+    assert.equal(Object.keys(said).sort(), [...signatures.keys()].sort(), "kernels that say how they divide");
+    for (const [name, lines] of Object.entries(said)) {
+      if (!divisions[name]) assert.match(lines.join(), /^serial\b/, name);
+      else
         assert.equal(
-          text.split(" ").map(w => /^\w+/.exec(w)![0]),
-          signatures.get(name)?.words,
+          divisions[name].map(division => written(name, division)),
+          lines,
           name,
         );
-        assert.is(signatures.get(name)!.gives, "void", `${name} returns something`);
-      }
+    }
   },
   ...kernels,
 });
