@@ -1,4 +1,8 @@
 // loss.ts: losses, each beside its Back twin. Sums over rows are kept in double precision.
+//
+// targets     the right place of each row, integers
+// most, sums  of each row, its largest x and Σ exp(x - largest): left by crossEntropy for its twin; and so
+// factor      one number, what each row counts
 import { rowMax, rowExp, rowExpScale, logOf } from "./row";
 
 const W: usize = sizeof<real>();

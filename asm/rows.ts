@@ -1,6 +1,9 @@
 // rows.ts: kernels that treat a buffer as rows of d numbers, each beside its Back twin. A row's result does not depend
 // on how many rows there are.
-import { LANES, keepIf, sumLanes } from "./simd";
+//
+// mean, rstd  of each row, its mean and 1/√(variance + eps): left by a norm for its twin
+// dw, db      in a norm's twin: the shares of chunks of rows, which `biasBack` adds up
+import { LANES, keepIf, sumLanes, writeOrAdd } from "./simd";
 import { exp } from "./math";
 import {
   loadTail,
@@ -15,6 +18,7 @@ import {
   rowSpread,
   rowSum,
   storeTail,
+  writeOrAddTail,
 } from "./row";
 
 const W: usize = sizeof<real>();
@@ -37,19 +41,10 @@ export function softmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usiz
   for (let r: usize = 0; r < rows; r++) {
     const dot = v128.splat<real>(rowDot(d, y, dy));
     for (const end = y + (d - tail) * W; y < end; y += 16, dy += 16, dx += 16)
-      v128.store(
-        dx,
-        v128.add<real>(v128.and(v128.load(dx), keep), v128.mul<real>(v128.load(y), v128.sub<real>(v128.load(dy), dot))),
-      );
+      writeOrAdd(dx, v128.mul<real>(v128.load(y), v128.sub<real>(v128.load(dy), dot)), keep);
     if (tail) {
-      storeTail(
-        dx,
-        tail,
-        v128.add<real>(
-          v128.and(loadTail(dx, tail, 0), keep),
-          v128.mul<real>(loadTail(y, tail, 0), v128.sub<real>(loadTail(dy, tail, 0), dot)),
-        ),
-      );
+      const g = v128.sub<real>(loadTail(dy, tail, 0), dot);
+      writeOrAddTail(dx, tail, v128.mul<real>(loadTail(y, tail, 0), g), keep);
       y += tail * W;
       dy += tail * W;
       dx += tail * W;
@@ -106,22 +101,10 @@ export function logSoftmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: u
   for (let r: usize = 0; r < rows; r++) {
     const sum = v128.splat<real>(rowSum(d, dy));
     for (const end = y + (d - tail) * W; y < end; y += 16, dy += 16, dx += 16)
-      v128.store(
-        dx,
-        v128.add<real>(
-          v128.and(v128.load(dx), keep),
-          v128.sub<real>(v128.load(dy), v128.mul<real>(sum, exp(v128.load(y)))),
-        ),
-      );
+      writeOrAdd(dx, v128.sub<real>(v128.load(dy), v128.mul<real>(sum, exp(v128.load(y)))), keep);
     if (tail) {
-      storeTail(
-        dx,
-        tail,
-        v128.add<real>(
-          v128.and(loadTail(dx, tail, 0), keep),
-          v128.sub<real>(loadTail(dy, tail, 0), v128.mul<real>(sum, exp(loadTail(y, tail, 0)))),
-        ),
-      );
+      const share = v128.mul<real>(sum, exp(loadTail(y, tail, 0)));
+      writeOrAddTail(dx, tail, v128.sub<real>(loadTail(dy, tail, 0), share), keep);
       y += tail * W;
       dy += tail * W;
       dx += tail * W;
@@ -149,28 +132,21 @@ export function layerNorm(
     const mv = v128.splat<real>(m);
     const s = <real>1 / sqrt<real>(rowSpread(d, m, x) / <real>d + eps);
     const sv = v128.splat<real>(s);
-    if (mean) {
-      store<real>(mean, m);
-      mean += W;
-    }
-    if (rstd) {
-      store<real>(rstd, s);
-      rstd += W;
-    }
+    if (mean) store<real>(mean + r * W, m);
+    if (rstd) store<real>(rstd + r * W, s);
     for (let o: usize = 0; o < whole; o += 16) {
-      let v = v128.mul<real>(v128.mul<real>(v128.sub<real>(v128.load(x + o), mv), sv), v128.load(w + o));
-      if (b) v = v128.add<real>(v, v128.load(b + o));
-      v128.store(y + o, v);
+      const v = v128.mul<real>(normal(v128.load(x + o), mv, sv), v128.load(w + o));
+      v128.store(y + o, b ? v128.add<real>(v, v128.load(b + o)) : v);
     }
     if (tail) {
-      let v = v128.mul<real>(
-        v128.mul<real>(v128.sub<real>(loadTail(x + whole, tail, 0), mv), sv),
-        loadTail(w + whole, tail, 0),
-      );
-      if (b) v = v128.add<real>(v, loadTail(b + whole, tail, 0));
-      storeTail(y + whole, tail, v);
+      const v = v128.mul<real>(normal(loadTail(x + whole, tail, 0), mv, sv), loadTail(w + whole, tail, 0));
+      storeTail(y + whole, tail, b ? v128.add<real>(v, loadTail(b + whole, tail, 0)) : v);
     }
   }
+}
+/** (x - mean) rstd */
+function normal(x: v128, mean: v128, rstd: v128): v128 {
+  return v128.mul<real>(v128.sub<real>(x, mean), rstd);
 }
 
 /**
@@ -185,8 +161,8 @@ export function chunks(rows: usize): usize {
 }
 
 /**
- * With n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)). Writes Σ dy n and Σ dy of each chunk of
- * rows to dw and db, d numbers a chunk.
+ * With n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)). Writes Σ dy n and Σ dy of each chunk
+ * of rows to dw and db, d numbers a chunk.
  */
 // threads: rows*64 x+d mean+1 rstd+1 dy+d dx+d dw+d/64 db+d/64 | 1.5 ns rows d
 export function layerNormBack(
@@ -240,6 +216,7 @@ function normChunk(
   const tail = d & (LANES - 1);
   const whole = (d - tail) * W;
   const keep = keepIf(add);
+  const all = keepIf(true);
   const zero = v128.splat<real>(0);
   for (let r: usize = 0; r < rows; r++, x += d * W, dy += d * W) {
     const mv = mean ? v128.splat<real>(load<real>(mean + r * W)) : zero;
@@ -248,7 +225,7 @@ function normChunk(
     let sgn = zero;
     for (let o: usize = 0; o < whole; o += 16) {
       const g = v128.load(dy + o);
-      const n = v128.mul<real>(v128.sub<real>(v128.load(x + o), mv), sv);
+      const n = normal(v128.load(x + o), mv, sv);
       const gw = v128.mul<real>(g, v128.load(w + o));
       sg = v128.add<real>(sg, gw);
       sgn = v128.add<real>(sgn, v128.mul<real>(gw, n));
@@ -257,32 +234,30 @@ function normChunk(
     }
     if (tail) {
       const g = loadTail(dy + whole, tail, 0);
-      const n = v128.mul<real>(v128.sub<real>(loadTail(x + whole, tail, 0), mv), sv);
+      const n = normal(loadTail(x + whole, tail, 0), mv, sv);
       const gw = v128.mul<real>(g, loadTail(w + whole, tail, 0));
       sg = v128.add<real>(sg, gw);
       sgn = v128.add<real>(sgn, v128.mul<real>(gw, n));
-      if (dw) storeTail(dw + whole, tail, v128.add<real>(loadTail(dw + whole, tail, 0), v128.mul<real>(g, n)));
-      if (db) storeTail(db + whole, tail, v128.add<real>(loadTail(db + whole, tail, 0), g));
+      if (dw) writeOrAddTail(dw + whole, tail, v128.mul<real>(g, n), all);
+      if (db) writeOrAddTail(db + whole, tail, g, all);
     }
     if (!dx) continue;
     const a = mean ? v128.splat<real>(sumLanes(sg) / <real>d) : zero;
     const c = v128.splat<real>(sumLanes(sgn) / <real>d);
     for (let o: usize = 0; o < whole; o += 16) {
-      const n = v128.mul<real>(v128.sub<real>(v128.load(x + o), mv), sv);
       const gw = v128.mul<real>(v128.load(dy + o), v128.load(w + o));
-      v128.store(dx + o, v128.add<real>(v128.and(v128.load(dx + o), keep), slopeOf(gw, n, sv, a, c)));
+      writeOrAdd(dx + o, normSlope(gw, normal(v128.load(x + o), mv, sv), sv, a, c), keep);
     }
     if (tail) {
-      const n = v128.mul<real>(v128.sub<real>(loadTail(x + whole, tail, 0), mv), sv);
       const gw = v128.mul<real>(loadTail(dy + whole, tail, 0), loadTail(w + whole, tail, 0));
-      const old = v128.and(loadTail(dx + whole, tail, 0), keep);
-      storeTail(dx + whole, tail, v128.add<real>(old, slopeOf(gw, n, sv, a, c)));
+      const n = normal(loadTail(x + whole, tail, 0), mv, sv);
+      writeOrAddTail(dx + whole, tail, normSlope(gw, n, sv, a, c), keep);
     }
     dx += d * W;
   }
 }
 /** rstd (g - a - n c) */
-function slopeOf(g: v128, n: v128, rstd: v128, a: v128, c: v128): v128 {
+function normSlope(g: v128, n: v128, rstd: v128, a: v128, c: v128): v128 {
   return v128.mul<real>(rstd, v128.sub<real>(v128.sub<real>(g, a), v128.mul<real>(n, c)));
 }
 
@@ -291,10 +266,7 @@ function slopeOf(g: v128, n: v128, rstd: v128, a: v128, c: v128): v128 {
 export function rmsNorm(rows: usize, d: usize, eps: real, x: usize, w: usize, y: usize, rstd: usize): void {
   for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
     const s = <real>1 / sqrt<real>(rowDot(d, x, x) / <real>d + eps);
-    if (rstd) {
-      store<real>(rstd, s);
-      rstd += W;
-    }
+    if (rstd) store<real>(rstd + r * W, s);
     rowScale(d, s, x, y);
     rowMul(d, y, w, y);
   }

@@ -1,8 +1,9 @@
-// step.ts: one parameter's update, given its gradient. Elementwise, so whole vectors into the padding.
-
+// step.ts: one parameter's update, given its gradient. Elementwise, so whole vectors into the padding. Factors such as
+// 1 - b2 come from the caller, in double precision: 1 - 0.999 in f32 is off by 5e-5 of itself.
+//
+// p, g        a parameter and its gradient
+// m, v        what the optimiser keeps of each number: running means of g and of g²; sgd's v is its velocity
 const W: usize = sizeof<real>();
-
-// Factors such as 1 - b2 come from the caller, in double precision: 1 - 0.999 in f32 is off by 5e-5 of itself.
 
 /**
  * p *= keep; v = momentum v + g; p -= lr (g + momentum v) when `nesterov`, lr v otherwise. v at address 0: p -= lr g.

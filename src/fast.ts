@@ -35,8 +35,9 @@ export interface FastEngine extends Engine {
 
 const fused: typeof code = { f32, f64 };
 const PAGE = 65536;
-const MOST = 64;
-const LEAST = 2000; // nanoseconds: a fork and a join cost a fifth of that
+const MOST = 64; // threads
+const LEAST = 2000; // nanoseconds of a part: a fork and a join cost a fifth of that
+// States of a slot.
 const IDLE = 0;
 const POSTED = 1;
 const RUNNING = 2;
@@ -44,15 +45,18 @@ const AWAITED = 3;
 const ASLEEP = 4;
 const FAILED = 5;
 const ABSENT = 6;
-const CLOSED = 7; // states of a slot
+const CLOSED = 7;
 const PATIENCE = 20_000; // looks at a slot before the caller sleeps, where it may: some 50 microseconds
 const SLOT = 512; // bytes: the state, the kernel, how many arguments, and from byte 64 on the arguments
 
 /** What a worker runs. A string, since a bundler may put calls into a function that are not there in a worker. */
 const program = `"use strict";
 const serve = ({ module, memory, control, slot, names }) => {
-  const words = new Int32Array(control, slot * ${SLOT}, 16), numbers = new Float64Array(control, slot * ${SLOT} + 64, ${SLOT / 8 - 8}), args = [];
-  const { exports } = new WebAssembly.Instance(module, { env: { memory } }), kernels = names.map(name => exports[name]);
+  const words = new Int32Array(control, slot * ${SLOT}, 16);
+  const numbers = new Float64Array(control, slot * ${SLOT} + 64, ${SLOT / 8 - 8});
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const kernels = names.map(name => exports[name]);
+  const args = [];
   if (Atomics.compareExchange(words, 0, ${ABSENT}, ${IDLE}) !== ${ABSENT}) return;
   for (let until = 0, turn = 0; ;) {
     const state = Atomics.load(words, 0);
@@ -106,42 +110,9 @@ const node = <T>(name: string): T | undefined => host.process?.getBuiltinModule?
  * 0)).
  */
 function relaxed(): boolean {
-  const x = [65, 0, 253, 15];
-  return WebAssembly.validate(
-    new Uint8Array([
-      0,
-      97,
-      115,
-      109,
-      1,
-      0,
-      0,
-      0,
-      1,
-      5,
-      1,
-      96,
-      0,
-      1,
-      123,
-      3,
-      2,
-      1,
-      0,
-      10,
-      19,
-      1,
-      17,
-      0,
-      ...x,
-      ...x,
-      ...x,
-      253,
-      133,
-      2,
-      11,
-    ]),
-  );
+  const x = "4100fd0f";
+  const module = `0061736d01000000 0105016000017b 03020100 0a13011100${x}${x}${x}fd85020b`;
+  return WebAssembly.validate(Uint8Array.from(module.match(/\w\w/g)!, byte => parseInt(byte, 16)));
 }
 
 /** How many threads are asked for; throws where the host cannot have them. */
@@ -154,11 +125,13 @@ function checked(threads: number | "all"): number {
     throw new RangeError(`fast: threads is ${String(threads)}\n  wants a whole number from 1 to ${MOST}, or "all"`);
   if (n > 1 && typeof host.SharedArrayBuffer !== "function")
     throw new Error(
-      "fast: this page has no SharedArrayBuffer, which threads need\n  wants the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; or threads: 1",
+      "fast: this page has no SharedArrayBuffer, which threads need\n  wants the headers " +
+        "Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; or threads: 1",
     );
   if (n > 1 && !node<Threads>("worker_threads") && !host.Worker)
     throw new Error(
-      "fast: this host has no workers, which threads need\n  wants Node 20.16 or later, or a current browser; or threads: 1",
+      "fast: this host has no workers, which threads need\n  " +
+        "wants Node 20.16 or later, or a current browser; or threads: 1",
     );
   return n;
 }

@@ -1,6 +1,6 @@
-// split.ts: how a call of a kernel becomes parts for threads. No sum ever crosses a cut, so however many parts there are,
-// and whoever computes them, the bits are the same. How each divides stands above it in asm/, from where build.mjs
-// takes it.
+// split.ts: how a call of a kernel becomes parts for threads. No sum ever crosses a cut, so however many parts there
+// are, and whoever computes them, the bits are the same. How a kernel divides stands above it in asm/, from where
+// build.mjs takes it.
 
 /** One argument that differs from part to part. */
 export interface Move {

@@ -60,10 +60,10 @@ for (const dtype of ["f32", "f64"] as const)
         for (const absent of [[], ...(leftOut[name] ?? [])]) {
           const want = alone(exact, name, given, absent);
           for (const engine of teams)
-            if (!alone(engine, name, given, absent).equals(want))
-              throw new Error(
-                `${name} ${JSON.stringify(given)} without ${absent.join(" ") || "nothing"} differs on ${engine.threads} threads`,
-              );
+            if (!alone(engine, name, given, absent).equals(want)) {
+              const call = `${name} ${JSON.stringify(given)} without ${absent.join(" ") || "nothing"}`;
+              throw new Error(`${call} differs on ${engine.threads} threads`);
+            }
         }
     }
     for (const engine of teams) engine.close();
@@ -154,7 +154,9 @@ for (const [name, study] of Object.entries(studies)) {
   };
   // Rounding once instead of twice moves a loss near 2 by about one part in ten million a step, and training amplifies
   // it.
-  const fused = `${name}, fused: the bits do not depend on threads, and losses stay within 1e-3 of the exact engine's over 20 steps`;
+  const fused =
+    `${name}, fused: the bits do not depend on threads, ` +
+    "and losses stay within 1e-3 of the exact engine's over 20 steps";
   training[fused] = () => {
     if (skipped(fused)) return;
     const runs = [1, 2, 3].map(threads => {
@@ -169,7 +171,8 @@ for (const [name, study] of Object.entries(studies)) {
     close(runs[0]!.losses, exact.losses, 1e-3, "losses");
     close(runs[0]!.losses.slice(0, 1), exact.losses.slice(0, 1), 1e-6, "the first loss");
   };
-  const gradients = `${name}, fused: gradients in f64 equal ${name.startsWith("myopic") ? "the exact engine's to 1e-9" : "differences to 1e-7"}`;
+  const reference = name.startsWith("myopic") ? "the exact engine's to 1e-9" : "differences to 1e-7";
+  const gradients = `${name}, fused: gradients in f64 equal ${reference}`;
   training[gradients] = () => {
     if (skipped(gradients)) return;
     const engine = team("f64", { threads: 2 });
@@ -212,7 +215,8 @@ function child(text: string): { status: number | null; out: string; err: string;
   );
   return { status, out: stdout.trim(), err: stderr, ms: performance.now() - from };
 }
-const here = `const engine = fast("f32", { fma: false, threads: 3 }), tape = new Tape("f32", { engine }); while (engine.working() < 3);
+const here = `const engine = fast("f32", { fma: false, threads: 3 }), tape = new Tape("f32", { engine });
+while (engine.working() < 3);
 const x = tape.tensor([90, 90]); for (let i = 0; i < 50; i++) tape.scope(() => matmul(x, x));`;
 
 suite("the engine", {
@@ -252,7 +256,8 @@ suite("the engine", {
     without("SharedArrayBuffer", () =>
       assert.is(
         thrown(Error, () => fast("f32", { fma: false, threads: 2 })),
-        "fast: this page has no SharedArrayBuffer, which threads need\n  wants the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; or threads: 1",
+        "fast: this page has no SharedArrayBuffer, which threads need\n  wants the headers " +
+          "Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; or threads: 1",
       ),
     );
     const { getBuiltinModule } = process;
@@ -260,7 +265,8 @@ suite("the engine", {
       process.getBuiltinModule = undefined as never;
       assert.is(
         thrown(Error, () => fast("f32", { fma: false, threads: 2 })),
-        "fast: this host has no workers, which threads need\n  wants Node 20.16 or later, or a current browser; or threads: 1",
+        "fast: this host has no workers, which threads need\n  " +
+          "wants Node 20.16 or later, or a current browser; or threads: 1",
       );
     } finally {
       process.getBuiltinModule = getBuiltinModule;
@@ -337,7 +343,9 @@ suite("the engine", {
   },
   "uses no processor while it is idle"() {
     const { out } = child(
-      `${here} setTimeout(() => { const from = process.cpuUsage(); setTimeout(() => { const { user, system } = process.cpuUsage(from); console.log((user + system) / 1000); }, 300); }, 300);`,
+      `${here}
+const used = from => { const { user, system } = process.cpuUsage(from); console.log((user + system) / 1000); };
+setTimeout(() => { const from = process.cpuUsage(); setTimeout(() => used(from), 300); }, 300);`,
     );
     assert.ok(Number(out) < 60, `${out} ms of 300, on three threads`); // three that spin would use 600 to 900
   },
