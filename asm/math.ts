@@ -89,13 +89,6 @@ export class Inlined {
     // not s (...) + s: Infinity - Infinity
     return v128.mul<real>(s, v128.add<real>(one, v128.add<real>(v128.mul<real>(expTail(r, r2), r2), r)));
   }
-  /** `power` with the constants of `expTable`, at `c`. */
-  @inline static powerBy(c: usize, r: v128, s: v128): v128 {
-    const p0 = splatAt(c, 7);
-    const p1 = splatAt(c, 8);
-    const p2 = splatAt(c, 9);
-    return Inlined.power(r, s, splatAt(c, 6), p0, p1, p2, splatAt(c, 10), splatAt(c, 11));
-  }
   /**
    * 2^x as `boundedExp` has it, for x between the bounds of `exp2Table`: what is left of x after n is exact, and n ln 2
    * need not be taken off in two parts.
@@ -142,21 +135,6 @@ export class Inlined {
     return Inlined.power(r, v128.shl<bits>(t, MANTISSA), one, p0, p1, p2, p3, p4);
   }
 }
-/** `Inlined.boundedExp` of one vector by itself. */
-export function boundedExp(x: v128): v128 {
-  const c = expTable();
-  const t = term(x, splatAt(c, 3), c, 2);
-  const r = Inlined.reduced(x, v128.sub<real>(t, splatAt(c, 2)), splatAt(c, 4), splatAt(c, 5));
-  return Inlined.powerBy(c, r, v128.shl<bits>(t, MANTISSA));
-}
-/** `Inlined.boundedExp2` of one vector by itself. */
-export function boundedExp2(x: v128): v128 {
-  const c = exp2Table();
-  const p0 = splatAt(c, 5);
-  const p1 = splatAt(c, 6);
-  const p2 = splatAt(c, 7);
-  return Inlined.boundedExp2(x, splatAt(c, 2), splatAt(c, 3), splatAt(c, 4), p0, p1, p2, splatAt(c, 8), splatAt(c, 9));
-}
 /** log2 e: logits times this are exponents of 2. */
 export const LOG2E: real = <real>1.4426950408889634;
 /** e^x. */
@@ -171,7 +149,12 @@ export function exp(x: v128): v128 {
   // 2^n as two factors near 2^(n/2), since it may itself be too large or subnormal; the first product is exact.
   const half = shiftRight(t, 1);
   const r = Inlined.reduced(x, v128.sub<real>(t, splatAt(d, 2)), splatAt(c, 4), splatAt(c, 5));
-  const power = Inlined.powerBy(c, r, v128.shl<bits>(half, MANTISSA));
+  const p0 = splatAt(c, 7);
+  const p1 = splatAt(c, 8);
+  const p2 = splatAt(c, 9);
+  const p3 = splatAt(c, 10);
+  const p4 = splatAt(c, 11);
+  const power = Inlined.power(r, v128.shl<bits>(half, MANTISSA), splatAt(c, 6), p0, p1, p2, p3, p4);
   return v128.mul<real>(power, v128.shl<bits>(v128.sub<bits>(t, half), MANTISSA));
 }
 

@@ -2,7 +2,7 @@
 // around it. A row may start off a 16-byte boundary, and its tail is read lane by lane: what lies behind a row belongs
 // to the next one, or to nobody.
 import { LANES, LEAST, keepIf, madd, maxLanes, splatAt, sumLanes, writeOrAdd } from "./simd";
-import { Inlined, boundedExp, boundedExp2, exp2Table, expTable, log } from "./math";
+import { Inlined, exp2Table, expTable, log } from "./math";
 
 const W: usize = sizeof<real>();
 
@@ -147,7 +147,8 @@ export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
   }
   if (tail) {
     const v = loadTail(x, tail, -Infinity); // of which the power is 0
-    const e = boundedExp2(v128.pmax<real>(v128.mul<real>(v128.sub<real>(v, by), log2e), low));
+    const u = v128.pmax<real>(v128.mul<real>(v128.sub<real>(v, by), log2e), low);
+    const e = Inlined.boundedExp2(u, rounder, ln2, one, p0, p1, p2, p3, p4);
     s = v128.add<real>(s, e);
     if (y) storeTail(y, tail, e);
   }
@@ -179,7 +180,8 @@ export function rowExpScale(n: usize, shift: real, by: real, x: usize, y: usize,
     v128.store(y, madd(f, e, v128.and(v128.load(y), keep)));
   }
   if (tail) {
-    const e = boundedExp(v128.pmax<real>(v128.sub<real>(loadTail(x, tail, shift), s), low));
+    const u = v128.pmax<real>(v128.sub<real>(loadTail(x, tail, shift), s), low);
+    const e = Inlined.boundedExp(u, rounder, log2e, less, rest, one, p0, p1, p2, p3, p4);
     storeTail(y, tail, madd(f, e, v128.and(loadTail(y, tail, 0), keep)));
   }
 }
