@@ -84,8 +84,55 @@ function blocks(text) {
 }
 
 /**
+ * How kernels divide among threads (src/split.ts), from the comments above them in asm/, whose grammar stands in
+ * asm/index.ts. `signatures`: the kernels as the compiler lists them.
+ */
+function divisions(text, signatures) {
+  const above = {};
+  for (const [, comments, name] of text.matchAll(/((?:^\/\/.*\n)+)export function (\w+)\(/gm)) {
+    const lines = [...comments.matchAll(/^\/\/ threads: (.*)$/gm)].map(([, line]) => line);
+    if (lines.length && above[name]) throw new Error(`asm: two kernels ${name}`);
+    if (lines.length) above[name] = lines;
+  }
+  const all = {};
+  for (const [, name, list, result] of signatures) {
+    const lines = above[name];
+    if (!lines) throw new Error(`asm: ${name} does not say how it divides\n  wants // threads: ... right above it`);
+    if (/^serial\b/.test(lines[0])) continue;
+    if (result !== "void") throw new Error(`asm: ${name} is divided, and returns a number`);
+    const names = [...list.matchAll(/(\w+): /g)].map(([, word]) => word);
+    all[name] = lines.map(line => division(name, line, names));
+  }
+  return all;
+}
+/** One line of such a comment: "rows x+d y+d | 1.5 ns rows d". */
+function division(kernel, line, names) {
+  const wrong = why => new Error(`asm: ${kernel}: ${why}\n  got   // threads: ${line}`);
+  const place = name => {
+    if (!names.includes(name)) throw wrong(`no argument ${name}`);
+    return names.indexOf(name);
+  };
+  const [, size, grain = 1, words, cost, work] =
+    /^(\w+)(?:\*(\d+))? (\S+(?: \S+)*) \| ([\d.]+) ns (.+)$/.exec(line) ?? [];
+  if (!size) throw wrong("wants the size, what moves with it, and after a bar the time of one unit of work");
+  const made = { size: place(size), grain: Number(grain), moves: [], room: -1, work: work.split(" ").map(place) };
+  for (const word of words.split(" ")) {
+    const [, name, kind, by, chunk = 1] = /^(\w+)([+#@])([\w.]*)(?:\/(\d+))?$/.exec(word) ?? [];
+    if (!name) throw wrong(`${word} moves nothing`);
+    const argument = place(name);
+    if (kind === "@") made.room = argument;
+    else if (kind === "#") made.moves.push({ argument, factors: [], by: Number(by), numbers: false });
+    else {
+      const factors = by === "1" ? [] : by.split(".").map(place);
+      made.moves.push({ argument, factors, by: 1 / chunk, numbers: true });
+    }
+  }
+  return { ...made, cost: Number(cost) };
+}
+
+/**
  * asm/ -> dist/f32.wasm, dist/f64.wasm and the kernels' types, as the compiler itself writes them; dist/fast/, with
- * fused multiply-add; and the layouts of argument blocks.
+ * fused multiply-add; the layouts of argument blocks; and how kernels divide.
  */
 async function kernels() {
   const mode = debug
@@ -123,11 +170,17 @@ async function kernels() {
       }
     }),
   );
-  const list = [...readFileSync("dist/f32.d.ts", "utf8").matchAll(/^ *export function (\w+\(.*\): \w+);$/gm)].map(
-    m => `  ${m[1]};`,
-  );
+  const signatures = [...readFileSync("dist/f32.d.ts", "utf8").matchAll(/^ *export function (\w+)\((.*)\): (\w+);$/gm)];
+  const list = signatures.map(([, name, args, result]) => `  ${name}(${args}): ${result};`);
   const { layouts, types } = blocks(readFileSync("asm/attention/arguments.ts", "utf8"));
   writeFileSync("dist/dev/layouts.json", JSON.stringify(layouts));
+  const divided = divisions(
+    files("asm", ".ts")
+      .map(f => readFileSync(f, "utf8"))
+      .join("\n"),
+    signatures,
+  );
+  writeFileSync("dist/dev/divisions.json", JSON.stringify(divided));
   writeFileSync(
     "dist/kernels.d.ts",
     "/** The kernels of one dtype: sizes in elements, addresses in bytes. */\n" +
@@ -137,9 +190,9 @@ async function kernels() {
 }
 
 /**
- * The layouts of argument blocks, and the bytes of both modules as strings, a character a byte: gzipped a third smaller
- * than base64, which hides from gzip what repeats. Pieces of the two take turns, since they are alike and gzip looks
- * back no further than 32 kB: 3 kB less than one after the other.
+ * The layouts of argument blocks, how kernels divide, and the bytes of both modules as strings, a character a byte:
+ * gzipped a third smaller than base64, which hides from gzip what repeats. Pieces of the two take turns, since they are
+ * alike and gzip looks back no further than 32 kB: 3 kB less than one after the other.
  */
 const inline = {
   name: "wasm",
@@ -154,12 +207,12 @@ const inline = {
       const pieces = [];
       for (let at = 0, n = 4096; at < Math.max(f32.length, f64.length); at += n)
         pieces.push(f32.slice(at, at + n), f64.slice(at, at + n));
-      const layouts = readFileSync("dist/dev/layouts.json", "utf8");
+      const [layouts, divisions] = ["layouts", "divisions"].map(name => readFileSync(`dist/dev/${name}.json`, "utf8"));
       const every = i => `/* @__PURE__ */ pieces.filter((_, i) => i % 2 === ${i}).join("")`;
       return {
         contents:
           `const pieces = ${JSON.stringify(pieces)};\nexport const f32 = ${every(0)}, f64 = ${every(1)};\n` +
-          `export const layouts = ${layouts};`,
+          `export const layouts = ${layouts};\nexport const divisions = ${divisions};`,
         loader: "js",
       };
     });

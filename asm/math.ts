@@ -2,15 +2,15 @@
 // (test/math.test.ts). Reductions of the range after Cody and Waite (1980): n times the first part of a split constant
 // is exact. Polynomials are minimax, found by Remez's exchange in 60 digits, with the error stated beside them. No
 // branches: 0, infinity and NaN take the way of all numbers. Constants live in tables because Node 24 rebuilds a
-// constant vector at every use (`at`).
-import { at, madd, shiftRight } from "./simd";
+// constant vector at every use (`splatAt`).
+import { madd, shiftRight, splatAt } from "./simd";
 
 const SINGLE = sizeof<real>() == 4;
 const MANTISSA: i32 = SINGLE ? 23 : 52;
 
 /** p x + c[i]: a step of Horner's rule. */
 function term(p: v128, x: v128, c: usize, i: usize): v128 {
-  return madd(p, x, at(c, i));
+  return madd(p, x, splatAt(c, i));
 }
 
 /**
@@ -26,18 +26,26 @@ function expTail(r: v128, r2: v128): v128 {
         2.5045891156262835e-8,
       ]);
   if (SINGLE)
-    return term(v128.add<real>(v128.mul<real>(term(at(p, 4), r, p, 3), r2), term(at(p, 2), r, p, 1)), r, p, 0);
-  const low = v128.add<real>(v128.mul<real>(term(at(p, 3), r, p, 2), r2), term(at(p, 1), r, p, 0));
-  const middle = v128.add<real>(v128.mul<real>(term(at(p, 7), r, p, 6), r2), term(at(p, 5), r, p, 4));
+    return term(
+      v128.add<real>(v128.mul<real>(term(splatAt(p, 4), r, p, 3), r2), term(splatAt(p, 2), r, p, 1)),
+      r,
+      p,
+      0,
+    );
+  const low = v128.add<real>(v128.mul<real>(term(splatAt(p, 3), r, p, 2), r2), term(splatAt(p, 1), r, p, 0));
+  const middle = v128.add<real>(v128.mul<real>(term(splatAt(p, 7), r, p, 6), r2), term(splatAt(p, 5), r, p, 4));
   const r4 = v128.mul<real>(r2, r2);
-  return v128.add<real>(v128.mul<real>(v128.add<real>(v128.mul<real>(term(at(p, 9), r, p, 8), r4), middle), r4), low);
+  return v128.add<real>(
+    v128.mul<real>(v128.add<real>(v128.mul<real>(term(splatAt(p, 9), r, p, 8), r4), middle), r4),
+    low,
+  );
 }
 
 /**
  * What a loop over e^x loads before it starts, for `Inlined`: loaded inside, the constants alone cost as much as the
- * rest (1M numbers, Node 24: 0.97 ms, and 0.53 so). 0 1: bounds of `near`, 2: rounder of `near`, 3: log2 e, 4 5: -ln 2
+ * rest (1M numbers, Node 24: 0.97 ms, and 0.53 so). 0 1: bounds of `boundedExp`, 2: its rounder, 3: log2 e, 4 5: -ln 2
  * in two parts, 6: one, 7 to 11: the tail's polynomial (f32; the f64 one has too many for registers and stays in
- * `expTail`), 12: to here from its negative `near` needs no bounds.
+ * `expTail`), 12: to here from its negative `boundedExp` needs no bounds.
  */
 export function expTable(): usize {
   return SINGLE
@@ -52,8 +60,8 @@ export function expTable(): usize {
 }
 
 /**
- * The same for 2^x: 0 1: bounds of `near2`, 2: rounder, 3: ln 2, 4: one, 5 to 9: (2^r - 1 - r ln 2)/r² for |r| < 1/2;
- * 2^r is then good to 2^-28.3 of itself.
+ * The same for 2^x: 0 1: bounds of `boundedExp2`, 2: its rounder, 3: ln 2, 4: one, 5 to 9: (2^r - 1 - r ln 2)/r² for
+ * |r| < 1/2; 2^r is then good to 2^-28.3 of itself.
  */
 export function exp2Table(): usize {
   return SINGLE
@@ -63,11 +71,12 @@ export function exp2Table(): usize {
     : memory.data<f64>([-1023, 1023.8, 6755399441056767, 0.6931471805599453, 1, 0, 0, 0, 0, 0]);
 }
 
+/** Exponentials whose constants the caller's loop holds in registers, in the order of the tables above. */
 export class Inlined {
-  /** What is left of x after n ln 2, in two parts, is taken off. */
-  @inline static rest(x: v128, n: v128, a: v128, b: v128): v128 {
-    return madd(n, b, madd(n, a, x));
-  } // n a is exact
+  /** x less n ln 2, of which `less` and `rest` are the two parts, negative; n `less` is exact. */
+  @inline static reduced(x: v128, n: v128, less: v128, rest: v128): v128 {
+    return madd(n, rest, madd(n, less, x));
+  }
   /** s e^r, s a power of two: in few steps one after the other, since Horner's rule makes exp wait for itself. */
   @inline static power(r: v128, s: v128, one: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128): v128 {
     const r2 = v128.mul<real>(r, r);
@@ -81,10 +90,10 @@ export class Inlined {
     return v128.mul<real>(s, v128.add<real>(one, v128.add<real>(v128.mul<real>(expTail(r, r2), r2), r)));
   }
   /**
-   * 2^x as `near` has it, for x between the bounds of `exp2Table`: what is left of x after n is exact, and n ln 2 need
-   * not be taken off in two parts.
+   * 2^x as `boundedExp` has it, for x between the bounds of `exp2Table`: what is left of x after n is exact, and n ln 2
+   * need not be taken off in two parts.
    */
-  @inline static near2(
+  @inline static boundedExp2(
     x: v128,
     rounder: v128,
     ln2: v128,
@@ -105,15 +114,15 @@ export class Inlined {
     return madd(madd(madd(p4, r2, madd(p3, r, p2)), r2, madd(p1, r, p0)), s2, s1);
   }
   /**
-   * e^x for x between the bounds of `near`; 0 at the lower one, where e^x is no normal number, and Infinity at the
+   * e^x for x between the bounds of `expTable`; 0 at the lower one, where e^x is no normal number, and Infinity at the
    * upper.
    */
-  @inline static near(
+  @inline static boundedExp(
     x: v128,
     rounder: v128,
     log2e: v128,
-    a: v128,
-    b: v128,
+    less: v128,
+    rest: v128,
     one: v128,
     p0: v128,
     p1: v128,
@@ -122,16 +131,8 @@ export class Inlined {
     p4: v128,
   ): v128 {
     const t = madd(x, log2e, rounder); // 1.5 2^MANTISSA plus the exponent's bias: leaves n + bias in the low bits
-    return Inlined.power(
-      Inlined.rest(x, v128.sub<real>(t, rounder), a, b),
-      v128.shl<bits>(t, MANTISSA),
-      one,
-      p0,
-      p1,
-      p2,
-      p3,
-      p4,
-    );
+    const r = Inlined.reduced(x, v128.sub<real>(t, rounder), less, rest);
+    return Inlined.power(r, v128.shl<bits>(t, MANTISSA), one, p0, p1, p2, p3, p4);
   }
 }
 /** log2 e: logits times this are exponents of 2. */
@@ -143,15 +144,18 @@ export function exp(x: v128): v128 {
   // At the lower end both factors below are 0; a product that underflows instead takes 3 times as long (masked places,
   // on AMD Zen).
   // pmin and pmax return their first argument when it is NaN
-  x = v128.pmin<real>(v128.pmax<real>(x, at(d, 0)), at(d, 1));
-  const t = term(x, at(c, 3), d, 2); // with twice the bias
+  x = v128.pmin<real>(v128.pmax<real>(x, splatAt(d, 0)), splatAt(d, 1));
+  const t = term(x, splatAt(c, 3), d, 2); // with twice the bias
   // 2^n as two factors near 2^(n/2), since it may itself be too large or subnormal; the first product is exact.
   const half = shiftRight(t, 1);
-  const r = Inlined.rest(x, v128.sub<real>(t, at(d, 2)), at(c, 4), at(c, 5));
-  return v128.mul<real>(
-    Inlined.power(r, v128.shl<bits>(half, MANTISSA), at(c, 6), at(c, 7), at(c, 8), at(c, 9), at(c, 10), at(c, 11)),
-    v128.shl<bits>(v128.sub<bits>(t, half), MANTISSA),
-  );
+  const r = Inlined.reduced(x, v128.sub<real>(t, splatAt(d, 2)), splatAt(c, 4), splatAt(c, 5));
+  const p0 = splatAt(c, 7);
+  const p1 = splatAt(c, 8);
+  const p2 = splatAt(c, 9);
+  const p3 = splatAt(c, 10);
+  const p4 = splatAt(c, 11);
+  const power = Inlined.power(r, v128.shl<bits>(half, MANTISSA), splatAt(c, 6), p0, p1, p2, p3, p4);
+  return v128.mul<real>(power, v128.shl<bits>(v128.sub<bits>(t, half), MANTISSA));
 }
 
 /**
@@ -160,10 +164,10 @@ export function exp(x: v128): v128 {
  */
 export function sigmoid(x: v128): v128 {
   const c = memory.data<real>([-0.0, 0, 1]);
-  const one = at(c, 2);
-  const e = exp(v128.or(x, at(c, 0)));
+  const one = splatAt(c, 2);
+  const e = exp(v128.or(x, splatAt(c, 0)));
   const t = v128.div<real>(e, v128.add<real>(e, one));
-  const u = v128.bitselect(e, one, v128.lt<real>(x, at(c, 1)));
+  const u = v128.bitselect(e, one, v128.lt<real>(x, splatAt(c, 1)));
   return v128.sub<real>(u, v128.mul<real>(u, t));
 }
 
@@ -178,22 +182,25 @@ export function tanh(x: v128): v128 {
     : memory.data<f64>([
         -0.0, 20, 2.8853900817779268, 6755399441056766, 0.693147180559663, 2.8235290563031577e-13, 2, 0.5, 1,
       ]);
-  const a = v128.pmin<real>(v128.andnot(x, at(c, 0)), at(c, 1));
-  const t = term(a, at(c, 2), c, 3);
-  const n = v128.sub<real>(t, at(c, 3)); // the rounder adds the bias less 1
+  const a = v128.pmin<real>(v128.andnot(x, splatAt(c, 0)), splatAt(c, 1));
+  const t = term(a, splatAt(c, 2), c, 3);
+  const n = v128.sub<real>(t, splatAt(c, 3)); // the rounder adds the bias less 1
   const r = v128.sub<real>(
-    v128.sub<real>(v128.mul<real>(a, at(c, 6)), v128.mul<real>(n, at(c, 4))),
-    v128.mul<real>(n, at(c, 5)),
+    v128.sub<real>(v128.mul<real>(a, splatAt(c, 6)), v128.mul<real>(n, splatAt(c, 4))),
+    v128.mul<real>(n, splatAt(c, 5)),
   );
   const s = v128.shl<bits>(t, MANTISSA);
-  const one = at(c, 8); // s = 2^n / 2
+  const one = splatAt(c, 8); // s = 2^n / 2
   const r2 = v128.mul<real>(r, r);
   const tail = v128.mul<real>(expTail(r, r2), r2); // e^r - 1 = r + tail
   // s r + (s - 1/2) is exact where it matters, for n = 0 and n = 1.
-  const h = v128.add<real>(v128.mul<real>(s, tail), v128.add<real>(v128.mul<real>(s, r), v128.sub<real>(s, at(c, 7))));
+  const h = v128.add<real>(
+    v128.mul<real>(s, tail),
+    v128.add<real>(v128.mul<real>(s, r), v128.sub<real>(s, splatAt(c, 7))),
+  );
   const u = v128.pmin<real>(h, one);
   const y = v128.sub<real>(u, v128.mul<real>(u, v128.div<real>(u, v128.add<real>(h, one))));
-  return v128.bitselect(x, y, at(c, 0));
+  return v128.bitselect(x, y, splatAt(c, 0));
 }
 
 /**
@@ -202,67 +209,53 @@ export function tanh(x: v128): v128 {
  */
 export function log(x: v128): v128 {
   // 0: least normal number, 1: 2^MANTISSA, 2: MANTISSA, 3: 2^MANTISSA + bias, 4: 0, 5: 1, 6: 2, 7: 1/2, 8 9: ln 2 in
-  // two parts, 10: Infinity, 11: NaN, 12: -Infinity
+  // two parts
   const c = SINGLE
     ? memory.data<f32>([
-        1.1754943508222875e-38,
-        8388608,
-        23,
-        8388735,
-        0,
-        1,
-        2,
-        0.5,
-        0.693145751953125,
-        1.4286068203094173e-6,
-        Infinity,
-        NaN,
-        -Infinity,
+        1.1754943508222875e-38, 8388608, 23, 8388735, 0, 1, 2, 0.5, 0.693145751953125, 1.4286068203094173e-6,
       ])
     : memory.data<f64>([
-        2.2250738585072014e-308,
-        4503599627370496,
-        52,
-        4503599627371519,
-        0,
-        1,
-        2,
-        0.5,
-        0.693147180559663,
+        2.2250738585072014e-308, 4503599627370496, 52, 4503599627371519, 0, 1, 2, 0.5, 0.693147180559663,
         2.8235290563031577e-13,
-        Infinity,
-        NaN,
-        -Infinity,
       ]);
   // 0: bits of sqrt(1/2), 1: bits of 1 minus those, 2: the mantissa's mask
   const b = SINGLE
     ? memory.data<i32>([0x3f3504f3, 0x004afb0d, 0x007fffff])
     : memory.data<i64>([0x3fe6a09e667f3bcd, 0x00095f619980c433, 0x000fffffffffffff]);
-  // R(z) = z (2/3 + 2z/5 + ...), so that 2 atanh s = 2s + s R(s²); relative error of the whole below 2^-30 (f32) and
-  // 2^-59 (f64).
+  const small = v128.lt<real>(x, splatAt(c, 0));
+  const scaled = v128.bitselect(v128.mul<real>(x, splatAt(c, 1)), x, small);
+  const i = v128.add<bits>(scaled, splatAt(b, 1)); // 1 + f then lies between sqrt(1/2) and sqrt(2)
+  const f = v128.sub<real>(v128.add<bits>(v128.and(i, splatAt(b, 2)), splatAt(b, 0)), splatAt(c, 5));
+  const biased = v128.or(shiftRight(i, MANTISSA), splatAt(c, 1)); // 2^MANTISSA + k + bias as a float
+  const k = v128.sub<real>(v128.sub<real>(biased, splatAt(c, 3)), v128.and(small, splatAt(c, 2)));
+  const s = v128.div<real>(f, v128.add<real>(splatAt(c, 6), f));
+  const square = v128.mul<real>(v128.mul<real>(f, f), splatAt(c, 7));
+  const R = logTail(v128.mul<real>(s, s));
+  const rest = v128.add<real>(v128.mul<real>(s, v128.add<real>(square, R)), v128.mul<real>(k, splatAt(c, 9)));
+  const y = v128.sub<real>(v128.mul<real>(k, splatAt(c, 8)), v128.sub<real>(v128.sub<real>(square, rest), f));
+  return logAtEnds(x, y, splatAt(c, 4));
+}
+/**
+ * R(z) = z (2/3 + 2z/5 + ...), so that 2 atanh s = 2s + s R(s²); relative error of the whole below 2^-30 (f32) and
+ * 2^-59 (f64).
+ */
+function logTail(z: v128): v128 {
   const p = SINGLE
     ? memory.data<f32>([0.66666776, 0.3997751, 0.29872647])
     : memory.data<f64>([
         0.6666666666666735, 0.3999999999941224, 0.2857142874298404, 0.22222198506887678, 0.1818356802071575,
         0.15313949979953995, 0.14797013789469815,
       ]);
-  const small = v128.lt<real>(x, at(c, 0));
-  const scaled = v128.bitselect(v128.mul<real>(x, at(c, 1)), x, small);
-  const i = v128.add<bits>(scaled, at(b, 1)); // 1 + f then lies between sqrt(1/2) and sqrt(2)
-  const f = v128.sub<real>(v128.add<bits>(v128.and(i, at(b, 2)), at(b, 0)), at(c, 5));
-  const biased = v128.or(shiftRight(i, MANTISSA), at(c, 1)); // 2^MANTISSA + k + bias as a float
-  const k = v128.sub<real>(v128.sub<real>(biased, at(c, 3)), v128.and(small, at(c, 2)));
-  const s = v128.div<real>(f, v128.add<real>(at(c, 6), f));
-  const z = v128.mul<real>(s, s);
-  let q = at(p, 2);
-  if (!SINGLE) q = term(term(term(term(at(p, 6), z, p, 5), z, p, 4), z, p, 3), z, p, 2);
-  const R = v128.mul<real>(term(term(q, z, p, 1), z, p, 0), z);
-  const square = v128.mul<real>(v128.mul<real>(f, f), at(c, 7));
-  const rest = v128.add<real>(v128.mul<real>(s, v128.add<real>(square, R)), v128.mul<real>(k, at(c, 9)));
-  let y = v128.sub<real>(v128.mul<real>(k, at(c, 8)), v128.sub<real>(v128.sub<real>(square, rest), f));
-  y = v128.bitselect(y, x, v128.lt<real>(x, at(c, 10))); // Infinity and NaN stay
-  y = v128.bitselect(at(c, 11), y, v128.lt<real>(x, at(c, 4)));
-  return v128.bitselect(at(c, 12), y, v128.eq<real>(x, at(c, 4)));
+  let q = splatAt(p, 2);
+  if (!SINGLE) q = term(term(term(term(splatAt(p, 6), z, p, 5), z, p, 4), z, p, 3), z, p, 2);
+  return v128.mul<real>(term(term(q, z, p, 1), z, p, 0), z);
+}
+/** y where x is positive and finite; Infinity and NaN as they are, NaN below 0, -Infinity at 0. */
+function logAtEnds(x: v128, y: v128, zero: v128): v128 {
+  const c = memory.data<real>([Infinity, NaN, -Infinity]);
+  y = v128.bitselect(y, x, v128.lt<real>(x, splatAt(c, 0)));
+  y = v128.bitselect(splatAt(c, 1), y, v128.lt<real>(x, zero));
+  return v128.bitselect(splatAt(c, 2), y, v128.eq<real>(x, zero));
 }
 
 /**
@@ -271,91 +264,110 @@ export function log(x: v128): v128 {
  * cancel; for f64 it has a second part, `rest`.
  */
 function wave(a: v128, q: bits, flip: v128): v128 {
-  // 0: 1.5 2^52 rounds to an integer and leaves it in the low bits, 1: 2/π, 2 3 4: π/2 as 36, 36 and 53 bits, 5: the
-  // latter two
-  const d = memory.data<f64>([
-    6755399441055744, 0.6366197723675814, 1.5707963267923333, 2.5633441515839558e-12, 1.0562999066987428e-23,
-    2.563344151594519e-12,
-  ]);
   let r: v128;
   let n: v128;
   let rest = a;
+  const d = turnTable();
   if (SINGLE) {
     const a0 = f64x2.promote_low_f32x4(a);
     const a1 = f64x2.promote_low_f32x4(v128.shuffle<u64>(a, a, 1, 0));
-    const t0 = f64x2.add(f64x2.mul(a0, v128.load64_splat(d + 8)), v128.load64_splat(d));
-    const n0 = f64x2.sub(t0, v128.load64_splat(d));
-    const t1 = f64x2.add(f64x2.mul(a1, v128.load64_splat(d + 8)), v128.load64_splat(d));
-    const n1 = f64x2.sub(t1, v128.load64_splat(d));
-    const r0 = f64x2.sub(
-      f64x2.sub(a0, f64x2.mul(n0, v128.load64_splat(d + 16))),
-      f64x2.mul(n0, v128.load64_splat(d + 40)),
-    );
-    const r1 = f64x2.sub(
-      f64x2.sub(a1, f64x2.mul(n1, v128.load64_splat(d + 16))),
-      f64x2.mul(n1, v128.load64_splat(d + 40)),
-    );
-    r = v128.shuffle<u64>(f32x4.demote_f64x2_zero(r0), f32x4.demote_f64x2_zero(r1), 0, 2);
+    const t0 = turns(a0);
+    const t1 = turns(a1);
+    const r0 = f32x4.demote_f64x2_zero(afterTurns(a0, t0));
+    const r1 = f32x4.demote_f64x2_zero(afterTurns(a1, t1));
+    r = v128.shuffle<u64>(r0, r1, 0, 2);
     n = v128.shuffle<u32>(t0, t1, 0, 2, 4, 6);
   } else {
-    n = term(a, at(d, 1), d, 0);
-    const m = v128.sub<real>(n, at(d, 0));
-    const u = v128.sub<real>(a, v128.mul<real>(m, at(d, 2)));
-    const v = v128.mul<real>(m, at(d, 3));
+    n = term(a, splatAt(d, 1), d, 0);
+    const m = v128.sub<real>(n, splatAt(d, 0));
+    const u = v128.sub<real>(a, v128.mul<real>(m, splatAt(d, 2)));
+    const v = v128.mul<real>(m, splatAt(d, 3));
     const w = v128.sub<real>(u, v);
     // u - v - w is exact
-    const low = v128.sub<real>(v128.mul<real>(m, at(d, 4)), v128.sub<real>(v128.sub<real>(u, w), v));
+    const low = v128.sub<real>(v128.mul<real>(m, splatAt(d, 4)), v128.sub<real>(v128.sub<real>(u, w), v));
     r = v128.sub<real>(w, low);
     rest = v128.sub<real>(v128.sub<real>(w, r), low);
   }
   // 0 1: bounds of r, 2: one, 3: 1/2, 4: sign, 5 6: bounds of `rest`; a too large for the reduction would leave them
   const c = memory.data<real>([-0.7854, 0.7854, 1, 0.5, -0.0, -1.2e-16, 1.2e-16]);
-  const unit = at(memory.data<bits>([1]), 0);
-  // (sin r - r)/r³ and (cos r - 1 + r²/2)/r⁴ in r²; errors in sin r / r and cos r below 2^-27.9 (f32) and 2^-57.9
-  // (f64).
-  const p = SINGLE
-    ? memory.data<f32>([-0.16666655, 0.008332156, -0.00019514632, 0.041666646, -0.0013887362, 2.443773e-5])
-    : memory.data<f64>([
-        -0.1666666666666663, 0.008333333333322005, -0.0001984126982949545, 0.0416666666666666, -0.001388888888887399,
-        2.480158728939493e-5, 2.755731358760234e-6, -2.5050742305255376e-8, 1.5895904591087875e-10,
-        -2.755731432603077e-7, 2.0875719558633447e-9, -1.1359448672890141e-11,
-      ]);
-  r = v128.pmin<real>(v128.pmax<real>(r, at(c, 0)), at(c, 1));
+  r = v128.pmin<real>(v128.pmax<real>(r, splatAt(c, 0)), splatAt(c, 1));
   const z = v128.mul<real>(r, r);
-  const half = v128.mul<real>(z, at(c, 3));
-  let s = at(p, 2);
-  let k = at(p, 5);
-  if (!SINGLE) {
-    s = term(term(term(at(p, 8), z, p, 7), z, p, 6), z, p, 2);
-    k = term(term(term(at(p, 11), z, p, 10), z, p, 9), z, p, 5);
-  }
-  s = v128.mul<real>(term(term(s, z, p, 1), z, p, 0), r);
-  k = v128.mul<real>(v128.mul<real>(term(term(k, z, p, 4), z, p, 3), z), z);
+  const half = v128.mul<real>(z, splatAt(c, 3));
+  let s = v128.mul<real>(sinTail(z), r);
+  let k = v128.mul<real>(v128.mul<real>(cosTail(z), z), z);
   if (SINGLE) {
     s = v128.add<real>(v128.mul<real>(s, z), r);
   } else {
     // the second argument is not returned when it is NaN
-    rest = v128.pmin<real>(at(c, 6), v128.pmax<real>(at(c, 5), rest));
-    s = v128.add<real>(v128.add<real>(v128.mul<real>(v128.sub<real>(s, v128.mul<real>(rest, at(c, 3))), z), rest), r);
+    rest = v128.pmin<real>(splatAt(c, 6), v128.pmax<real>(splatAt(c, 5), rest));
+    const bent = v128.mul<real>(v128.sub<real>(s, v128.mul<real>(rest, splatAt(c, 3))), z);
+    s = v128.add<real>(v128.add<real>(bent, rest), r);
     k = v128.sub<real>(k, v128.mul<real>(r, rest));
   }
-  k = v128.sub<real>(at(c, 2), v128.sub<real>(half, k));
+  k = v128.sub<real>(splatAt(c, 2), v128.sub<real>(half, k));
   n = v128.add<bits>(n, v128.splat<bits>(q));
+  const unit = splatAt(memory.data<bits>([1]), 0);
   const odd = v128.eq<bits>(v128.and(n, unit), unit);
-  const sign = v128.and(v128.shl<bits>(n, SINGLE ? 30 : 62), at(c, 4));
+  const sign = v128.and(v128.shl<bits>(n, SINGLE ? 30 : 62), splatAt(c, 4));
   return v128.xor(v128.bitselect(k, s, odd), v128.xor(sign, flip));
+}
+/**
+ * 0: 1.5 2^52 rounds to an integer and leaves it in the low bits, 1: 2/π, 2 3 4: π/2 as 36, 36 and 53 bits, 5: the
+ * latter two.
+ */
+function turnTable(): usize {
+  return memory.data<f64>([
+    6755399441055744, 0.6366197723675814, 1.5707963267923333, 2.5633441515839558e-12, 1.0562999066987428e-23,
+    2.563344151594519e-12,
+  ]);
+}
+/** n = a 2/π rounded, of two doubles, plus 1.5 2^52. */
+function turns(a: v128): v128 {
+  const d = turnTable();
+  return f64x2.add(f64x2.mul(a, v128.load64_splat(d + 8)), v128.load64_splat(d));
+}
+/** a - n π/2 of two doubles, `t` being `turns` of a. */
+function afterTurns(a: v128, t: v128): v128 {
+  const d = turnTable();
+  const n = f64x2.sub(t, v128.load64_splat(d));
+  const r = f64x2.sub(a, f64x2.mul(n, v128.load64_splat(d + 16)));
+  return f64x2.sub(r, f64x2.mul(n, v128.load64_splat(d + 40)));
+}
+/** (sin r - r)/r³ in z = r²; error in sin r / r below 2^-27.9 (f32) and 2^-57.9 (f64). */
+function sinTail(z: v128): v128 {
+  const p = SINGLE
+    ? memory.data<f32>([-0.16666655, 0.008332156, -0.00019514632])
+    : memory.data<f64>([
+        -0.1666666666666663, 0.008333333333322005, -0.0001984126982949545, 2.755731358760234e-6, -2.5050742305255376e-8,
+        1.5895904591087875e-10,
+      ]);
+  let s = splatAt(p, 2);
+  if (!SINGLE) s = term(term(term(splatAt(p, 5), z, p, 4), z, p, 3), z, p, 2);
+  return term(term(s, z, p, 1), z, p, 0);
+}
+/** (cos r - 1 + r²/2)/r⁴ in z = r²; error in cos r below 2^-27.9 (f32) and 2^-57.9 (f64). */
+function cosTail(z: v128): v128 {
+  const p = SINGLE
+    ? memory.data<f32>([0.041666646, -0.0013887362, 2.443773e-5])
+    : memory.data<f64>([
+        0.0416666666666666, -0.001388888888887399, 2.480158728939493e-5, -2.755731432603077e-7, 2.0875719558633447e-9,
+        -1.1359448672890141e-11,
+      ]);
+  let k = splatAt(p, 2);
+  if (!SINGLE) k = term(term(term(splatAt(p, 5), z, p, 4), z, p, 3), z, p, 2);
+  return term(term(k, z, p, 1), z, p, 0);
 }
 
 /** The sine; see `wave` for its range. */
 export function sin(x: v128): v128 {
-  const sign = at(memory.data<real>([-0.0]), 0);
+  const sign = splatAt(memory.data<real>([-0.0]), 0);
   return wave(v128.andnot(x, sign), 0, v128.and(x, sign));
 }
 
 /** The cosine; see `wave` for its range. */
 export function cos(x: v128): v128 {
   const c = memory.data<real>([-0.0, 0]);
-  return wave(v128.andnot(x, at(c, 0)), 1, at(c, 1));
+  return wave(v128.andnot(x, splatAt(c, 0)), 1, splatAt(c, 1));
 }
 
 /** The error function: x + x P(x²) up to |x| = 1, then 1 - e^(-x²) Q(t) with the sign of x. */
@@ -380,17 +392,17 @@ export function erf(x: v128): v128 {
         -0.024392327877922868, 0.004270353794926417, 0.0007131752610883264, -0.0005810922700753335,
         7.639390610122642e-5, 0.0001029517346036831, 1.5203258609046161e-5,
       ]);
-  const a = v128.pmin<real>(v128.andnot(x, at(c, 0)), at(c, 1));
+  const a = v128.pmin<real>(v128.andnot(x, splatAt(c, 0)), splatAt(c, 1));
   const z = v128.mul<real>(a, a);
-  let near = at(p, 6);
-  if (!SINGLE) near = term(term(term(term(term(at(p, 11), z, p, 10), z, p, 9), z, p, 8), z, p, 7), z, p, 6);
-  near = term(term(term(term(term(term(near, z, p, 5), z, p, 4), z, p, 3), z, p, 2), z, p, 1), z, p, 0);
-  let t = v128.sub<real>(a, at(c, 3));
-  if (!SINGLE) t = v128.div<real>(t, v128.add<real>(a, at(c, 3)));
-  let far = at(e, 7);
-  if (!SINGLE) far = term(term(term(term(at(e, 11), t, e, 10), t, e, 9), t, e, 8), t, e, 7);
-  far = term(term(term(term(term(term(term(far, t, e, 6), t, e, 5), t, e, 4), t, e, 3), t, e, 2), t, e, 1), t, e, 0);
-  far = v128.sub<real>(at(c, 2), v128.mul<real>(exp(v128.or(z, at(c, 0))), far));
-  const y = v128.bitselect(far, v128.add<real>(v128.mul<real>(a, near), a), v128.ge<real>(a, at(c, 2)));
-  return v128.bitselect(x, y, at(c, 0));
+  let low = splatAt(p, 6);
+  if (!SINGLE) low = term(term(term(term(term(splatAt(p, 11), z, p, 10), z, p, 9), z, p, 8), z, p, 7), z, p, 6);
+  low = term(term(term(term(term(term(low, z, p, 5), z, p, 4), z, p, 3), z, p, 2), z, p, 1), z, p, 0);
+  let t = v128.sub<real>(a, splatAt(c, 3));
+  if (!SINGLE) t = v128.div<real>(t, v128.add<real>(a, splatAt(c, 3)));
+  let high = splatAt(e, 7);
+  if (!SINGLE) high = term(term(term(term(splatAt(e, 11), t, e, 10), t, e, 9), t, e, 8), t, e, 7);
+  high = term(term(term(term(term(term(term(high, t, e, 6), t, e, 5), t, e, 4), t, e, 3), t, e, 2), t, e, 1), t, e, 0);
+  high = v128.sub<real>(splatAt(c, 2), v128.mul<real>(exp(v128.or(z, splatAt(c, 0))), high));
+  const y = v128.bitselect(high, v128.add<real>(v128.mul<real>(a, low), a), v128.ge<real>(a, splatAt(c, 2)));
+  return v128.bitselect(x, y, splatAt(c, 0));
 }

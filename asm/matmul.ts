@@ -1,4 +1,10 @@
-// matmul.ts: one blocked product for every form. Strides in elements tell a from aᵀ.
+// matmul.ts: one blocked product for every form. Strides tell a from aᵀ.
+//
+// ai, ak      how far rows and columns of a lie apart; so bk, bn of b, and yi, the rows of y
+// ap          how far panels of a lie apart, MR rows each
+// c, ci       what a tile's sums are added to, and how far its rows lie apart
+// edge        room for one tile that is too wide for y
+// Strides of `matmul` and `packColumns` are in numbers, all others in bytes.
 //
 // How the data moves: a block of b (KC x NC) is packed into panels NR wide, k-major, which transposes it where that is
 // due. A tile keeps MR x NR sums in registers and streams through one panel of b and MR rows of a, tile after tile down
@@ -12,12 +18,12 @@
 // them through memory in every round. Tiles by themselves, panels in L1, best of 60 rounds in turn, in GFLOP/s on an
 // AMD EPYC (Zen 4) whose ceiling was 48 for multiply-then-add and 59 for the fused one; `npm run bench -- kernels
 // --case matmul` measures what was chosen:
-//   rows of a tile                    6     5     4
-//   exact, Node 24                   26    46    44
-//   exact, Node 20 (schedules loads  24    21    38
-//     first, so that splats spill)
-// fused, Node 24 54 52 49 Four rows it is for the exact engine, which also wastes nothing on widths that are multiples
-// of 4, and six for the fast one.
+//   rows of a tile    6   5   4
+//   exact, Node 24   26  46  44
+//   exact, Node 20   24  21  38   (schedules loads first, so that splats spill)
+//   fused, Node 24   54  52  49
+// Four rows it is for the exact engine, which also wastes nothing on widths that are multiples of 4, and six for the
+// fast one.
 //
 // What keeps tiles from the ceiling (node --print-wasm-code): V8 does not fold a constant offset into a load that
 // splats, and spends a `lea` on it. A round of the exact 4 x 8 tile is 16 instructions of arithmetic, which Zen 4 does
@@ -30,6 +36,7 @@ const W: usize = sizeof<real>();
 /** Rows and columns of a tile. */
 export const MR: usize = ASC_FEATURE_RELAXED_SIMD ? 6 : 4;
 export const NR: usize = 2 * LANES;
+/** Rows of a packed block of a, rows of a block of b, and its columns. */
 const MC: usize = 16 * MR;
 const KC: usize = 384;
 const NC: usize = 512;
@@ -38,29 +45,30 @@ const NC: usize = 512;
  */
 const WIDE_COLUMNS: usize = ASC_FEATURE_RELAXED_SIMD ? 256 : 128;
 const WIDE_ROWS: usize = ASC_FEATURE_RELAXED_SIMD ? 512 : 128;
-const TILE = MC * KC * W; // where the edge tile's buffer lies in scratch
-const PANELS = TILE + MR * NR * W; // where packed b lies
+/** Where the edge tile and the panels of b lie in scratch, behind the panels of a. */
+const EDGE = MC * KC * W;
+const PANELS = EDGE + MR * NR * W;
 
 /** Bytes of scratch that `matmul` needs. */
+// threads: serial
 export function scratchSize(): usize {
   return PANELS + KC * NC * W;
 }
 
 /**
- * Packs m x k of a, `ai` or `ak` being 1, into panels MR high, k-major; a last panel that is not full is filled up with
- * zeros.
+ * Packs m x k of a, `ai` or `ak` being that of neighbours, into panels MR high, k-major; a last panel that is not full
+ * is filled up with zeros.
  */
 function packRows(m: usize, k: usize, a: usize, ai: usize, ak: usize, to: usize): void {
   for (let i: usize = 0; i < m; i += MR) {
     const rows = min(MR, m - i);
-    const from = a + i * ai * W;
+    const from = a + i * ai;
     if (rows < MR) {
       for (let p: usize = 0; p < k; p++, to += MR * W)
-        for (let r: usize = 0; r < MR; r++)
-          store<real>(to + r * W, r < rows ? load<real>(from + (r * ai + p * ak) * W) : 0);
-    } else if (ai == 1) {
-      for (let p: usize = 0, at = from; p < k; p++, at += ak * W, to += MR * W) copyTall(at, to);
-    } else to = packTall(k, from, ai * W, to);
+        for (let r: usize = 0; r < MR; r++) store<real>(to + r * W, r < rows ? load<real>(from + r * ai + p * ak) : 0);
+    } else if (ai == W) {
+      for (let p: usize = 0, at = from; p < k; p++, at += ak, to += MR * W) copyTall(at, to);
+    } else to = packTall(k, from, ai, to);
   }
 }
 /** MR numbers that lie together; the last vector may overlap the one before. */
@@ -69,19 +77,18 @@ function copyTall(from: usize, to: usize): void {
   v128.store(to, v128.load(from, (MR - LANES) * W), (MR - LANES) * W);
 }
 /**
- * MR rows of k numbers, `step` bytes apart, into one panel: squares are transposed in registers. Returns where the
- * panel ends.
+ * MR rows of k numbers, `ai` apart, into one panel: squares are transposed in registers. Returns where the panel ends.
  */
-function packTall(k: usize, a: usize, step: usize, to: usize): usize {
+function packTall(k: usize, a: usize, ai: usize, to: usize): usize {
   let p: usize = 0;
   for (const whole = k & ~(LANES - 1); p < whole; p += LANES, a += 16, to += LANES * MR * W) {
     let r: usize = 0;
-    for (; r + LANES <= MR; r += LANES) transpose(a + r * step, step, to + r * W, MR * W);
+    for (; r + LANES <= MR; r += LANES) transpose(a + r * ai, ai, to + r * W, MR * W);
     for (; r < MR; r++)
-      for (let l: usize = 0; l < LANES; l++) store<real>(to + (l * MR + r) * W, load<real>(a + r * step + l * W));
+      for (let l: usize = 0; l < LANES; l++) store<real>(to + (l * MR + r) * W, load<real>(a + r * ai + l * W));
   }
   for (; p < k; p++, a += W, to += MR * W)
-    for (let r: usize = 0; r < MR; r++) store<real>(to + r * W, load<real>(a + r * step));
+    for (let r: usize = 0; r < MR; r++) store<real>(to + r * W, load<real>(a + r * ai));
   return to;
 }
 
@@ -109,52 +116,51 @@ export function packColumns(k: usize, n: usize, b: usize, bk: usize, bn: usize, 
     }
   }
 }
-/** LANES rows of k numbers, `step` bytes apart, into one half of a panel's width. */
-function packWide(k: usize, b: usize, step: usize, to: usize): void {
+/** LANES rows of k numbers, `bn` apart, into one half of a panel's width. */
+function packWide(k: usize, b: usize, bn: usize, to: usize): void {
   let p: usize = 0;
   for (const whole = k & ~(LANES - 1); p < whole; p += LANES, b += 16, to += LANES * NR * W)
-    transpose(b, step, to, NR * W);
+    transpose(b, bn, to, NR * W);
   for (; p < k; p++, b += W, to += NR * W)
-    for (let c: usize = 0; c < LANES; c++) store<real>(to + c * W, load<real>(b + c * step));
+    for (let c: usize = 0; c < LANES; c++) store<real>(to + c * W, load<real>(b + c * bn));
 }
-class Square {
+class Inlined {
   /** `add` is settled in each copy: asked at run time, a square takes three times as long. */
-  @inline static turn(x: usize, step: usize, y: usize, pitch: usize, add: bool): void {
+  @inline static transpose(x: usize, xi: usize, y: usize, yi: usize, add: bool): void {
     const r0 = v128.load(x);
-    const r1 = v128.load(x + step);
+    const r1 = v128.load(x + xi);
     if (sizeof<real>() == 4) {
-      const r2 = v128.load(x + 2 * step);
-      const r3 = v128.load(x + 3 * step);
+      const r2 = v128.load(x + 2 * xi);
+      const r3 = v128.load(x + 3 * xi);
       const a0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
       const a1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
       const b0 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
       const b1 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-      Square.keep(y, v128.shuffle<f64>(a0, b0, 0, 2), add);
-      Square.keep(y + pitch, v128.shuffle<f64>(a0, b0, 1, 3), add);
-      Square.keep(y + 2 * pitch, v128.shuffle<f64>(a1, b1, 0, 2), add);
-      Square.keep(y + 3 * pitch, v128.shuffle<f64>(a1, b1, 1, 3), add);
+      Inlined.put(y, v128.shuffle<f64>(a0, b0, 0, 2), add);
+      Inlined.put(y + yi, v128.shuffle<f64>(a0, b0, 1, 3), add);
+      Inlined.put(y + 2 * yi, v128.shuffle<f64>(a1, b1, 0, 2), add);
+      Inlined.put(y + 3 * yi, v128.shuffle<f64>(a1, b1, 1, 3), add);
     } else {
-      Square.keep(y, v128.shuffle<f64>(r0, r1, 0, 2), add);
-      Square.keep(y + pitch, v128.shuffle<f64>(r0, r1, 1, 3), add);
+      Inlined.put(y, v128.shuffle<f64>(r0, r1, 0, 2), add);
+      Inlined.put(y + yi, v128.shuffle<f64>(r0, r1, 1, 3), add);
     }
   }
-  @inline static keep(y: usize, v: v128, add: bool): void {
+  @inline static put(y: usize, v: v128, add: bool): void {
     v128.store(y, add ? v128.add<real>(v128.load(y), v) : v);
   }
 }
-/** A LANES x LANES square from rows `step` bytes apart to rows `pitch` bytes apart, transposed. */
-export function transpose(x: usize, step: usize, y: usize, pitch: usize): void {
-  Square.turn(x, step, y, pitch, false);
+/** y = xᵀ, a square of LANES rows, `xi` apart in x and `yi` in y. */
+export function transpose(x: usize, xi: usize, y: usize, yi: usize): void {
+  Inlined.transpose(x, xi, y, yi, false);
 }
-/** The same, added to what is there. */
-export function transposeAdd(x: usize, step: usize, y: usize, pitch: usize): void {
-  Square.turn(x, step, y, pitch, true);
+/** y += xᵀ */
+export function transposeAdd(x: usize, xi: usize, y: usize, yi: usize): void {
+  Inlined.transpose(x, xi, y, yi, true);
 }
 
 /**
- * One column of tiles: y = c + alpha a b for NR columns. In a the numbers of a column lie together, columns `ak` bytes
- * apart, and each MR rows begin `ap` bytes after the MR before; rows of b, c and y lie `bk`, `ci` and `yi` bytes apart.
- * c at address 0: nothing is added. All MR numbers of a last tile's columns are read, though it be less high.
+ * One column of tiles: y = c + alpha a b for NR columns. In a the numbers of a column lie together. c at address 0:
+ * nothing is added. All MR numbers of a last tile's columns are read, though it be less high.
  */
 export function tile(
   m: usize,
@@ -230,21 +236,18 @@ export function tile(
         c51 = v128.mul<real>(by, c51);
       }
     }
-    put(y, c00, c01, c);
-    if (rows > 1) put(y + yi, c10, c11, c + ci);
-    if (rows > 2) put(y + 2 * yi, c20, c21, c + 2 * ci);
-    if (rows > 3) put(y + 3 * yi, c30, c31, c + 3 * ci);
+    putRow(y, c00, c01, c);
+    if (rows > 1) putRow(y + yi, c10, c11, c + ci);
+    if (rows > 2) putRow(y + 2 * yi, c20, c21, c + 2 * ci);
+    if (rows > 3) putRow(y + 3 * yi, c30, c31, c + 3 * ci);
     if (MR == 6) {
-      if (rows > 4) put(y + 4 * yi, c40, c41, c + 4 * ci);
-      if (rows > 5) put(y + 5 * yi, c50, c51, c + 5 * ci);
+      if (rows > 4) putRow(y + 4 * yi, c40, c41, c + 4 * ci);
+      if (rows > 5) putRow(y + 5 * yi, c50, c51, c + 5 * ci);
     }
   }
 }
 
-/**
- * As `tile`, of an a in which the numbers of a row lie together, rows `ai` bytes apart. Only numbers that are there are
- * read.
- */
+/** As `tile`, of an a in which the numbers of a row lie together. Only numbers that are there are read. */
 export function tileRows(
   m: usize,
   k: usize,
@@ -412,19 +415,19 @@ export function tileRows(
         c51 = v128.mul<real>(by, c51);
       }
     }
-    put(y, c00, c01, c);
-    if (rows > 1) put(y + yi, c10, c11, c + ci);
-    if (rows > 2) put(y + 2 * yi, c20, c21, c + 2 * ci);
-    if (rows > 3) put(y + 3 * yi, c30, c31, c + 3 * ci);
+    putRow(y, c00, c01, c);
+    if (rows > 1) putRow(y + yi, c10, c11, c + ci);
+    if (rows > 2) putRow(y + 2 * yi, c20, c21, c + 2 * ci);
+    if (rows > 3) putRow(y + 3 * yi, c30, c31, c + 3 * ci);
     if (MR == 6) {
-      if (rows > 4) put(y + 4 * yi, c40, c41, c + 4 * ci);
-      if (rows > 5) put(y + 5 * yi, c50, c51, c + 5 * ci);
+      if (rows > 4) putRow(y + 4 * yi, c40, c41, c + 4 * ci);
+      if (rows > 5) putRow(y + 5 * yi, c50, c51, c + 5 * ci);
     }
   }
 }
 
-/** y = c + (c0, c1), c at address 0 being none. */
-function put(y: usize, c0: v128, c1: v128, c: usize): void {
+/** One row of a tile: y = c + (c0, c1), c at address 0 being none. */
+function putRow(y: usize, c0: v128, c1: v128, c: usize): void {
   if (c) {
     c0 = v128.add<real>(v128.load(c), c0);
     c1 = v128.add<real>(v128.load(c, 16), c1);
@@ -433,10 +436,7 @@ function put(y: usize, c0: v128, c1: v128, c: usize): void {
   v128.store(y, c1, 16);
 }
 
-/**
- * y = c + alpha a b as `matmul` has it, of b packed by columns. Panels of MR rows of a lie `ap` bytes apart; `edge` is
- * room for one tile. All strides are in bytes.
- */
+/** y = c + alpha a b of b packed by columns; c at address 0: nothing is added. */
 function panels(
   m: usize,
   k: usize,
@@ -454,26 +454,29 @@ function panels(
   edge: usize,
 ): void {
   for (let j: usize = 0; j < n; j += NR, b += k * NR * W) {
-    const columns = min(NR, n - j);
-    const at = y + j * W;
-    const plus = c ? c + j * W : 0;
-    if (columns == NR) {
-      if (ai == W) tile(m, k, alpha, a, ap, ak, b, NR * W, plus, ci, at, yi);
-      else tileRows(m, k, alpha, a, ai, b, NR * W, plus, ci, at, yi);
-    } else
-      for (let i: usize = 0; i < m; i += MR) {
-        const rows = min(MR, m - i);
-        const from = a + (i / MR) * ap;
-        if (ai == W) tile(rows, k, alpha, from, ap, ak, b, NR * W, 0, 0, edge, NR * W);
-        else tileRows(rows, k, alpha, from, ai, b, NR * W, 0, 0, edge, NR * W);
-        for (let r: usize = 0; r < rows; r++)
-          for (let l: usize = 0; l < columns; l++) {
-            const sum = load<real>(edge + (r * NR + l) * W);
-            const o = (i + r) * yi + l * W;
-            store<real>(at + o, plus ? load<real>(plus + (i + r) * ci + l * W) + sum : sum);
-          }
-      }
+    const to = y + j * W;
+    const from = c ? c + j * W : 0;
+    if (n - j >= NR) {
+      if (ai == W) tile(m, k, alpha, a, ap, ak, b, NR * W, from, ci, to, yi);
+      else tileRows(m, k, alpha, a, ai, b, NR * W, from, ci, to, yi);
+      continue;
+    }
+    for (let i: usize = 0; i < m; i += MR) {
+      const rows = min(MR, m - i);
+      const at = a + (i / MR) * ap;
+      if (ai == W) tile(rows, k, alpha, at, ap, ak, b, NR * W, 0, 0, edge, NR * W);
+      else tileRows(rows, k, alpha, at, ai, b, NR * W, 0, 0, edge, NR * W);
+      copyEdge(rows, n - j, edge, from ? from + i * ci : 0, ci, to + i * yi, yi);
+    }
   }
+}
+/** y = c + what exists of the edge tile, `n` columns of it. */
+function copyEdge(rows: usize, n: usize, edge: usize, c: usize, ci: usize, y: usize, yi: usize): void {
+  for (let i: usize = 0; i < rows; i++)
+    for (let j: usize = 0; j < n; j++) {
+      const sum = load<real>(edge + (i * NR + j) * W);
+      store<real>(y + i * yi + j * W, c ? load<real>(c + i * ci + j * W) + sum : sum);
+    }
 }
 
 /**
@@ -481,6 +484,8 @@ function panels(
  * k x n. Rows of a lie `ai` apart and columns `ak`, one of the two being 1; rows of b `bk` and columns `bn`, likewise;
  * rows of y `yi` and columns 1.
  */
+// threads: m*12 a+ai y+yi scratch@ | 0.1 ns m k n
+// threads: n*8 b+bn bias+1 y+1 scratch@ | 0.1 ns m k n
 export function matmul(
   m: usize,
   k: usize,
@@ -499,26 +504,31 @@ export function matmul(
   scratch: usize,
 ): void {
   if (!y) return;
-  const edge = scratch + TILE;
-  const panelsOfB = scratch + PANELS;
-  const pack = n >= (ai == 1 ? WIDE_COLUMNS : WIDE_ROWS);
+  const packedB = scratch + PANELS;
+  const packs = n >= (ai == 1 ? WIDE_COLUMNS : WIDE_ROWS);
   for (let j: usize = 0; j < n; j += NC) {
     const nc = min(NC, n - j);
     for (let p: usize = 0; p < k || !p; p += KC) {
       const kc = min(KC, k - p);
-      const sums = add || p > 0;
-      const plus = sums ? y : bias;
-      const pi = sums ? yi : 0;
-      packColumns(kc, nc, b + (p * bk + j * bn) * W, bk, bn, panelsOfB);
+      const adds = add || p > 0;
+      packColumns(kc, nc, b + (p * bk + j * bn) * W, bk, bn, packedB);
       for (let i: usize = 0; i < m; i += MC) {
         const mc = min(MC, m - i);
-        const from = a + (i * ai + p * ak) * W;
         const to = y + (i * yi + j) * W;
-        const c = plus ? plus + (i * pi + j) * W : 0;
-        if (pack) {
-          packRows(mc, kc, from, ai, ak, scratch);
-          panels(mc, kc, nc, alpha, scratch, MR * kc * W, W, MR * W, panelsOfB, c, pi * W, to, yi * W, edge);
-        } else panels(mc, kc, nc, alpha, from, MR * ai * W, ai * W, ak * W, panelsOfB, c, pi * W, to, yi * W, edge);
+        const c = adds ? to : bias ? bias + j * W : 0;
+        const ci = adds ? yi * W : 0;
+        let from = a + (i * ai + p * ak) * W;
+        let ap = MR * ai * W;
+        let rowStep = ai * W;
+        let columnStep = ak * W;
+        if (packs) {
+          packRows(mc, kc, from, rowStep, columnStep, scratch);
+          from = scratch;
+          ap = MR * kc * W;
+          rowStep = W;
+          columnStep = MR * W;
+        }
+        panels(mc, kc, nc, alpha, from, ap, rowStep, columnStep, packedB, c, ci, to, yi * W, scratch + EDGE);
       }
     }
   }

@@ -1,11 +1,10 @@
 // row.ts: one row of n numbers, for the kernels of rows.ts. It is summed lane by lane in one order, whatever lies
 // around it. A row may start off a 16-byte boundary, and its tail is read lane by lane: what lies behind a row belongs
 // to the next one, or to nobody.
-import { LANES, at, keepIf, madd, sumLanes, maxLanes } from "./simd";
+import { LANES, LEAST, keepIf, madd, maxLanes, splatAt, sumLanes, writeOrAdd } from "./simd";
 import { Inlined, exp2Table, expTable, log } from "./math";
 
 const W: usize = sizeof<real>();
-const LEAST: real = sizeof<real>() == 4 ? -3.4028234663852886e38 : <real>-1.7976931348623157e308;
 
 /** The first `n` < LANES numbers at x; the other lanes hold `fill`. */
 export function loadTail(x: usize, n: usize, fill: real): v128 {
@@ -25,6 +24,11 @@ export function storeTail(y: usize, n: usize, v: v128): void {
     if (n > 1) store<real>(y + W, v128.extract_lane<real>(v, 1));
     if (n > 2) store<real>(y + 2 * W, v128.extract_lane<real>(v, LANES == 4 ? 2 : 0));
   }
+}
+
+/** The first `n` < LANES numbers of y = v, plus what `keep` leaves of y. */
+export function writeOrAddTail(y: usize, n: usize, v: v128, keep: v128): void {
+  storeTail(y, n, v128.add<real>(v128.and(loadTail(y, n, 0), keep), v));
 }
 
 /** Σ x over n numbers, in four sums a lane: one alone would wait for itself. */
@@ -118,32 +122,23 @@ export function rowSpread(n: usize, mean: real, x: usize): real {
  */
 export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
   const t = exp2Table();
-  const low = at(t, 0);
-  const rounder = at(t, 2);
-  const ln2 = at(t, 3);
-  const one = at(t, 4);
-  const p0 = at(t, 5);
-  const p1 = at(t, 6);
-  const p2 = at(t, 7);
-  const p3 = at(t, 8);
-  const p4 = at(t, 9);
+  const low = splatAt(t, 0);
+  const rounder = splatAt(t, 2);
+  const ln2 = splatAt(t, 3);
+  const one = splatAt(t, 4);
+  const p0 = splatAt(t, 5);
+  const p1 = splatAt(t, 6);
+  const p2 = splatAt(t, 7);
+  const p3 = splatAt(t, 8);
+  const p4 = splatAt(t, 9);
   let s = v128.splat<real>(0);
   const by = v128.splat<real>(shift);
-  const log2e = at(expTable(), 3);
+  const log2e = splatAt(expTable(), 3);
   const whole = x + (n & ~(LANES - 1)) * W;
   const tail = n & (LANES - 1);
   for (; x < whole; x += 16) {
-    const e = Inlined.near2(
-      v128.pmax<real>(v128.mul<real>(v128.sub<real>(v128.load(x), by), log2e), low),
-      rounder,
-      ln2,
-      one,
-      p0,
-      p1,
-      p2,
-      p3,
-      p4,
-    );
+    const u = v128.pmax<real>(v128.mul<real>(v128.sub<real>(v128.load(x), by), log2e), low);
+    const e = Inlined.boundedExp2(u, rounder, ln2, one, p0, p1, p2, p3, p4);
     s = v128.add<real>(s, e);
     if (y) {
       v128.store(y, e);
@@ -151,17 +146,9 @@ export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
     }
   }
   if (tail) {
-    const e = Inlined.near2(
-      v128.pmax<real>(v128.mul<real>(v128.sub<real>(loadTail(x, tail, -Infinity), by), log2e), low),
-      rounder,
-      ln2,
-      one,
-      p0,
-      p1,
-      p2,
-      p3,
-      p4,
-    ); // 0 in the lanes past the tail
+    const v = loadTail(x, tail, -Infinity); // of which the power is 0
+    const u = v128.pmax<real>(v128.mul<real>(v128.sub<real>(v, by), log2e), low);
+    const e = Inlined.boundedExp2(u, rounder, ln2, one, p0, p1, p2, p3, p4);
     s = v128.add<real>(s, e);
     if (y) storeTail(y, tail, e);
   }
@@ -172,51 +159,29 @@ export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
 export function rowExpScale(n: usize, shift: real, by: real, x: usize, y: usize, add: bool): void {
   const keep = keepIf(add);
   const c = expTable();
-  const low = at(c, 0);
-  const rounder = at(c, 2);
-  const log2e = at(c, 3);
-  const a = at(c, 4);
-  const b = at(c, 5);
-  const one = at(c, 6);
-  const p0 = at(c, 7);
-  const p1 = at(c, 8);
-  const p2 = at(c, 9);
-  const p3 = at(c, 10);
-  const p4 = at(c, 11);
+  const low = splatAt(c, 0);
+  const rounder = splatAt(c, 2);
+  const log2e = splatAt(c, 3);
+  const less = splatAt(c, 4);
+  const rest = splatAt(c, 5);
+  const one = splatAt(c, 6);
+  const p0 = splatAt(c, 7);
+  const p1 = splatAt(c, 8);
+  const p2 = splatAt(c, 9);
+  const p3 = splatAt(c, 10);
+  const p4 = splatAt(c, 11);
   const s = v128.splat<real>(shift);
   const f = v128.splat<real>(by);
   const whole = x + (n & ~(LANES - 1)) * W;
   const tail = n & (LANES - 1);
   for (; x < whole; x += 16, y += 16) {
-    const e = Inlined.near(
-      v128.pmax<real>(v128.sub<real>(v128.load(x), s), low),
-      rounder,
-      log2e,
-      a,
-      b,
-      one,
-      p0,
-      p1,
-      p2,
-      p3,
-      p4,
-    );
+    const u = v128.pmax<real>(v128.sub<real>(v128.load(x), s), low);
+    const e = Inlined.boundedExp(u, rounder, log2e, less, rest, one, p0, p1, p2, p3, p4);
     v128.store(y, madd(f, e, v128.and(v128.load(y), keep)));
   }
   if (tail) {
-    const e = Inlined.near(
-      v128.pmax<real>(v128.sub<real>(loadTail(x, tail, shift), s), low),
-      rounder,
-      log2e,
-      a,
-      b,
-      one,
-      p0,
-      p1,
-      p2,
-      p3,
-      p4,
-    );
+    const u = v128.pmax<real>(v128.sub<real>(loadTail(x, tail, shift), s), low);
+    const e = Inlined.boundedExp(u, rounder, log2e, less, rest, one, p0, p1, p2, p3, p4);
     storeTail(y, tail, madd(f, e, v128.and(loadTail(y, tail, 0), keep)));
   }
 }
@@ -235,8 +200,8 @@ export function rowAdd(n: usize, x: usize, y: usize, add: bool): void {
   const keep = keepIf(add);
   const whole = x + (n & ~(LANES - 1)) * W;
   const tail = n & (LANES - 1);
-  for (; x < whole; x += 16, y += 16) v128.store(y, v128.add<real>(v128.and(v128.load(y), keep), v128.load(x)));
-  if (tail) storeTail(y, tail, v128.add<real>(v128.and(loadTail(y, tail, 0), keep), loadTail(x, tail, 0)));
+  for (; x < whole; x += 16, y += 16) writeOrAdd(y, v128.load(x), keep);
+  if (tail) writeOrAddTail(y, tail, loadTail(x, tail, 0), keep);
 }
 
 /** y = a b over n numbers. */

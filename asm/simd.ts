@@ -3,32 +3,32 @@
 
 /** Lanes in a vector. */
 export const LANES: usize = 16 / sizeof<real>();
-
-/** Bytes taken by `n` numbers. */
-export function bytes(n: usize): usize {
-  return n * sizeof<real>();
-}
+/** The least finite number: below every other in a maximum. */
+export const LEAST: real = sizeof<real>() == 4 ? -3.4028234663852886e38 : <real>-1.7976931348623157e308;
 
 /**
- * Where the `n` numbers at `y` end; `y` itself when it is 0, so that a loop up to here skips a destination nobody asked
+ * Where the `n` numbers at `y` end; 0 when y is 0, so that a loop from y up to here skips a destination nobody asked
  * for.
  */
-export function past(y: usize, n: usize): usize {
-  return y ? y + bytes(n) : 0;
+export function endOf(y: usize, n: usize): usize {
+  return y ? y + n * sizeof<real>() : 0;
 }
 
 /** Ones in every bit when `add`, else zeros: what stood in a destination counts or does not, without a branch. */
 export function keepIf(add: bool): v128 {
   return v128.splat<i32>(add ? -1 : 0);
 }
+/** y = v, plus what `keep` leaves of y. */
+export function writeOrAdd(y: usize, v: v128, keep: v128): void {
+  v128.store(y, v128.add<real>(v128.and(v128.load(y), keep), v));
+}
 
 /** `c` in every lane. */
 export function splat(c: real): v128 {
   return v128.splat<real>(c);
 }
-
-/** The `i`-th number of a table in every lane. Node 24 rebuilds a splat constant at every use; this is one load. */
-export function at(table: usize, i: usize): v128 {
+/** Number `i` of a table in every lane. Node 24 rebuilds a constant vector at every use; this is one load. */
+export function splatAt(table: usize, i: usize): v128 {
   return v128.load_splat<real>(table + i * sizeof<real>());
 }
 

@@ -1,12 +1,14 @@
-// step.ts: one parameter's update, given its gradient. Elementwise, so whole vectors into the padding.
-
+// step.ts: one parameter's update, given its gradient. Elementwise, so whole vectors into the padding. Factors such as
+// 1 - b2 come from the caller, in double precision: 1 - 0.999 in f32 is off by 5e-5 of itself.
+//
+// p, g        a parameter and its gradient
+// m, v        what the optimiser keeps of each number: running means of g and of g²; sgd's v is its velocity
 const W: usize = sizeof<real>();
-
-// Factors such as 1 - b2 come from the caller, in double precision: 1 - 0.999 in f32 is off by 5e-5 of itself.
 
 /**
  * p *= keep; v = momentum v + g; p -= lr (g + momentum v) when `nesterov`, lr v otherwise. v at address 0: p -= lr g.
  */
+// threads: n*4 g+1 v+1 p+1 | 0.6 ns n
 export function sgd(
   n: usize,
   lr: real,
@@ -36,6 +38,7 @@ export function sgd(
  * p *= keep; m = b1 m + c1 g; v = b2 v + c2 g²; p -= rate m / (√v root + eps), with rate = lr/(1 - b1^t), root = 1/√(1
  * - b2^t).
  */
+// threads: n*4 g+1 m+1 v+1 p+1 | 1.5 ns n
 export function adamw(
   n: usize,
   keep: real,
@@ -74,6 +77,7 @@ export function adamw(
 }
 
 /** Σ x² in double precision, left to right in two sums. */
+// threads: serial, one sum over everything
 export function squares(n: usize, x: usize): f64 {
   let even: f64 = 0;
   let odd: f64 = 0;
@@ -92,6 +96,7 @@ export function squares(n: usize, x: usize): f64 {
 }
 
 /** x = min(most, max(-most, x)) */
+// threads: n*4 x+1 | 0.3 ns n
 export function clamp(n: usize, most: real, x: usize): void {
   const high = v128.splat<real>(most);
   const low = v128.splat<real>(-most);

@@ -1,15 +1,15 @@
 // fast.ts: `farsight/fast`, an engine chosen by the caller: fused multiply-add by relaxed SIMD, and threads over a
 // shared memory. The one file of src/ that touches the host: it asks for its features and starts its workers. What is
-// missing is an error, never a slower way. How kernels divide is in split.ts.
+// missing is an error, never a slower way. How a call divides is in split.ts.
 //
 // The caller's thread is one of the threads. For each other one there is a slot in a shared block: a state, a kernel,
 // its arguments. A call that is worth dividing fills slots, computes its own part, takes back the parts that nobody has
 // begun, and waits for the rest; so a worker that sleeps, or has not started yet, costs little. Workers look at their
 // slot for 100 microseconds and then sleep.
-import { f32, f64 } from "../dist/fast/kernels.wasm";
+import { divisions, f32, f64 } from "../dist/fast/kernels.wasm";
 import { known } from "./check.ts";
 import { Engine, bytesOf, code, type Dtype, type Kernels } from "./engine.ts";
-import { cut, lines, parts, start, step, type Cut } from "./split.ts";
+import { parts, start, step, type Division } from "./split.ts";
 
 /**
  * Options of `fast`. `fma`: fused multiply-add, which changes the last bits (true unless given). `threads`: how many,
@@ -36,8 +36,9 @@ export interface FastEngine extends Engine {
 
 const fused: typeof code = { f32, f64 };
 const PAGE = 65536;
-const MOST = 64;
-const LEAST = 2000; // nanoseconds: a fork and a join cost a fifth of that
+const MOST = 64; // threads
+const LEAST = 2000; // nanoseconds of a part: a fork and a join cost a fifth of that
+// States of a slot.
 const IDLE = 0;
 const POSTED = 1;
 const RUNNING = 2;
@@ -45,15 +46,18 @@ const AWAITED = 3;
 const ASLEEP = 4;
 const FAILED = 5;
 const ABSENT = 6;
-const CLOSED = 7; // states of a slot
+const CLOSED = 7;
 const PATIENCE = 20_000; // looks at a slot before the caller sleeps, where it may: some 50 microseconds
 const SLOT = 512; // bytes: the state, the kernel, how many arguments, and from byte 64 on the arguments
 
 /** What a worker runs. A string, since a bundler may put calls into a function that are not there in a worker. */
 const program = `"use strict";
 const serve = ({ module, memory, control, slot, names }) => {
-  const words = new Int32Array(control, slot * ${SLOT}, 16), numbers = new Float64Array(control, slot * ${SLOT} + 64, ${SLOT / 8 - 8}), args = [];
-  const { exports } = new WebAssembly.Instance(module, { env: { memory } }), kernels = names.map(name => exports[name]);
+  const words = new Int32Array(control, slot * ${SLOT}, 16);
+  const numbers = new Float64Array(control, slot * ${SLOT} + 64, ${SLOT / 8 - 8});
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const kernels = names.map(name => exports[name]);
+  const args = [];
   if (Atomics.compareExchange(words, 0, ${ABSENT}, ${IDLE}) !== ${ABSENT}) return;
   for (let until = 0, turn = 0; ;) {
     const state = Atomics.load(words, 0);
@@ -107,42 +111,9 @@ const node = <T>(name: string): T | undefined => host.process?.getBuiltinModule?
  * 0)).
  */
 function relaxed(): boolean {
-  const x = [65, 0, 253, 15];
-  return WebAssembly.validate(
-    new Uint8Array([
-      0,
-      97,
-      115,
-      109,
-      1,
-      0,
-      0,
-      0,
-      1,
-      5,
-      1,
-      96,
-      0,
-      1,
-      123,
-      3,
-      2,
-      1,
-      0,
-      10,
-      19,
-      1,
-      17,
-      0,
-      ...x,
-      ...x,
-      ...x,
-      253,
-      133,
-      2,
-      11,
-    ]),
-  );
+  const x = "4100fd0f";
+  const module = `0061736d01000000 0105016000017b 03020100 0a13011100${x}${x}${x}fd85020b`;
+  return WebAssembly.validate(Uint8Array.from(module.match(/\w\w/g)!, byte => parseInt(byte, 16)));
 }
 
 /** How many threads are asked for; throws where the host cannot have them. */
@@ -155,11 +126,13 @@ function checked(threads: number | "all"): number {
     throw new RangeError(`fast: threads is ${String(threads)}\n  wants a whole number from 1 to ${MOST}, or "all"`);
   if (n > 1 && typeof host.SharedArrayBuffer !== "function")
     throw new Error(
-      "fast: this page has no SharedArrayBuffer, which threads need\n  wants the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; or threads: 1",
+      "fast: this page has no SharedArrayBuffer, which threads need\n  wants the headers " +
+        "Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; or threads: 1",
     );
   if (n > 1 && !node<Threads>("worker_threads") && !host.Worker)
     throw new Error(
-      "fast: this host has no workers, which threads need\n  wants Node 20.16 or later, or a current browser; or threads: 1",
+      "fast: this host has no workers, which threads need\n  " +
+        "wants Node 20.16 or later, or a current browser; or threads: 1",
     );
   return n;
 }
@@ -296,134 +269,150 @@ export function fast(dtype: Dtype, options: FastOptions = {}): FastEngine {
 }
 
 type Kernel = (...args: number[]) => void;
-type Names = { readonly [name: string]: Kernel };
+/** The threads of one engine, as the caller's sees them. */
+interface Team {
+  readonly threads: number;
+  /** Bytes of a number. */
+  readonly width: number;
+  /** The slots, as words and as numbers; slot 0, the caller's, is not used. */
+  readonly words: Int32Array;
+  readonly numbers: Float64Array;
+  /** Whether this thread may sleep. */
+  readonly sleeps: boolean;
+  /** Slots whose workers have reported in. */
+  readonly present: number[];
+  /** Why a worker could not start. */
+  failure: string | undefined;
+  /**
+   * Until when nothing is divided. A worker that loses its core in the middle of a part holds up everyone. Where cores
+   * are shared with other programs that happens all the time, so a wait out of proportion is followed by a rest from
+   * dividing, twenty times as long.
+   */
+  rest: number;
+}
+
+/** Where a slot's words begin. */
+const place = (slot: number): number => (slot * SLOT) / 4;
+function fail(reason: string): never {
+  throw new Error(`fast: a worker failed: ${reason}`);
+}
+
+/** How many threads take part by now. */
+function working({ threads, words, present }: Team): number {
+  if (present.length < threads - 1)
+    for (let slot = 1; slot < threads; slot++)
+      if (!present.includes(slot) && Atomics.load(words, place(slot)) !== ABSENT) present.push(slot);
+  return present.length + 1;
+}
+
+/**
+ * Computes the part in `slot` here if nobody has begun it, or waits until it is done: asleep after a while, for the
+ * worker may need this core.
+ */
+function settle({ words, numbers, sleeps }: Team, slot: number, kernel: Kernel): void {
+  const at = place(slot);
+  for (let turn = 0; ; turn++) {
+    const state = Atomics.load(words, at);
+    if (state === IDLE || state === ASLEEP) return;
+    if (state === FAILED) fail("a kernel trapped");
+    if (state === POSTED && Atomics.compareExchange(words, at, POSTED, IDLE) === POSTED)
+      return kernel(...Array.from(numbers.subarray(at / 2 + 8, at / 2 + 8 + words[at + 2]!)));
+    if (
+      turn > PATIENCE &&
+      sleeps &&
+      (state === AWAITED || Atomics.compareExchange(words, at, RUNNING, AWAITED) === RUNNING)
+    )
+      Atomics.wait(words, at, AWAITED);
+  }
+}
+
+/** Puts part `part` of `n` of a call of kernel number `kernel` into a slot; `room` is the bytes of a part's room. */
+function post(
+  { width, words, numbers, present }: Team,
+  kernel: number,
+  division: Division,
+  args: readonly number[],
+  part: number,
+  n: number,
+  room: number,
+): void {
+  const at = place(present[part - 1]!);
+  const to = at / 2 + 8;
+  const from = start(division, args, part, n);
+  for (let i = 0; i < args.length; i++) numbers[to + i] = args[i]!;
+  for (const move of division.moves)
+    if (!move.numbers || args[move.argument]) numbers[to + move.argument]! += from * step(move, args, width);
+  numbers[to + division.size] = start(division, args, part + 1, n) - from;
+  if (division.room >= 0) numbers[to + division.room]! += part * room;
+  words[at + 1] = kernel;
+  words[at + 2] = args.length;
+  if (Atomics.exchange(words, at, POSTED) === ASLEEP) Atomics.notify(words, at);
+}
+
+/**
+ * A kernel that divides its work, of two ways by the one whose size is the larger; `room` gives the bytes of a part's
+ * room.
+ */
+function divided(
+  team: Team,
+  kernel: Kernel,
+  number: number,
+  [first, second]: readonly Division[],
+  room: (args: readonly number[]) => number,
+): Kernel {
+  return (...args) => {
+    const division = second && args[second.size]! > args[first!.size]! ? second : first!;
+    const n = parts(division, args, working(team), LEAST);
+    if (team.failure !== undefined) fail(team.failure);
+    if (n < 2) return kernel(...args);
+    const begun = performance.now();
+    if (begun < team.rest) return kernel(...args);
+    const bytes = division.room < 0 ? 0 : room(args);
+    for (let part = 1; part < n; part++) post(team, number, division, args, part, n, bytes);
+    args[division.size] = start(division, args, 1, n);
+    let done = begun;
+    try {
+      kernel(...args);
+    } finally {
+      done = performance.now();
+      for (let part = 1; part < n; part++) settle(team, team.present[part - 1]!, kernel);
+    }
+    const waited = performance.now() - done;
+    if (waited > 0.1 + 3 * (done - begun)) team.rest = done + 20 * waited;
+  };
+}
 
 /** The kernels of `engine`, divided among `threads` threads. */
 function team(engine: Engine, threads: number): { kernels: Kernels; working: () => number; end: () => void } {
-  const exact = engine.kernels;
-  const { width } = engine;
-  const byName = exact as unknown as Names;
-  const names = Object.keys(lines);
-  const control = new SharedArrayBuffer(threads * SLOT);
-  const words = new Int32Array(control);
-  const numbers = new Float64Array(control);
-  const place = (slot: number): number => (slot * SLOT) / 4;
-  for (let slot = 1; slot < threads; slot++) words[place(slot)] = ABSENT;
+  const { kernels: exact, module, memory, width } = engine;
   const scratch = exact.scratchSize();
-  const blocks = mayBlock();
   if (engine.alloc(((threads - 1) * scratch) / width) !== exact.scratch + scratch)
     throw new Error("fast: the engine's memory is in use");
-
-  // A worker that loses its core in the middle of a part holds up everyone. Where cores are shared with other programs
-  // that happens all the time, so a wait out of proportion is followed by a rest from dividing, twenty times as long.
-  let rest = 0;
-  let why: string | undefined;
-  const present: number[] = [];
-  const end = workers(
-    Array.from({ length: threads - 1 }, (_, i) => ({
-      module: engine.module,
-      memory: engine.memory,
-      control,
-      slot: i + 1,
-      names,
-    })),
-    reason => {
-      why ??= reason;
-    },
-  );
-  function working(): number {
-    if (present.length < threads - 1)
-      for (let slot = 1; slot < threads; slot++)
-        if (!present.includes(slot) && Atomics.load(words, place(slot)) !== ABSENT) present.push(slot);
-    return present.length + 1;
-  }
-  const failed = (reason: string): never => {
-    throw new Error(`fast: a worker failed: ${reason}`);
-  };
-
-  /**
-   * Computes the part in `slot` here if nobody has begun it, or waits until it is done: asleep after a while, for the
-   * worker may need this core.
-   */
-  function settle(slot: number, kernel: Kernel): void {
-    const at = place(slot);
-    for (let turn = 0; ; turn++) {
-      const state = Atomics.load(words, at);
-      if (state === IDLE || state === ASLEEP) return;
-      if (state === FAILED) failed("a kernel trapped");
-      if (state === POSTED && Atomics.compareExchange(words, at, POSTED, IDLE) === POSTED)
-        return kernel(...Array.from(numbers.subarray(at / 2 + 8, at / 2 + 8 + words[at + 2]!)));
-      if (
-        turn > PATIENCE &&
-        blocks &&
-        (state === AWAITED || Atomics.compareExchange(words, at, RUNNING, AWAITED) === RUNNING)
-      )
-        Atomics.wait(words, at, AWAITED);
-    }
-  }
-  /** A kernel that divides its work by the cut whose size is the largest; `block` is the bytes of a part's own room. */
-  function divided(name: string, cuts: readonly Cut[], block: (args: readonly number[]) => number): Kernel {
-    const kernel = byName[name]!;
-    const number = names.indexOf(name);
-    const [first, second] = cuts as [Cut, Cut | undefined];
-    return (...args) => {
-      const c = second && args[second.size]! > args[first.size]! ? second : first;
-      const n = parts(c, args, working(), LEAST);
-      if (why !== undefined) failed(why);
-      if (n < 2) return kernel(...args);
-      const begun = performance.now();
-      if (begun < rest) return kernel(...args);
-      for (let part = 1; part < n; part++) {
-        const at = place(present[part - 1]!);
-        const to = at / 2 + 8;
-        const from = start(c, args, part, n);
-        for (let i = 0; i < args.length; i++) numbers[to + i] = args[i]!;
-        for (const move of c.moves) if (move.always || args[move.at]) numbers[to + move.at]! += from * step(move, args);
-        numbers[to + c.size] = start(c, args, part + 1, n) - from;
-        if (c.own >= 0) numbers[to + c.own]! += part * block(args);
-        words[at + 1] = number;
-        words[at + 2] = args.length;
-        if (Atomics.exchange(words, at, POSTED) === ASLEEP) Atomics.notify(words, at);
-      }
-      args[c.size] = start(c, args, 1, n);
-      let own = begun;
-      try {
-        kernel(...args);
-      } finally {
-        own = performance.now();
-        for (let part = 1; part < n; part++) settle(present[part - 1]!, kernel);
-      }
-      const waited = performance.now() - own;
-      if (waited > 0.1 + 3 * (own - begun)) rest = own + 20 * waited;
-    };
-  }
-
-  let chunk = 1; // rows of one, as the kernels have it
-  while (exact.chunks(chunk + 1) === 1) chunk++;
-  const all: Record<string, Kernel> = {};
-  for (const [name, line] of Object.entries(lines)) {
-    const list = (typeof line[0] === "string" ? [line] : line) as Parameters<typeof cut>[0][];
-    const block = name === "matmul" ? () => scratch : ([args]: readonly number[]) => exact.attentionPart(args!) * width;
-    all[name] = divided(
-      name,
-      list.map(l => cut(l, width, chunk)),
-      block,
-    );
-  }
-  const close = (): void => {
-    for (let slot = 1; slot < threads; slot++) {
-      Atomics.store(words, place(slot), CLOSED);
-      Atomics.notify(words, place(slot));
-    }
-    end();
-  };
+  const control = new SharedArrayBuffer(threads * SLOT);
+  const words = new Int32Array(control);
+  for (let slot = 1; slot < threads; slot++) words[place(slot)] = ABSENT;
+  const numbers = new Float64Array(control);
+  const team: Team = { threads, width, words, numbers, sleeps: mayBlock(), present: [], failure: undefined, rest: 0 };
+  const names = Object.keys(divisions);
+  const orders = Array.from({ length: threads - 1 }, (_, i) => ({ module, memory, control, slot: i + 1, names }));
+  const end = workers(orders, reason => {
+    team.failure ??= reason;
+  });
+  const kernels: Record<string, unknown> = { ...exact };
+  names.forEach((name, number) => {
+    const room = name === "matmul" ? () => scratch : ([args]: readonly number[]) => exact.attentionPart(args!) * width;
+    kernels[name] = divided(team, kernels[name] as Kernel, number, divisions[name]!, room);
+  });
+  kernels.attentionRoom = (...sizes: Parameters<Kernels["attentionRoom"]>) => threads * exact.attentionRoom(...sizes);
   return {
-    kernels: {
-      ...exact,
-      ...(all as unknown as Partial<Kernels>),
-      attentionRoom: (...sizes) => threads * exact.attentionRoom(...sizes),
-    } as Kernels,
-    working,
-    end: close,
+    kernels: kernels as unknown as Kernels,
+    working: () => working(team),
+    end() {
+      for (let slot = 1; slot < threads; slot++) {
+        Atomics.store(words, place(slot), CLOSED);
+        Atomics.notify(words, place(slot));
+      }
+      end();
+    },
   };
 }

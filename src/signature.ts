@@ -1,4 +1,4 @@
-// signature.ts: what an operation takes and gives, in one line, e.g. "... k, n k, n? -> ... n".
+// signature.ts: what an operation takes and gives, in one line such as "... k, n k, n? -> ... n".
 //   letters are sizes; the same letter is the same size everywhere; a number is itself
 //   ...     any leading axes, the same in every tensor that has them; their product is the size `rows`
 //   ?       after an input: it may be left out (its address is then 0, which kernels skip)

@@ -1,6 +1,7 @@
 // farsight/fast: threads never change a bit, fused multiply-add stays within stated bounds, what a host lacks is said,
 // and workers neither hold a process up nor keep a core busy.
 import { spawnSync } from "node:child_process";
+import { readFileSync, readdirSync } from "node:fs";
 import {
   Engine,
   Tape,
@@ -18,7 +19,8 @@ import {
 } from "farsight";
 import { fast, type FastEngine, type FastOptions } from "farsight/fast";
 import * as assert from "uvu/assert";
-import { lines } from "../src/split.ts";
+import { divisions } from "../dist/fast/kernels.wasm";
+import type { Division } from "../src/split.ts";
 import { close, suite, thrown } from "./check.ts";
 import { alone, casesOf, leftOut, signatures } from "./kernels.ts";
 
@@ -37,35 +39,52 @@ function team(dtype: Dtype, options: FastOptions): FastEngine {
 }
 
 // ------------------------------------------------------------------------------------------------- kernels that divide
+/** A division as the comment above its kernel has it. */
+function written(kernel: string, { size, grain, moves, room, work, cost }: Division): string {
+  const { words } = signatures.get(kernel)!;
+  const names = (places: readonly number[], between: string) => places.map(at => words[at]).join(between);
+  const moved = moves.map(({ argument, factors, by, numbers }) => {
+    const chunk = numbers && by !== 1 ? `/${1 / by}` : "";
+    return `${words[argument]}${numbers ? `+${names(factors, ".") || 1}${chunk}` : `#${by}`}`;
+  });
+  const divided = `${words[size]}${grain > 1 ? `*${grain}` : ""}`;
+  return `${[divided, ...moved, ...(room < 0 ? [] : [`${words[room]}@`])].join(" ")} | ${cost} ns ${names(work, " ")}`;
+}
 const kernels: Record<string, () => void> = {};
 for (const dtype of ["f32", "f64"] as const)
   kernels[`give the exact engine's bits on 1, 2 and 3 threads, at sizes that divide badly (${dtype})`] = () => {
     const exact = new Engine(dtype);
     const teams = [1, 2, 3].map(threads => team(dtype, { fma: false, threads }));
-    for (const name of Object.keys(lines)) {
+    for (const name of Object.keys(divisions)) {
       for (const given of casesOf(name))
         for (const absent of [[], ...(leftOut[name] ?? [])]) {
           const want = alone(exact, name, given, absent);
           for (const engine of teams)
-            if (!alone(engine, name, given, absent).equals(want))
-              throw new Error(
-                `${name} ${JSON.stringify(given)} without ${absent.join(" ") || "nothing"} differs on ${engine.threads} threads`,
-              );
+            if (!alone(engine, name, given, absent).equals(want)) {
+              const call = `${name} ${JSON.stringify(given)} without ${absent.join(" ") || "nothing"}`;
+              throw new Error(`${call} differs on ${engine.threads} threads`);
+            }
         }
     }
     for (const engine of teams) engine.close();
   };
 suite("kernels that divide", {
-  "have their arguments in the table as the compiler lists them"() {
-    for (const [name, line] of Object.entries(lines))
-      for (const [text] of (typeof line[0] === "string" ? [line] : line) as (readonly [string, string, number])[]) {
+  "are those whose comment in asm/ does not say serial, and divide as it says"() {
+    const files = readdirSync("asm", { recursive: true, encoding: "utf8" }).filter(f => f.endsWith(".ts"));
+    const text = files.map(f => readFileSync(`asm/${f}`, "utf8")).join("\n");
+    const said: Record<string, string[]> = {};
+    for (const [, comment, name] of text.matchAll(/((?:\/\/ threads: .*\n)+)export function (\w+)\(/g))
+      said[name!] = comment!.match(/(?<=threads: ).*/g)!;
+    assert.equal(Object.keys(said).sort(), [...signatures.keys()].sort(), "kernels that say how they divide");
+    for (const [name, lines] of Object.entries(said)) {
+      if (!divisions[name]) assert.match(lines.join(), /^serial\b/, name);
+      else
         assert.equal(
-          text.split(" ").map(w => /^\w+/.exec(w)![0]),
-          signatures.get(name)?.words,
+          divisions[name].map(division => written(name, division)),
+          lines,
           name,
         );
-        assert.is(signatures.get(name)!.gives, "void", `${name} returns something`);
-      }
+    }
   },
   ...kernels,
 });
@@ -135,7 +154,9 @@ for (const [name, study] of Object.entries(studies)) {
   };
   // Rounding once instead of twice moves a loss near 2 by about one part in ten million a step, and training amplifies
   // it.
-  const fused = `${name}, fused: the bits do not depend on threads, and losses stay within 1e-3 of the exact engine's over 20 steps`;
+  const fused =
+    `${name}, fused: the bits do not depend on threads, ` +
+    "and losses stay within 1e-3 of the exact engine's over 20 steps";
   training[fused] = () => {
     if (skipped(fused)) return;
     const runs = [1, 2, 3].map(threads => {
@@ -150,7 +171,8 @@ for (const [name, study] of Object.entries(studies)) {
     close(runs[0]!.losses, exact.losses, 1e-3, "losses");
     close(runs[0]!.losses.slice(0, 1), exact.losses.slice(0, 1), 1e-6, "the first loss");
   };
-  const gradients = `${name}, fused: gradients in f64 equal ${name.startsWith("myopic") ? "the exact engine's to 1e-9" : "differences to 1e-7"}`;
+  const reference = name.startsWith("myopic") ? "the exact engine's to 1e-9" : "differences to 1e-7";
+  const gradients = `${name}, fused: gradients in f64 equal ${reference}`;
   training[gradients] = () => {
     if (skipped(gradients)) return;
     const engine = team("f64", { threads: 2 });
@@ -193,7 +215,8 @@ function child(text: string): { status: number | null; out: string; err: string;
   );
   return { status, out: stdout.trim(), err: stderr, ms: performance.now() - from };
 }
-const here = `const engine = fast("f32", { fma: false, threads: 3 }), tape = new Tape("f32", { engine }); while (engine.working() < 3);
+const here = `const engine = fast("f32", { fma: false, threads: 3 }), tape = new Tape("f32", { engine });
+while (engine.working() < 3);
 const x = tape.tensor([90, 90]); for (let i = 0; i < 50; i++) tape.scope(() => matmul(x, x));`;
 
 suite("the engine", {
@@ -233,7 +256,8 @@ suite("the engine", {
     without("SharedArrayBuffer", () =>
       assert.is(
         thrown(Error, () => fast("f32", { fma: false, threads: 2 })),
-        "fast: this page has no SharedArrayBuffer, which threads need\n  wants the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; or threads: 1",
+        "fast: this page has no SharedArrayBuffer, which threads need\n  wants the headers " +
+          "Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; or threads: 1",
       ),
     );
     const { getBuiltinModule } = process;
@@ -241,7 +265,8 @@ suite("the engine", {
       process.getBuiltinModule = undefined as never;
       assert.is(
         thrown(Error, () => fast("f32", { fma: false, threads: 2 })),
-        "fast: this host has no workers, which threads need\n  wants Node 20.16 or later, or a current browser; or threads: 1",
+        "fast: this host has no workers, which threads need\n  " +
+          "wants Node 20.16 or later, or a current browser; or threads: 1",
       );
     } finally {
       process.getBuiltinModule = getBuiltinModule;
@@ -318,7 +343,9 @@ suite("the engine", {
   },
   "uses no processor while it is idle"() {
     const { out } = child(
-      `${here} setTimeout(() => { const from = process.cpuUsage(); setTimeout(() => { const { user, system } = process.cpuUsage(from); console.log((user + system) / 1000); }, 300); }, 300);`,
+      `${here}
+const used = from => { const { user, system } = process.cpuUsage(from); console.log((user + system) / 1000); };
+setTimeout(() => { const from = process.cpuUsage(); setTimeout(() => used(from), 300); }, 300);`,
     );
     assert.ok(Number(out) < 60, `${out} ms of 300, on three threads`); // three that spin would use 600 to 900
   },

@@ -5,7 +5,7 @@
 // are added up in registers and written, never read (reading and adding took 63 cycles a key of 8 lanes, where this
 // takes 24). Where every lane is beyond the last position the bias is a constant and no gradient reaches the gates: those
 // keys are passed over, exactly. Logits are exponents of 2, as in forward.ts.
-import { at, madd } from "../simd";
+import { madd, splatAt } from "../simd";
 import { Inlined, exp2Table } from "../math";
 import { NR } from "../matmul";
 import { Workspace } from "./workspace";
@@ -55,7 +55,7 @@ export function copeTable(p: usize, z: usize, pairs: usize): void {
 function index(f: v128): v128 {
   const c =
     sizeof<real>() == 4 ? memory.data<f32>([<f32>PAIRS, 8388608]) : memory.data<f64>([<f64>PAIRS, 4503599627370496]);
-  return v128.add<real>(v128.mul<real>(f, at(c, 0)), at(c, 1));
+  return v128.add<real>(v128.mul<real>(f, splatAt(c, 0)), splatAt(c, 1));
 }
 const BIAS: usize = sizeof<real>() == 4 ? 0x4b000000 : 0;
 /**
@@ -94,18 +94,18 @@ function setPairs(pairs: usize, i: usize, a: v128, b: v128): void {
 /** gates = 1/(1 + 2^-u) for keys `from` to `to`. */
 function makeGates(from: usize, to: usize, u: usize, gates: usize): void {
   const t = exp2Table();
-  const low = at(t, 0);
-  const high = at(t, 1);
-  const rounder = at(t, 2);
-  const ln2 = at(t, 3);
-  const one = at(t, 4);
-  const p0 = at(t, 5);
-  const p1 = at(t, 6);
-  const p2 = at(t, 7);
-  const p3 = at(t, 8);
-  const p4 = at(t, 9);
+  const low = splatAt(t, 0);
+  const high = splatAt(t, 1);
+  const rounder = splatAt(t, 2);
+  const ln2 = splatAt(t, 3);
+  const one = splatAt(t, 4);
+  const p0 = splatAt(t, 5);
+  const p1 = splatAt(t, 6);
+  const p2 = splatAt(t, 7);
+  const p3 = splatAt(t, 8);
+  const p4 = splatAt(t, 9);
   for (let o = from * ROW; o < to * ROW; o += 16) {
-    const e = Inlined.near2(
+    const e = Inlined.boundedExp2(
       v128.pmin<real>(v128.pmax<real>(v128.neg<real>(v128.load(u + o)), low), high),
       rounder,
       ln2,
@@ -235,7 +235,7 @@ function keysBack(w: Workspace, from: usize, dt: usize, dut: usize, di: usize, d
   const rests = w.rests;
   const indices = w.indices;
   const rises = w.rises;
-  const ln2 = at(exp2Table(), 3); // rises are of exponents of 2
+  const ln2 = splatAt(exp2Table(), 3); // rises are of exponents of 2
   let sum = v128.splat<real>(0);
   let a = sum; // the shares of z[f] and z[f+1] from the keys of this row so far
   let b = sum;

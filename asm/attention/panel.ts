@@ -1,7 +1,7 @@
 // panel.ts: what attention does with a panel, NR queries of one head: two vectors of lanes, a lane a query, key by key.
 // How the data moves stands at the head of forward.ts. Everywhere here `first` is the place of the query of lane 0, and
 // st holds logits, key by key.
-import { LANES, at } from "../simd";
+import { LANES, splatAt } from "../simd";
 import { Inlined, LOG2E, exp2Table, log } from "../math";
 import { MR, NR, tile, tileRows, transpose, transposeAdd } from "../matmul";
 
@@ -180,22 +180,22 @@ export function shift(
 /** y = 2^(x - by) lane by lane, rows of x ROW apart, of y `yi`. Nothing of x may be above `by` by more than rounding. */
 function weights(end: usize, x: usize, by: usize, y: usize, yi: usize): void {
   const t = exp2Table();
-  const low = at(t, 0);
-  const rounder = at(t, 2);
-  const ln2 = at(t, 3);
-  const one = at(t, 4);
-  const p0 = at(t, 5);
-  const p1 = at(t, 6);
-  const p2 = at(t, 7);
-  const p3 = at(t, 8);
-  const p4 = at(t, 9);
+  const low = splatAt(t, 0);
+  const rounder = splatAt(t, 2);
+  const ln2 = splatAt(t, 3);
+  const one = splatAt(t, 4);
+  const p0 = splatAt(t, 5);
+  const p1 = splatAt(t, 6);
+  const p2 = splatAt(t, 7);
+  const p3 = splatAt(t, 8);
+  const p4 = splatAt(t, 9);
   const by0 = v128.load(by);
   const by1 = v128.load(by, 16);
   for (const stop = x + end * ROW; x < stop; x += ROW, y += yi) {
     const x0 = v128.pmax<real>(v128.sub<real>(v128.load(x), by0), low);
     const x1 = v128.pmax<real>(v128.sub<real>(v128.load(x, 16), by1), low);
-    v128.store(y, Inlined.near2(x0, rounder, ln2, one, p0, p1, p2, p3, p4));
-    v128.store(y, Inlined.near2(x1, rounder, ln2, one, p0, p1, p2, p3, p4), 16);
+    v128.store(y, Inlined.boundedExp2(x0, rounder, ln2, one, p0, p1, p2, p3, p4));
+    v128.store(y, Inlined.boundedExp2(x1, rounder, ln2, one, p0, p1, p2, p3, p4), 16);
   }
 }
 /**

@@ -185,6 +185,7 @@ export function takeBackward(
   take(w, offsetof<BackWorkspace>("op"), offsetof<BackWorkspace>("op"), d * NR);
 }
 /** Numbers of room that `attention` or `attentionBack` needs, tried out on a workspace at `scratch`. */
+// threads: serial
 export function attentionRoom(
   h: usize,
   g: usize,
@@ -200,6 +201,7 @@ export function attentionRoom(
   return (w.top - scratch) / W;
 }
 /** The same for the AttentionArguments at `args`, behind which there is scratch. */
+// threads: serial
 export function attentionPart(args: usize): usize {
   const a = changetype<AttentionArguments>(args);
   return attentionRoom(a.h, a.g, a.t, a.s, a.d, a.p, a.r, (args + offsetof<AttentionBackArguments>() + 15) & ~15);
