@@ -1,9 +1,9 @@
 // engine.ts: one dtype's kernels over one growable memory, and a bump allocator with mark and rewind.
 // It knows addresses and bytes; shapes, gradients and lifetimes belong to the tape.
 import { f32, f64, layouts } from "../dist/kernels.wasm";
-import type { AttentionArguments, Blocks, Kernels as Exports } from "../dist/kernels.js";
+import type { AttentionArguments, AttentionBackArguments, Blocks, Kernels as Exports } from "../dist/kernels.js";
 
-export type { AttentionArguments };
+export type { AttentionArguments, AttentionBackArguments };
 
 /** The number type of everything on a tape. */
 export type Dtype = "f32" | "f64";
