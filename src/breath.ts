@@ -4,9 +4,9 @@
 
 /** As much of a host as a turn needs: Node has setImmediate, pages and workers have MessageChannel. */
 interface Host {
-  setImmediate?(done: () => void): void;
+  setImmediate?: (done: () => void) => unknown;
   MessageChannel?: typeof MessageChannel;
-  setTimeout(done: () => void): unknown;
+  setTimeout: (done: () => void) => unknown;
 }
 
 /** Milliseconds of work between two breaths: with steps of as many, timers run every 50. */

@@ -1,10 +1,10 @@
 // checkpoint.ts: the state of a run as the bytes of a safetensors file, and back. Where the bytes go is the caller's
 // business.
 import { leaves, type Tree } from "./nn.ts";
-import { optimizersOf, type Optimizer } from "./optim.ts";
+import { optimizersOf, tapeOf, type Optimizer } from "./optim.ts";
 import { random, whole } from "./random.ts";
 import { label, parse, serialize, type Storable, type Stored } from "./safetensors.ts";
-import type { Tape, Tensor } from "./tape.ts";
+import type { Tensor } from "./tape.ts";
 
 /**
  * A run that can be put down and taken up: `save` and `load` hold its parameters, the state of its optimisers, the
@@ -19,11 +19,6 @@ export interface Run {
   step?: number;
 }
 
-const tapeOf = (who: string, tree: Tree): Tape => {
-  const tape = leaves(tree)[0]?.[1].tape;
-  if (!tape) throw new RangeError(`${who}: no parameters`);
-  return tape;
-};
 function tensorsOf(who: string, { params, optimizer }: Run): Map<string, Tensor> {
   const map = new Map<string, Tensor>();
   const states = optimizersOf(optimizer).map(o => o.state);

@@ -1,9 +1,18 @@
 // fit.ts: the training loop. Nothing here reads a file or a screen; breath.ts gives the host its turns.
 import { breathe } from "./breath.ts";
 import { known } from "./engine.ts";
-import { leaves, type Tree } from "./nn.ts";
+import type { Tree } from "./nn.ts";
 import { scale } from "./ops.ts";
-import { clipNorm, clipValue, optimizersOf, parameters, within, type Optimizer, type Schedule } from "./optim.ts";
+import {
+  clipNorm,
+  clipValue,
+  optimizersOf,
+  parameters,
+  tapeOf,
+  within,
+  type Optimizer,
+  type Schedule,
+} from "./optim.ts";
 import { whole } from "./random.ts";
 import { Tensor, type Tape } from "./tape.ts";
 
@@ -113,37 +122,31 @@ export async function* fit(options: FitOptions): AsyncGenerator<Metrics, void, v
 
 /** Refuses options that do not fit; returns the tape. */
 function checked(options: FitOptions, optimizers: readonly Optimizer[]): Tape {
-  const { params, loss, steps, from = 0, schedule, clip = {}, accumulate = 1, evaluate, every = 1, signal } = options;
-  const tape = leaves(params)[0]?.[1].tape;
-  if (!tape) throw new RangeError("fit: no parameters");
-  if (typeof loss !== "function")
-    throw new TypeError(`fit: loss is ${String(loss)}\n  wants a function from the step to a tensor`);
+  const { from = 0, clip = {}, accumulate = 1, evaluate, every = 1, signal } = options;
+  const tape = tapeOf("fit", options.params);
+  callable("loss", options.loss);
+  if (evaluate !== undefined) callable("evaluate", evaluate);
   for (const o of optimizers.length ? optimizers : [undefined])
     if (typeof o?.step !== "function")
       throw new TypeError(
         `fit: optimizer is ${String(o)}\n  wants what sgd, adam or adamw returned, or a list of them`,
       );
   if (optimizers.length > 1) {
-    parameters(
-      "fit",
-      optimizers.map(o => o.params),
-    );
-    const rates = optimizers.map(o => o.lr);
-    if (schedule && rates.some(lr => !(lr / rates[0]! < Infinity)))
-      throw new RangeError(
-        `fit: the rates are ${rates.join(", ")}\n  wants the first above 0 where there is a schedule`,
-      );
+    const trees = optimizers.map(o => o.params);
+    parameters("fit", trees);
   }
-  whole("fit", "steps", steps);
+  whole("fit", "steps", options.steps);
   whole("fit", "from", from);
   whole("fit", "accumulate", accumulate, 1);
   whole("fit", "every", every, 1);
   known("fit, clip", clip, "norm", "value");
-  if (evaluate !== undefined && typeof evaluate !== "function")
-    throw new TypeError(`fit: evaluate is ${String(evaluate)}\n  wants a function from the step to a number`);
   if (signal !== undefined && typeof signal?.aborted !== "boolean")
     throw new TypeError(`fit: signal is ${String(signal)}\n  wants an AbortSignal, or an object with aborted`);
   return tape;
+}
+function callable(name: string, value: unknown): void {
+  if (typeof value !== "function")
+    throw new TypeError(`fit: ${name} is ${String(value)}\n  wants a function of the step`);
 }
 
 /** Marks where the generator stands; what it returns puts it back there. */
@@ -167,21 +170,20 @@ function weighed(got: Tensor | WeighedLoss, accumulate: number, sum: { weight: n
 
 /** One update by each optimiser: by the first at `lr`, by the others in proportion, or at their own rates. */
 function update(optimizers: readonly Optimizer[], lr: number | undefined): void {
-  const first = optimizers[0]!;
-  for (const o of optimizers) o.step(lr === undefined || o === first ? lr : lr * (o.lr / first.lr));
+  const [first, ...others] = optimizers as [Optimizer, ...Optimizer[]];
+  const rates = others.map(o => (lr === undefined ? o.lr : lr * (o.lr / first.lr)));
+  for (const rate of rates) within("fit", "lr", rate, 0, Infinity); // before any has made its update
+  first.step(lr);
+  others.forEach((o, i) => o.step(rates[i]));
 }
 
 function evaluated(tape: Tape, evaluate: (step: number) => Tensor | number, step: number): number {
   const undo = bookmark(tape);
   try {
-    return tape.scope(() =>
-      tape.noGrad(() => {
-        const got: unknown = evaluate(step);
-        if (typeof got !== "number" && !(got instanceof Tensor))
-          throw new TypeError(`fit: evaluate gave ${String(got)}\n  wants a number or a tensor of size 1`);
-        return typeof got === "number" ? got : got.item();
-      }),
-    );
+    return tape.scope(() => {
+      const value = tape.noGrad(() => evaluate(step));
+      return value instanceof Tensor ? value.item() : value;
+    });
   } finally {
     undo();
   }

@@ -2,7 +2,7 @@
 import { cos, pow } from "./math.ts";
 import { known } from "./engine.ts";
 import { leaves, type Tree } from "./nn.ts";
-import type { Tensor } from "./tape.ts";
+import type { Tape, Tensor } from "./tape.ts";
 
 /** Updates parameters from their gradients. */
 export interface Optimizer {
@@ -46,6 +46,12 @@ export function within(who: string, name: string, value: number, low: number, hi
     throw new RangeError(
       `${who}: ${name} is ${value}\n  wants a number from ${low}${high === Infinity ? "" : ` to below ${high}`}`,
     );
+}
+/** The tape that a tree of parameters lies on. */
+export function tapeOf(who: string, tree: Tree): Tape {
+  const tape = leaves(tree)[0]?.[1].tape;
+  if (!tape) throw new RangeError(`${who}: no parameters`);
+  return tape;
 }
 /** The leaves of a tree of parameters: at least one, each once, all alive. */
 export function parameters(who: string, tree: Tree): [string, Tensor][] {

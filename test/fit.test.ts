@@ -377,22 +377,16 @@ suite("evaluation", {
     const plain = toy();
     const other = adamw(plain.params);
     await all({ ...plain, optimizer: other, steps: 2 });
-    for (const [got, text] of [
-      ["0.5", "0.5"],
-      [Promise.resolve(1), "[object Promise]"],
-    ] as const)
-      assert.is(
-        await failure({
-          params,
-          optimizer,
-          loss,
-          from: optimizer.updates,
-          steps: 2,
-          every: 1,
-          evaluate: () => got as never,
-        }),
-        `TypeError: fit: evaluate gave ${text}\n  wants a number or a tensor of size 1`,
-      );
+    const evaluations: [() => unknown, string][] = [
+      [() => Promise.resolve(1), "TypeError: scope: the function returned a promise"],
+      [() => params.a.w, "RangeError: item: [8] holds 8 numbers, not one"],
+    ];
+    for (const [evaluate, text] of evaluations) {
+      const from = optimizer.updates;
+      const error = await failure({ params, optimizer, loss, from, steps: 2, evaluate: evaluate as () => number });
+      assert.ok(error.startsWith(text), error);
+      assert.is(optimizer.updates, from + 1);
+    }
     assert.equal(state(optimizer), plain.state(other));
   },
 });
@@ -510,11 +504,8 @@ suite("errors", {
         "TypeError: fit: optimizer is null\n  wants what sgd, adam or adamw returned...",
       ],
       [{ optimizer: [optimizer, pair[1]] }, "RangeError: fit: 0.b.w and 1.w are one parameter\n  wants each once"],
-      [
-        { optimizer: still, schedule: () => 1 },
-        "RangeError: fit: the rates are 0, 0.1\n  wants the first above 0 where there is a schedule",
-      ],
-      [{ optimizer: pair, schedule: () => NaN }, "RangeError: sgd: lr is NaN..."],
+      [{ optimizer: still, schedule: () => 1 }, "RangeError: fit: lr is Infinity\n  wants a number from 0"],
+      [{ optimizer: pair, schedule: () => NaN }, "RangeError: fit: lr is NaN\n  wants a number from 0"],
       [late(() => ({ loss: loss(), weight: -1 })), "RangeError: fit: weight is -1..."],
       [late(() => ({ loss: loss(), weight: NaN })), "RangeError: fit: weight is NaN..."],
       [late(() => ({ loss: loss(), weight: "2" as never })), "RangeError: fit: weight is 2..."],
