@@ -215,6 +215,24 @@ suite("accumulation", {
     assert.equal(await run(1), plain);
     assert.equal(await run(1, 7), plain);
   },
+  async "each micro-batch draws numbers of its own, host's turns between them or not"() {
+    const drawn = async (accumulate: number, ms: number) => {
+      const { tape, params, loss } = toy();
+      const positions: number[] = [];
+      const spun = () => {
+        positions.push(tape.random.position);
+        spin(ms);
+        return loss();
+      };
+      await all({ params, optimizer: sgd(params), steps: 1, accumulate, loss: spun });
+      return [...positions, tape.random.position];
+    };
+    const each = (await drawn(1, 0))[1]!;
+    const want = [0, each, 2 * each, 3 * each];
+    assert.ok(each > 0);
+    assert.equal(await drawn(3, 0), want);
+    assert.equal(await drawn(3, 30), want);
+  },
   async "the loss is told the step and the micro-batch"() {
     const { params, loss } = toy();
     const calls: number[][] = [];
@@ -438,8 +456,9 @@ suite("stopping", {
     let turns = 0;
     let stepped = 0;
     const signal = { aborted: false };
+    const seen: boolean[] = [];
     const timer = setInterval(() => {
-      assert.equal(state(optimizer), after);
+      seen.push(JSON.stringify(state(optimizer)) === JSON.stringify(after));
       if (stepped === 2 && ++turns === 2) signal.aborted = true;
     }, 1);
     let calls = 0;
@@ -462,6 +481,7 @@ suite("stopping", {
     } finally {
       clearInterval(timer);
     }
+    assert.ok(seen.length > 4 && seen.every(Boolean), String(seen));
     assert.is(stepped, 2);
     assert.ok(calls > 80 && calls < 120, `stopped after ${calls - 80} micro-batches of 40`);
     assert.equal(state(optimizer), after);
