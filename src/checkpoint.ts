@@ -120,6 +120,9 @@ function complain(
       : "";
   if (missing.length + extra.length + wrong.length)
     throw new RangeError(
-      `${who}: the file does not fit; nothing was changed${some("missing", missing)}${some("unexpected", extra)}${some("mismatched", wrong)}`,
+      `${who}: the file does not fit; nothing was changed` +
+        some("missing", missing) +
+        some("unexpected", extra) +
+        some("mismatched", wrong),
     );
 }

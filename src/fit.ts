@@ -23,7 +23,7 @@ export interface WeighedLoss {
   readonly weight: number;
 }
 
-/** What `fit` needs. A value of the wrong kind is a TypeError, one out of bounds a RangeError, before the first step. */
+/** What `fit` needs. A wrong kind is a TypeError, a value out of bounds a RangeError, before the first step. */
 export interface FitOptions {
   /** What is trained, all on one tape: what is clipped. */
   params: Tree;
@@ -38,7 +38,7 @@ export interface FitOptions {
   steps: number;
   /** How many steps were made before; 0 unless given. */
   from?: number;
-  /** The first optimiser's rate for each step, its own unless given; the rates of others keep their proportion to it. */
+  /** The first optimiser's rate for each step, its own unless given; others keep their proportion to it. */
   schedule?: Schedule;
   /** `norm`: the most for all gradients together; `value`: for each number. None unless given. */
   clip?: { norm?: number; value?: number };
@@ -159,7 +159,7 @@ function bookmark(tape: Tape): () => void {
   };
 }
 
-/** The loss of a micro-batch times its weight, which is added to the step's; the loss itself where it is the only one. */
+/** The loss of a micro-batch times its weight, which is added to the sum; the loss itself where it is the only one. */
 function weighed(got: Tensor | WeighedLoss, accumulate: number, sum: { weight: number }): Tensor {
   const { loss, weight } = got instanceof Tensor || !got?.loss ? { loss: got as Tensor, weight: 1 } : got;
   within("fit", "weight", weight, 0, Infinity);
