@@ -1,185 +1,191 @@
-// fit.ts: the training loop, and the state of a run as bytes. Nothing here reads a clock, a file or a screen.
+// fit.ts: the training loop. Nothing here reads a file or a screen; breath.ts gives the host its turns.
+import { breathe } from "./breath.ts";
 import { known } from "./check.ts";
-import { leaves, type Tree } from "./nn.ts";
-import { clipNorm, clipValue, type Optimizer, type Schedule } from "./optim.ts";
-import { random, whole } from "./random.ts";
-import { label, parse, serialize, type Storable, type Stored } from "./safetensors.ts";
+import type { Tree } from "./nn.ts";
+import { scale } from "./ops/elementwise.ts";
+import {
+  clipNorm,
+  clipValue,
+  optimizersOf,
+  parameters,
+  tapeOf,
+  within,
+  type Optimizer,
+  type Schedule,
+} from "./optim.ts";
+import { whole } from "./random.ts";
 import type { Tape } from "./tape.ts";
-import type { Tensor } from "./tensor.ts";
+import { Tensor } from "./tensor.ts";
 
-/**
- * What `fit` needs. `from`: how many steps were made before. `clip`: `norm` over all gradients together, or `value` for
- * each number.
- */
+/** The loss of a micro-batch, a mean, and over how much it was taken: as a rule over how many targets. */
+export interface WeighedLoss {
+  readonly loss: Tensor;
+  /** 0 or more; only proportions count. */
+  readonly weight: number;
+}
+
+/** What `fit` needs. A wrong kind is a TypeError, a value out of bounds a RangeError, before the first step. */
 export interface FitOptions {
+  /** What is trained, all on one tape: what is clipped. */
   params: Tree;
-  optimizer: Optimizer;
-  /** The loss of step `step`; runs in a scope of its own. */
-  loss: (step: number) => Tensor;
+  /** What trains it. In a list each has parameters and a rate of its own, and no parameter is in two of them. */
+  optimizer: Optimizer | readonly Optimizer[];
+  /**
+   * The loss of step `step`, from 0; runs in a scope of its own, once for each micro-batch `micro`, from 0. Give each
+   * micro-batch its weight where they differ: the step is then that of one batch of all their targets, to rounding.
+   */
+  loss: (step: number, micro: number) => Tensor | WeighedLoss;
+  /** How many steps there are in all, those before `from` included. */
   steps: number;
+  /** How many steps were made before; 0 unless given. */
   from?: number;
+  /** The first optimiser's rate for each step, its own unless given; others keep their proportion to it. */
   schedule?: Schedule;
+  /** `norm`: the most for all gradients together; `value`: for each number. None unless given. */
   clip?: { norm?: number; value?: number };
+  /** How many micro-batches make a step; 1 unless given. */
+  accumulate?: number;
+  /**
+   * A measure after `step` steps: a number, or a tensor of size 1. Runs in a scope of its own, records nothing and
+   * leaves the generator where it was, so that training has the same bits without. What it throws comes after the step.
+   */
+  evaluate?: (step: number) => Tensor | number;
+  /** Steps from one evaluation to the next; 1 unless given. The last step has one in any case. */
+  every?: number;
+  /** Once it is `aborted` (an AbortSignal, say) no further step is made. */
+  signal?: { readonly aborted: boolean };
 }
-/**
- * What happened in a step, counted from 1. `norm` is the gradient's before clipping, where clipping by norm was asked
- * for.
- */
+
+/** What happened in a step, counted from 1. */
 export interface Metrics {
+  /** How many steps were made: the `from` to go on with. */
   step: number;
+  /** Before the update. */
   loss: number;
+  /** The first optimiser's rate where there is a schedule. */
   lr: number | undefined;
+  /** The gradient's norm before clipping, where clipping by norm was asked for. */
   norm: number | undefined;
+  /** What `evaluate` gave after the update, where it was due. */
+  evaluation: number | undefined;
 }
 
 /**
- * Trains step by step and yields what happened. Stop by leaving the loop: the state is then that of the last step
- * yielded. A loss that is not finite throws before anything is changed.
+ * Trains step by step and yields what happened. Stop by leaving the loop or by a signal: parameters, optimisers and the
+ * generator are then those of the last step yielded. A step that throws, as for a loss that is not finite, changes none
+ * of them.
+ *
+ * The host has its turn every 25 ms, or after a micro-batch that takes longer. Between micro-batches, what runs in such
+ * a turn must leave the gradients alone.
  *
  * for await (const { step, loss } of fit({ params, optimizer, loss: () => model.loss(params, x, y), steps: 100 })) ...
  */
-export async function* fit({
-  params,
-  optimizer,
-  loss,
-  steps,
-  from = 0,
-  schedule,
-  clip = {},
-}: FitOptions): AsyncGenerator<Metrics, void, void> {
-  const tape = leaves(params)[0]?.[1].tape;
-  if (!tape) throw new RangeError("fit: no parameters");
-  if (typeof loss !== "function")
-    throw new TypeError(`fit: loss is ${String(loss)}\n  wants a function from the step to a tensor`);
-  if (typeof optimizer?.step !== "function")
-    throw new TypeError(`fit: optimizer is ${String(optimizer)}\n  wants what sgd, adam or adamw returned`);
-  whole("fit", "steps", steps);
-  whole("fit", "from", from);
-  known("fit, clip", clip, "norm", "value");
+export async function* fit(options: FitOptions): AsyncGenerator<Metrics, void, void> {
+  const { params, loss, steps, from = 0, schedule, clip = {}, accumulate = 1, evaluate, every = 1, signal } = options;
+  const optimizers = optimizersOf(options.optimizer);
+  const tape = checked(options, optimizers);
   for (let step = from; step < steps; step++) {
-    const value = tape.step(() => loss(step));
-    const lr = schedule?.(step);
-    const norm = clip.norm === undefined ? undefined : clipNorm(params, clip.norm);
-    if (norm !== undefined && !Number.isFinite(norm))
-      throw new RangeError(`fit: the gradient's norm is ${norm} at step ${step + 1}; parameters are as before`);
-    if (clip.value !== undefined) clipValue(params, clip.value);
-    optimizer.step(lr);
-    yield { step: step + 1, loss: value, lr, norm };
+    await breathe();
+    if (signal?.aborted) return;
+    const undo = bookmark(tape);
+    const sum = { loss: 0, weight: 0 };
+    let lr: number | undefined;
+    let norm: number | undefined;
+    try {
+      for (let micro = 0; micro < accumulate; micro++) {
+        if (micro > 0) {
+          const redo = bookmark(tape);
+          undo(); // a host that saves the run now saves that of the last whole step
+          await breathe();
+          if (signal?.aborted) return;
+          redo();
+        }
+        sum.loss += tape.step(() => weighed(loss(step, micro), accumulate, sum), { accumulate: micro > 0 });
+      }
+      if (!sum.weight) throw new RangeError("fit: all weights are 0\n  wants one above 0");
+      if (accumulate > 1)
+        for (const p of tape.params) tape.engine.kernels.scale(p.size, 1 / sum.weight, 0, p.grad, p.grad);
+      lr = schedule?.(step);
+      norm = clip.norm === undefined ? undefined : clipNorm(params, clip.norm);
+      if (norm !== undefined && !Number.isFinite(norm))
+        throw new RangeError(`fit: the gradient's norm is ${norm} at step ${step + 1}; parameters are as before`);
+      if (clip.value !== undefined) clipValue(params, clip.value);
+      update(optimizers, lr);
+    } catch (error) {
+      undo();
+      throw error;
+    }
+    const due = evaluate && ((step + 1) % every === 0 || step + 1 === steps);
+    const evaluation = due ? evaluated(tape, evaluate, step + 1) : undefined;
+    yield { step: step + 1, loss: sum.loss / sum.weight, lr, norm, evaluation };
   }
 }
 
-/**
- * A run that can be put down and taken up: `save` and `load` hold its parameters, optimiser state, generator and step.
- */
-export interface Run {
-  params: Tree;
-  optimizer?: Optimizer;
-  step?: number;
-}
-
-const tapeOf = (who: string, tree: Tree): Tape => {
-  const tape = leaves(tree)[0]?.[1].tape;
-  if (!tape) throw new RangeError(`${who}: no parameters`);
+/** Refuses options that do not fit; returns the tape. */
+function checked(options: FitOptions, optimizers: readonly Optimizer[]): Tape {
+  const { from = 0, clip = {}, accumulate = 1, evaluate, every = 1, signal } = options;
+  const tape = tapeOf("fit", options.params);
+  callable("loss", options.loss);
+  if (evaluate !== undefined) callable("evaluate", evaluate);
+  for (const o of optimizers.length ? optimizers : [undefined])
+    if (typeof o?.step !== "function")
+      throw new TypeError(
+        `fit: optimizer is ${String(o)}\n  wants what sgd, adam or adamw returned, or a list of them`,
+      );
+  if (optimizers.length > 1) {
+    const trees = optimizers.map(o => o.params);
+    parameters("fit", trees);
+  }
+  whole("fit", "steps", options.steps);
+  whole("fit", "from", from);
+  whole("fit", "accumulate", accumulate, 1);
+  whole("fit", "every", every, 1);
+  known("fit, clip", clip, "norm", "value");
+  if (signal !== undefined && typeof signal?.aborted !== "boolean")
+    throw new TypeError(`fit: signal is ${String(signal)}\n  wants an AbortSignal, or an object with aborted`);
   return tape;
-};
-function tensorsOf(who: string, { params, optimizer }: Run): Map<string, Tensor> {
-  const map = new Map<string, Tensor>();
-  for (const [path, t] of [
-    ...leaves(params),
-    ...(optimizer ? leaves(optimizer.state).map(([path, t]): [string, Tensor] => [`optimizer.${path}`, t]) : []),
-  ]) {
-    if (map.has(path)) throw new RangeError(`${who}: two tensors are called ${path}`);
-    t.alive(who);
-    map.set(path, t);
-  }
-  return map;
+}
+function callable(name: string, value: unknown): void {
+  if (typeof value !== "function")
+    throw new TypeError(`fit: ${name} is ${String(value)}\n  wants a function of the step`);
 }
 
-/**
- * A run as a safetensors file. Parameters keep their dotted paths; what the optimiser remembers lies under
- * `optimizer.`.
- */
-export function save(run: Run, metadata: Record<string, string> = {}): Uint8Array {
-  const tape = tapeOf("save", run.params);
-  const list = new Map<string, Storable>();
-  whole("save", "step", run.step ?? 0);
-  for (const [path, t] of tensorsOf("save", run)) list.set(path, { shape: t.shape, values: t.values() });
-  return serialize(list, {
-    format: "pt",
-    ...metadata,
-    "farsight.step": String(run.step ?? 0),
-    "farsight.updates": String(run.optimizer?.updates ?? 0),
-    "farsight.seed": String(tape.random.seed),
-    "farsight.position": String(tape.random.position),
-  });
-}
-
-/**
- * Puts a saved run back: parameters, optimiser state and the tape's generator, so that training goes on with the same
- * bits. Returns the step and the metadata. Throws, and changes nothing, unless names, shapes and number types all
- * agree.
- */
-export function load(run: Run, file: Uint8Array): { step: number; metadata: Record<string, string> } {
-  const tape = tapeOf("load", run.params);
-  const { tensors, metadata } = parse(file);
-  const mine = tensorsOf("load", run);
-  const dtype = tape.dtype === "f32" ? "F32" : "F64";
-  complain("load", mine, tensors, s => (s.dtype !== dtype ? `is ${s.dtype}, wants ${dtype}` : undefined));
-  const number = (key: string): number => {
-    const text = metadata[`farsight.${key}`] ?? "";
-    const value = Number(text);
-    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value))
-      throw new RangeError(`load: the file's ${key} is ${metadata[`farsight.${key}`]}\n  wants a file written by save`);
-    return value;
+/** Marks where the generator stands; what it returns puts it back there. */
+function bookmark(tape: Tape): () => void {
+  const { random } = tape;
+  const { position } = random;
+  return () => {
+    tape.random = random;
+    random.position = position;
   };
-  const [step, updates, seed, position] = ["step", "updates", "seed", "position"].map(number) as [
-    number,
-    number,
-    number,
-    number,
-  ];
-  for (const [path, t] of mine) t.values().set(tensors.get(path)!.values as Float32Array);
-  if (run.optimizer) run.optimizer.updates = updates;
-  tape.random = random(seed, position);
-  return { step, metadata };
 }
 
-/**
- * Copies parameters from a safetensors file of any float type (a PyTorch state dict, say). Throws, and changes nothing,
- * unless names and shapes agree; names under `optimizer.` are passed over.
- */
-export function loadParams(params: Tree, file: Uint8Array): Record<string, string> {
-  const { tensors, metadata } = parse(file);
-  const mine = tensorsOf("loadParams", { params });
-  for (const name of [...tensors.keys()]) if (name.startsWith("optimizer.")) tensors.delete(name);
-  complain("loadParams", mine, tensors, s => (s.dtype.startsWith("I") ? `is ${s.dtype}, wants floats` : undefined));
-  for (const [path, t] of mine) t.values().set(tensors.get(path)!.values as Float32Array);
-  return metadata;
+/** The loss of a micro-batch times its weight, which is added to the sum; the loss itself where it is the only one. */
+function weighed(got: Tensor | WeighedLoss, accumulate: number, sum: { weight: number }): Tensor {
+  const { loss, weight } = got instanceof Tensor || !got?.loss ? { loss: got as Tensor, weight: 1 } : got;
+  within("fit", "weight", weight, 0, Infinity);
+  const by = accumulate > 1 ? weight : 1;
+  sum.weight += by;
+  return by === 1 ? loss : scale(loss, { by });
 }
 
-/** Throws one error that lists every name that is missing, too many, or does not fit. */
-function complain(
-  who: string,
-  mine: Map<string, Tensor>,
-  theirs: ReturnType<typeof parse>["tensors"],
-  other: (s: Stored) => string | undefined,
-): void {
-  const missing = [...mine.keys()].filter(path => !theirs.has(path));
-  const extra = [...theirs.keys()].filter(path => !mine.has(path)).map(label);
-  const wrong = [...mine].flatMap(([path, t]) => {
-    const s = theirs.get(path);
-    if (!s) return [];
-    if (s.shape.length !== t.shape.length || s.shape.some((n, i) => n !== t.shape[i]))
-      return [`${path} is [${s.shape.join(" ")}], wants [${t.shape.join(" ")}]`];
-    const why = other(s);
-    return why ? [`${path} ${why}`] : [];
-  });
-  const some = (label: string, list: string[]): string =>
-    list.length
-      ? `\n  ${label}: ${list.slice(0, 8).join(", ")}${list.length > 8 ? ` and ${list.length - 8} more` : ""}`
-      : "";
-  if (missing.length + extra.length + wrong.length)
-    throw new RangeError(
-      `${who}: the file does not fit; nothing was changed${some("missing", missing)}${some("unexpected", extra)}${some("mismatched", wrong)}`,
-    );
+/** One update by each optimiser: by the first at `lr`, by the others in proportion, or at their own rates. */
+function update(optimizers: readonly Optimizer[], lr: number | undefined): void {
+  const [first, ...others] = optimizers as [Optimizer, ...Optimizer[]];
+  const rates = others.map(o => (lr === undefined ? o.lr : lr * (o.lr / first.lr)));
+  for (const rate of rates) within("fit", "lr", rate, 0, Infinity); // before any has made its update
+  first.step(lr);
+  others.forEach((o, i) => o.step(rates[i]));
+}
+
+function evaluated(tape: Tape, evaluate: (step: number) => Tensor | number, step: number): number {
+  const undo = bookmark(tape);
+  try {
+    return tape.scope(() => {
+      const value = tape.noGrad(() => evaluate(step));
+      return value instanceof Tensor ? value.item() : value;
+    });
+  } finally {
+    undo();
+  }
 }

@@ -61,7 +61,8 @@ export {
 } from "./optim.ts";
 export { gradcheck, type GradcheckOptions } from "./gradcheck.ts";
 export { parse, serialize, type Storable, type Stored } from "./safetensors.ts";
-export { fit, load, loadParams, save, type FitOptions, type Metrics, type Run } from "./fit.ts";
+export { fit, type FitOptions, type Metrics, type WeighedLoss } from "./fit.ts";
+export { load, loadParams, save, type Run } from "./checkpoint.ts";
 export { attend, attention, type AttentionOptions } from "./models/attention.ts";
 export { cope, positions, type CopeOptions, type Gates, type Scaling, type View } from "./models/cope.ts";
 export { edgeWeight, edgeWeights, myopia, type Cut, type Myopia } from "./models/myopic.ts";

@@ -2,12 +2,17 @@
 import { cos, pow } from "./math.ts";
 import { known } from "./check.ts";
 import { leaves, type Tree } from "./nn.ts";
+import type { Tape } from "./tape.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Updates parameters from their gradients. */
 export interface Optimizer {
   /** One update at learning rate `lr`, the one given at the start unless another is given. */
   step(lr?: number): void;
+  /** Its learning rate: that of an update which is given none. */
+  readonly lr: number;
+  /** What it updates. */
+  readonly params: Tree;
   /** What it remembers of each parameter, under the parameter's path: part of a run's state. */
   readonly state: Tree;
   /** How many updates were made: part of a run's state. */
@@ -36,13 +41,21 @@ export interface AdamOptions {
 
 const matrices = (_: string, p: Tensor): boolean => p.shape.length > 1;
 
-function within(who: string, name: string, value: number, low: number, high: number): void {
+/** Throws unless `value` is a number from `low` to below `high`. */
+export function within(who: string, name: string, value: number, low: number, high: number): void {
   if (!(typeof value === "number" && value >= low && value < high))
     throw new RangeError(
       `${who}: ${name} is ${value}\n  wants a number from ${low}${high === Infinity ? "" : ` to below ${high}`}`,
     );
 }
-function parameters(who: string, tree: Tree): [string, Tensor][] {
+/** The tape that a tree of parameters lies on. */
+export function tapeOf(who: string, tree: Tree): Tape {
+  const tape = leaves(tree)[0]?.[1].tape;
+  if (!tape) throw new RangeError(`${who}: no parameters`);
+  return tape;
+}
+/** The leaves of a tree of parameters: at least one, each once, all alive. */
+export function parameters(who: string, tree: Tree): [string, Tensor][] {
   const list = leaves(tree);
   const constant = list.find(([, p]) => !p.wants);
   const roots = new Map<Tensor, string>();
@@ -66,6 +79,10 @@ function ready(who: string, rate: number, list: [string, Tensor][]): void {
 const like = (list: readonly [string, Tensor][]): Tensor[] =>
   list[0]![1].tape.allOrNothing(() => list.map(([, p]) => p.tape.tensor(p.shape)));
 
+/** One optimiser or several, or none, as a list. */
+export const optimizersOf = (optimizer: Optimizer | readonly Optimizer[] | undefined): readonly Optimizer[] =>
+  [optimizer ?? []].flat();
+
 /** Stochastic gradient descent: v = momentum v + g; p -= lr v, or lr (g + momentum v) with `nesterov`. */
 export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
   known("sgd", options, "lr", "momentum", "nesterov", "decay", "decays");
@@ -77,6 +94,8 @@ export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
   const list = parameters("sgd", params);
   const v = momentum ? like(list) : [];
   return {
+    lr,
+    params,
     updates: 0,
     state: Object.fromEntries(list.flatMap(([path], i) => (v[i] ? [[path, { v: v[i] }]] : []))),
     step(rate = lr) {
@@ -105,6 +124,8 @@ export function adamw(params: Tree, options: AdamOptions = {}): Optimizer {
   const list = parameters("adamw", params);
   const [m, v] = list[0]![1].tape.allOrNothing(() => [like(list), like(list)]);
   return {
+    lr,
+    params,
     updates: 0,
     state: Object.fromEntries(list.map(([path], i) => [path, { m: m[i], v: v[i] }])),
     step(rate = lr) {

@@ -295,8 +295,8 @@ suite("fit", {
     assert.equal(
       await all({ params, loss, optimizer, steps: 2, schedule: step => (step ? 0.01 : 0), clip: { norm: 100 } }),
       [
-        { step: 1, loss: 46, lr: 0, norm: 10 },
-        { step: 2, loss: 46, lr: 0.01, norm: 10 },
+        { step: 1, loss: 46, lr: 0, norm: 10, evaluation: undefined },
+        { step: 2, loss: 46, lr: 0.01, norm: 10, evaluation: undefined },
       ],
     );
     assert.equal(await all({ params, loss, optimizer: sgd(params), steps: 1 }).then(([m]) => [m!.lr, m!.norm]), [

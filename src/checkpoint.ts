@@ -1,0 +1,128 @@
+// checkpoint.ts: the state of a run as the bytes of a safetensors file, and back. Where the bytes go is the caller's
+// business.
+import { leaves, type Tree } from "./nn.ts";
+import { optimizersOf, tapeOf, type Optimizer } from "./optim.ts";
+import { random, whole } from "./random.ts";
+import { label, parse, serialize, type Storable, type Stored } from "./safetensors.ts";
+import type { Tensor } from "./tensor.ts";
+
+/**
+ * A run that can be put down and taken up: `save` and `load` hold its parameters, the state of its optimisers, the
+ * generator and the step.
+ */
+export interface Run {
+  /** What is trained, all on one tape. */
+  params: Tree;
+  /** What trains it: one or a list, as `fit` takes them; none unless given. */
+  optimizer?: Optimizer | readonly Optimizer[];
+  /** How many steps were made; 0 unless given. `load` does not read it. */
+  step?: number;
+}
+
+function tensorsOf(who: string, { params, optimizer }: Run): Map<string, Tensor> {
+  const map = new Map<string, Tensor>();
+  const states = optimizersOf(optimizer).map(o => o.state);
+  const state: Tree = states.length === 1 ? states[0]! : states;
+  for (const [path, t] of [...leaves(params), ...leaves(state, "optimizer")]) {
+    if (map.has(path)) throw new RangeError(`${who}: two tensors are called ${path}`);
+    t.alive(who);
+    map.set(path, t);
+  }
+  return map;
+}
+
+/**
+ * A run as a safetensors file. Parameters keep their dotted paths; what the optimiser remembers lies under
+ * `optimizer.`, and of several under `optimizer.0.`, `optimizer.1.` and so on.
+ */
+export function save(run: Run, metadata: Record<string, string> = {}): Uint8Array {
+  const tape = tapeOf("save", run.params);
+  const list = new Map<string, Storable>();
+  whole("save", "step", run.step ?? 0);
+  for (const [path, t] of tensorsOf("save", run)) list.set(path, { shape: t.shape, values: t.values() });
+  return serialize(list, {
+    format: "pt",
+    ...metadata,
+    "farsight.step": String(run.step ?? 0),
+    "farsight.updates":
+      optimizersOf(run.optimizer)
+        .map(o => o.updates)
+        .join(" ") || "0",
+    "farsight.seed": String(tape.random.seed),
+    "farsight.position": String(tape.random.position),
+  });
+}
+
+/**
+ * Puts a saved run back: parameters, optimiser state and the tape's generator, so that training goes on with the same
+ * bits. Returns the step and the metadata. Throws, and changes nothing, unless names, shapes and number types all
+ * agree.
+ */
+export function load(run: Run, file: Uint8Array): { step: number; metadata: Record<string, string> } {
+  const tape = tapeOf("load", run.params);
+  const { tensors, metadata } = parse(file);
+  const mine = tensorsOf("load", run);
+  const dtype = tape.dtype === "f32" ? "F32" : "F64";
+  complain("load", mine, tensors, s => (s.dtype !== dtype ? `is ${s.dtype}, wants ${dtype}` : undefined));
+  const number = (key: string, text = metadata[`farsight.${key}`]): number => {
+    if (!/^\d+$/.test(text ?? "") || !Number.isSafeInteger(Number(text)))
+      throw new RangeError(`load: the file's ${key} is ${text}\n  wants a file written by save`);
+    return Number(text);
+  };
+  const step = number("step");
+  const updates = metadata["farsight.updates"]?.split(" ").map(text => number("updates", text)) ?? [number("updates")];
+  const seed = number("seed");
+  const position = number("position");
+  const optimizers = optimizersOf(run.optimizer);
+  if (optimizers.length && optimizers.length !== updates.length)
+    throw new RangeError(`load: the file is of ${updates.length} optimisers\n  wants one of ${optimizers.length}`);
+  for (const [path, t] of mine) t.values().set(tensors.get(path)!.values as Float32Array);
+  optimizers.forEach((o, i) => {
+    o.updates = updates[i]!;
+  });
+  tape.random = random(seed, position);
+  return { step, metadata };
+}
+
+/**
+ * Copies parameters from a safetensors file of any float type (a PyTorch state dict, say). Throws, and changes nothing,
+ * unless names and shapes agree; names under `optimizer.` are passed over.
+ */
+export function loadParams(params: Tree, file: Uint8Array): Record<string, string> {
+  const { tensors, metadata } = parse(file);
+  const mine = tensorsOf("loadParams", { params });
+  for (const name of [...tensors.keys()]) if (name.startsWith("optimizer.")) tensors.delete(name);
+  complain("loadParams", mine, tensors, s => (s.dtype.startsWith("I") ? `is ${s.dtype}, wants floats` : undefined));
+  for (const [path, t] of mine) t.values().set(tensors.get(path)!.values as Float32Array);
+  return metadata;
+}
+
+/** Throws one error that lists every name that is missing, too many, or does not fit. */
+function complain(
+  who: string,
+  mine: Map<string, Tensor>,
+  theirs: ReturnType<typeof parse>["tensors"],
+  other: (s: Stored) => string | undefined,
+): void {
+  const missing = [...mine.keys()].filter(path => !theirs.has(path));
+  const extra = [...theirs.keys()].filter(path => !mine.has(path)).map(label);
+  const wrong = [...mine].flatMap(([path, t]) => {
+    const s = theirs.get(path);
+    if (!s) return [];
+    if (s.shape.length !== t.shape.length || s.shape.some((n, i) => n !== t.shape[i]))
+      return [`${path} is [${s.shape.join(" ")}], wants [${t.shape.join(" ")}]`];
+    const why = other(s);
+    return why ? [`${path} ${why}`] : [];
+  });
+  const some = (label: string, list: string[]): string =>
+    list.length
+      ? `\n  ${label}: ${list.slice(0, 8).join(", ")}${list.length > 8 ? ` and ${list.length - 8} more` : ""}`
+      : "";
+  if (missing.length + extra.length + wrong.length)
+    throw new RangeError(
+      `${who}: the file does not fit; nothing was changed` +
+        some("missing", missing) +
+        some("unexpected", extra) +
+        some("mismatched", wrong),
+    );
+}
