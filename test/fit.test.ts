@@ -396,7 +396,7 @@ suite("evaluation", {
     const other = adamw(plain.params);
     await all({ ...plain, optimizer: other, steps: 2 });
     const evaluations: [() => unknown, string][] = [
-      [() => Promise.resolve(1), "TypeError: scope: the function returned a promise"],
+      [() => Promise.resolve(1), "TypeError: noGrad: the function returned a promise"],
       [() => params.a.w, "RangeError: item: [8] holds 8 numbers, not one"],
     ];
     for (const [evaluate, text] of evaluations) {
