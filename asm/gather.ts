@@ -13,6 +13,18 @@ export function gather(n: usize, d: usize, w: usize, ids: usize, y: usize): void
   for (let i: usize = 0; i < n; i++, y += d * W) memory.copy(y, w + <usize>load<i32>(ids + i * 4) * d * W, d * W);
 }
 
+/**
+ * Rows of n numbers from x, `xi` apart, t for each of b sequences, to the places from starts[i] on of y, which has c rows
+ * for each.
+ */
+// threads: serial, a copy of few rows
+export function placeRows(b: usize, t: usize, n: usize, x: usize, xi: usize, starts: usize, c: usize, y: usize): void {
+  for (let i: usize = 0; i < b; i++, y += c * n * W) {
+    let to = y + <usize>load<i32>(starts + i * 4) * n * W;
+    for (let r: usize = 0; r < t; r++, x += xi * W, to += n * W) memory.copy(to, x, n * W);
+  }
+}
+
 /** dw[ids[i]] += dy[i], dw having v rows. */
 // threads: serial, two ids may name one row
 export function gatherBack(n: usize, d: usize, v: usize, ids: usize, dy: usize, dw: usize, add: bool): void {

@@ -75,7 +75,7 @@ export {
   addRows,
 } from "./rows";
 export { crossEntropy, crossEntropyBack, huber, huberBack } from "./loss";
-export { gather, gatherBack, pick, pickBack, interpolate, interpolateBack, rope } from "./gather";
+export { gather, placeRows, gatherBack, pick, pickBack, interpolate, interpolateBack, rope } from "./gather";
 export { maskedSoftmax, maskedSigmoid, rest } from "./masked";
 export { sgd, adamw, squares, clamp } from "./step";
 export { attention } from "./attention/forward";

@@ -40,6 +40,7 @@ export {
   leaves,
   maker,
   mlp,
+  norm,
   tokens,
   type Activation,
   type Maker,
@@ -63,19 +64,37 @@ export { gradcheck, type GradcheckOptions } from "./gradcheck.ts";
 export { parse, serialize, type Storable, type Stored } from "./safetensors.ts";
 export { fit, type FitOptions, type Metrics, type WeighedLoss } from "./fit.ts";
 export { load, loadParams, save, type Run } from "./checkpoint.ts";
-export { attend, attention, type AttentionOptions } from "./models/attention.ts";
-export { cope, positions, type CopeOptions, type Gates, type Scaling, type View } from "./models/cope.ts";
+export { attend, attention, mask, type AttentionOptions } from "./models/attention.ts";
+export { cache, stateCache, type CacheSizes, type Carry, type Reads } from "./models/carry.ts";
+export {
+  attentionBlock,
+  layer,
+  type AttentionWeights,
+  type BlockWeights,
+  type Inside,
+  type LayerConfig,
+  type LayerRun,
+} from "./models/layer.ts";
 export { edgeWeight, edgeWeights, myopia, type Cut, type Myopia } from "./models/myopic.ts";
-export { alibi, alibiSlopes, distances, kinds, mask, rotary, sinusoidal, type Position } from "./models/position.ts";
+export { alibi, alibiSlopes } from "./positions/alibi.ts";
+export { cope, positions, type CopeOptions, type Gates, type Scaling, type View } from "./positions/cope.ts";
+export { kinds, type PositionChoice, type PositionName, type PositionOptions } from "./positions/index.ts";
+export type { Bias, Kind, Places, Position, Sizes } from "./positions/kind.ts";
+export { distances } from "./positions/relative.ts";
+export { rotary } from "./positions/rope.ts";
+export { sinusoidal } from "./positions/sinusoidal.ts";
 export {
   transformer,
-  type BlockWeights,
   type Config,
   type How,
+  type Seen,
+  type StartOptions,
   type Transformer,
   type TransformerOptions,
+  type TransformerState,
   type TransformerWeights,
 } from "./models/transformer.ts";
+export type { Ask, Chunk, Given, Rows } from "./models/stream.ts";
 export {
   rmt,
   rmtEncoder,

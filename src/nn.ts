@@ -2,7 +2,7 @@
 // with PyTorch's names and layouts (a linear weight is [out, in]).
 import { dropout, gelu, geluErf, mul, relu, silu } from "./ops/elementwise.ts";
 import { linear } from "./ops/products.ts";
-import { layerNorm } from "./ops/rows.ts";
+import { layerNorm, rmsNorm } from "./ops/rows.ts";
 import type { Random } from "./random.ts";
 import { show } from "./check.ts";
 import { type Tape } from "./tape.ts";
@@ -36,10 +36,10 @@ export interface Maker {
   (path: string, shape: readonly number[], std: number, mean?: number): Tensor;
 }
 
-/** A maker on `tape`: normal numbers of the given spread around the given mean. */
-export function maker(tape: Tape, rng: Random): Maker {
+/** A maker on `tape`: normal numbers of the given spread around the given mean; `frozen` ones want no gradient. */
+export function maker(tape: Tape, rng: Random, frozen = false): Maker {
   return (path, shape, std, mean = 0) => {
-    const t = tape.param(shape);
+    const t = frozen ? tape.tensor(shape) : tape.param(shape);
     const values = t.values();
     const own = rng.fork(path);
     for (let i = 0; i < values.length; i++) values[i] = mean + (std ? std * own.normal() : 0);
@@ -60,11 +60,10 @@ export function linearWeights(
 ): Weights {
   return { weight: make(`${path}.weight`, [o, i], std), bias: bias ? make(`${path}.bias`, [o], 0) : undefined };
 }
-/** Gain 1 and shift 0 of a layer norm over `d` numbers. */
-export const normWeights = (make: Maker, path: string, d: number): Weights => ({
-  weight: make(`${path}.weight`, [d], 0, 1),
-  bias: make(`${path}.bias`, [d], 0),
-});
+/** Gain 1 of a norm over `d` numbers, and shift 0 unless `bias` is false. */
+export function normWeights(make: Maker, path: string, d: number, { bias = true } = {}): Weights {
+  return { weight: make(`${path}.weight`, [d], 0, 1), bias: bias ? make(`${path}.bias`, [d], 0) : undefined };
+}
 
 /** What stands between an MLP's two matrices. */
 export type Activation = "gelu" | "geluErf" | "relu" | "swiglu";
@@ -91,8 +90,10 @@ export function mlp(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
 }
 /** A linear layer. */
 export const apply = (x: Tensor, p: Weights): Tensor => linear(x, p.weight, p.bias);
-/** A layer norm. */
-export const norm = (x: Tensor, p: Weights, eps: number): Tensor => layerNorm(x, p.weight, p.bias, { eps });
+/** A layer norm, or with `rms` an RMS norm. */
+export function norm(x: Tensor, p: Weights, { eps = 1e-5, rms = false }: { eps?: number; rms?: boolean } = {}): Tensor {
+  return rms ? rmsNorm(x, p.weight, { eps }) : layerNorm(x, p.weight, p.bias, { eps });
+}
 /** Dropout, or x itself where `p` is 0. */
 export const drop = (x: Tensor, p: number): Tensor => (p ? dropout(x, { p }) : x);
 

@@ -21,17 +21,17 @@ import {
   type Cut,
   type Dtype,
   type Myopia,
-  type Position,
+  type PositionName,
   type Tensor,
   type TransformerOptions,
   type Tree,
 } from "farsight";
-import { scales } from "../src/models/cope.ts";
+import { scales } from "../src/positions/cope.ts";
 import { cases, dtypes, exchange, golden, match, variant, variants, type Golden } from "./golden.ts";
 import { suite } from "./check.ts";
 
 type Keys = Record<string, unknown> & {
-  pos: Position;
+  pos: string;
   mode: string;
   cut: Cut;
   horizon: number;
@@ -91,7 +91,7 @@ function attentionCase(g: Golden, dtype: Dtype, v: string, composed: boolean): v
     keys,
     edges,
     own,
-    position: c.pos,
+    position: listOf(c.pos),
     tables,
     cope: copeOf(c),
     gateKeys,
@@ -135,6 +135,8 @@ function attentionCase(g: Golden, dtype: Dtype, v: string, composed: boolean): v
   }
 }
 
+/** A golden file's name of positions, such as cope+rope, as a list. */
+const listOf = (pos: string): PositionName[] => pos.split("+").filter(kind => kind !== "none") as PositionName[];
 const modelOf = (m: Record<string, never>, more: TransformerOptions = {}): TransformerOptions => {
   const c = m as unknown as Keys & Record<string, number & boolean & string>;
   return {
@@ -144,7 +146,7 @@ const modelOf = (m: Record<string, never>, more: TransformerOptions = {}): Trans
     d: c.d!,
     heads: c.heads!,
     inner: c.inner!,
-    position: c.pos,
+    position: listOf(c.pos),
     tied: c.tied!,
     eps: c.eps!,
     activation: (c.gelu as string) === "erf" ? "geluErf" : "gelu",

@@ -83,7 +83,7 @@ for (const scaling of ["listing", "ram", "eq"] as const)
       checkTransformer({ position: "cope", cope: { rows: 5, scaling, gates } });
 ofKinds["cope on turned queries and keys: gradients equal differences"] = () =>
   checkTransformer({
-    position: "cope+rope",
+    position: ["cope", "rope"],
     cope: { rows: 5, rotated: true },
     rope: { theta: 100, interleaved: true },
   });
@@ -198,7 +198,7 @@ const decoders: Record<string, Case> = {
   "a decoder whose memory blocks see both ways": { rmt: { bidirectional: true } },
   "a decoder that is asked at the end": { rmt: { losses: "last" } },
   "both ways, asked at the end, cope": { rmt: { bidirectional: true, losses: "last" }, model: { position: "cope" } },
-  "a decoder with rope and cope, norms after": { model: { position: "cope+rope", norm: "post" } },
+  "a decoder with rope and cope, norms after": { model: { position: ["cope", "rope"], norm: "post" } },
   "a tied decoder with dropout": { model: { dropout: 0.3, tied: true, position: "relative" } },
 };
 const memory: Record<string, () => void> = {};

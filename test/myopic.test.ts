@@ -290,7 +290,7 @@ for (const [name, mode] of Object.entries(modes))
   for (const cut of cuts)
     facts[`${name}, ${cut}: the loss has the full model's bits`] = () => {
       for (const dtype of ["f32", "f64"] as const)
-        for (const position of ["absolute", "cope", "cope+rope"] as const) {
+        for (const position of ["absolute", "cope", ["cope", "rope"]] as const) {
           const [a, b] = [{ ...mode, cut }, undefined].map(
             myopic => run({ position }, myopic, TARGETS, TOKENS, dtype).loss,
           );

@@ -1,21 +1,6 @@
 // count.ts: the counting task of CoPE (2405.18719, table 3), small: three kinds of position, otherwise one model, one
 // set of batches, one budget.
-import {
-  adamw,
-  counting,
-  layerNorm,
-  linear,
-  mask,
-  positions,
-  random,
-  reshape,
-  schedule,
-  scores,
-  slice,
-  transformer,
-  type Position,
-  type Tensor,
-} from "farsight";
+import { adamw, counting, type PositionName, random, schedule, type Seen, transformer } from "farsight";
 import { heat } from "../charts/heat.ts";
 import { below, lone } from "../finding.ts";
 import { list, num, of, type Entry, type Numbers } from "../records.ts";
@@ -56,7 +41,7 @@ function prepare(arm: string, choice: Choice) {
     layers: LAYERS,
     heads: HEADS,
     context,
-    position: arm as Position,
+    position: arm as PositionName,
     cope: { rows: ROWS },
   });
   const params = model.params(tape, { seed });
@@ -88,25 +73,18 @@ interface Inside {
   gates: ArrayLike<number>;
   positions: ArrayLike<number>;
 }
-/** The logits of one sequence, and what is inside each layer, from queries and keys made again of its states. */
+/** The logits of one sequence, and the gates and positions of each layer. */
 function look(
   { tape, model, params }: Run,
   tokens: ArrayLike<number>,
 ): { logits: ArrayLike<number>; layers: Inside[] } {
-  const t = tokens.length;
-  const width = D / HEADS;
-  const states: Tensor[] = [];
-  const ids = tape.integers([1, t], Array.from(tokens));
-  const logits = model.logits(params, ids, { watch: (_, x) => states.push(x) }).values();
-  const allowed = tape.tensor([t, t], mask(t, t, true));
-  const layers = params.h.map(({ ln_1, attn }, i) => {
-    const x = layerNorm(states[i]!, ln_1.weight, ln_1.bias);
-    const qkv = linear(x, attn.c_attn.weight, attn.c_attn.bias);
-    const part = (n: number): Tensor => reshape(slice(qkv, n * D, (n + 1) * D), [1, t, HEADS, width]);
-    const seen = positions(scores(part(0), part(1), { scale: 1 / Math.sqrt(width) }), { allowed });
-    return { gates: seen.gates.values().slice(), positions: seen.positions.values().slice() };
-  });
-  return { logits, layers };
+  const layers: Inside[] = [];
+  const ids = tape.integers([1, tokens.length], Array.from(tokens));
+  const watch = (_: number, { attention }: Seen): void => {
+    const inside = attention?.gates();
+    if (inside) layers.push({ gates: inside.gates.values().slice(), positions: inside.positions.values().slice() });
+  };
+  return { logits: model.logits(params, ids, { watch }).values(), layers };
 }
 
 /** Gates and positions of one head as triangles, and how much wider its last row opens on "++;" than on "pass;". */

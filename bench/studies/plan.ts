@@ -10,6 +10,7 @@ import {
   sine,
   transformer,
   type Numbers as Values,
+  type Seen,
   type Tensor,
 } from "farsight";
 import { fitted } from "../charts/svg.ts";
@@ -83,8 +84,8 @@ function score(run: Run, n: number, trivial = false): number {
 function observed({ task, tape, model, params, held }: Run, half: string, n: number) {
   const { inputs, sines } = task.batch(held.fork(`probes, ${half}`), n);
   const states: Float64Array[] = [];
-  const watch = (_: number, x: Tensor): void => {
-    states.push(Float64Array.from(x.values()));
+  const watch = (_: number, seen: Seen): void => {
+    states.push(Float64Array.from(seen.states.values()));
   };
   tape.scope(() => tape.noGrad(() => model.logits(params, tape.tensor([n, T, 2], inputs), { watch })));
   const places = Array.from({ length: n * T }, (_, i) => i).filter(i => i % T >= LAGS);

@@ -1,18 +1,20 @@
 // attention.ts: attention with every kind of position, and with the gradient to earlier places weighed. Written twice
 // on purpose: once as one kernel, which is what runs, and once composed from small operations, which reads like the
 // papers and is what tests hold the kernel against.
-import { known } from "../check.ts";
-import { maskedSoftmax, mix, pick, rope, scores, tableScores } from "../ops/composed.ts";
+import { integer, known, refuse, tensor } from "../check.ts";
 import { attentionOver } from "../ops/attention.ts";
+import { maskedSoftmax, mix, pick, scores, tableScores } from "../ops/composed.ts";
 import { add, bias } from "../ops/elementwise.ts";
-import { reshape } from "../ops/shapes.ts";
-import { show } from "../check.ts";
-import { Tensor } from "../tensor.ts";
-import { cope, scales, type CopeOptions, type View } from "./cope.ts";
-import { alibi, alibiSlopes, distances, has, kinds, mask, rotary, type Position } from "./position.ts";
+import { concat, reshape, slice } from "../ops/shapes.ts";
+import { alibi } from "../positions/alibi.ts";
+import { cope, copeOptions, scales, type CopeOptions, type View } from "../positions/cope.ts";
+import { positionsOf, type PositionChoice } from "../positions/index.ts";
+import type { Bias, Places, Position } from "../positions/kind.ts";
+import { distances } from "../positions/relative.ts";
+import type { Tensor } from "../tensor.ts";
 
-/** What attention reads beside queries, keys and values. */
-export interface AttentionOptions {
+/** Which keys queries see, and what they send back. */
+export interface Sight {
   /** Queries are the last `t` of `s` places and see none after their own; true unless given. */
   causal?: boolean;
   /** Instead of `causal`: t s, 1 where query t may look at key s, 0 where not. */
@@ -21,164 +23,158 @@ export interface AttentionOptions {
   keys?: Tensor | undefined;
   /** t s, from 0 to 1: weighs what queries send back to keys and values; see `scores`. */
   edges?: Tensor | undefined;
-  /**
-   * Instead of `edges`: keys and values get the gradient of the query at their own place and no other (strict myopia).
-   */
+  /** Instead of `edges`: keys and values get the gradient of the query at their own place and no other (strict myopia). */
   own?: boolean;
+}
+
+/** What attention reads beside queries, keys and values. */
+export interface AttentionOptions extends Sight {
   /** Keys, values and gate keys computed from a stopped state; they take the gradient that the edges hold back. */
   past?: { k: Tensor; v: Tensor; gateKeys?: Tensor | undefined } | undefined;
-  position?: Position;
+  /** Positions that act on queries, keys and logits; none unless given. */
+  position?: PositionChoice;
   /** Tables of CoPE and of relative positions, one row a position and as wide as a head. */
   tables?: { cope?: Tensor | undefined; relative?: Tensor | undefined };
   cope?: CopeOptions;
-  /** b s h d: CoPE's gate keys where `cope.gates` is "sep". */
+  /** b s g d: CoPE's gate keys where `cope.gates` is "sep". */
   gateKeys?: Tensor | undefined;
   rope?: { theta?: number; interleaved?: boolean };
   /** Compose it from small operations instead of running the kernel. */
   composed?: boolean;
 }
 
-/**
- * y_i = Σ_j softmax_j(logits_ij) v_j, head by head: q b t h d, k and v b s h d -> b t h d. A row that may see nothing
- * gives 0.
- */
-export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
-  if (!options.composed) return fused(q, k, v, options);
-  return mix(attend(q, k, v, options), v, edgesOf(q, k, options), options.past?.v);
+const optionNames = (): string[] =>
+  "causal allowed keys edges own past position tables cope gateKeys rope composed".split(" ");
+
+/** Queries, keys, values and what gates read, head by head: b t h d. Gates read queries and keys that are not turned. */
+export interface Heads {
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly v: Tensor;
+  readonly gateQ?: Tensor | undefined;
+  readonly gateK?: Tensor | undefined;
+}
+/** Heads and, as far as there are any, their pasts; and what positions add to their logits. */
+export interface Attended extends Heads {
+  readonly past?: { readonly k: Tensor; readonly v: Tensor; readonly gateK?: Tensor | undefined } | undefined;
+  readonly bias: Bias;
+  readonly cope: Required<CopeOptions>;
 }
 
-/** What a settled choice of positions turns, adds and reads. */
-function parts(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) {
-  known(
-    "attention",
-    options,
-    "causal",
-    "allowed",
-    "keys",
-    "edges",
-    "own",
-    "past",
-    "position",
-    "tables",
-    "cope",
-    "gateKeys",
-    "rope",
-    "composed",
+/**
+ * y_i = Σ_j softmax_j(logits_ij) v_j, head by head: q b t h d, k and v b s g d -> b t h d, each of g heads of keys and
+ * values serving h / g of queries. A row that may see nothing gives 0.
+ */
+export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  const a = attended(q, k, v, options);
+  if (!options.composed) return fused(a, options);
+  const h = q.shape[2]!;
+  const old = options.past && repeated(options.past.v, h);
+  return mix(weights(a, options), repeated(v, h), edgesOf(q, k, options), old);
+}
+
+/** Heads of keys or values, each as often as it serves queries: b s g d -> b s h d. */
+function repeated(x: Tensor, h: number): Tensor {
+  const each = h / x.shape[2]!;
+  if (each === 1) return x;
+  const head = (i: number): Tensor => slice(x, Math.floor(i / each), Math.floor(i / each) + 1, { axis: 2 });
+  return concat(
+    Array.from({ length: h }, (_, i) => head(i)),
+    { axis: 2 },
   );
-  const { position = "none", tables = {}, cope: how = {}, gateKeys, past, rope: turn = {} } = options;
-  const { scaling = "listing", gates = "shared", rotated = false } = how;
-  for (const [name, x] of Object.entries({ q, k, v })) {
-    if (!(x instanceof Tensor)) throw new TypeError(`attention: ${name} is ${String(x)}\n  wants a tensor, b t h d`);
-    if (x.shape.length !== 4) throw new RangeError(`attention: ${name} is ${show(x)}\n  wants four axes, b t h d`);
-  }
-  if (!kinds.includes(position))
-    throw new RangeError(`attention: position is ${String(position)}\n  wants ${kinds.join(", ")}`);
-  const [, t, h, d] = q.shape as [number, number, number, number];
+}
+
+/** The weights of `attention`: softmax_j(logits_ij), b h t s, composed from small operations. */
+export function attend(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  return weights(attended(q, k, v, options), options);
+}
+
+/** Checks what a caller gave, and turns queries and keys. */
+function attended(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Attended {
+  const who = "attention";
+  known(who, options, ...optionNames());
+  const { position = "none", tables = {}, gateKeys, past } = options;
+  for (const [name, x] of Object.entries({ q, k, v })) tensor(who, name, x, "b t h d");
+  const [b, t, h, d] = q.shape as [number, number, number, number];
   const s = k.shape[1]!;
-  const isCope = has(position, "cope");
-  const turned = has(position, "rope");
-  if (t > s && (options.own || ((options.causal ?? true) && !options.allowed)))
-    throw new RangeError(
-      `attention: ${t} queries and ${s} keys\n  wants at most as many queries as keys, unless causal is false`,
-    );
-  for (const kind of ["cope", "relative"] as const)
-    if (has(position, kind) && !tables[kind])
-      throw new TypeError(`attention: position is ${position}\n  wants tables.${kind}, [positions ${d}]`);
-  if (isCope && gates === "sep" && !gateKeys)
-    throw new TypeError("attention: cope.gates is sep\n  wants gateKeys, b s h d");
-  if (!["shared", "sep", "val"].includes(gates))
-    throw new RangeError(`attention: cope.gates is ${String(gates)}\n  wants shared, sep or val`);
-  let turnQ = (x: Tensor): Tensor => x;
-  let turnK = turnQ;
-  if (turned) {
-    const { tape } = q;
-    const all = rotary(tape, s, d, turn);
-    const last = t === s ? all : rotary(tape, t, d, { ...turn, start: s - t });
-    const interleaved = turn.interleaved ?? false;
-    turnK = x => rope(x, all.cos, all.sin, { interleaved });
-    turnQ = x => rope(x, last.cos, last.sin, { interleaved });
+  if (t > s && (options.own || ((options.causal ?? true) && !options.allowed))) {
+    const wants = "at most as many queries as keys, unless causal is false";
+    refuse(RangeError, who, `${t} queries and ${s} keys`, wants);
   }
-  const seen = (x: Tensor | undefined): Tensor | undefined => x && (turned && rotated ? turnK(x) : x);
-  // The gates may read the content logits themselves only where those are q·k as the gates would see them.
-  const source = !isCope
-    ? undefined
-    : gates === "val"
-      ? v
-      : gates === "sep"
-        ? gateKeys
-        : turned && !rotated
-          ? k
-          : undefined;
-  const stopped = source && (gates === "val" ? past?.v : gates === "sep" ? past?.gateKeys : past?.k);
+  const sizes = { d: h * d, width: d, heads: h, kvHeads: k.shape[2]!, context: Math.max(1, s) };
+  const { rope, cope: given = {} } = options;
+  const positions = positionsOf(position, { cope: given, ...(rope && { rope }) }, sizes, who);
+  const how = copeOptions(given, s, who);
+  for (const { name } of positions)
+    if ((name === "cope" || name === "relative") && !tables[name])
+      refuse(TypeError, who, `position is ${name}`, `tables.${name}, [positions ${d}]`);
+  const isCope = positions.some(p => p.name === "cope");
+  if (isCope && how.gates === "sep" && !gateKeys) refuse(TypeError, who, "cope.gates is sep", "gateKeys, b s h d");
+  const read: Partial<Record<string, object>> = {
+    relative: { weight: tables.relative },
+    cope: { weight: tables.cope },
+  };
+  const all = biasOf(positions, p => read[p.name]);
+  const turned = turn({ q, k, v, gateK: gateKeys }, positions, { b, t, starts: [s - t] }, { b, t: s }, how);
+  const old =
+    past && turn({ q: past.k, k: past.k, v: past.v, gateK: past.gateKeys }, positions, { b, t: s }, { b, t: s }, how);
+  return { ...turned, past: old && { k: old.k, v: old.v, gateK: old.gateK }, bias: all, cope: how };
+}
+
+/** What all positions add to the logits; `read` finds the parameters of one. */
+export function biasOf(positions: readonly Position[], read: (position: Position) => object | undefined): Bias {
+  return Object.assign({}, ...positions.map(p => p.bias?.(read(p) as never)));
+}
+
+/**
+ * Turns queries and keys that stand at these places, and says what gates read: under `shared` nothing of their own where
+ * they would see the very logits, else keys and queries that are not turned.
+ */
+export function turn(
+  { q, k, v, gateK }: Heads,
+  positions: readonly Position[],
+  queries: Places,
+  keys: Places,
+  { gates, rotated }: Required<CopeOptions>,
+): Heads {
+  const isCope = positions.some(p => p.name === "cope");
+  const turns = positions.flatMap(p => (p.turn ? [p.turn] : []));
+  const turned = (x: Tensor, places: Places): Tensor => turns.reduce((x, turn) => turn(x, places)(x), x);
+  const apart = isCope && turns.length > 0 && !rotated;
+  const source = gates === "val" ? v : gates === "sep" ? gateK : apart ? k : undefined;
   return {
-    h,
-    t,
-    s,
-    isCope,
-    scale: scales(d, isCope ? scaling : "listing"),
-    scaling,
-    q: turnQ(q),
-    k: turnK(k),
-    past: past && turnK(past.k),
-    gateQ: isCope && turned && !rotated ? q : undefined,
-    gateK: seen(source),
-    gatePast: seen(stopped),
-    cope: isCope ? tables.cope : undefined,
-    relative: has(position, "relative") ? tables.relative : undefined,
-    alibi: has(position, "alibi"),
+    q: turned(q, queries),
+    k: turned(k, keys),
+    v,
+    gateQ: apart ? q : undefined,
+    gateK: isCope && source && turns.length > 0 && rotated ? turned(source, keys) : isCope ? source : undefined,
   };
 }
 
-function fused(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
-  const { allowed, causal = true, keys, edges, own = false, past } = options;
-  const a = parts(q, k, v, options);
-  const d = q.shape[3]!;
-  /** Heads side by side in a row, as the kernel reads them. */
-  const rows = (x: Tensor | undefined): Tensor | undefined =>
-    x && reshape(x, [x.shape[0]!, x.shape[1]!, x.shape[2]! * d]);
-  const slopes = a.alibi ? q.tape.tensor([a.h], alibiSlopes(a.h)) : undefined;
+/** Heads side by side in a row, as the kernel reads them. */
+export function rows(x: Tensor): Tensor {
+  const [b, t, h, d] = x.shape as [number, number, number, number];
+  return reshape(x, [b, t, h * d]);
+}
+
+function fused({ q, k, v, gateQ, gateK, past, bias, cope }: Attended, sight: Sight): Tensor {
+  const { allowed, causal = true, keys, edges, own = false } = sight;
+  const { tape } = q;
+  const [, , h, d] = q.shape as [number, number, number, number];
+  const { content, position } = scales(d, bias.gating ? cope.scaling : "listing");
+  const slopes = bias.slopes && tape.tensor([h], bias.slopes);
+  const flat = (x: Tensor | undefined): Tensor | undefined => x && rows(x);
+  const old = past && rows(past.k);
   const y = attentionOver(
-    ...([rows(a.q)!, rows(a.k), rows(v), a.cope, rows(a.gateQ), rows(a.gateK), a.relative, slopes] as const),
-    ...([keys, allowed, edges, rows(a.past), rows(past?.v), rows(a.gatePast), undefined] as const),
-    {
-      ...{ h: a.h, g: k.shape[2]!, d, causal: causal && !allowed, own },
-      ...{ scale: a.scale.content, reach: a.scale.position },
-    },
+    ...([rows(q), rows(k), rows(v), bias.gating?.table, flat(gateQ), flat(gateK), bias.distances, slopes] as const),
+    ...([keys, allowed, edges, old, flat(past?.v), flat(past?.gateK), undefined] as const),
+    { h, g: k.shape[2]!, d, causal: causal && !allowed, own, scale: content, reach: position },
   );
   return reshape(y, q.shape);
 }
 
-/** What attention over a projection reads beside it: its gate keys, and both as if computed from a stopped state. */
-interface ProjectionOptions extends Pick<
-  AttentionOptions,
-  "causal" | "allowed" | "keys" | "edges" | "own" | "position" | "cope" | "tables"
-> {
-  gates?: Tensor | undefined;
-  old?: Tensor | undefined;
-  oldGates?: Tensor | undefined;
-}
-
-/** Attention over a projection b t n that holds queries, keys and values side by side, `heads` of each: b t d. */
-export function attentionOfProjection(x: Tensor, heads: number, options: ProjectionOptions): Tensor {
-  const { allowed, causal = true, keys, edges, own = false, position = "none", cope = {}, tables = {} } = options;
-  const width = x.shape[2]! / 3;
-  const isCope = has(position, "cope");
-  const scale = scales(width / heads, isCope ? (cope.scaling ?? "listing") : "listing");
-  const slopes = has(position, "alibi") ? x.tape.tensor([heads], alibiSlopes(heads)) : undefined;
-  const gates = isCope ? options.gates : undefined;
-  const relative = has(position, "relative") ? tables.relative : undefined;
-  return attentionOver(
-    ...([x, undefined, undefined, isCope ? tables.cope : undefined, undefined, gates, relative, slopes] as const),
-    ...([keys, allowed, edges, options.old, undefined, gates && options.oldGates, undefined] as const),
-    {
-      ...{ h: heads, g: heads, d: width / heads, kAt: width, vAt: 2 * width, causal: causal && !allowed, own },
-      ...{ scale: scale.content, reach: scale.position, gates: cope.gates === "val" ? "values" : "keys" },
-    },
-  );
-}
-
 /** The edge weights of an attention: those given, or for `own` those of the diagonal. */
-function edgesOf(q: Tensor, k: Tensor, { edges, own = false }: AttentionOptions): Tensor | undefined {
+function edgesOf(q: Tensor, k: Tensor, { edges, own = false }: Sight): Tensor | undefined {
   if (edges || !own || !q.tape.recording) return edges;
   const t = q.shape[1]!;
   const s = k.shape[1]!;
@@ -187,27 +183,46 @@ function edgesOf(q: Tensor, k: Tensor, { edges, own = false }: AttentionOptions)
   return q.tape.tensor([t, s], diagonal);
 }
 
-/** The weights of `attention`: softmax_j(logits_ij), b h t s, composed from small operations. */
-export function attend(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+/** Who may look at whom, as a table. */
+export function viewOf(q: Tensor, k: Tensor, sight: Sight): View {
+  const { causal = true, allowed, keys } = sight;
+  const [t, s] = [q.shape[1]!, k.shape[1]!];
+  return { allowed: allowed ?? q.tape.tensor([t, s], mask(t, s, causal)), keys, edges: edgesOf(q, k, sight) };
+}
+
+/** The weights of attention, composed: what each kind of position adds to the logits reads like its equation. */
+export function weights({ q, k, gateQ, gateK, past, bias: added, cope: how }: Attended, sight: Sight): Tensor {
   const { tape } = q;
-  const { causal = true, allowed, keys } = options;
-  const a = parts(q, k, v, options);
-  const { t, s, h } = a;
-  const [b] = q.shape as [number];
-  const edges = edgesOf(q, k, options);
-  const view: View = { allowed: allowed ?? tape.tensor([t, s], mask(t, s, causal)), keys, edges };
-  let logits = scores(a.q, a.k, edges, a.past, { scale: a.scale.content }); // b h t s
-  if (a.cope)
-    logits = cope(logits, a.gateQ ?? a.q, a.cope, view, { scaling: a.scaling, gateKeys: a.gateK, past: a.gatePast });
-  if (a.relative)
-    logits = add(
-      logits,
-      pick(
-        tableScores(a.q, a.relative, { scale: a.scale.content }),
-        tape.integers([t, s], distances(t, s, a.relative.shape[0]!)),
-      ),
-    );
-  if (a.alibi)
-    logits = reshape(bias(reshape(logits, [b, h * t * s]), tape.tensor([h * t * s], alibi(h, t, s))), [b, h, t, s]);
-  return maskedSoftmax(logits, view.allowed, keys);
+  const [b, t, h, d] = q.shape as [number, number, number, number];
+  const s = k.shape[1]!;
+  const view = viewOf(q, k, sight);
+  const { content } = scales(d, added.gating ? how.scaling : "listing");
+  const all = (x: Tensor | undefined): Tensor | undefined => x && repeated(x, h);
+  let logits = scores(q, repeated(k, h), view.edges, all(past?.k), { scale: content }); // b h t s
+  if (added.gating) {
+    const reads = { scaling: how.scaling, gateKeys: all(gateK), past: all(past?.gateK) };
+    logits = cope(logits, gateQ ?? q, added.gating.table, view, reads);
+  }
+  if (added.distances) {
+    const index = tape.integers([t, s], distances(t, s, added.distances.shape[0]!));
+    logits = add(logits, pick(tableScores(q, added.distances, { scale: content }), index));
+  }
+  if (added.slopes) {
+    const falling = tape.tensor([h * t * s], alibi(h, t, s));
+    logits = reshape(bias(reshape(logits, [b, h * t * s]), falling), [b, h, t, s]);
+  }
+  return maskedSoftmax(logits, view.allowed, sight.keys);
+}
+
+/** 1 where query i (the last `t` of `s` places) may look at key j: j <= i, or everywhere when not `causal`. */
+export function mask(t: number, s: number, causal: boolean): Float64Array {
+  integer("mask", "t", t);
+  integer("mask", "s", s);
+  if (causal && t > s) {
+    const wants = "queries that are the last of the places, or causal: false";
+    refuse(RangeError, "mask", `${t} queries are more than ${s} places`, wants);
+  }
+  const allowed = new Float64Array(t * s).fill(1);
+  if (causal) for (let i = 0; i < t; i++) allowed.fill(0, i * s + s - t + i + 1, (i + 1) * s);
+  return allowed;
 }

@@ -13,7 +13,7 @@ import { show } from "../check.ts";
 import { type Tape } from "../tape.ts";
 import { Tensor } from "../tensor.ts";
 import { edgeWeight, edgeWeights } from "./myopic.ts";
-import { mask } from "./position.ts";
+import { mask } from "./attention.ts";
 import type { Transformer, TransformerWeights } from "./transformer.ts";
 
 /**
@@ -194,9 +194,9 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
     throw new RangeError(
       "rmt: the model reads vectors or sees both ways\n  wants a causal transformer over tokens; for an encoder use rmtEncoder",
     );
-  if (2 * m + l > c.context)
+  if (2 * m + l > c.limit)
     throw new RangeError(
-      `rmt: a segment of ${l} with two blocks of ${m} memory vectors takes ${2 * m + l} places, more than the context of ${c.context}\n  wants context of at least ${2 * m + l}, or shorter segments`,
+      `rmt: a segment of ${l} with two blocks of ${m} memory vectors takes ${2 * m + l} places, more than the ${c.limit} of the table of positions\n  wants context of at least ${2 * m + l}, or shorter segments`,
     );
 
   /** Causal over the row; the two memory blocks open in themselves when bidirectional. */
@@ -367,9 +367,9 @@ export function rmtEncoder(
     throw new RangeError(
       'rmtEncoder: the model is causal, or norms before its layers\n  wants a transformer over tokens with causal: false and norm: "post"',
     );
-  if (m + l + 3 > c.context)
+  if (m + l + 3 > c.limit)
     throw new RangeError(
-      `rmtEncoder: a segment of ${l} with ${m} memory vectors and 3 marks takes ${m + l + 3} places, more than the context of ${c.context}\n  wants context of at least ${m + l + 3}, or shorter segments`,
+      `rmtEncoder: a segment of ${l} with ${m} memory vectors and 3 marks takes ${m + l + 3} places, more than the ${c.limit} of the table of positions\n  wants context of at least ${m + l + 3}, or shorter segments`,
     );
   if (!(Number.isInteger(classes) && classes > 0))
     throw new RangeError(`rmtEncoder: classes is ${classes}\n  wants a whole number above 0`);

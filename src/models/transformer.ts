@@ -1,36 +1,35 @@
 // transformer.ts: one decoder or encoder for every study here. Parameters carry nanoGPT's names, linear weights are
 // [out, in].
-import { random } from "../random.ts";
-import { add, bias } from "../ops/elementwise.ts";
-import { parted, restated } from "../ops/myopic.ts";
-import { crossEntropy } from "../ops/losses.ts";
-import { linear } from "../ops/products.ts";
-import { embedding } from "../ops/rows.ts";
-import { reshape, slice, stopGradient } from "../ops/shapes.ts";
-import { known } from "../check.ts";
+import { choice, integer, known, number, refuse, show, tensor } from "../check.ts";
 import {
   apply,
   drop,
   linearWeights,
   maker,
-  mlp,
   norm,
   normWeights,
+  tokens,
   type Activation,
-  type MlpWeights,
+  type Maker,
   type Tree,
   type Weights,
 } from "../nn.ts";
-import { show } from "../check.ts";
-import { type Tape } from "../tape.ts";
-import { Tensor } from "../tensor.ts";
-import { attention, attentionOfProjection, type AttentionOptions } from "./attention.ts";
-import type { CopeOptions } from "./cope.ts";
+import { linear } from "../ops/products.ts";
+import { crossEntropy } from "../ops/losses.ts";
+import { embedding } from "../ops/rows.ts";
+import { copeOptions, type CopeOptions } from "../positions/cope.ts";
+import { optionNames, positionsOf, type PositionChoice, type PositionOptions } from "../positions/index.ts";
+import type { Position } from "../positions/kind.ts";
+import { random } from "../random.ts";
+import type { Tape } from "../tape.ts";
+import type { Tensor } from "../tensor.ts";
+import { cache, stateCache, type Carry } from "./carry.ts";
+import { layer, type BlockWeights, type Inside, type LayerConfig } from "./layer.ts";
 import { edgeWeights, myopia, type Myopia } from "./myopic.ts";
-import { has, kinds, sinusoidal, type Position } from "./position.ts";
+import { partsOf, streamed, type Ask, type Chunk, type Given, type Rows } from "./stream.ts";
 
 /** Options of `transformer`. */
-export interface TransformerOptions {
+export interface TransformerOptions extends PositionOptions {
   /** How many tokens there are. Leave out, and give `inputs`, for a model that reads vectors. */
   vocab?: number;
   /** Width of the vectors read, instead of tokens. */
@@ -41,12 +40,18 @@ export interface TransformerOptions {
   d?: number;
   layers?: number;
   heads?: number;
+  /** Heads of keys and values, a divisor of `heads`; as many unless given (Ainslie et al. 2023). */
+  kvHeads?: number;
   /** Width inside the MLP; 4 d unless given. */
   inner?: number;
-  /** Most places in a sequence; also the rows of the tables of positions unless those say otherwise. */
+  /** Rows of the tables of positions unless those say otherwise; only absolute positions bound a sequence by it. */
   context?: number;
   /** Norm before attention and MLP with one at the end ("pre"), or after each sum ("post"). */
   norm?: "pre" | "post";
+  /** Whether norms are RMS norms instead of layer norms. */
+  rms?: boolean;
+  /** Whether linear layers and layer norms have biases. */
+  bias?: boolean;
   /** Whether the embeddings are normed before the first block, as BERT does. */
   embeddingNorm?: boolean;
   causal?: boolean;
@@ -57,43 +62,24 @@ export interface TransformerOptions {
   headBias?: boolean;
   /** Probability of dropout on embeddings, attention's result and MLP's result, while training. */
   dropout?: number;
-  /** Inside the root of the layer norms. */
+  /** Inside the root of the norms. */
   eps?: number;
-  position?: Position;
-  cope?: CopeOptions;
-  /** Rows of the relative table; distances beyond reuse the last. */
-  relative?: { rows?: number };
-  rope?: { theta?: number; interleaved?: boolean };
+  /** None, one kind by name, or a list of kinds. */
+  position?: PositionChoice;
   /** Train without foresight; see `Myopia`. */
   myopic?: Myopia | undefined;
 }
 
-type Settled = Required<Omit<TransformerOptions, "cope" | "relative" | "rope" | "myopic">> & {
+type Settled = Required<Omit<TransformerOptions, keyof PositionOptions | "myopic">> & {
+  positions: readonly Position[];
   cope: Required<CopeOptions>;
-  relative: { rows: number };
-  rope: { theta: number; interleaved: boolean };
+  /** Most places of a sequence; Infinity where no position has a table of places. */
+  limit: number;
   myopic: Required<Myopia> | undefined;
 };
 /** A transformer's options, all settled. */
-export type Config = { readonly [K in keyof Settled]: Settled[K] };
+export type Config = { readonly [K in keyof Settled]: Settled[K] } & LayerConfig;
 
-/** Who looks at whom, and what gradients survive. */
-type View = Pick<AttentionOptions, "causal" | "allowed" | "keys" | "edges" | "own">;
-
-export interface AttentionWeights {
-  readonly c_attn: Weights;
-  readonly c_proj: Weights;
-  readonly cope?: { weight: Tensor; gate?: Weights | undefined } | undefined;
-  readonly rel?: { weight: Tensor } | undefined;
-  readonly [name: string]: Tensor | Tree | undefined;
-}
-export interface BlockWeights {
-  readonly ln_1: Weights;
-  readonly attn: AttentionWeights;
-  readonly ln_2: Weights;
-  readonly mlp: MlpWeights;
-  readonly [name: string]: Tensor | Tree | undefined;
-}
 /** A transformer's parameters. `wte` is a linear layer's weights where the model reads vectors. */
 export interface TransformerWeights {
   readonly wte: Weights;
@@ -105,21 +91,25 @@ export interface TransformerWeights {
   readonly [name: string]: Tensor | Tree | undefined;
 }
 
-/** A model is its configuration and functions of parameters. */
-export interface Transformer {
-  readonly config: Config;
-  /** Fresh parameters on `tape`. */
-  params(tape: Tape, options?: { seed?: number }): TransformerWeights;
-  /** Embeddings b t d of tokens b t, or of vectors b t inputs; positions are added by `states`. */
-  embed(params: TransformerWeights, x: Tensor): Tensor;
-  /** Blocks over embeddings b t d -> states b t d, each layer's states handed to `watch`. */
-  states(params: TransformerWeights, x: Tensor, how?: How): Tensor;
-  /** States b t d -> logits b t outputs. */
-  head(params: TransformerWeights, x: Tensor): Tensor;
-  /** Tokens b t (or vectors b t inputs) -> logits b t outputs. Without dropout unless asked. */
-  logits(params: TransformerWeights, x: Tensor, how?: How): Tensor;
-  /** Mean cross-entropy of the logits against targets b t (-100 counts for nothing), with the model's dropout. */
-  loss(params: TransformerWeights, x: Tensor, targets: Tensor): Tensor;
+/** What passes from one step of a transformer to the next: a carry a layer, and the places taken so far. */
+export interface TransformerState {
+  readonly carries: readonly Carry[];
+  /** The place of each sequence's next token. */
+  readonly starts: readonly number[];
+}
+/**
+ * What a state is to hold: keys and values of all places (`cache`: of how many at most), or the states of the last
+ * `earlier` places, stopped (Transformer-XL).
+ */
+export interface StartOptions {
+  cache?: number;
+  earlier?: number;
+}
+
+/** What `watch` gets: the states after the embedding (layer 0) and after each layer, and what its attention has inside. */
+export interface Seen {
+  readonly states: Tensor;
+  readonly attention: Inside | undefined;
 }
 
 /** How to run the blocks, beside the configuration. */
@@ -131,8 +121,40 @@ export interface How {
   keys?: Tensor | undefined;
   /** Edge weights t t instead of those that `myopic` gives for times 0, 1, 2... */
   edges?: Tensor | undefined;
-  /** Called with the states after the embedding (0) and after each layer (1, 2...). */
-  watch?: (layer: number, states: Tensor) => void;
+  /** Called after the embedding (0) and after each layer (1, 2...). */
+  watch?: (layer: number, seen: Seen) => void;
+}
+
+/** A model is its configuration and functions of parameters. */
+export interface Transformer {
+  readonly config: Config;
+  /** Fresh parameters on `tape`; `frozen` ones want no gradient and claim no memory for it. */
+  params(tape: Tape, options?: { seed?: number; frozen?: boolean }): TransformerWeights;
+  /** Embeddings b t d of tokens b t, or of vectors b t inputs; positions are added by `states`. */
+  embed(params: TransformerWeights, x: Tensor): Tensor;
+  /** Blocks over embeddings b t d -> states b t d. */
+  states(params: TransformerWeights, x: Tensor, how?: How): Tensor;
+  /** States b t d -> logits b t outputs. */
+  head(params: TransformerWeights, x: Tensor): Tensor;
+  /** Tokens b t (or vectors b t inputs) -> logits b t outputs. Without dropout unless asked. */
+  logits(params: TransformerWeights, x: Tensor, how?: How): Tensor;
+  /** Mean cross-entropy of the logits against targets b t (-100 counts for nothing), with the model's dropout. */
+  loss(params: TransformerWeights, x: Tensor, targets: Tensor): Tensor;
+  /** The state before the first token of b sequences. */
+  start(params: TransformerWeights, b: number, options?: StartOptions): TransformerState;
+  /** Tokens b t (or vectors) that follow a state -> their states b t d, and the state after them. */
+  step(
+    params: TransformerWeights,
+    x: Tensor,
+    state: TransformerState,
+    how?: How,
+  ): { states: Tensor; state: TransformerState };
+  /** Runs through input in pieces, in constant memory; see `streamed`. `ask` is "logits" unless given. */
+  stream(
+    params: TransformerWeights,
+    chunks: Iterable<Chunk>,
+    options?: StartOptions & { ask?: Ask },
+  ): Generator<Given, TransformerState | undefined, void>;
 }
 
 const defaults = {
@@ -141,6 +163,8 @@ const defaults = {
   heads: 4,
   context: 64,
   norm: "pre",
+  rms: false,
+  bias: true,
   embeddingNorm: false,
   causal: true,
   activation: "gelu",
@@ -150,74 +174,51 @@ const defaults = {
   eps: 1e-5,
   position: "absolute",
 } as const;
-const names = (): string[] => [
+const named = (): string[] => [
   ...Object.keys(defaults),
+  ...optionNames,
   "vocab",
   "inputs",
   "outputs",
   "inner",
-  "cope",
-  "relative",
-  "rope",
+  "kvHeads",
   "myopic",
 ]; // a call: bundlers keep a list made at the top level
 
 /** Checks options and fills in what was left out. */
 function settled(options: TransformerOptions): Config {
-  const fail = (why: string, wants: string): never => {
-    throw new RangeError(`transformer: ${why}\n  wants ${wants}`);
-  };
-  known("transformer", options, ...names());
-  known("transformer, cope", options.cope ?? {}, "rows", "scaling", "gates", "rotated");
-  known("transformer, relative", options.relative ?? {}, "rows");
-  known("transformer, rope", options.rope ?? {}, "theta", "interleaved");
+  const who = "transformer";
+  known(who, options, ...named());
   const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) as TransformerOptions;
-  const { vocab = 0, inputs = 0, ...rest } = given;
+  const { vocab = 0, inputs = 0, cope = {}, relative, rope, ...rest } = given;
   const o = { ...defaults, ...rest };
-  const c: Config = {
-    ...o,
-    vocab,
-    inputs,
-    outputs: o.outputs ?? vocab,
-    inner: o.inner ?? 4 * o.d,
-    cope: { rows: o.context + 1, scaling: "listing", gates: "shared", rotated: false, ...o.cope },
-    relative: { rows: o.context, ...o.relative },
-    rope: { theta: 10000, interleaved: false, ...o.rope },
-    myopic: o.myopic && myopia(o.myopic),
-  };
+  const { outputs = vocab, inner = 4 * o.d, kvHeads = o.heads } = o;
   for (const [name, n] of Object.entries({ vocab, inputs }))
-    if (!(Number.isInteger(n) && n >= 0)) fail(`${name} is ${n}`, "a whole number above 0");
-  for (const [name, n] of Object.entries({
-    d: c.d,
-    layers: c.layers,
-    heads: c.heads,
-    inner: c.inner,
-    context: c.context,
-    outputs: c.outputs,
-    "cope.rows": c.cope.rows,
-    "relative.rows": c.relative.rows,
-  }))
-    if (!(Number.isInteger(n) && n > 0))
-      fail(`${name} is ${n}`, name === "outputs" ? "vocab, or inputs and outputs" : "a whole number above 0");
-  if (!(c.eps >= 0)) fail(`eps is ${c.eps}`, "a number from 0");
-  if (!(c.rope.theta > 0)) fail(`rope.theta is ${c.rope.theta}`, "a number above 0");
-  if (vocab > 0 === inputs > 0) fail(`vocab is ${vocab} and inputs ${inputs}`, "one of the two");
-  if (c.d % c.heads) fail(`${c.heads} heads do not divide d ${c.d}`, "d a multiple of heads");
-  if (!kinds.includes(c.position)) fail(`position is ${c.position}`, kinds.join(", "));
-  if (c.norm !== "pre" && c.norm !== "post") fail(`norm is ${c.norm}`, "pre or post");
-  if (!["gelu", "geluErf", "relu", "swiglu"].includes(c.activation))
-    fail(`activation is ${c.activation}`, "gelu, geluErf, relu or swiglu");
-  if (!["listing", "ram", "eq"].includes(c.cope.scaling))
-    fail(`cope.scaling is ${c.cope.scaling}`, "listing, ram or eq");
-  if (!["shared", "sep", "val"].includes(c.cope.gates)) fail(`cope.gates is ${c.cope.gates}`, "shared, sep or val");
-  if (!(c.dropout >= 0 && c.dropout < 1)) fail(`dropout is ${c.dropout}`, "a number from 0 to below 1");
-  if (has(c.position, "rope") && (c.d / c.heads) % 2) fail(`heads are ${c.d / c.heads} wide`, "an even width for rope");
-  if (c.tied && inputs) fail("tied without tokens", "vocab with tied");
-  if (c.tied && c.outputs !== vocab)
-    fail(`tied with ${c.outputs} outputs for ${vocab} tokens`, "outputs equal to vocab");
-  if (c.norm === "post" && c.myopic?.cut === "pre_ln")
-    fail("the cut pre_ln with norm post", "norm pre, or the cut kv or post_ln");
-  return c;
+    number(who, name, n, Number.isInteger(n) && n >= 0, "a whole number above 0");
+  if (vocab > 0 === inputs > 0) refuse(RangeError, who, `vocab is ${vocab} and inputs ${inputs}`, "one of the two");
+  const { d, layers, heads, context } = o;
+  for (const [name, n] of Object.entries({ d, layers, heads, kvHeads, inner, context, outputs })) {
+    const wants = name === "outputs" ? "vocab, or inputs and outputs" : "a whole number above 0";
+    number(who, name, n, Number.isInteger(n) && n > 0, wants);
+  }
+  number(who, "eps", o.eps, o.eps >= 0, "a number from 0");
+  number(who, "dropout", o.dropout, o.dropout >= 0 && o.dropout < 1, "a number from 0 to below 1");
+  if (d % heads) refuse(RangeError, who, `${heads} heads do not divide d ${d}`, "d a multiple of heads");
+  if (heads % kvHeads) refuse(RangeError, who, `kvHeads is ${kvHeads} of ${heads} heads`, "a divisor of heads");
+  choice(who, "norm", o.norm, ["pre", "post"]);
+  choice(who, "activation", o.activation, ["gelu", "geluErf", "relu", "swiglu"]);
+  if (o.tied && inputs) refuse(RangeError, who, "tied without tokens", "vocab with tied");
+  if (o.tied && outputs !== vocab)
+    refuse(RangeError, who, `tied with ${outputs} outputs for ${vocab} tokens`, "outputs equal to vocab");
+  const myopic = o.myopic && myopia(o.myopic);
+  if (o.norm === "post" && myopic?.cut === "pre_ln")
+    refuse(RangeError, who, "the cut pre_ln with norm post", "norm pre, or the cut kv or post_ln");
+  const sizes = { d, width: d / heads, heads, kvHeads, context };
+  const kinds = { cope, ...(relative && { relative }), ...(rope && { rope }) };
+  const positions = positionsOf(o.position, kinds, sizes, who);
+  const limit = Math.min(...positions.map(p => p.limit ?? Infinity));
+  const how = copeOptions(cope, context, who);
+  return { ...o, vocab, inputs, outputs, inner, kvHeads, positions, cope: how, limit, myopic };
 }
 
 /**
@@ -229,167 +230,153 @@ function settled(options: TransformerOptions): Config {
  */
 export function transformer(options: TransformerOptions): Transformer {
   const c = settled(options);
-  const width = c.d / c.heads;
 
-  /** The parts of a projection b t n, as b t h d each. */
-  function heads(x: Tensor): Tensor[] {
-    const [b, t, n] = x.shape as [number, number, number];
-    const shape = [b, t, c.heads, width];
-    return Array.from({ length: n / c.d }, (_, i) => reshape(n === c.d ? x : slice(x, i * c.d, (i + 1) * c.d), shape));
-  }
-  /** Attention on the residual stream x b t d; `n` norms it first, or does nothing. */
-  function attend(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, view: View): Tensor {
-    const state = n(x);
-    const gate = p.cope?.gate;
-    const cut = ((view.edges || view.own) && c.myopic?.cut) || "kv";
-    // Under post_ln and pre_ln keys, values and gate keys are read twice: from the live state, and from a stopped one
-    // by live weights.
-    const read = (w: Weights, start: number): Tensor[] => {
-      if (cut === "post_ln") return [...parted(state, w.weight, w.bias)];
-      const y = apply(state, w);
-      if (cut !== "pre_ln") return [y];
-      return [y, restated(stopGradient(y), n(stopGradient(x)), w.weight, w.bias, { start })];
-    };
-    const [all, old] = read(p.c_attn, c.d);
-    const [gates, oldGates] = gate ? read(gate, 0) : [];
-    const how = { ...view, position: c.position, cope: c.cope };
-    const tables = { cope: p.cope?.weight, relative: p.rel?.weight };
-    if (!has(c.position, "rope")) {
-      const y = attentionOfProjection(all!, c.heads, { ...how, tables, gates, old, oldGates });
-      return apply(y, p.c_proj);
-    }
-    const [q, k, v] = heads(all!);
-    const [, pk, pv] = old ? heads(old) : [];
-    const past: AttentionOptions["past"] = pk && { k: pk, v: pv!, gateKeys: oldGates && heads(oldGates)[0] };
-    const gateKeys = gates && heads(gates)[0];
-    const y = attention(q!, k!, v!, { ...how, rope: c.rope, gateKeys, past, tables });
-    return apply(reshape(y, x.shape), p.c_proj);
-  }
-  /**
-   * A block reads like its equations: x + attend(norm(x)), then x + mlp(norm(x)); or norm(x + ...) where norms come
-   * after.
-   */
-  function block(x: Tensor, p: BlockWeights, view: View, dropout: number): Tensor {
-    const n1 = (x: Tensor) => norm(x, p.ln_1, c.eps);
-    const n2 = (x: Tensor) => norm(x, p.ln_2, c.eps);
-    if (c.norm === "post") {
-      const y = n1(
-        add(
-          x,
-          drop(
-            attend(x, x => x, p.attn, view),
-            dropout,
-          ),
-        ),
-      );
-      return n2(add(y, drop(mlp(y, p.mlp, c.activation), dropout)));
-    }
-    const y = add(x, drop(attend(x, n1, p.attn, view), dropout));
-    return add(y, drop(mlp(n2(y), p.mlp, c.activation), dropout));
+  /** Blocks over embeddings that take places from `starts` on, with a carry a layer where there is a state. */
+  function run(params: TransformerWeights, x: Tensor, how: How, before?: TransformerState) {
+    const { tape } = x;
+    const { dropout = 0, allowed, keys, watch } = how;
+    const [b, t] = x.shape as [number, number];
+    const starts = before?.starts.some(n => n > 0) ? before.starts : undefined;
+    const places = { b, t, starts };
+    const edged = edgesOf(tape, t, c, how);
+    let state = x;
+    for (const { embed, model: [key] = [""] } of c.positions)
+      if (embed) state = embed(state, params[key] as Tree | undefined, places);
+    if (params.ln_emb) state = norm(state, params.ln_emb, c);
+    state = drop(state, dropout);
+    watch?.(0, { states: state, attention: undefined });
+    const carries: Carry[] = [];
+    params.h.forEach((p, i) => {
+      let attention: Inside | undefined;
+      const seen = watch && ((inside: Inside) => (attention = inside));
+      const sight = { causal: c.causal, allowed, keys, ...edged };
+      const made = layer(state, p, c, { ...sight, dropout, places, carry: before?.carries[i], watch: seen });
+      state = made.x;
+      if (made.carry) carries.push(made.carry);
+      watch?.(i + 1, { states: state, attention });
+    });
+    return { states: params.ln_f ? norm(state, params.ln_f, c) : state, carries };
   }
 
   const model: Transformer = {
     config: c,
-    params: (tape, { seed = 0 } = {}) =>
-      tape.allOrNothing(() => {
-        const make = maker(tape, random(seed).fork("params"));
-        const residual = 1 / Math.sqrt(3 * c.d * 2 * c.layers);
-        const table = (path: string, rows: number, std: number) => ({
-          weight: make(`${path}.weight`, [rows, path.startsWith("w") ? c.d : width], std),
-        });
-        const block = (n: string): BlockWeights => ({
-          ln_1: normWeights(make, `${n}.ln_1`, c.d),
-          attn: {
-            c_attn: linearWeights(make, `${n}.attn.c_attn`, 3 * c.d, c.d),
-            c_proj: linearWeights(make, `${n}.attn.c_proj`, c.d, c.d, { std: residual }),
-            rel: has(c.position, "relative")
-              ? table(`${n}.attn.rel`, c.relative.rows, 1 / Math.sqrt(width))
-              : undefined,
-            // Zeros, as in the paper: at first every position weighs the same, and the gates start to move once the
-            // table has.
-            cope: has(c.position, "cope")
-              ? {
-                  ...table(`${n}.attn.cope`, c.cope.rows, 0),
-                  gate: c.cope.gates === "sep" ? linearWeights(make, `${n}.attn.cope.gate`, c.d, c.d) : undefined,
-                }
-              : undefined,
-          },
-          ln_2: normWeights(make, `${n}.ln_2`, c.d),
-          mlp: {
-            c_fc: linearWeights(make, `${n}.mlp.c_fc`, c.inner, c.d),
-            c_gate: c.activation === "swiglu" ? linearWeights(make, `${n}.mlp.c_gate`, c.inner, c.d) : undefined,
-            c_proj: linearWeights(make, `${n}.mlp.c_proj`, c.d, c.inner, {
-              std: 1 / Math.sqrt(3 * c.inner * 2 * c.layers),
-            }),
-          },
-        });
-        return {
-          wte: c.vocab ? table("wte", c.vocab, 1 / Math.sqrt(c.d)) : linearWeights(make, "wte", c.d, c.inputs),
-          wpe: has(c.position, "absolute") ? table("wpe", c.context, 1 / Math.sqrt(c.d)) : undefined,
-          ln_emb: c.embeddingNorm ? normWeights(make, "ln_emb", c.d) : undefined,
-          h: Array.from({ length: c.layers }, (_, i) => block(`h.${i}`)),
-          ln_f: c.norm === "pre" ? normWeights(make, "ln_f", c.d) : undefined,
-          lm_head:
-            c.tied && !c.headBias
-              ? undefined
-              : {
-                  weight: c.tied ? undefined : make("lm_head.weight", [c.outputs, c.d], 1 / Math.sqrt(3 * c.d)),
-                  bias: c.headBias ? make("lm_head.bias", [c.outputs], 0) : undefined,
-                },
-        };
-      }),
+    params: (tape, { seed = 0, frozen = false } = {}) =>
+      tape.allOrNothing(() => weightsOf(maker(tape, random(seed).fork("params"), frozen), c)),
     embed(params, x) {
-      if (c.vocab && x instanceof Tensor && x.shape.length !== 2)
-        throw new RangeError(`transformer: got ${show(x)}\n  wants tokens [batch time]`);
-      if (c.vocab) return embedding(params.wte.weight, x);
-      if (!(x instanceof Tensor) || x.shape.length !== 3 || x.integral)
-        throw new TypeError(
-          `transformer: got ${x instanceof Tensor ? show(x) + (x.integral ? " integers" : "") : String(x)}\n  wants vectors [batch time ${c.inputs}]`,
-        );
-      return apply(x, params.wte);
+      const wants = c.vocab ? "batch time" : `batch time ${c.inputs}`;
+      tensor("transformer", "the input", x, wants);
+      if (x.integral !== c.vocab > 0)
+        refuse(TypeError, "transformer", `got ${show(x)}${x.integral ? " integers" : ""}`, `a tensor [${wants}]`);
+      return c.vocab ? embedding(params.wte.weight, x) : apply(x, params.wte);
     },
-    states(params, x, { dropout = 0, allowed, keys, edges, watch } = {}) {
-      const { tape } = x;
-      const [b, t] = x.shape as [number, number, number];
-      if (x.shape.length !== 3 || x.shape[2] !== c.d)
-        throw new RangeError(`transformer: got ${show(x)}\n  wants embeddings [batch time ${c.d}]`);
-      if (params.h.length !== c.layers || (has(c.position, "absolute") && !params.wpe))
-        throw new RangeError(
-          `transformer: the parameters have ${params.h.length} layers and ${params.wpe ? "a" : "no"} table wpe\n  wants those that this model's params made`,
-        );
-      if (t > c.context)
-        throw new RangeError(
-          `transformer: ${t} places are more than the context of ${c.context}\n  wants sequences of at most ${c.context}, or a larger context`,
-        );
-      if (has(c.position, "absolute"))
-        x = reshape(
-          bias(reshape(x, [b, t * c.d]), reshape(slice(params.wpe!.weight, 0, t, { axis: 0 }), [t * c.d])),
-          x.shape,
-        );
-      if (has(c.position, "sinusoidal"))
-        x = reshape(bias(reshape(x, [b, t * c.d]), tape.tensor([t * c.d], sinusoidal(t, c.d))), x.shape);
-      if (params.ln_emb) x = norm(x, params.ln_emb, c.eps);
-      x = drop(x, dropout);
-      const own = !edges && c.myopic?.mode === "diagonal" && tape.recording;
-      if (!edges && !own && c.myopic && tape.recording)
-        edges = tape.tensor(
-          [t, t],
-          edgeWeights(
-            Array.from({ length: t }, (_, i) => i),
-            c.myopic,
-          ),
-        );
-      const view: View = { causal: c.causal, allowed, keys, edges, own };
-      watch?.(0, x);
-      params.h.forEach((p, i) => {
-        x = block(x, p, view, dropout);
-        watch?.(i + 1, x);
-      });
-      return params.ln_f ? norm(x, params.ln_f, c.eps) : x;
+    states(params, x, how = {}) {
+      tensor("transformer", "the embeddings", x, `batch time ${c.d}`);
+      if (x.shape[2] !== c.d) refuse(RangeError, "transformer", `got ${show(x)}`, `embeddings [batch time ${c.d}]`);
+      if (params.h.length !== c.layers)
+        refuse(RangeError, "transformer", `the parameters have ${params.h.length} layers`, `${c.layers} layers`);
+      return run(params, x, how).states;
     },
     head: (params, x) => linear(x, params.lm_head?.weight ?? params.wte.weight, params.lm_head?.bias),
     logits: (params, x, how) => model.head(params, model.states(params, model.embed(params, x), how)),
     loss: (params, x, targets) => crossEntropy(model.logits(params, x, { dropout: c.dropout }), targets),
+    start(params, b, { cache: capacity, earlier } = {}) {
+      const { tape } = params.wte.weight;
+      if (earlier !== undefined) integer("start", "earlier", earlier, 0);
+      const most = integer("start", "cache", capacity ?? c.context, 1);
+      const width = (c.d / c.heads) * c.kvHeads;
+      const gated = c.positions.some(p => p.name === "cope") && gatesApart(c);
+      const one = () =>
+        earlier === undefined ? cache(tape, { b, capacity: most, width, gated }) : stateCache(earlier);
+      const carries = tape.allOrNothing(() => params.h.map(one));
+      return { carries, starts: new Array<number>(integer("start", "b", b, 1)).fill(0) };
+    },
+    step(params, x, before, how = {}) {
+      const { states, carries } = run(params, model.embed(params, x), how, before);
+      return { states, state: { carries, starts: before.starts.map(n => n + x.shape[1]!) } };
+    },
+    *stream(params, chunks, { ask = "logits", ...options } = {}) {
+      const { tape } = params.wte.weight;
+      let state: TransformerState | undefined;
+      return yield* streamed<TransformerState | undefined>(tape, state, chunks, {
+        run(chunk, before) {
+          const { input, targets } = partsOf("stream", chunk, ask);
+          const x = tensorOf(tape, input);
+          const { states, state: after } = model.step(params, x, before ?? start(x.shape[0]!), {});
+          if (ask === "states") return { asked: states, state: after };
+          const logits = model.head(params, states);
+          return { asked: ask === "loss" ? crossEntropy(logits, tensorOf(tape, targets!)) : logits, state: after };
+        },
+        held: (state, hold) => state && { ...state, carries: state.carries.map(carry => carry.held?.(hold) ?? carry) },
+      });
+      function start(b: number): TransformerState {
+        return model.start(params, b, options);
+      }
+    },
   };
   return model;
+}
+
+/** Whether CoPE's gates read keys that are neither the attention's keys nor its values as they lie in a cache. */
+function gatesApart({ cope, positions }: Config): boolean {
+  const turned = positions.some(p => p.turn);
+  return cope.gates === "sep" || (turned && (cope.rotated ? cope.gates === "val" : cope.gates === "shared"));
+}
+
+/** Tokens or vectors from what a caller has. */
+function tensorOf(tape: Tape, x: Rows): Tensor {
+  return "shape" in x ? x : tokens(tape, x);
+}
+
+/** What queries send back under myopic training, by time; nothing where no gradient flows. */
+function edgesOf(tape: Tape, t: number, c: Config, { edges }: How) {
+  if (!tape.recording || !c.myopic) return { edges, own: false, cut: edges && c.myopic?.cut };
+  if (edges) return { edges, own: false, cut: c.myopic.cut };
+  if (c.myopic.mode === "diagonal") return { own: true, cut: c.myopic.cut };
+  const times = Array.from({ length: t }, (_, i) => i);
+  return { edges: tape.tensor([t, t], edgeWeights(times, c.myopic)), own: false, cut: c.myopic.cut };
+}
+
+/** Fresh parameters. */
+function weightsOf(make: Maker, c: Config): TransformerWeights {
+  const norms = (path: string) => normWeights(make, path, c.d, { bias: c.bias && !c.rms });
+  const table = (path: string, rows: number) => ({ weight: make(`${path}.weight`, [rows, c.d], 1 / Math.sqrt(c.d)) });
+  const placed = () => c.positions.flatMap(({ model: own }) => (own ? [[own[0], own[1](make, own[0])]] : []));
+  const head = () => ({
+    weight: c.tied ? undefined : make("lm_head.weight", [c.outputs, c.d], 1 / Math.sqrt(3 * c.d)),
+    bias: c.headBias ? make("lm_head.bias", [c.outputs], 0) : undefined,
+  });
+  return {
+    wte: c.vocab ? table("wte", c.vocab) : linearWeights(make, "wte", c.d, c.inputs, { bias: c.bias }),
+    ...Object.fromEntries(placed()),
+    ln_emb: c.embeddingNorm ? norms("ln_emb") : undefined,
+    h: Array.from({ length: c.layers }, (_, i) => blockOf(make, `h.${i}`, c)),
+    ln_f: c.norm === "pre" ? norms("ln_f") : undefined,
+    lm_head: c.tied && !c.headBias ? undefined : head(),
+  };
+}
+
+/** Fresh parameters of one layer. */
+function blockOf(make: Maker, path: string, c: Config): BlockWeights {
+  const { d, inner, layers, bias } = c;
+  const width = d / c.heads;
+  const norms = (name: string) => normWeights(make, `${path}.${name}`, d, { bias: bias && !c.rms });
+  const into = (name: string, o: number) => linearWeights(make, `${path}.${name}`, o, d, { bias });
+  const residual = (name: string, i: number) =>
+    linearWeights(make, `${path}.${name}`, d, i, { bias, std: 1 / Math.sqrt(3 * i * 2 * layers) });
+  const placed = () =>
+    c.positions.flatMap(({ layer: own }) => (own ? [[own[0], own[1](make, `${path}.attn.${own[0]}`)]] : []));
+  return {
+    ln_1: norms("ln_1"),
+    attn: {
+      c_attn: into("attn.c_attn", d + 2 * c.kvHeads * width),
+      c_proj: residual("attn.c_proj", d),
+      ...Object.fromEntries(placed()),
+    },
+    ln_2: norms("ln_2"),
+    mlp: {
+      c_fc: into("mlp.c_fc", inner),
+      c_gate: c.activation === "swiglu" ? into("mlp.c_gate", inner) : undefined,
+      c_proj: residual("mlp.c_proj", inner),
+    },
+  };
 }

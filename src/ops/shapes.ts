@@ -121,5 +121,23 @@ export function slice(x: Tensor, start: number, end: number, options: { axis?: n
   return reshape(y, replaced(x.shape, axis, end - start));
 }
 
+/**
+ * Puts rows of x behind those that a cache has, in place: the m columns of x from `from` on go to the places from
+ * `starts` on, sequence by sequence. What it gives is the cache. It has no gradient.
+ */
+export const append = /* @__PURE__ */ op("append(cache, x, starts)", "b c m, b t n, b<limit -> b c m", {
+  attrs: { from: 0 },
+  constant: [0, 1],
+  overlays: [[0, "input", 0]],
+  derive({ c, m, t, n, from }) {
+    if (!(Number.isInteger(from) && from >= 0 && from + m <= n))
+      throw new RangeError(`columns ${from}..${from + m} are not within 0..${n}`);
+    if (t > c) throw new RangeError(`${t} places are more than the ${c} of the cache`);
+    return { limit: c - t + 1 };
+  },
+  forward: (K, { b, c, m, t, n, from }, y, _, x, starts) =>
+    K.placeRows(b, t, m, x.data + from * K.width, n, starts.data, c, y.data),
+});
+
 /** The entries of this file. */
-export const shapeOps = [sumMiddle, cumsumMiddle, concatMiddle, sliceMiddle];
+export const shapeOps = [sumMiddle, cumsumMiddle, concatMiddle, sliceMiddle, append];

@@ -1,0 +1,96 @@
+// carry.ts: what one run of a layer leaves for the next. A carry is an object with the few places where it touches a
+// layer; the layer knows nothing else of it.
+import { refuse } from "../check.ts";
+import { append, concat, slice, stopGradient } from "../ops/shapes.ts";
+import type { Tape } from "../tape.ts";
+import type { Tensor } from "../tensor.ts";
+
+/** Where attention reads queries, keys, values and gate keys: b t n or b s n, beginning at the columns said. */
+export interface Reads {
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly kAt: number;
+  readonly v: Tensor;
+  readonly vAt: number;
+  readonly gateQ?: Tensor | undefined;
+  readonly gateK?: Tensor | undefined;
+  /** What CoPE's gates see: the attention's keys, its values, or `gateK`. */
+  readonly gates: "keys" | "values" | "own";
+  /** How many keys each sequence has, of those that lie there; all unless given. */
+  readonly counts?: Tensor | undefined;
+}
+
+/** What passes from one run of a layer to the next. All but `next` may be left out. */
+export interface Carry {
+  /** Changes what comes into the layer, b t d (an associative memory reads here). */
+  enter?(x: Tensor): Tensor;
+  /** States b s d in front of those that come in: queries see them, and they have no queries (Transformer-XL). */
+  readonly earlier?: Tensor | undefined;
+  /** Takes the keys and values of what came in and gives all there are (a cache). */
+  extend?(reads: Reads): Reads;
+  /** The same carry over other tensors, where it holds any that end with the scope they were made in. */
+  held?(hold: (x: Tensor) => Tensor): Carry;
+  /** What the next run gets, given what came into the layer and what it made of it, b t d each. */
+  next(x: Tensor, y: Tensor): Carry;
+}
+
+/** The sizes of a cache: of one layer, for b sequences of at most `capacity` places. */
+export interface CacheSizes {
+  readonly b: number;
+  readonly capacity: number;
+  /** Width of all heads of keys, as of values. */
+  readonly width: number;
+  /** Whether gates see keys that are not the attention's own. */
+  readonly gated: boolean;
+}
+
+/**
+ * A key-value cache: keys, values and gate keys of all places so far, in room made once; each run puts its own behind
+ * them, in place. `counts` says how many places each sequence has so far.
+ */
+export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Carry & { counts: number[] } {
+  const keys = tape.tensor([b, capacity, width]);
+  const values = tape.tensor([b, capacity, width]);
+  const gates = gated ? tape.tensor([b, capacity, width]) : undefined;
+  const counts = new Array<number>(b).fill(0);
+  return {
+    counts,
+    extend(reads) {
+      const t = reads.k.shape[1]!;
+      const end = t + Math.max(...counts);
+      if (end > capacity)
+        refuse(RangeError, "cache", `${end} places are more than its capacity of ${capacity}`, "a larger capacity");
+      if (tape.recording && reads.k.wants)
+        refuse(Error, "cache", "gradients are recorded, and a cache has none", "noGrad around the run");
+      const starts = tape.integers([b], counts);
+      append(keys, reads.k, starts, { from: reads.kAt });
+      append(values, reads.v, starts, { from: reads.vAt });
+      if (gates && reads.gateK) append(gates, reads.gateK, starts);
+      const after = tape.integers(
+        [b],
+        counts.map(n => n + t),
+      );
+      return { ...reads, k: keys, kAt: 0, v: values, vAt: 0, gateK: gates, counts: after };
+    },
+    next(x) {
+      for (let i = 0; i < b; i++) counts[i]! += x.shape[1]!;
+      return this;
+    },
+  };
+}
+
+/**
+ * Transformer-XL's cache (Dai et al. 2019, 1901.02860): the states of the last `length` places that came into the layer,
+ * stopped; what follows attends to them as well.
+ */
+export function stateCache(length: number, earlier?: Tensor): Carry {
+  return {
+    earlier,
+    held: hold => stateCache(length, earlier && hold(earlier)),
+    next(x) {
+      const all = earlier ? concat([earlier, stopGradient(x)], { axis: 1 }) : stopGradient(x);
+      const s = all.shape[1]!;
+      return stateCache(length, s > length ? slice(all, s - length, s, { axis: 1 }) : all);
+    },
+  };
+}

@@ -1,0 +1,231 @@
+// layer.ts: one layer of a transformer, in functions to put together: attention block, MLP, norms. A layer takes what
+// passes from one run to the next, a carry, and gives it on (carry.ts).
+import { refuse } from "../check.ts";
+import { apply, drop, mlp, norm, type Activation, type MlpWeights, type Tree, type Weights } from "../nn.ts";
+import { attentionOver } from "../ops/attention.ts";
+import { add } from "../ops/elementwise.ts";
+import { parted, restated } from "../ops/myopic.ts";
+import { concat, reshape, slice, stopGradient } from "../ops/shapes.ts";
+import { scales, positions as counted, type CopeOptions } from "../positions/cope.ts";
+import type { Places, Position } from "../positions/kind.ts";
+import { scores } from "../ops/composed.ts";
+import type { Tensor } from "../tensor.ts";
+import { biasOf, rows, turn, viewOf, weights, type Attended, type Sight } from "./attention.ts";
+import type { Carry, Reads } from "./carry.ts";
+import type { Cut } from "./myopic.ts";
+
+/** The sizes and choices of a layer. */
+export interface LayerConfig {
+  /** Width of the model. */
+  readonly d: number;
+  readonly heads: number;
+  /** Heads of keys and values, each serving `heads / kvHeads` of queries. */
+  readonly kvHeads: number;
+  /** Norm before attention and MLP ("pre"), or after each sum ("post"). */
+  readonly norm: "pre" | "post";
+  /** Whether norms are RMS norms. */
+  readonly rms: boolean;
+  /** Inside the root of the norms. */
+  readonly eps: number;
+  readonly activation: Activation;
+  readonly positions: readonly Position[];
+  readonly cope: Required<CopeOptions>;
+}
+
+/** A layer's attention: projections, and the parameters of positions under their names. */
+export interface AttentionWeights {
+  /** Queries, keys and values side by side: [(heads + 2 kvHeads) width, d]. */
+  readonly c_attn: Weights;
+  readonly c_proj: Weights;
+  readonly cope?: { weight: Tensor; gate?: Weights | undefined } | undefined;
+  readonly rel?: { weight: Tensor } | undefined;
+  readonly [name: string]: Tensor | Tree | undefined;
+}
+/** A layer's parameters. */
+export interface BlockWeights {
+  readonly ln_1: Weights;
+  readonly attn: AttentionWeights;
+  readonly ln_2: Weights;
+  readonly mlp: MlpWeights;
+  readonly [name: string]: Tensor | Tree | undefined;
+}
+
+/** What a layer's attention has inside, as tensors b t h d, or computed when asked for. */
+export interface Inside {
+  readonly queries: Tensor;
+  readonly keys: Tensor;
+  readonly values: Tensor;
+  /** The weights of each query over the keys, b h t s. */
+  weights(): Tensor;
+  /** CoPE's gates and the positions they add up to, b h t s; nothing without CoPE. */
+  gates(): { gates: Tensor; positions: Tensor } | undefined;
+}
+
+/** How to run a layer, beside its configuration. */
+export interface LayerRun extends Sight {
+  /** Probability of dropout on attention's result and MLP's result; 0 unless given. */
+  dropout?: number | undefined;
+  /** Which places x takes; from 0 unless given. */
+  places?: Places | undefined;
+  /** What the run before left for this layer. */
+  carry?: Carry | undefined;
+  /** Where keys and values are read from a stopped state (myopic training); see `Myopia`. */
+  cut?: Cut | undefined;
+  /** Called with what attention has inside. */
+  watch?: ((inside: Inside) => void) | undefined;
+}
+
+/**
+ * One layer over x b t d: x + attend(norm(x)), then x + mlp(norm(x)); or norm(x + ...) where norms come after.
+ *
+ *     const { x: y, carry } = layer(x, params.h[0], model.config, { carry: before });
+ */
+export function layer(
+  x: Tensor,
+  p: BlockWeights,
+  c: LayerConfig,
+  run: LayerRun = {},
+): { x: Tensor; carry?: Carry | undefined } {
+  const entered = run.carry?.enter?.(x) ?? x;
+  const first = (x: Tensor): Tensor => norm(x, p.ln_1, c);
+  const second = (x: Tensor): Tensor => norm(x, p.ln_2, c);
+  const dropout = run.dropout ?? 0;
+  const y = attentionBlock(entered, c.norm === "pre" ? first : x => x, p.attn, c, run);
+  const sum = add(entered, drop(y, dropout));
+  const middle = c.norm === "pre" ? sum : first(sum);
+  const bent = drop(mlp(c.norm === "pre" ? second(middle) : middle, p.mlp, c.activation), dropout);
+  const out = c.norm === "pre" ? add(middle, bent) : second(add(middle, bent));
+  return { x: out, carry: run.carry?.next(x, out) };
+}
+
+/** Attention over the residual stream x b t d, normed by `n` first; what it adds to the stream. */
+export function attentionBlock(
+  x: Tensor,
+  n: (x: Tensor) => Tensor,
+  p: AttentionWeights,
+  c: LayerConfig,
+  run: LayerRun = {},
+): Tensor {
+  const earlier = run.carry?.earlier;
+  const all = earlier ? concat([earlier, x], { axis: 1 }) : x;
+  const { projection, gates, old, oldGates } = project(all, n, p, c, run.cut);
+  const reads = sources(projection, gates, c, run.places ?? placesOf(x), x.shape[1]!);
+  const read = run.carry?.extend?.(reads) ?? reads;
+  const past = old && sources(old, oldGates, c, placesOf(all), all.shape[1]!);
+  const width = c.d / c.heads;
+  const bias = biasOf(c.positions, ({ layer: [key] = [""] }) => p[key] as object | undefined);
+  if (run.watch) run.watch(inside(read, bias, c, run));
+  const { content, position } = scales(width, bias.gating ? c.cope.scaling : "listing");
+  const slopes = bias.slopes && x.tape.tensor([c.heads], bias.slopes);
+  const { q, k, v, gateQ, gateK } = read;
+  const y = attentionOver(
+    ...([q, k === q ? undefined : k, v === (k === q ? q : k) ? undefined : v] as const),
+    ...([bias.gating?.table, gateQ, gateK, bias.distances, slopes] as const),
+    ...([run.keys, run.allowed, run.edges, past?.k, past && past.v !== past.k ? past.v : undefined] as const),
+    ...([past?.gateK, read.counts] as const),
+    {
+      h: c.heads,
+      g: c.kvHeads,
+      d: width,
+      kAt: read.kAt,
+      vAt: read.vAt,
+      causal: (run.causal ?? true) && !run.allowed,
+      own: run.own ?? false,
+      scale: content,
+      reach: position,
+      gates: read.gates === "values" ? "values" : "keys",
+    },
+  );
+  return apply(y, p.c_proj);
+}
+
+/** Places from 0. */
+function placesOf(x: Tensor): Places {
+  return { b: x.shape[0]!, t: x.shape[1]! };
+}
+
+/** The projection of the normed stream, and once more as if of a stopped one, as the cut says. */
+function project(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, c: LayerConfig, cut: Cut = "kv") {
+  const state = n(x);
+  // Under post_ln and pre_ln keys, values and gate keys are read twice: from the live state, and from a stopped one by
+  // live weights.
+  const read = (w: Weights, start: number): readonly [Tensor, Tensor?] => {
+    if (cut === "post_ln") return parted(state, w.weight, w.bias);
+    const y = apply(state, w);
+    if (cut !== "pre_ln") return [y];
+    return [y, restated(stopGradient(y), n(stopGradient(x)), w.weight, w.bias, { start })];
+  };
+  const [projection, old] = read(p.c_attn, c.d);
+  const gate = p.cope?.gate;
+  const [gates, oldGates] = gate ? read(gate, 0) : [];
+  return { projection, old, gates, oldGates };
+}
+
+/**
+ * Where queries, keys, values and gate keys lie: in the projection b s n itself, where nothing turns them first; queries
+ * are the last t of its places.
+ */
+function sources(all: Tensor, gates: Tensor | undefined, c: LayerConfig, places: Places, t: number): Reads {
+  const [b, s] = all.shape as [number, number];
+  const width = c.d / c.heads;
+  const [kAt, vAt] = [c.d, c.d + c.kvHeads * width];
+  const q = t === s ? all : slice(all, s - t, s, { axis: 1 });
+  const isCope = c.positions.some(p => p.name === "cope");
+  if (!c.positions.some(p => p.turn)) {
+    const see = !isCope || c.cope.gates === "shared" ? "keys" : c.cope.gates === "val" ? "values" : "own";
+    return { q, k: all, kAt, v: all, vAt, gateK: see === "own" ? gates : undefined, gates: see };
+  }
+  const heads = (x: Tensor, from: number, n: number): Tensor =>
+    reshape(slice(x, from, from + n * width), [b, x.shape[1]!, n, width]);
+  const k = heads(all, kAt, c.kvHeads);
+  const v = heads(all, vAt, c.kvHeads);
+  const gateK = gates && reshape(gates, k.shape);
+  const keyPlaces: Places = t === s ? places : { b, t: s };
+  const queryPlaces: Places = t === s ? places : { b, t, starts: new Array<number>(b).fill(s - t) };
+  const turned = turn({ q: heads(q, 0, c.heads), k, v, gateK }, c.positions, queryPlaces, keyPlaces, c.cope);
+  return {
+    q: rows(turned.q),
+    k: rows(turned.k),
+    kAt: 0,
+    v: rows(turned.v),
+    vAt: 0,
+    gateQ: turned.gateQ && rows(turned.gateQ),
+    gateK: turned.gateK && turned.gateK !== v ? rows(turned.gateK) : undefined,
+    gates: !turned.gateK ? "keys" : turned.gateK === v ? "values" : "own",
+  };
+}
+
+/** What attention has inside, from what it reads. */
+function inside(read: Reads, bias: Attended["bias"], c: LayerConfig, sight: Sight): Inside {
+  const width = c.d / c.heads;
+  const end = read.counts && read.counts.values()[0]!;
+  if (read.counts?.values().some(n => n !== end))
+    refuse(RangeError, "watch", "sequences of a cache have different lengths", "one length for all that is watched");
+  const heads = (x: Tensor, at: number, n: number): Tensor => {
+    const part = x.shape[2] === n * width ? x : slice(x, at, at + n * width);
+    const some = end === undefined || x === read.q ? part : slice(part, 0, end, { axis: 1 });
+    return reshape(some, [some.shape[0]!, some.shape[1]!, n, width]);
+  };
+  const values = heads(read.v, read.vAt, c.kvHeads);
+  const gateK = read.gates === "values" ? values : read.gateK && heads(read.gateK, 0, c.kvHeads);
+  const a: Attended = {
+    q: heads(read.q, 0, c.heads),
+    k: heads(read.k, read.kAt, c.kvHeads),
+    v: values,
+    gateQ: read.gateQ && heads(read.gateQ, 0, c.heads),
+    gateK,
+    bias,
+    cope: c.cope,
+  };
+  return {
+    queries: a.q,
+    keys: a.k,
+    values: a.v,
+    weights: () => weights(a, sight),
+    gates() {
+      if (!bias.gating) return undefined;
+      const { gate } = scales(width, c.cope.scaling);
+      return counted(scores(a.gateQ ?? a.q, a.gateK ?? a.k, { scale: gate }), viewOf(a.q, a.k, sight));
+    },
+  };
+}

@@ -1,0 +1,31 @@
+// relative.ts: a learned vector for each distance, multiplied with the query (Shaw et al. 2018, 1803.02155).
+import { integer, known } from "../check.ts";
+import type { Maker, Tree } from "../nn.ts";
+import type { Tensor } from "../tensor.ts";
+import type { Kind } from "./kind.ts";
+
+/** `rows` of the table: distances beyond reuse the last; `context` unless given. */
+export interface RelativeOptions {
+  rows?: number;
+}
+
+/** min(i - j, rows - 1), 0 for later keys; queries are the last `t` of `s` places: t x s integers. */
+export function distances(t: number, s: number, rows: number): Int32Array {
+  const index = new Int32Array(integer("distances", "t", t) * integer("distances", "s", s));
+  integer("distances", "rows", rows, 1);
+  for (let i = 0; i < t; i++)
+    for (let j = 0; j < s; j++) index[i * s + j] = Math.min(Math.max(0, s - t + i - j), rows - 1);
+  return index;
+}
+
+/** Sequences may be of any length. */
+export const relative: Kind<RelativeOptions> = (options = {}, { width, context }, who) => {
+  known(`${who}, relative`, options, "rows");
+  const rows = integer(who, "relative.rows", options.rows ?? context, 1);
+  const std = 1 / Math.sqrt(width);
+  return {
+    name: "relative",
+    layer: ["rel", (make: Maker, path: string) => ({ weight: make(`${path}.weight`, [rows, width], std) })],
+    bias: (weights: Tree | undefined) => ({ distances: (weights as { weight: Tensor }).weight }),
+  };
+};

@@ -1,0 +1,32 @@
+// sinusoidal.ts: waves of the place, added to the embeddings (Vaswani et al. 2017).
+import { integer } from "../check.ts";
+import { cos, exp, log, sin } from "../math.ts";
+import { add, bias } from "../ops/elementwise.ts";
+import { reshape } from "../ops/shapes.ts";
+import type { Tensor } from "../tensor.ts";
+import type { Kind, Places } from "./kind.ts";
+
+/**
+ * Row per place, column 2m = sin(place / 10000^(2m/d)), column 2m + 1 = cos of the same (Vaswani et al. 2017): t x d
+ * numbers for the places from `start` on.
+ */
+export function sinusoidal(t: number, d: number, start = 0): Float64Array {
+  const table = new Float64Array(integer("sinusoidal", "t", t) * integer("sinusoidal", "d", d, 1));
+  for (let i = 0; i < t; i++)
+    for (let m = 0; 2 * m < d; m++) {
+      const angle = (start + i) * exp(((-2 * m) / d) * log(10000));
+      table[i * d + 2 * m] = sin(angle);
+      if (2 * m + 1 < d) table[i * d + 2 * m + 1] = cos(angle);
+    }
+  return table;
+}
+
+/** Has no table, so that sequences may be of any length. */
+export const waves: Kind = (_, { d }) => ({
+  name: "sinusoidal",
+  embed(x: Tensor, _weights: unknown, { b, t, starts }: Places) {
+    if (!starts) return reshape(bias(reshape(x, [b, t * d]), x.tape.tensor([t * d], sinusoidal(t, d))), x.shape);
+    const rows = starts.flatMap(start => Array.from(sinusoidal(t, d, start)));
+    return add(x, x.tape.tensor([b, t, d], rows));
+  },
+});
