@@ -32,7 +32,7 @@ export { crossEntropy, huber, mse } from "./ops/losses.ts";
 export { parted, restated } from "./ops/myopic.ts";
 export { bmm, linear, matmul } from "./ops/products.ts";
 export { embedding, layerNorm, logSoftmax, logsumexp, rmsNorm, softmax } from "./ops/rows.ts";
-export { concat, cumsum, mean, reshape, slice, stopGradient, sum } from "./ops/shapes.ts";
+export { append, concat, cumsum, mean, reshape, slice, stopGradient, sum } from "./ops/shapes.ts";
 export { ops } from "./ops/index.ts";
 export { philox, random, type Random } from "./random.ts";
 export {

@@ -417,14 +417,14 @@ suite("models", {
       [{ d: 6, heads: 4 }, "4 heads do not divide d 6\n  wants d a multiple of heads"],
       [
         { position: "x" },
-        "position is x\n  wants none, absolute, sinusoidal, relative, rope, alibi, cope, cope+rope, cope+relative",
+        "position is x\n  wants none, or a list of absolute, sinusoidal, relative, rope, alibi, cope",
       ],
       [{ norm: "x" }, "norm is x\n  wants pre or post"],
       [{ activation: "x" }, "activation is x..."],
       [{ cope: { scaling: "x" } }, "cope.scaling is x..."],
       [{ cope: { gates: "x" } }, "cope.gates is x..."],
       [{ cope: { rows: 0 } }, "cope.rows is 0..."],
-      [{ rope: { theta: 0 } }, "rope.theta is 0..."],
+      [{ position: "rope", rope: { theta: 0 } }, "rope.theta is 0..."],
       [{ position: "rope", d: 6 }, "heads are 3 wide..."],
       [{ dropout: 1 }, "dropout is 1\n  wants a number from 0 to below 1"],
       [{ eps: -1 }, "eps is -1..."],
@@ -465,26 +465,26 @@ suite("models", {
       [
         RangeError,
         scoped(() => net.logits(np, long)),
-        "transformer: 9 places are more than the context of 8\n  wants sequences of at most 8, or a larger context",
+        "absolute: 9 places are more than the 8 of the table\n  wants a larger context",
       ],
-      [RangeError, () => net.logits(np, flat), "transformer: got [3]\n  wants tokens [batch time]"],
-      [TypeError, () => net.logits(np, A), "embedding: input 1 must hold integers..."],
-      [TypeError, () => net.logits(np, [1] as never), "embedding: input 1 is no tensor..."],
-      [TypeError, () => vectors.logits(vp, ids), "transformer: got [2 3] integers\n  wants vectors [batch time 2]"],
+      [RangeError, () => net.logits(np, flat), "transformer: the input is [3]\n  wants a tensor [batch time]"],
+      [TypeError, () => net.logits(np, A), "transformer: got [2 3]\n  wants a tensor of integers [batch time]"],
+      [TypeError, () => net.logits(np, [1] as never), "transformer: the input is 1\n  wants a tensor [batch time]"],
+      [RangeError, () => vectors.logits(vp, ids), "transformer: the input is [2 3]\n  wants a tensor [batch time 2]"],
       [RangeError, scoped(() => net.loss(np, ids, two)), "crossEntropy: ... is [2 3] and [2 2]..."],
       [RangeError, scoped(() => net.loss(np, ids, none)), "crossEntropy: no mean over nothing..."],
-      [RangeError, () => net.states(np, A), "transformer: got [2 3]\n  wants embeddings [batch time 8]"],
+      [RangeError, () => net.states(np, A), "transformer: the input is [2 3]\n  wants a tensor [batch time 8]"],
       [
         RangeError,
         scoped(() => net.logits({ ...np, h: [] }, ids)),
-        "transformer: the parameters have 0 layers and a table wpe...",
+        "transformer: the parameters have 0 layers\n  wants 1 layers",
       ],
       [RangeError, scoped(() => net.logits(np, ids, { allowed: A })), "attention: t is 3 and 2..."],
     ]);
   },
   "attention, masks and positions"() {
     refuse(tape, [
-      [RangeError, () => attend(A, A, A), "attention: q is [2 3]\n  wants four axes, b t h d"],
+      [RangeError, () => attend(A, A, A), "attention: q is [2 3]\n  wants a tensor [b t h d]"],
       [RangeError, () => attend(Q, Q, Q, { position: "x" as never }), "attention: position is x..."],
       [
         TypeError,
@@ -534,7 +534,8 @@ suite("models", {
       [
         RangeError,
         () => rmt(net, { memory: 2, segment: 5 }),
-        "rmt: a segment of 5 with two blocks of 2 memory vectors takes 9 places, more than the context of 8\n  wants context of at least 9, or shorter segments",
+        "rmt: a segment of 5 with two blocks of 2 memory vectors takes 9 places, more than the 8 of the table of " +
+          "positions\n  wants context of at least 9, or shorter segments",
       ],
       [RangeError, () => rmt(net, { segment: 1, memory: 1, exempt: "x" as never }), "rmt: exempt is x..."],
       [TypeError, () => any.rmt!(net), "rmt: the options are undefined..."],

@@ -266,11 +266,16 @@ export function transformer(options: TransformerOptions): Transformer {
       const wants = c.vocab ? "batch time" : `batch time ${c.inputs}`;
       tensor("transformer", "the input", x, wants);
       if (x.integral !== c.vocab > 0)
-        refuse(TypeError, "transformer", `got ${show(x)}${x.integral ? " integers" : ""}`, `a tensor [${wants}]`);
+        refuse(
+          TypeError,
+          "transformer",
+          `got ${show(x)}${x.integral ? " integers" : ""}`,
+          `a tensor of ${c.vocab ? "integers" : "numbers"} [${wants}]`,
+        );
       return c.vocab ? embedding(params.wte.weight, x) : apply(x, params.wte);
     },
     states(params, x, how = {}) {
-      tensor("transformer", "the embeddings", x, `batch time ${c.d}`);
+      tensor("transformer", "the input", x, `batch time ${c.d}`);
       if (x.shape[2] !== c.d) refuse(RangeError, "transformer", `got ${show(x)}`, `embeddings [batch time ${c.d}]`);
       if (params.h.length !== c.layers)
         refuse(RangeError, "transformer", `the parameters have ${params.h.length} layers`, `${c.layers} layers`);
