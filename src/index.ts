@@ -1,5 +1,5 @@
 // The public names of farsight.
-export { Engine, type Dtype, type EngineOptions, type EngineParts, type Kernels, type Numbers } from "./engine.ts";
+export { Engine, type Dtype, type EngineOptions, type Kernels, type Numbers } from "./engine.ts";
 export { Tape, type TapeOptions } from "./tape.ts";
 export { Tensor } from "./tensor.ts";
 export { type Trace } from "./backward.ts";
@@ -35,18 +35,7 @@ export { embedding, layerNorm, logSoftmax, logsumexp, rmsNorm, softmax } from ".
 export { concat, cumsum, mean, reshape, slice, stopGradient, sum } from "./ops/shapes.ts";
 export { ops } from "./ops/index.ts";
 export { philox, random, type Random } from "./random.ts";
-export {
-  count,
-  leaves,
-  maker,
-  mlp,
-  tokens,
-  type Activation,
-  type Maker,
-  type MlpWeights,
-  type Tree,
-  type Weights,
-} from "./nn.ts";
+export { count, leaves, mlp, tokens, type Activation, type MlpWeights, type Tree, type Weights } from "./nn.ts";
 export {
   adam,
   adamw,
@@ -65,7 +54,7 @@ export { fit, type FitOptions, type Metrics, type WeighedLoss } from "./fit.ts";
 export { load, loadParams, save, type Run } from "./checkpoint.ts";
 export { attend, attention, type AttentionOptions } from "./models/attention.ts";
 export { cope, positions, type CopeOptions, type Gates, type Scaling, type View } from "./models/cope.ts";
-export { edgeWeight, edgeWeights, myopia, type Cut, type Myopia } from "./models/myopic.ts";
+export { edgeWeights, myopia, type Cut, type Myopia } from "./models/myopic.ts";
 export { alibi, alibiSlopes, distances, kinds, mask, rotary, sinusoidal, type Position } from "./models/position.ts";
 export {
   transformer,
