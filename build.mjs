@@ -154,6 +154,12 @@ async function optimize(path) {
   module.dispose();
 }
 
+/** A class of the host's WebAssembly as a type, or `otherwise` where none is loaded: TypeScript has them in "dom". */
+const hosted = (name, otherwise) =>
+  `/** The host's WebAssembly.${name}, or as much of it as is used where no types of WebAssembly are loaded. */\n` +
+  `export type ${name} = typeof globalThis extends { WebAssembly: { ${name}: { prototype: infer T } } }\n` +
+  `  ? T\n  : ${otherwise};\n`;
+
 /**
  * asm/ -> dist/f32.wasm, dist/f64.wasm and the kernels' types, as the compiler itself writes them; dist/fast/, with
  * fused multiply-add; the layouts of argument blocks; and how kernels divide.
@@ -207,7 +213,9 @@ async function kernels() {
   writeFileSync(
     "dist/kernels.d.ts",
     "/** The kernels of one dtype: sizes in elements, addresses in bytes. */\n" +
-      `export interface Kernels {\n${list.join("\n")}\n}\n${types}\n`,
+      `export interface Kernels {\n${list.join("\n")}\n}\n${types}\n` +
+      hosted("Module", "object") +
+      hosted("Memory", "{ readonly buffer: ArrayBufferLike; grow(pages: number): number }"),
   );
   for (const f of ["f32", "f64"]) for (const end of ["js", "d.ts"]) rmSync(`dist/${f}.${end}`, { force: true });
 }

@@ -1,7 +1,14 @@
 // engine.ts: one dtype's kernels over one growable memory, and a bump allocator with mark and rewind.
 // It knows addresses and bytes; shapes, gradients and lifetimes belong to the tape.
 import { f32, f64, layouts } from "../dist/kernels.wasm";
-import type { AttentionArguments, AttentionBackArguments, Blocks, Kernels as Exports } from "../dist/kernels.js";
+import type {
+  AttentionArguments,
+  AttentionBackArguments,
+  Blocks,
+  Kernels as Exports,
+  Memory,
+  Module,
+} from "../dist/kernels.js";
 
 export type { AttentionArguments, AttentionBackArguments };
 
@@ -19,16 +26,6 @@ export interface Kernels extends Exports {
    */
   block<N extends keyof Blocks>(name: N, ...values: Blocks[N]): number;
 }
-
-/**
- * A compiled module: the host's own type, or any object where no types of WebAssembly are loaded (TypeScript has them in
- * its library "dom").
- */
-export type WasmModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer M } } } ? M : object;
-/** A memory: the host's own type, or what is used of it where no types of WebAssembly are loaded. */
-export type WasmMemory = typeof globalThis extends { WebAssembly: { Memory: { prototype: infer M } } }
-  ? M
-  : { readonly buffer: ArrayBufferLike; grow(pages: number): number };
 
 /** @internal The exact kernels, a character a byte, each 116 less the byte, modulo 256 (build.mjs). */
 export const code: Readonly<Record<Dtype, string>> = { f32, f64 };
@@ -66,7 +63,7 @@ function compiled(bytes: BufferSource): WebAssembly.Module {
  * most bytes of memory.
  */
 export interface EngineOptions {
-  module?: WasmModule;
+  module?: Module;
   limit?: number;
 }
 /** @internal What `farsight/fast` puts in the place of the exact kernels and of a memory that nobody shares. */
@@ -80,8 +77,8 @@ export class Engine {
   readonly dtype: Dtype;
   /** @internal Bytes of one number. */
   readonly width: 4 | 8;
-  readonly memory: WasmMemory;
-  readonly module: WasmModule;
+  readonly memory: Memory;
+  readonly module: Module;
   /** @internal */
   readonly kernels: Kernels;
   /** Most bytes of memory. */
