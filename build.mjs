@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { gzipSync } from "node:zlib";
 
 const root = dirname(fileURLToPath(import.meta.url));
@@ -25,6 +25,7 @@ const BUDGET = 69_000; // bytes of a page's share: minified, gzipped, both dtype
 if (
   !existsSync("node_modules/assemblyscript") ||
   !existsSync("node_modules/typescript") ||
+  !existsSync("node_modules/typescript-oldest") ||
   !existsSync("node_modules/prettier")
 ) {
   say("installing the development tools (npm ci)");
@@ -153,6 +154,12 @@ async function optimize(path) {
   module.dispose();
 }
 
+/** A class of the host's WebAssembly as a type, or `otherwise` where none is loaded: TypeScript has them in "dom". */
+const hosted = (name, otherwise) =>
+  `/** The host's WebAssembly.${name}, or as much of it as is used where no types of WebAssembly are loaded. */\n` +
+  `export type ${name} = typeof globalThis extends { WebAssembly: { ${name}: { prototype: infer T } } }\n` +
+  `  ? T\n  : ${otherwise};\n`;
+
 /**
  * asm/ -> dist/f32.wasm, dist/f64.wasm and the kernels' types, as the compiler itself writes them; dist/fast/, with
  * fused multiply-add; the layouts of argument blocks; and how kernels divide.
@@ -206,7 +213,9 @@ async function kernels() {
   writeFileSync(
     "dist/kernels.d.ts",
     "/** The kernels of one dtype: sizes in elements, addresses in bytes. */\n" +
-      `export interface Kernels {\n${list.join("\n")}\n}\n${types}\n`,
+      `export interface Kernels {\n${list.join("\n")}\n}\n${types}\n` +
+      hosted("Module", "object") +
+      hosted("Memory", "{ readonly buffer: ArrayBufferLike; grow(pages: number): number }"),
   );
   for (const f of ["f32", "f64"]) for (const end of ["js", "d.ts"]) rmSync(`dist/${f}.${end}`, { force: true });
 }
@@ -281,11 +290,109 @@ async function library() {
     throw new Error(`the bundle for a page is ${size} bytes gzipped; at most ${BUDGET} are allowed`);
 }
 
-function types() {
+/**
+ * The options of an operation, as declared and with their defaults; "" where it has none. `type` is what the compiler
+ * wrote: an object's fields, one a line.
+ */
+function optionsOf(name, { attrs }, type) {
+  const fields = [...type.matchAll(/^ {4}(\w+): (.*);$/gm)];
+  const keys = Object.keys(attrs);
+  if (fields.map(([, key]) => key).join() !== keys.join()) throw new Error(`types: ${name} has the options ${keys}`);
+  const shortest = n => [String(n), n.toExponential()].sort((a, b) => a.length - b.length)[0];
+  const shown = value => (typeof value === "number" ? shortest(value) : JSON.stringify(value));
+  const list = fields.map(([, key, is]) => `/** Default ${shown(attrs[key])}. */ ${key}?: ${is}`);
+  return list.length ? `{ ${list.join("; ")} }` : "";
+}
+
+/**
+ * An operation as an editor shows it: a function with the names of its inputs and options, once more for each input
+ * that may be left out before options, and what an Op carries. `comment`: its own, in the source.
+ */
+function declaration(name, entry, comment, type) {
+  const { inputs, opName, signature } = entry;
+  const options = optionsOf(name, entry, type);
+  const [left, right] = signature.split(" ->").map(side => side.trim().split(", "));
+  const isOptional = left.map(input => input.endsWith("?"));
+  const least = isOptional.lastIndexOf(false) + 1;
+  const parameters = inputs.map((input, i) => {
+    if (left[i].endsWith("*")) return `${input}: readonly Tensor[]`;
+    if (i < least) return `${input}: Tensor${isOptional[i] ? " | undefined" : ""}`;
+    return `${input}?: Tensor`;
+  });
+  const result = right.length === 1 ? "Tensor" : `[${right.map(() => "Tensor").join(", ")}]`;
+  const declared = list => `${comment}export declare function ${name}(${list.join(", ")}): ${result};\n`;
+  let text = declared(options ? [...parameters, `options?: ${options}`] : parameters);
+  for (let n = inputs.length - 1; options && n >= least; n--) {
+    const given = parameters.slice(0, n).map(parameter => parameter.replace("?: Tensor", ": Tensor | undefined"));
+    text += declared([...given, `options: ${options}`]);
+  }
+  const carried = {
+    opName: JSON.stringify(opName),
+    inputs: `readonly [${inputs.map(input => JSON.stringify(input)).join(", ")}]`,
+    signature: JSON.stringify(signature),
+    attrs: options ? type : "{}",
+    constant: "readonly number[]",
+    stops: "readonly (readonly [output: number, input: number])[]",
+    domain: "readonly [number, number]",
+  };
+  const members = Object.entries(carried).map(([key, is]) => `    const ${key}: ${is.replaceAll("\n", "\n    ")};\n`);
+  return `${text}export declare namespace ${name} {\n${members.join("")}}`;
+}
+
+/** The operations that each file of src/ops exports, by name. */
+async function operations() {
+  const modules = files("src/ops", ".ts").map(f => f.replaceAll("\\", "/"));
+  await esbuild.build({
+    ...bundle,
+    stdin: { contents: modules.map(f => `export * as "${f}" from "./${f}";`).join("\n"), resolveDir: root },
+    platform: "node",
+    outfile: "dist/dev/operations.mjs",
+  });
+  const all = await import(pathToFileURL(join(root, "dist/dev/operations.mjs")));
+  return modules.map(f => [f, Object.entries(all[f]).filter(([, value]) => value.opName)]);
+}
+
+/**
+ * Types: in dist/ without what is internal, as they are published; in dist/dev/types/ whole, for test/ and bench/.
+ * Declarations of operations are rewritten from the operations themselves, for the compiler knows their inputs by
+ * place alone.
+ */
+async function types() {
   const tsc = args =>
     spawnSync(process.execPath, ["node_modules/typescript/bin/tsc", ...args], { stdio: ["ignore", 2, 2] }).status;
   for (const f of files("dist", ".d.ts")) if (basename(f) !== "kernels.d.ts") rmSync(f);
-  if (tsc(["-p", "tsconfig.json"]) !== 0) throw new Error("types: src/ does not check");
+  const found = await operations();
+  for (const [folder, kernels, strip] of [
+    ["dist", "./kernels.js", "true"],
+    ["dist/dev/types", "../../kernels.js", "false"],
+  ]) {
+    if (tsc(["-p", "tsconfig.json", "--outDir", folder, "--stripInternal", strip]) !== 0)
+      throw new Error("types: src/ does not check");
+    const rewrite = (f, change) => writeFileSync(f, change(readFileSync(f, "utf8")));
+    rewrite(`${folder}/engine.d.ts`, text => text.replace("../dist/kernels.js", kernels));
+    if (strip === "true") rewrite(`${folder}/tensor.d.ts`, unmakeable);
+    for (const [f, entries] of found)
+      if (entries.length) rewrite(f.replace(/^src(.*)\.ts$/, `${folder}$1.d.ts`), text => named(text, entries));
+  }
+}
+/** A class whose constructor is internal: without one it would seem to be made by `new` with no arguments. */
+function unmakeable(text) {
+  return text.replace(/^export declare class \w+ \{\n/m, line => `${line}    private constructor();\n`);
+}
+/** The declarations of a file, those of its operations rewritten. */
+function named(text, entries) {
+  const tensor = 'import type { Tensor } from "../tensor.ts";\n';
+  let made = text.includes(tensor) ? text : tensor + text;
+  for (const [name, entry] of entries) {
+    const before = new RegExp(
+      `((?:^/\\*\\*(?:(?!\\*/)[^])*\\*/\\n)?)^export declare const ${name}: [^<;]*\\bOp<"[^"]*", ([^]*?)>;$`,
+      "m",
+    );
+    const after = made.replace(before, (_, comment, type) => declaration(name, entry, comment, type));
+    if (after === made) throw new Error(`types: no declaration of ${name} that could be rewritten`);
+    made = after;
+  }
+  return made;
 }
 
 /** Bundles programs (tests, bench) that import the library by its own name. */

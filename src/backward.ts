@@ -5,7 +5,7 @@ import type { Engine, Kernels } from "./engine.ts";
 import { spare, type Spare } from "./recycle.ts";
 import type { Region, Tensor } from "./tensor.ts";
 
-/** Where the gradients of an operation's inputs lie, in the order of the inputs. */
+/** @internal Where the gradients of an operation's inputs lie, in the order of the inputs. */
 export interface Gradients {
   /** Addresses; 0 where nobody asked, or where no gradient that arrived can reach. */
   readonly at: readonly number[];
@@ -13,7 +13,7 @@ export interface Gradients {
   readonly adds: readonly boolean[];
 }
 
-/** What an operation leaves on the tape: how to run it backwards, and what to print. */
+/** @internal What an operation leaves on the tape: how to run it backwards, and what to print. */
 export interface Entry {
   readonly name: string;
   readonly inputs: readonly (Tensor | undefined)[];
@@ -28,7 +28,7 @@ export interface Entry {
 /** Called when an operation starts; what it returns, if anything, is called when that is done. */
 export type Trace = (event: { name: string; phase: "forward" | "backward"; bytes: number }) => (() => void) | void;
 
-/** What a backward pass needs to know of its tape. */
+/** @internal What a backward pass needs to know of its tape. */
 export interface Pass {
   readonly engine: Engine;
   /** The record; entries are taken off before they run backwards. */
@@ -41,7 +41,7 @@ export interface Pass {
 }
 
 /**
- * Runs the entries from the last down to `from` backwards. With `recycle` gradients are put where results and
+ * @internal Runs the entries from the last down to `from` backwards. With `recycle` gradients are put where results and
  * gradients lay that are of no more use: half the memory, and what is written next lies in the cache more often.
  */
 export function replay(pass: Pass, from: number, recycle: boolean): void {

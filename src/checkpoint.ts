@@ -3,7 +3,7 @@
 import { leaves, type Tree } from "./nn.ts";
 import { optimizersOf, tapeOf, type Optimizer } from "./optim.ts";
 import { random, whole } from "./random.ts";
-import { label, parse, serialize, type Storable, type Stored } from "./safetensors.ts";
+import { label, parse, serialize, type Bytes, type Storable, type Stored } from "./safetensors.ts";
 import type { Tensor } from "./tensor.ts";
 
 /**
@@ -35,7 +35,7 @@ function tensorsOf(who: string, { params, optimizer }: Run): Map<string, Tensor>
  * A run as a safetensors file. Parameters keep their dotted paths; what the optimiser remembers lies under
  * `optimizer.`, and of several under `optimizer.0.`, `optimizer.1.` and so on.
  */
-export function save(run: Run, metadata: Record<string, string> = {}): Uint8Array {
+export function save(run: Run, metadata: Record<string, string> = {}): Bytes {
   const tape = tapeOf("save", run.params);
   const list = new Map<string, Storable>();
   whole("save", "step", run.step ?? 0);

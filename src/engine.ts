@@ -1,7 +1,14 @@
 // engine.ts: one dtype's kernels over one growable memory, and a bump allocator with mark and rewind.
 // It knows addresses and bytes; shapes, gradients and lifetimes belong to the tape.
 import { f32, f64, layouts } from "../dist/kernels.wasm";
-import type { AttentionArguments, AttentionBackArguments, Blocks, Kernels as Exports } from "../dist/kernels.js";
+import type {
+  AttentionArguments,
+  AttentionBackArguments,
+  Blocks,
+  Kernels as Exports,
+  Memory,
+  Module,
+} from "../dist/kernels.js";
 
 export type { AttentionArguments, AttentionBackArguments };
 
@@ -20,10 +27,10 @@ export interface Kernels extends Exports {
   block<N extends keyof Blocks>(name: N, ...values: Blocks[N]): number;
 }
 
-/** The exact kernels, a character a byte, each 116 less the byte, modulo 256 (build.mjs). */
+/** @internal The exact kernels, a character a byte, each 116 less the byte, modulo 256 (build.mjs). */
 export const code: Readonly<Record<Dtype, string>> = { f32, f64 };
 const unpacked = new Map<string, BufferSource>();
-/** The bytes of kernels. */
+/** @internal The bytes of kernels. */
 export function bytesOf(code: string): BufferSource {
   let bytes = unpacked.get(code);
   if (!bytes) unpacked.set(code, (bytes = Uint8Array.from(code, c => 116 - c.charCodeAt(0))));
@@ -56,10 +63,10 @@ function compiled(bytes: BufferSource): WebAssembly.Module {
  * most bytes of memory.
  */
 export interface EngineOptions {
-  module?: WebAssembly.Module;
+  module?: Module;
   limit?: number;
 }
-/** What `farsight/fast` puts in the place of the exact kernels and of a memory that nobody shares. */
+/** @internal What `farsight/fast` puts in the place of the exact kernels and of a memory that nobody shares. */
 export interface EngineParts {
   bytes?: BufferSource;
   memory?: WebAssembly.Memory;
@@ -68,14 +75,19 @@ export interface EngineParts {
 /** The kernels of one dtype and the memory they work on. */
 export class Engine {
   readonly dtype: Dtype;
-  /** Bytes of one number. */
+  /** @internal Bytes of one number. */
   readonly width: 4 | 8;
-  readonly memory: WebAssembly.Memory;
-  readonly module: WebAssembly.Module;
+  readonly memory: Memory;
+  readonly module: Module;
+  /** @internal */
   readonly kernels: Kernels;
+  /** Most bytes of memory. */
   readonly limit: number;
   #top: number;
 
+  constructor(dtype: Dtype, options?: EngineOptions);
+  /** @internal */
+  constructor(dtype: Dtype, options?: EngineOptions, parts?: EngineParts);
   constructor(dtype: Dtype, { module, limit = MOST }: EngineOptions = {}, { bytes, memory }: EngineParts = {}) {
     if (dtype !== "f32" && dtype !== "f64")
       throw new TypeError(`engine: dtype is ${String(dtype)}\n  wants f32 or f64`);
@@ -121,7 +133,7 @@ export class Engine {
     if (this.view(scratch, 1)[0] !== 1) wrong();
   }
 
-  /** Claims room for `n` numbers of `width` bytes, padded to 16 bytes; what it holds is left over from earlier use. */
+  /** @internal Claims room for `n` numbers of `width` bytes, padded to 16 bytes; what it holds is left over from earlier use. */
   alloc(n: number, width: number = this.width): number {
     const at = this.#top;
     const end = at + Math.ceil((n * width) / 16) * 16;
@@ -131,7 +143,7 @@ export class Engine {
     return at;
   }
 
-  /** The address of room for `n` numbers that the next claim will take again. */
+  /** @internal The address of room for `n` numbers that the next claim will take again. */
   reserve(n: number): number {
     const at = this.alloc(n);
     this.#top = at;
@@ -156,25 +168,25 @@ export class Engine {
     }
   }
 
-  /** Fills `n` numbers at `at` with zero. */
+  /** @internal Fills `n` numbers at `at` with zero. */
   zero(at: number, n: number): void {
     this.kernels.fill(n, 0, at);
   }
 
-  /** A fresh view of `n` numbers; growing the memory detaches it, so it is made at each access. */
+  /** @internal A fresh view of `n` numbers; growing the memory detaches it, so it is made at each access. */
   view(at: number, n: number): Float32Array | Float64Array {
     return this.width === 4 ? new Float32Array(this.memory.buffer, at, n) : new Float64Array(this.memory.buffer, at, n);
   }
-  /** A fresh view of `n` 32-bit integers. */
+  /** @internal A fresh view of `n` 32-bit integers. */
   integers(at: number, n: number): Int32Array {
     return new Int32Array(this.memory.buffer, at, n);
   }
 
-  /** Where the next claim begins. */
+  /** @internal Where the next claim begins. */
   get mark(): number {
     return this.#top;
   }
-  /** Gives back everything claimed since `mark`. */
+  /** @internal Gives back everything claimed since `mark`. */
   rewind(mark: number): void {
     this.#top = mark;
   }

@@ -1,5 +1,5 @@
 // The public names of farsight.
-export { Engine, type Dtype, type EngineOptions, type EngineParts, type Kernels, type Numbers } from "./engine.ts";
+export { Engine, type Dtype, type EngineOptions, type Kernels, type Numbers } from "./engine.ts";
 export { Tape, type TapeOptions } from "./tape.ts";
 export { Tensor } from "./tensor.ts";
 export { type Trace } from "./backward.ts";
@@ -38,7 +38,6 @@ export { philox, random, type Random } from "./random.ts";
 export {
   count,
   leaves,
-  maker,
   mlp,
   norm,
   tokens,
@@ -75,7 +74,7 @@ export {
   type LayerConfig,
   type LayerRun,
 } from "./models/layer.ts";
-export { edgeWeight, edgeWeights, myopia, type Cut, type Myopia } from "./models/myopic.ts";
+export { edgeWeights, myopia, type Cut, type Myopia } from "./models/myopic.ts";
 export { alibi, alibiSlopes } from "./positions/alibi.ts";
 export { cope, positions, type CopeOptions, type Gates, type Scaling, type View } from "./positions/cope.ts";
 export { kinds, type PositionChoice, type PositionName, type PositionOptions } from "./positions/index.ts";

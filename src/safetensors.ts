@@ -16,6 +16,11 @@ export interface Stored {
   readonly values: Values;
 }
 
+/**
+ * The bytes of a file, in a buffer of their own, which a Blob takes. Compilers before 5.7 know no type of bytes by their
+ * buffer; this is the one that each has.
+ */
+export type Bytes = ReturnType<Uint8Array["slice"]>;
 /** What `serialize` takes for one tensor; the kind of `values` decides the dtype in the file. */
 export type Storable = Omit<Stored, "dtype">;
 type Pairs = Iterable<readonly [name: string, tensor: Storable]>;
@@ -45,10 +50,7 @@ const READS: Record<Dtype, (buffer: ArrayBuffer) => Values> = {
  *
  * What `parse` returned can be written again; F16 and BF16 then become F32.
  */
-export function serialize(
-  tensors: Pairs | Record<string, Storable>,
-  metadata: Record<string, string> = {},
-): Uint8Array<ArrayBuffer> {
+export function serialize(tensors: Pairs | Record<string, Storable>, metadata: Record<string, string> = {}): Bytes {
   if (typeof tensors !== "object" || tensors === null)
     throw wrong(`tensors are a Map, pairs or an object, not ${show(tensors)}`, TypeError);
   if (!isObject(metadata)) throw wrong(`metadata is a plain object of strings, not ${show(metadata)}`, TypeError);
@@ -213,7 +215,7 @@ function check(name: string, shape: readonly unknown[], width: number, has: numb
 }
 
 /** Between a file's byte order and the host's, in place: nothing to do but on a big-endian host. */
-function reorder(bytes: Uint8Array<ArrayBuffer>, width: number): Uint8Array<ArrayBuffer> {
+function reorder(bytes: Bytes, width: number): Bytes {
   const little = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
   if (!little) for (let i = 0; i < bytes.length; i += width) bytes.subarray(i, i + width).reverse();
   return bytes;

@@ -28,8 +28,12 @@ export type Args<I, A> = I extends [infer H extends string, ...infer Rest]
 /** Options, any of which may be left out; none may be given where there are none. */
 type Options<A> = [keyof A] extends [never] ? [] : [options?: { readonly [K in keyof A]?: A[K] | undefined }];
 
-/** What a caller gets: a tensor, or one for each result where there are several. */
-export type Given<O> = O extends [string, string, ...string[]] ? { [K in keyof O]: Tensor } : Tensor;
+/** What a caller gets: a tensor, or one for each result where there are several; either of an operation not known. */
+export type Given<O> = [O] extends [never]
+  ? Tensor | readonly Tensor[]
+  : O extends [string, string, ...string[]]
+    ? { [K in keyof O]: Tensor }
+    : Tensor;
 
 /** The letters of a signature. */
 export type Words<S extends string> = S extends `${infer A} ${infer B}`

@@ -3,7 +3,7 @@ import { TENSOR, product, refuse, show } from "./check.ts";
 import type { Numbers } from "./engine.ts";
 import type { Tape } from "./tape.ts";
 
-/** A stretch of a tape's life. Tensors made in it are dead once it has ended. */
+/** @internal A stretch of a tape's life. Tensors made in it are dead once it has ended. */
 export interface Region {
   alive: boolean;
   /** Where the engine's memory, the records and the parameters stood when it began. */
@@ -12,7 +12,7 @@ export interface Region {
   readonly params: number;
 }
 
-/** What a tensor is beside its address and shape. */
+/** @internal What a tensor is beside its address and shape. */
 export interface Traits {
   /** Whether gradients flow to it; false unless given. */
   wants?: boolean;

@@ -107,15 +107,108 @@ for (const single of [new Tape("f32"), new Tape("f32", { module })]) {
 const expected = "1.6769 1.4176 1.2014";
 
 const typed = `
-import { Tape, adamw, cumsum, fit, load, matmul, op, rmt, save, sum, transformer, type Op, type Tensor } from "farsight";
+import { Engine, Tape, adamw, concat, crossEntropy, cumsum, fit, layerNorm, linear, load, matmul, op, parted, rmt, save } from "farsight";
+import { scale, softmax, sum, transformer, type Op, type Tensor } from "farsight";
 import { fast, type FastEngine } from "farsight/fast";
+declare const console: { log(...words: unknown[]): void };
 const engine: FastEngine = fast("f64", { fma: false, threads: 2 }), tape = new Tape("f64", { seed: 1, engine }), w: Tensor = tape.param([2, 2], [1, 2, 3, 4]);
 const model = transformer({ vocab: 5, d: 8, heads: 2, layers: 1, context: 4, position: "cope" }), params = model.params(tape), optimizer = adamw(params);
 for await (const { step, loss } of fit({ params, optimizer, steps: 2, loss: () => sum(matmul(w, cumsum(w))) })) console.log(step + loss);
 const bytes: Uint8Array = save({ params, optimizer, step: 2 }), k: number | undefined = rmt(model, { segment: 2, memory: 1 }).options.k;
 const twice: Op<"... -> ..."> = op("twice", "... -> ...", { forward: (K, { rows }, y, x) => K.scale(rows, 2, 0, x.data, y.data) });
 console.log(load({ params, optimizer }, bytes).step, k, twice(w).values()[0]);
+const { limit, memory, module } = new Engine("f32", { limit: 1e6 }), again = new Engine("f32", { module });
+console.log(limit, memory.buffer.byteLength, memory.grow(1), again.dtype);
+const list: readonly Op[] = [layerNorm, softmax, parted, twice], found: Tensor = concat([linear(w, w), linear(w, w, w)]);
+const y: Tensor = layerNorm(w, w), z: Tensor = layerNorm(w, w, { eps: 1e-6 }), same: Tensor = layerNorm(y, z, undefined, { eps: 1 });
+const pair: [Tensor, Tensor] = parted(same, w), eps: number = layerNorm.attrs.eps, name: "softmax" = softmax.opName;
+console.log(list[0]!.signature, found, pair, eps, name, scale(w, { by: 2 }), crossEntropy(w, w, { reduction: "sum" }));
 `;
+/** What only programs with the types of a page can say. */
+const paged = `
+import { Engine, save, serialize, type EngineOptions, type Run } from "farsight";
+const module: WebAssembly.Module = new Engine("f32").module, options: EngineOptions = { module };
+const memory: WebAssembly.Memory = new Engine("f32", options).memory;
+memory.grow(1);
+export const file = (run: Run): Blob => new Blob([save(run), serialize({})]);
+`;
+/** Lines that must not pass, each with the number of its error. */
+const wrong = `
+import { Engine, Tape, Tensor, crossEntropy, layerNorm, linear, matmul, scale, softmax } from "farsight";
+const tape = new Tape(), a = tape.tensor([2, 2]), engine = new Engine("f32");
+matmul(a); // 2554
+matmul(a, a, a); // 2554
+matmul(a, a, { transposed: true }); // 2554
+softmax(a, { axis: 0 }); // 2554
+linear(a, a, {}); // 2345 2740
+linear(a, a, a, { eps: 1 }); // 2554
+layerNorm(a, a, { epsilon: 1 }); // 2769
+layerNorm(a, a, a, { epsilon: 1 }); // 2353
+layerNorm(a, a, a, a); // 2559
+scale(a, { by: "2" }); // 2322
+crossEntropy(a, a, { reduction: "most" }); // 2322
+new Tensor(); // 2673
+a.data; // 2339
+a.root; // 2339
+a.alive("me"); // 2339
+tape.engine; // 2339
+tape.claim([2], true); // 2339
+engine.alloc(1); // 2339
+engine.reserve(1); // 2339
+engine.mark; // 2339
+engine.rewind(0); // 2339
+engine.kernels; // 2339
+new Engine("f32", {}, {}); // 2554
+new Engine("f32", { limits: 1 }); // 2561
+`;
+
+/** Compilers by the name of their package: the oldest that the types are for, and the current one. */
+const compilers = ["typescript-oldest", "typescript"] as const;
+/** Type-checks files of the consumer; returns the errors, "FILE(LINE): NUMBER" each, and all that was printed. */
+function checked(compiler: string, options: object, files: readonly string[]): { errors: string[]; out: string } {
+  const config = write(
+    "tsconfig.json",
+    JSON.stringify({
+      compilerOptions: {
+        target: "es2022",
+        types: [],
+        strict: true,
+        exactOptionalPropertyTypes: true,
+        noUncheckedIndexedAccess: true,
+        skipLibCheck: false,
+        noEmit: true,
+        ...options,
+      },
+      files,
+    }),
+  );
+  const tsc = join(process.cwd(), "node_modules", compiler, "bin/tsc");
+  const { out } = run(process.execPath, tsc, "--pretty", "false", "-p", config);
+  const errors = [...out.matchAll(/^(?:(.*)\((\d+),\d+\): )?error TS(\d+)/gm)];
+  return { errors: errors.map(([, file, line, number]) => `${file ?? ""}(${line ?? ""}): ${number}`), out };
+}
+/** Throws unless the errors of `wrong.ts`, and no others, are those that its lines ask for. */
+function refused({ errors, out }: { errors: readonly string[]; out: string }): void {
+  const lines = wrong.split("\n").map(line => / \/\/ ([\d ]+)$/.exec(line)?.[1]?.split(" ") ?? []);
+  const fits = (line: string[], i: number) => line.some(number => errors.includes(`wrong.ts(${i + 1}): ${number}`));
+  assert.equal(
+    lines.flatMap((line, i) => (line.length && !fits(line, i) ? [wrong.split("\n")[i]] : [])),
+    [],
+    `lines that pass, or with another error:\n${out}`,
+  );
+  const asked = lines.flatMap((line, i) => line.map(number => `wrong.ts(${i + 1}): ${number}`));
+  assert.equal(
+    errors.filter(error => !asked.includes(error)),
+    [],
+    out,
+  );
+}
+
+/** The declarations of one name in a file of types, without comments above them. */
+function declarations(file: string, name: string): string[] {
+  const all = read(file).matchAll(/^export declare (function|namespace) (\w+)\b(?:.*;|[^]*?\n\})$/gm);
+  return [...all].filter(found => found[2] === name).map(found => found[0]);
+}
 
 suite("the package", {
   "holds the library, its types, its sources and its papers, and nothing else"() {
@@ -214,48 +307,83 @@ console.log(engine instanceof Engine, ...tapes.map(tape => { const x = tape.tens
     assert.is(status, 0, err);
     assert.is(out, here.out);
   },
-  "has types that resolve under every module resolution, strictly, and that refuse a matmul of one"() {
+  ...Object.fromEntries(
+    compilers.flatMap(compiler =>
+      [["es2022", "dom"], ["es2022"]].map(lib => [
+        `has types that ${compiler} resolves and checks, and that refuse what is wrong, with ${lib.join(" and ")}`,
+        () => {
+          install();
+          write("typed.ts", typed);
+          write("paged.ts", paged);
+          write("wrong.ts", wrong);
+          const files = ["typed.ts", "wrong.ts", ...(lib.includes("dom") ? ["paged.ts"] : [])];
+          for (const [module, moduleResolution] of [
+            ["node16", "node16"],
+            ["nodenext", "nodenext"],
+            ["esnext", "bundler"],
+          ] as const)
+            refused(checked(compiler, { module, moduleResolution, lib }, files));
+        },
+      ]),
+    ),
+  ),
+  "is checked with a compiler of the version that its types are for, and with one that is current"() {
+    const versions = compilers.map(
+      name => JSON.parse(readFileSync(join("node_modules", name, "package.json"), "utf8")).version as string,
+    );
+    assert.match(versions[0], /^5\.4\./);
+    assert.ok(Number.parseInt(versions[1]!, 10) >= 7);
+  },
+  "declares operations with the names of their inputs, their options and defaults"() {
     install();
-    write("typed.ts", typed);
-    write("wrong.ts", `import { Tape, matmul } from "farsight";\nconst a = new Tape().tensor([2, 2]);\nmatmul(a);\n`);
-    for (const [module, moduleResolution] of [
-      ["node16", "node16"],
-      ["nodenext", "nodenext"],
-      ["esnext", "bundler"],
-    ] as const) {
-      const config = write(
-        `${moduleResolution}.json`,
-        JSON.stringify({
-          compilerOptions: {
-            module,
-            moduleResolution,
-            target: "es2022",
-            lib: ["es2022", "dom"],
-            types: [],
-            strict: true,
-            exactOptionalPropertyTypes: true,
-            noUncheckedIndexedAccess: true,
-            skipLibCheck: false,
-            noEmit: true,
-          },
-          files: ["typed.ts", "wrong.ts"],
-        }),
-      );
-      const { out } = run(
-        process.execPath,
-        join(process.cwd(), "node_modules/typescript/bin/tsc"),
-        "--pretty",
-        "false",
-        "-p",
-        config,
-      );
-      assert.match(out, /^wrong\.ts\(3,1\): error TS2554: Expected 2 arguments, but got 1\.$/m, moduleResolution);
-      assert.equal(
-        out.split("\n").filter(line => /error/.test(line) && !line.startsWith("wrong.ts(3,1)")),
-        [],
-        moduleResolution,
-      );
-    }
+    const norm =
+      "export declare function layerNorm(x: Tensor, weight: Tensor, bias?: Tensor, " +
+      "options?: { /** Default 1e-5. */ eps?: number }): Tensor;";
+    const short =
+      "export declare function layerNorm(x: Tensor, weight: Tensor, " +
+      "options: { /** Default 1e-5. */ eps?: number }): Tensor;";
+    const carried = [
+      "export declare namespace layerNorm {",
+      '    const opName: "layerNorm";',
+      '    const inputs: readonly ["x", "weight", "bias"];',
+      '    const signature: "... d, d, d? -> ... d";',
+      "    const attrs: {",
+      "        eps: number;",
+      "    };",
+      "    const constant: readonly number[];",
+      "    const stops: readonly (readonly [output: number, input: number])[];",
+      "    const domain: readonly [number, number];",
+      "}",
+    ];
+    assert.equal(declarations("dist/ops/rows.d.ts", "layerNorm"), [norm, short, carried.join("\n")]);
+    const first = (file: string, name: string) => declarations(`dist/ops/${file}.d.ts`, name)[0];
+    assert.is(first("products", "matmul"), "export declare function matmul(a: Tensor, b: Tensor): Tensor;");
+    assert.is(first("elementwise", "gelu"), "export declare function gelu(x: Tensor): Tensor;");
+    assert.is(
+      first("losses", "crossEntropy"),
+      "export declare function crossEntropy(logits: Tensor, targets: Tensor, " +
+        'options?: { /** Default -100. */ ignore?: number; /** Default "mean". */ reduction?: Reduction }): Tensor;',
+    );
+    assert.is(
+      first("myopic", "parted"),
+      "export declare function parted(x: Tensor, weight: Tensor, bias?: Tensor): [Tensor, Tensor];",
+    );
+    assert.is(
+      first("shapes", "concatMiddle"),
+      "export declare function concatMiddle(list: readonly Tensor[]): Tensor;",
+    );
+    assert.ok(
+      read("dist/ops/products.d.ts").includes("/** y = a b; leading axes of `a` are rows. */\nexport declare function"),
+      "the comments of the source are gone",
+    );
+  },
+  "publishes nothing that is internal"() {
+    install();
+    const types = below(join(home, "dist")).filter(f => f.endsWith(".d.ts"));
+    assert.equal(
+      types.filter(f => read(`dist/${f}`).includes("@internal")),
+      [],
+    );
   },
   "has types that know nothing of Node"() {
     install();
