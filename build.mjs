@@ -131,6 +131,11 @@ function division(kernel, line, names) {
   return { ...made, cost: Number(cost) };
 }
 
+/** Functions that run once a row or more seldom, and are called from many places: inlined they take 850 bytes gzipped. */
+const APART = ["row/loadTail", "row/storeTail", "row/writeOrAddTail", "matmul/putRow", "random/block"].map(
+  f => `asm/${f}`,
+);
+
 /**
  * Optimizes a module in place. asc's own -O3 inlines as much and leaves modules 4 % larger when gzipped, and no faster
  * (npm run bench -- compare).
@@ -147,9 +152,14 @@ async function optimize(path) {
   binaryen.setFlexibleInlineMaxSize(65);
   binaryen.setOneCallerInlineMaxSize(80);
   binaryen.setAllowInliningFunctionsWithLoops(true);
+  for (const name of APART) {
+    binaryen.setPassArgument("no-inline", name);
+    module.runPasses(["no-inline"]);
+  }
   module.optimize();
   module.optimize();
   module.runPasses(["coalesce-locals", "reorder-locals"]);
+  binaryen.setDebugInfo(false); // names served the list above
   writeFileSync(path, module.emitBinary());
   module.dispose();
 }
@@ -165,7 +175,7 @@ const hosted = (name, otherwise) =>
  * fused multiply-add; the layouts of argument blocks; and how kernels divide.
  */
 async function kernels() {
-  const mode = debug ? ["--debug", "--sourceMap"] : ["-O0", "--noAssert"];
+  const mode = debug ? ["--debug", "--sourceMap"] : ["-O0", "--debug", "--noAssert"];
   const jobs = Object.entries(dtypes).flatMap(([dtype, names]) =>
     ["", "fast/"].map(folder => [
       "asm/index.ts",
