@@ -61,6 +61,12 @@ export function number(who: string, name: string, value: number, holds: boolean,
   refuse(typeof value === "number" ? RangeError : TypeError, who, `${name} is ${shown(value)}`, wants);
 }
 
+/** Returns `value` if it is a number from `low` to below `high`. */
+export function within(who: string, name: string, value: number, low = 0, high = Infinity): number {
+  const wants = `a number from ${low}${high === Infinity ? "" : ` to below ${high}`}`;
+  return number(who, name, value, value >= low && value < high, wants);
+}
+
 /** Throws unless `value` is a function. */
 export function callable(who: string, name: string, value: unknown): void {
   if (typeof value !== "function") refuse(TypeError, who, `${name} is ${String(value)}`, "a function");

@@ -1,6 +1,7 @@
 // engine.ts: one dtype's kernels over one growable memory, and a bump allocator with mark and rewind.
 // It knows addresses and bytes; shapes, gradients and lifetimes belong to the tape.
 import { f32, f64, layouts } from "../dist/kernels.wasm";
+import { choice, number, refuse } from "./check.ts";
 import type { AttentionArguments, AttentionBackArguments, Blocks, Kernels as Exports } from "../dist/kernels.js";
 
 export type { AttentionArguments, AttentionBackArguments };
@@ -40,11 +41,9 @@ function compiled(bytes: BufferSource): WebAssembly.Module {
     try {
       module = new WebAssembly.Module(bytes);
     } catch (error) {
-      if (String(error).includes("unsafe-eval"))
-        throw new Error("engine: this page's Content-Security-Policy needs script-src 'wasm-unsafe-eval'", {
-          cause: error,
-        });
-      throw error;
+      if (!String(error).includes("unsafe-eval")) throw error;
+      const why = "this page's Content-Security-Policy needs script-src 'wasm-unsafe-eval'";
+      refuse(Error, "engine", why, "", "", error);
     }
     modules.set(bytes, module);
   }
@@ -77,16 +76,13 @@ export class Engine {
   #top: number;
 
   constructor(dtype: Dtype, { module, limit = MOST }: EngineOptions = {}, { bytes, memory }: EngineParts = {}) {
-    if (dtype !== "f32" && dtype !== "f64")
-      throw new TypeError(`engine: dtype is ${String(dtype)}\n  wants f32 or f64`);
-    this.dtype = dtype;
+    this.dtype = choice("engine", "dtype", dtype, ["f32", "f64"]);
     this.width = dtype === "f32" ? 4 : 8;
-    if (!(limit >= 0)) throw new RangeError(`engine: limit is ${limit}\n  wants a number of bytes`);
+    number("engine", "limit", limit, limit >= 0, "a number of bytes");
     this.limit = Math.floor(Math.min(limit, MOST) / PAGE) * PAGE;
     const wrong = (): never => {
-      throw new TypeError(
-        `engine: the module is ${String(module)}, and no kernels of ${dtype}\n  wants the compiled farsight/${dtype}.wasm`,
-      );
+      const why = `the module is ${String(module)}, and no kernels of ${dtype}`;
+      refuse(TypeError, "engine", why, `the compiled farsight/${dtype}.wasm`);
     };
     if (
       module &&
@@ -139,9 +135,12 @@ export class Engine {
   }
 
   #grow(at: number, end: number, have: number): void {
-    const wants = `memory: wants ${megabytes(end - at)} more, holds ${megabytes(at)} of at most ${megabytes(this.limit)}`;
-    const advice = "\n  lower the batch, the sequence or the segment length, or wrap layers in tape.checkpoint";
-    if (!(end >= at && end + SPARE <= this.limit)) throw new RangeError(wants + advice);
+    const full = (host = "", cause?: unknown): never => {
+      const wants = `wants ${megabytes(end - at)} more, holds ${megabytes(at)} of at most ${megabytes(this.limit)}`;
+      const advice = "\n  lower the batch, the sequence or the segment length, or wrap layers in tape.checkpoint";
+      refuse(RangeError, "memory", wants + host + advice, "", "", cause);
+    };
+    if (!(end >= at && end + SPARE <= this.limit)) full();
     // A quarter more than it holds, so that growing stays rare: each time detaches every view.
     const least = end + SPARE;
     const goal = Math.min(Math.max(least, have * 1.25), this.limit);
@@ -151,7 +150,7 @@ export class Engine {
       try {
         this.memory.grow(Math.ceil((least - have) / PAGE));
       } catch (error) {
-        throw new RangeError(`${wants}; the host refused${advice}`, { cause: error });
+        full("; the host refused", error);
       }
     }
   }

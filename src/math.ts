@@ -2,6 +2,7 @@
 // an engine's own Math.exp and its kin may differ there. Taylor series after a reduction of the range; where that would
 // cost accuracy, a number is carried as a sum of two doubles (Dekker 1971). Results are within 1 ulp of the true ones;
 // test/random.test.ts finds 0.72 at worst.
+import { refuse } from "./check.ts";
 
 const bits = new Float64Array(1);
 const halves = new Int32Array(bits.buffer); // low word first: WebAssembly hosts are little-endian
@@ -146,8 +147,7 @@ export function pow(x: number, y: number): number {
 /** sin(x + quarters π/2): x = n π/2 + r with |r| <= π/4, then the series of the sine or the cosine of r. */
 function wave(name: string, x: number, quarters: number): number {
   if (!(Math.abs(x) <= LIMIT)) {
-    if (Math.abs(x) < Infinity)
-      throw new RangeError(`${name}: |x| is ${Math.abs(x)}\n  wants |x| <= ${LIMIT}\n  got   ${x}`);
+    if (Math.abs(x) < Infinity) refuse(RangeError, name, `|x| is ${Math.abs(x)}`, `|x| <= ${LIMIT}`, String(x));
     return NaN;
   }
   const n = Math.round(x * 0.6366197723675814);

@@ -1,8 +1,7 @@
 // optim.ts: optimisers, clipping and schedules. State lies on the tape beside the parameters, below every scope.
 import { cos, pow } from "./math.ts";
-import { known } from "./check.ts";
-import { leaves, type Tree } from "./nn.ts";
-import type { Tape } from "./tape.ts";
+import { choice, known, refuse, within } from "./check.ts";
+import { leaves, tapeOf, type Tree } from "./nn.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Updates parameters from their gradients. */
@@ -41,29 +40,15 @@ export interface AdamOptions {
 
 const matrices = (_: string, p: Tensor): boolean => p.shape.length > 1;
 
-/** Throws unless `value` is a number from `low` to below `high`. */
-export function within(who: string, name: string, value: number, low: number, high: number): void {
-  if (!(typeof value === "number" && value >= low && value < high))
-    throw new RangeError(
-      `${who}: ${name} is ${value}\n  wants a number from ${low}${high === Infinity ? "" : ` to below ${high}`}`,
-    );
-}
-/** The tape that a tree of parameters lies on. */
-export function tapeOf(who: string, tree: Tree): Tape {
-  const tape = leaves(tree)[0]?.[1].tape;
-  if (!tape) throw new RangeError(`${who}: no parameters`);
-  return tape;
-}
 /** The leaves of a tree of parameters: at least one, each once, all alive. */
 export function parameters(who: string, tree: Tree): [string, Tensor][] {
+  tapeOf(who, tree);
   const list = leaves(tree);
-  const constant = list.find(([, p]) => !p.wants);
   const roots = new Map<Tensor, string>();
-  if (list.length === 0) throw new RangeError(`${who}: no parameters`);
-  if (constant) throw new TypeError(`${who}: ${constant[0]} is no parameter\n  wants tensors made by tape.param`);
   for (const [path, p] of list) {
-    if (roots.has(p.root))
-      throw new RangeError(`${who}: ${roots.get(p.root)} and ${path} are one parameter\n  wants each once`);
+    if (!p.wants) refuse(TypeError, who, `${path} is no parameter`, "tensors made by tape.param");
+    const before = roots.get(p.root);
+    if (before) refuse(RangeError, who, `${before} and ${path} are one parameter`, "each once");
     roots.set(p.root, path);
     p.alive(who);
   }
@@ -71,7 +56,7 @@ export function parameters(who: string, tree: Tree): [string, Tensor][] {
 }
 /** Refuses what would spoil every parameter before any is touched. */
 function ready(who: string, rate: number, list: [string, Tensor][]): void {
-  within(who, "lr", rate, 0, Infinity);
+  within(who, "lr", rate);
   for (const [, p] of list) p.alive(who);
 }
 
@@ -87,10 +72,10 @@ export const optimizersOf = (optimizer: Optimizer | readonly Optimizer[] | undef
 export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
   known("sgd", options, "lr", "momentum", "nesterov", "decay", "decays");
   const { lr = 0.1, momentum = 0, nesterov = false, decay = 0, decays = matrices } = options;
-  within("sgd", "lr", lr, 0, Infinity);
+  within("sgd", "lr", lr);
   within("sgd", "momentum", momentum, 0, 1);
-  within("sgd", "decay", decay, 0, Infinity);
-  if (nesterov && !momentum) throw new RangeError("sgd: nesterov needs a momentum above 0");
+  within("sgd", "decay", decay);
+  if (nesterov && !momentum) refuse(RangeError, "sgd", "nesterov needs a momentum above 0");
   const list = parameters("sgd", params);
   const v = momentum ? like(list) : [];
   return {
@@ -114,13 +99,13 @@ export function adamw(params: Tree, options: AdamOptions = {}): Optimizer {
   known("adamw", options, "lr", "betas", "eps", "decay", "decays");
   const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, decay = 0.01, decays = matrices } = options;
   if (!Array.isArray(betas) || betas.length !== 2)
-    throw new TypeError(`adamw: betas is ${String(betas)}\n  wants two numbers`);
+    refuse(TypeError, "adamw", `betas is ${String(betas)}`, "two numbers");
   const [b1, b2] = betas;
-  within("adamw", "lr", lr, 0, Infinity);
+  within("adamw", "lr", lr);
   within("adamw", "betas[0]", b1, 0, 1);
   within("adamw", "betas[1]", b2, 0, 1);
-  within("adamw", "eps", eps, 0, Infinity);
-  within("adamw", "decay", decay, 0, Infinity);
+  within("adamw", "eps", eps);
+  within("adamw", "decay", decay);
   const list = parameters("adamw", params);
   const [m, v] = list[0]![1].tape.allOrNothing(() => [like(list), like(list)]);
   return {
@@ -165,7 +150,7 @@ export function adam(params: Tree, options: Omit<AdamOptions, "decay" | "decays"
  * before.
  */
 export function clipNorm(params: Tree, most: number): number {
-  within("clipNorm", "most", most, 0, Infinity);
+  within("clipNorm", "most", most);
   const list = parameters("clipNorm", params);
   const norm = Math.sqrt(list.reduce((s, [, p]) => s + p.tape.engine.kernels.squares(p.size, p.grad), 0));
   if (norm > most) for (const [, p] of list) p.tape.engine.kernels.scale(p.size, most / norm, 0, p.grad, p.grad);
@@ -173,7 +158,7 @@ export function clipNorm(params: Tree, most: number): number {
 }
 /** Moves every number of every gradient into -most..most. */
 export function clipValue(params: Tree, most: number): void {
-  within("clipValue", "most", most, 0, Infinity);
+  within("clipValue", "most", most);
   for (const [, p] of parameters("clipValue", params)) p.tape.engine.kernels.clamp(p.size, most, p.grad);
 }
 
@@ -189,11 +174,10 @@ export function schedule(
 ): Schedule {
   known("schedule", options, "lr", "steps", "warmup", "final");
   const { lr, steps = 0, warmup = 0, final = 0 } = options;
-  for (const [name, n] of Object.entries({ lr, warmup, final })) within("schedule", name, n, 0, Infinity);
-  if (!["constant", "linear", "cosine"].includes(kind))
-    throw new RangeError(`schedule: ${kind} is none of constant, linear, cosine`);
+  for (const [name, n] of Object.entries({ lr, warmup, final })) within("schedule", name, n);
+  choice("schedule", "kind", kind, ["constant", "linear", "cosine"]);
   if (kind !== "constant" && !(steps > warmup))
-    throw new RangeError(`schedule: steps is ${steps} and warmup ${warmup}\n  wants more steps than warm-up`);
+    refuse(RangeError, "schedule", `steps is ${steps} and warmup ${warmup}`, "more steps than warm-up");
   return step => {
     if (step < warmup) return (lr * (step + 1)) / warmup;
     if (kind === "constant") return lr;

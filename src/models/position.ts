@@ -2,7 +2,7 @@
 // places: it is added to the embeddings (absolute, sinusoidal), it turns queries and keys (rope), or it is added to the
 // logits (relative, alibi, cope).
 import { cos, exp, log, pow, sin } from "../math.ts";
-import { whole } from "../random.ts";
+import { integer } from "../check.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -28,7 +28,7 @@ export const has = (position: Position, part: string): boolean => position.split
  * numbers.
  */
 export function sinusoidal(t: number, d: number): Float64Array {
-  const table = new Float64Array(whole("sinusoidal", "t", t) * whole("sinusoidal", "d", d, 1));
+  const table = new Float64Array(integer("sinusoidal", "t", t) * integer("sinusoidal", "d", d, 1));
   for (let i = 0; i < t; i++)
     for (let m = 0; 2 * m < d; m++) {
       const angle = i * exp(((-2 * m) / d) * log(10000));
@@ -67,7 +67,7 @@ export function rotary(
  * power above (Press et al. 2022).
  */
 export function alibiSlopes(heads: number): number[] {
-  whole("alibiSlopes", "heads", heads, 1, 65536);
+  integer("alibiSlopes", "heads", heads, 1, 65536);
   let n = 1;
   while (2 * n <= heads) n *= 2;
   const own = Array.from({ length: n }, (_, i) => pow(2, (-8 * (i + 1)) / n));
@@ -77,7 +77,7 @@ export function alibiSlopes(heads: number): number[] {
 /** -slope (i - j) for each head, query and key; queries are the last `t` of `s` places: h x t x s numbers. */
 export function alibi(heads: number, t: number, s: number): Float64Array {
   const slopes = alibiSlopes(heads);
-  const bias = new Float64Array(heads * whole("alibi", "t", t) * whole("alibi", "s", s));
+  const bias = new Float64Array(heads * integer("alibi", "t", t) * integer("alibi", "s", s));
   slopes.forEach((slope, h) => {
     for (let i = 0; i < t; i++)
       for (let j = 0; j < s; j++) bias[(h * t + i) * s + j] = -slope * Math.max(0, s - t + i - j);
@@ -87,8 +87,8 @@ export function alibi(heads: number, t: number, s: number): Float64Array {
 
 /** min(i - j, rows - 1), 0 for later keys; queries are the last `t` of `s` places: t x s integers. */
 export function distances(t: number, s: number, rows: number): Int32Array {
-  const index = new Int32Array(whole("distances", "t", t) * whole("distances", "s", s));
-  whole("distances", "rows", rows, 1);
+  const index = new Int32Array(integer("distances", "t", t) * integer("distances", "s", s));
+  integer("distances", "rows", rows, 1);
   for (let i = 0; i < t; i++)
     for (let j = 0; j < s; j++) index[i * s + j] = Math.min(Math.max(0, s - t + i - j), rows - 1);
   return index;
@@ -96,8 +96,8 @@ export function distances(t: number, s: number, rows: number): Int32Array {
 
 /** 1 where query i (the last `t` of `s` places) may look at key j: j <= i, or everywhere when not `causal`. */
 export function mask(t: number, s: number, causal: boolean): Float64Array {
-  whole("mask", "t", t);
-  whole("mask", "s", s);
+  integer("mask", "t", t);
+  integer("mask", "s", s);
   if (causal && t > s)
     throw new RangeError(
       `mask: ${t} queries are more than ${s} places\n  wants queries that are the last of the places, or causal: false`,

@@ -1,5 +1,6 @@
 // The counting task of CoPE (Golovneva et al. 2024, tables 3 and 4): programs that set, increment and print variables.
-import { whole, type Random } from "../random.ts";
+import { integer, refuse, within } from "../check.ts";
+import type { Random } from "../random.ts";
 
 /**
  * What programs look like. The defaults are those of the paper's script; the weights are relative frequencies of the
@@ -72,16 +73,12 @@ export function counting({
   increment = 7,
   top = 10,
 }: CountingOptions = {}): Counting {
-  whole("counting", "vars", vars, 1, 26);
-  whole("counting", "steps", steps, 1);
-  whole("counting", "minSteps", minSteps, 1, steps);
-  whole("counting", "top", top, 1);
-  for (const [name, weight] of Object.entries({ set, pass, increment }))
-    if (!(weight >= 0 && weight < Infinity))
-      throw new RangeError(
-        `counting: the weight of ${name} is ${weight}\n  wants a finite number from 0\n  got   ${weight}`,
-      );
-  if (set === 0) throw new RangeError("counting: no variable is ever set\n  wants set > 0\n  got   set = 0");
+  integer("counting", "vars", vars, 1, 26);
+  integer("counting", "steps", steps, 1);
+  integer("counting", "minSteps", minSteps, 1, steps);
+  integer("counting", "top", top, 1);
+  for (const [name, weight] of Object.entries({ set, pass, increment })) within("counting", name, weight);
+  if (set === 0) refuse(RangeError, "counting", "no variable is ever set", "set > 0", "set = 0");
 
   const names = Array.from("abcdefghijklmnopqrstuvwxyz").slice(0, vars);
   const vocab = [
@@ -141,8 +138,8 @@ export function counting({
     size: vocab.length,
     sample,
     batch(rng, b, block = Infinity) {
-      whole("counting", "b", b, 1);
-      if (block !== Infinity) whole("counting", "block", block, 1);
+      integer("counting", "b", b, 1);
+      if (block !== Infinity) integer("counting", "block", block, 1);
       const samples = Array.from({ length: b }, () => sample(rng));
       const lengths = Int32Array.from(samples, s => Math.min(s.tokens.length, block));
       const t = lengths.reduce((most, n) => Math.max(most, n), 0);

@@ -1,8 +1,9 @@
 // The memory tasks of RMT (Bulatov et al. 2023, "Scaling transformer to 1M tokens and beyond", section 4): one fact in
 // much text, and a question at the very end. Words stand in for the paper's BERT tokens, and made-up text for its
 // background.
+import { choice, integer, refuse } from "../check.ts";
 import { exp, log } from "../math.ts";
-import { whole, type Random } from "../random.ts";
+import type { Random } from "../random.ts";
 
 const NAMES = ["mary", "john", "daniel", "sandra"];
 const VERBS = ["moved", "went", "went back", "journeyed", "travelled"];
@@ -113,22 +114,18 @@ function frequent(tokens: string[], count: number, taken: Set<string>): string[]
  * length is exact either way.
  */
 export function memorize({ segment, at = "start", text, words = 200 }: MemorizeOptions): Memorize {
-  whole("memorize", "words", words, 1, 28125);
-  if (whole("memorize", "segment", segment, 1) < FACT + QUESTION)
-    throw new RangeError(
-      `memorize: a segment of ${segment} cannot hold the fact (up to ${FACT} tokens) and the question (${QUESTION})\n` +
-        `  wants segment >= ${FACT + QUESTION}\n  got   ${segment}`,
-    );
-  if (at !== "start" && at !== "segment" && at !== "random")
-    throw new RangeError(
-      `memorize: no place is called ${String(at)}\n  wants at: "start", "segment" or "random"\n  got   ${String(at)}`,
-    );
+  integer("memorize", "words", words, 1, 28125);
+  if (integer("memorize", "segment", segment, 1) < FACT + QUESTION) {
+    const why = `a segment of ${segment} cannot hold the fact (up to ${FACT} tokens) and the question (${QUESTION})`;
+    refuse(RangeError, "memorize", why, `segment >= ${FACT + QUESTION}`, String(segment));
+  }
+  choice("memorize", "at", at, ["start", "segment", "random"]);
 
   const secret = [...PLACES, ...NAMES, ...new Set(VERBS.join(" ").split(" "))];
   const own = ["<pad>", "<unk>", ...secret, "to", "the", "where", "is", ".", "?", ","];
   const source = text === undefined ? [] : tokenise(text);
   if (text !== undefined && source.length === 0)
-    throw new RangeError(`memorize: the text has no words\n  wants a text\n  got   ${text.length} characters`);
+    refuse(RangeError, "memorize", "the text has no words", "a text", `${text.length} characters`);
   const vocab = [...own, ...(text === undefined ? invented(words) : frequent(source, words, new Set(own)))];
   const ids = new Map(vocab.map((word, i) => [word, i]));
   for (const word of secret) if (text !== undefined) ids.set(word, 1);
@@ -183,10 +180,10 @@ export function memorize({ segment, at = "start", text, words = 200 }: MemorizeO
     size: vocab.length,
     segment,
     places,
-    sample: (rng, segments) => sample(rng, whole("memorize", "segments", segments, 1)),
+    sample: (rng, segments) => sample(rng, integer("memorize", "segments", segments, 1)),
     batch(rng, b, segments) {
-      whole("memorize", "b", b, 1);
-      const t = whole("memorize", "segments", segments, 1) * segment;
+      integer("memorize", "b", b, 1);
+      const t = integer("memorize", "segments", segments, 1) * segment;
       const tokens = new Int32Array(b * t);
       const targets = new Int32Array(b * t).fill(-100);
       const answers = new Int32Array(b);
