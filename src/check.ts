@@ -39,9 +39,8 @@ export function integer(
   least = 0,
   most: number = Number.MAX_SAFE_INTEGER,
 ): number {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
-  const kind = typeof value === "number" ? RangeError : TypeError;
-  refuse(kind, who, `${name} is ${shown(value)}`, `an integer from ${least} to ${most}`, shown(value));
+  const holds = Number.isSafeInteger(value) && value >= least && value <= most;
+  return number(who, name, value, holds, `an integer from ${least} to ${most}`);
 }
 
 /** Returns `value` if it is one of `choices`. */

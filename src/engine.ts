@@ -98,16 +98,16 @@ export class Engine {
     const block = (name: string, ...values: object[]): number => {
       const { numbers, words } = layouts[name]!;
       const given = values as Record<string, number>[]; // of flags, true is 1; what is not there is 0
-      const all = new Float64Array(this.memory.buffer, scratch, numbers.length);
+      const { buffer } = this.memory;
+      const all = new Float64Array(buffer, scratch, numbers.length);
       for (let i = 0; i < numbers.length; i++) all[i] = given[0]![numbers[i]!]!;
-      let at = scratch + 8 * numbers.length;
-      for (let part = 0; part < words.length; part++) {
-        const names = words[part]!;
+      let at = scratch + all.byteLength;
+      words.forEach((names, part) => {
+        const all = new Uint32Array(buffer, at, names.length);
         const own = given[part]!;
-        const all = new Uint32Array(this.memory.buffer, at, names.length);
         for (let i = 0; i < names.length; i++) all[i] = own[names[i]!]!;
-        at += 4 * names.length;
-      }
+        at += all.byteLength;
+      });
       return scratch;
     };
     this.kernels = { ...exports, scratch, width: this.width, block };
@@ -137,18 +137,19 @@ export class Engine {
   #grow(at: number, end: number, have: number): void {
     const full = (host = "", cause?: unknown): never => {
       const wants = `wants ${megabytes(end - at)} more, holds ${megabytes(at)} of at most ${megabytes(this.limit)}`;
-      const advice = "\n  lower the batch, the sequence or the segment length, or wrap layers in tape.checkpoint";
+      const advice = "\n  lower the batch or the length of sequences, or use tape.checkpoint";
       refuse(RangeError, "memory", wants + host + advice, "", "", cause);
     };
     if (!(end >= at && end + SPARE <= this.limit)) full();
     // A quarter more than it holds, so that growing stays rare: each time detaches every view.
     const least = end + SPARE;
     const goal = Math.min(Math.max(least, have * 1.25), this.limit);
+    const grow = (to: number): number => this.memory.grow(Math.ceil((to - have) / PAGE));
     try {
-      this.memory.grow(Math.ceil((goal - have) / PAGE));
+      grow(goal);
     } catch {
       try {
-        this.memory.grow(Math.ceil((least - have) / PAGE));
+        grow(least);
       } catch (error) {
         full("; the host refused", error);
       }

@@ -118,10 +118,8 @@ function checked(options: FitOptions, optimizers: readonly Optimizer[]): Tape {
   callable("fit", "loss", options.loss);
   if (evaluate !== undefined) callable("fit", "evaluate", evaluate);
   for (const o of optimizers.length ? optimizers : [undefined])
-    if (typeof o?.step !== "function") {
-      const wants = "what sgd, adam or adamw returned, or a list of them";
-      refuse(TypeError, "fit", `optimizer is ${String(o)}`, wants);
-    }
+    if (typeof o?.step !== "function")
+      refuse(TypeError, "fit", `optimizer is ${String(o)}`, "an optimiser, or a list of them");
   if (optimizers.length > 1) {
     const trees = optimizers.map(o => o.params);
     parameters("fit", trees);

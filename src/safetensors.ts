@@ -71,9 +71,10 @@ export function serialize(
   const parts: string[] = [];
   const notes = Object.entries(metadata);
   const texts = notes.flat();
-  for (const text of texts)
+  for (const text of texts) {
     if (typeof text !== "string") wrong(`metadata holds strings, not ${brief(text)}`, TypeError);
-  for (const text of texts) if (!wellFormed(text)) wrong(`metadata ${brief(text)} has half a surrogate pair`);
+    if (!wellFormed(text)) wrong(`metadata ${brief(text)} has half a surrogate pair`);
+  }
   if (notes.length > 0) parts.push(`"__metadata__":${JSON.stringify(Object.fromEntries(notes))}`);
   let at = 0;
   for (const [name, { dtype, shape, values }] of sorted)

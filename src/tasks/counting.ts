@@ -78,7 +78,7 @@ export function counting({
   integer("counting", "minSteps", minSteps, 1, steps);
   integer("counting", "top", top, 1);
   for (const [name, weight] of Object.entries({ set, pass, increment })) within("counting", name, weight);
-  if (set === 0) refuse(RangeError, "counting", "no variable is ever set", "set > 0", "set = 0");
+  if (set === 0) refuse(RangeError, "counting", "no variable is ever set", "set > 0");
 
   const names = Array.from("abcdefghijklmnopqrstuvwxyz").slice(0, vars);
   const vocab = [

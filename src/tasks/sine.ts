@@ -48,7 +48,7 @@ export function sine({ a = 10, b = 10, p = 0.3, t = 64 }: SineOptions = {}): Sin
   integer("sine", "a", a, 1);
   integer("sine", "t", t, 1);
   number("sine", "b", b, Math.abs(b) <= 65536, "a number from -65536 to 65536");
-  number("sine", "p", p, p >= 0 && p <= 1, "a probability, from 0 to 1");
+  number("sine", "p", p, p >= 0 && p <= 1, "a number from 0 to 1");
   return {
     a,
     b,
