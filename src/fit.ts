@@ -130,7 +130,7 @@ function checked(options: FitOptions, optimizers: readonly Optimizer[]): Tape {
   integer("fit", "every", every, 1);
   known("fit, clip", clip, "norm", "value");
   if (signal !== undefined && typeof signal?.aborted !== "boolean")
-    refuse(TypeError, "fit", `signal is ${String(signal)}`, "an AbortSignal, or an object with aborted");
+    refuse(TypeError, "fit", `signal is ${String(signal)}`, "an AbortSignal");
   return tape;
 }
 

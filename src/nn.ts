@@ -87,8 +87,7 @@ interface Weightless {
 /** Two linear layers with a bend between them; with "swiglu", silu(gate x) times (fc x) (Shazeer 2020). */
 export function mlp(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
   choice("mlp", "activation", activation, ["gelu", "geluErf", "relu", "swiglu"]);
-  if (activation === "swiglu" && !p.c_gate)
-    refuse(TypeError, "mlp", "swiglu without c_gate", "the weights c_fc, c_gate and c_proj");
+  if (activation === "swiglu" && !p.c_gate) refuse(TypeError, "mlp", "swiglu without c_gate");
   const inner = apply(x, p.c_fc);
   const bent = activation === "swiglu" ? mul(silu(apply(x, p.c_gate!)), inner) : activations[activation](inner);
   return apply(bent, p.c_proj);

@@ -5,6 +5,7 @@ import { integer, refuse } from "./check.ts";
 import { cos, log } from "./math.ts";
 
 const WORD = 4294967296; // 2^32
+const LONG = 9007199254740992; // 2^53
 
 /** A stream of random numbers that is a function of `seed` and `position` and of nothing else. */
 export interface Random {
@@ -122,19 +123,14 @@ export function random(seed: number, position = 0): Random {
   }
   function uniform(): number {
     const upper = word() >>> 5;
-    return (upper * 67108864 + (word() >>> 6)) / 9007199254740992; // (2^26 upper + lower) / 2^53
+    return (upper * 67108864 + (word() >>> 6)) / LONG; // (2^26 upper + lower) / 2^53
   }
   function below(n: number): number {
-    if (integer("integer", "n", n, 1) <= WORD) {
-      const limit = WORD - (WORD % n);
-      for (;;) {
-        const x = word();
-        if (x < limit) return x % n;
-      }
-    }
-    const limit = 2 * WORD * 1048576 - ((2 * WORD * 1048576) % n); // 2^53 less what would favour the first few
+    const long = integer("integer", "n", n, 1) > WORD;
+    const all = long ? LONG : WORD;
+    const limit = all - (all % n); // what is left out would favour the first few
     for (;;) {
-      const x = uniform() * 9007199254740992;
+      const x = long ? uniform() * LONG : word();
       if (x < limit) return x % n;
     }
   }

@@ -23,21 +23,15 @@ type Pairs = Iterable<readonly [name: string, tensor: Storable]>;
 
 const MAX_HEADER = 100_000_000; // bytes, as in the reference reader
 const WIDTH: Record<Dtype, number> = { F32: 4, F64: 8, F16: 2, BF16: 2, I32: 4, I64: 8 };
-const WRITES: Record<string, Dtype> = {
-  Float32Array: "F32",
-  Float64Array: "F64",
-  Int32Array: "I32",
-  BigInt64Array: "I64",
-};
-const READS: Record<Dtype, (buffer: ArrayBuffer) => Values> = {
-  F32: buffer => new Float32Array(buffer),
-  F64: buffer => new Float64Array(buffer),
+const ARRAYS = { F32: Float32Array, F64: Float64Array, I32: Int32Array, I64: BigInt64Array };
+
+/** The numbers in a buffer. */
+function numbers(dtype: Dtype, buffer: ArrayBuffer): Values {
+  if (dtype !== "F16" && dtype !== "BF16") return new ARRAYS[dtype](buffer);
   // Widened as bits, not as numbers: an engine may change the payload of a NaN that passes as a number.
-  F16: buffer => new Float32Array(Uint32Array.from(new Uint16Array(buffer), half).buffer),
-  BF16: buffer => new Float32Array(Uint32Array.from(new Uint16Array(buffer), bits => bits << 16).buffer),
-  I32: buffer => new Int32Array(buffer),
-  I64: buffer => new BigInt64Array(buffer),
-};
+  const bits = Uint32Array.from(new Uint16Array(buffer), dtype === "F16" ? half : bits => bits << 16);
+  return new Float32Array(bits.buffer);
+}
 
 /**
  * The bytes of a safetensors file: the same tensors give the same bytes, in whatever order they come.
@@ -58,9 +52,9 @@ export function serialize(
     if (typeof name !== "string") wrong(`a name is a string, not ${brief(name)}`, TypeError);
     if (list.has(name)) wrong(`${label(name)} comes twice`);
     const { shape, values } = tensor ?? {};
-    const dtype = WRITES[kind(values)];
-    if (!dtype || !ArrayBuffer.isView(values))
-      wrong(`${label(name)} holds ${brief(values)}`, TypeError, listed(Object.keys(WRITES)));
+    const [dtype] = Object.entries(ARRAYS).find(([, made]) => made.name === kind(values)) ?? [];
+    if (!isDtype(dtype) || !ArrayBuffer.isView(values))
+      wrong(`${label(name)} holds ${brief(values)}`, TypeError, listed(Object.values(ARRAYS).map(made => made.name)));
     check(name, shape, WIDTH[dtype], values.byteLength, TypeError);
     list.set(name, { dtype, shape: [...shape], values });
   }
@@ -130,7 +124,7 @@ export function parse(bytes: Uint8Array): { tensors: Map<string, Stored>; metada
     list.map(({ name, dtype, shape, begin, end }): [string, Stored] => {
       // A copy, for its alignment. Not by `slice`: that of Node's Buffer shares memory.
       const copy = new Uint8Array(bytes.subarray(start + begin, start + end));
-      return [name, { dtype, shape, values: READS[dtype](reorder(copy, WIDTH[dtype]).buffer) }];
+      return [name, { dtype, shape, values: numbers(dtype, reorder(copy, WIDTH[dtype]).buffer) }];
     }),
   );
   return { tensors, metadata: metadata as Record<string, string> };
@@ -184,13 +178,12 @@ function readEntry([name, entry]: [string, unknown]): {
 } {
   if (!isObject(entry)) wrong(`${label(name)} is an object, not ${brief(entry)}`);
   const { dtype, shape, data_offsets: range } = entry;
-  if (typeof dtype !== "string" || !Object.hasOwn(WIDTH, dtype))
-    wrong(`${label(name)} has dtype ${brief(dtype)}`, RangeError, listed(Object.keys(WIDTH)));
+  if (!isDtype(dtype)) wrong(`${label(name)} has dtype ${brief(dtype)}`, RangeError, listed(Object.keys(WIDTH)));
   const [begin, end, ...rest]: unknown[] = Array.isArray(range) ? range : [];
   if (!isSize(begin) || !isSize(end) || begin > end || rest.length > 0)
     wrong(`${label(name)} has data_offsets ${brief(range)}`, RangeError, "[begin end]");
-  check(name, shape, WIDTH[dtype as Dtype], end - begin);
-  return { name, dtype: dtype as Dtype, shape, begin, end };
+  check(name, shape, WIDTH[dtype], end - begin);
+  return { name, dtype, shape, begin, end };
 }
 
 /** Refuses a name, a shape or a size that no file may have. BigInt: a product of doubles can round to one that fits. */
@@ -237,6 +230,7 @@ function wrong(why: string, kind: Kind = RangeError, wants = "", cause?: unknown
   refuse(kind, "safetensors", why, wants, "", cause);
 }
 const wellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text);
+const isDtype = (dtype: unknown): dtype is Dtype => typeof dtype === "string" && Object.hasOwn(WIDTH, dtype);
 const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0 && !Object.is(n, -0);
 /** "Float32Array", "Object" and so on, also for objects of another realm (a frame, a test runner's vm). */
 const kind = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);

@@ -93,11 +93,6 @@ export function counting({
     ...Array.from({ length: top + 1 }, (_, i) => String(i)),
   ];
   const id = (word: string) => vocab.indexOf(word);
-  const equals = id("=");
-  const end = id(";");
-  const dummy = id("pass;");
-  const plus = id("++;");
-  const print = id("print");
   const name = id("a");
   const digit = id("0");
 
@@ -118,17 +113,17 @@ export function counting({
         if (u < set) {
           const v = rng.integer(vars);
           value[v] = 0;
-          tokens.push(name + v, equals, digit, end);
+          tokens.push(name + v, id("="), digit, id(";"));
         } else if (u < set + up) {
           const v = rng.choice(ready);
           value[v]!++;
-          tokens.push(name + v, plus);
-        } else tokens.push(dummy);
+          tokens.push(name + v, id("++;"));
+        } else tokens.push(id("pass;"));
       }
       const known = names.map((_, v) => v).filter(v => value[v]! >= 0);
       if (known.length === 0) continue; // nothing to ask about: the whole sample is redrawn
       const v = rng.choice(known);
-      tokens.push(print, name + v);
+      tokens.push(id("print"), name + v);
       return { tokens, answer: digit + value[v]!, value: value[v]! };
     }
   }

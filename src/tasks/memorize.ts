@@ -73,15 +73,14 @@ function tokenise(text: string): string[] {
 
 /** Distinct pronounceable words, such as "gufo" and "suril": the same ones in every program. */
 function invented(count: number): string[] {
-  const starts = "b d f g h k l m n p r s t v z".split(" ");
-  const vowels = "a e i o u".split(" ");
-  const ends = ["", "n", "r", "l", "s"];
-  const take = (list: string[], n: number) => list[n % list.length]!;
+  const starts = "bdfghklmnprstvz";
+  const vowels = "aeiou";
+  const ends = ["", ..."nrls"];
   return Array.from({ length: count }, (_, i) => {
     let n = (i * 9973) % 28125; // 15 * 5 * 15 * 5 * 5 words; a step prime to that visits each once
     let word = "";
     for (const list of [starts, vowels, starts, vowels, ends]) {
-      word += take(list, n);
+      word += list[n % list.length]!;
       n = Math.floor(n / list.length);
     }
     return word;
