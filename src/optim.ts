@@ -54,19 +54,48 @@ export function parameters(who: string, tree: Tree): [string, Tensor][] {
   }
   return list;
 }
-/** Refuses what would spoil every parameter before any is touched. */
-function ready(who: string, rate: number, list: [string, Tensor][]): void {
-  within(who, "lr", rate);
-  for (const [, p] of list) p.alive(who);
-}
-
 /** Zeros beside each parameter, or nothing at all where memory does not suffice. */
-const like = (list: readonly [string, Tensor][]): Tensor[] =>
+const like = (list: Parameters): Tensor[] =>
   list[0]![1].tape.allOrNothing(() => list.map(([, p]) => p.tape.tensor(p.shape)));
 
 /** One optimiser or several, or none, as a list. */
 export const optimizersOf = (optimizer: Optimizer | readonly Optimizer[] | undefined): readonly Optimizer[] =>
   [optimizer ?? []].flat();
+
+/** What all optimisers have in common. */
+interface Common {
+  readonly lr: number;
+  readonly decay: number;
+  readonly decays: (path: string, p: Tensor) => boolean;
+}
+type Parameters = readonly (readonly [path: string, p: Tensor])[];
+/** Changes parameter `i`, of which decay leaves the part `keep`. */
+type Change = (p: Tensor, i: number, keep: number) => void;
+
+/** An optimiser whose update number `t`, from 1, changes each parameter in turn by what `update` gives. */
+function optimizer(
+  who: string,
+  params: Tree,
+  { lr, decay, decays }: Common,
+  list: Parameters,
+  state: Tree,
+  update: (rate: number, t: number) => Change,
+): Optimizer {
+  return {
+    lr,
+    params,
+    state,
+    updates: 0,
+    step(rate = lr) {
+      within(who, "lr", rate); // what would spoil every parameter is refused before any is touched
+      for (const [, p] of list) p.alive(who);
+      const t = this.updates + 1;
+      const change = update(rate, t);
+      list.forEach(([path, p], i) => change(p, i, 1 - (decay && decays(path, p) ? rate * decay : 0)));
+      this.updates = t;
+    },
+  };
+}
 
 /** Stochastic gradient descent: v = momentum v + g; p -= lr v, or lr (g + momentum v) with `nesterov`. */
 export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
@@ -78,20 +107,10 @@ export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
   if (nesterov && !momentum) refuse(RangeError, "sgd", "nesterov needs a momentum above 0");
   const list = parameters("sgd", params);
   const v = momentum ? like(list) : [];
-  return {
-    lr,
-    params,
-    updates: 0,
-    state: Object.fromEntries(list.flatMap(([path], i) => (v[i] ? [[path, { v: v[i] }]] : []))),
-    step(rate = lr) {
-      ready("sgd", rate, list);
-      list.forEach(([path, p], i) => {
-        const keep = 1 - (decay && decays(path, p) ? rate * decay : 0);
-        p.tape.engine.kernels.sgd(p.size, rate, keep, momentum, nesterov, p.grad, v[i]?.data ?? 0, p.data);
-      });
-      this.updates++;
-    },
-  };
+  const state = Object.fromEntries(v.map((v, i) => [list[i]![0], { v }]));
+  return optimizer("sgd", params, { lr, decay, decays }, list, state, rate => (p, i, keep) => {
+    p.tape.engine.kernels.sgd(p.size, rate, keep, momentum, nesterov, p.grad, v[i]?.data ?? 0, p.data);
+  });
 }
 
 /** AdamW (Loshchilov and Hutter 2019): Adam, with p *= 1 - lr decay on the parameters that `decays` picks. */
@@ -108,36 +127,16 @@ export function adamw(params: Tree, options: AdamOptions = {}): Optimizer {
   within("adamw", "decay", decay);
   const list = parameters("adamw", params);
   const [m, v] = list[0]![1].tape.allOrNothing(() => [like(list), like(list)]);
-  return {
-    lr,
-    params,
-    updates: 0,
-    state: Object.fromEntries(list.map(([path], i) => [path, { m: m[i], v: v[i] }])),
-    step(rate = lr) {
-      ready("adamw", rate, list);
-      const t = ++this.updates;
-      const scaled = rate / (1 - pow(b1, t));
-      const root = 1 / Math.sqrt(1 - pow(b2, t));
-      list.forEach(([path, p], i) => {
-        const keep = 1 - (decay && decays(path, p) ? rate * decay : 0);
-        p.tape.engine.kernels.adamw(
-          p.size,
-          keep,
-          scaled,
-          root,
-          b1,
-          1 - b1,
-          b2,
-          1 - b2,
-          eps,
-          p.grad,
-          m[i]!.data,
-          v[i]!.data,
-          p.data,
-        );
-      });
-    },
-  };
+  const state = Object.fromEntries(list.map(([path], i) => [path, { m: m[i], v: v[i] }]));
+  return optimizer("adamw", params, { lr, decay, decays }, list, state, (rate, t) => {
+    const scaled = rate / (1 - pow(b1, t));
+    const root = 1 / Math.sqrt(1 - pow(b2, t));
+    return (p, i, keep) => {
+      const { size, grad, data, tape } = p;
+      const rest = [m[i]!.data, v[i]!.data, data] as const;
+      tape.engine.kernels.adamw(size, keep, scaled, root, b1, 1 - b1, b2, 1 - b2, eps, grad, ...rest);
+    };
+  });
 }
 /** Adam (Kingma and Ba 2015): `adamw` without decay. */
 export function adam(params: Tree, options: Omit<AdamOptions, "decay" | "decays"> = {}): Optimizer {

@@ -46,7 +46,7 @@ export function serialize(
 ): Uint8Array<ArrayBuffer> {
   if (typeof tensors !== "object" || tensors === null)
     wrong(`tensors are a Map, pairs or an object, not ${brief(tensors)}`, TypeError);
-  if (!isObject(metadata)) wrong(`metadata is a plain object of strings, not ${brief(metadata)}`, TypeError);
+  checkNotes(metadata, TypeError);
   const list = new Map<string, Stored>();
   for (const [name, tensor] of Symbol.iterator in tensors ? (tensors as Pairs) : Object.entries(tensors)) {
     if (typeof name !== "string") wrong(`a name is a string, not ${brief(name)}`, TypeError);
@@ -64,11 +64,6 @@ export function serialize(
   // Joined by hand: an object would put names that look like integers first, and set its prototype for `__proto__`.
   const parts: string[] = [];
   const notes = Object.entries(metadata);
-  const texts = notes.flat();
-  for (const text of texts) {
-    if (typeof text !== "string") wrong(`metadata holds strings, not ${brief(text)}`, TypeError);
-    if (!wellFormed(text)) wrong(`metadata ${brief(text)} has half a surrogate pair`);
-  }
   if (notes.length > 0) parts.push(`"__metadata__":${JSON.stringify(Object.fromEntries(notes))}`);
   let at = 0;
   for (const [name, { dtype, shape, values }] of sorted)
@@ -104,10 +99,7 @@ export function parse(bytes: Uint8Array): { tensors: Map<string, Stored>; metada
   if (long > BigInt(MAX_HEADER)) wrong(`the header takes ${long} bytes and may have ${MAX_HEADER}`);
   if (size < 0) wrong(`the header takes ${long} bytes and the file has ${bytes.length - 8} after its length`);
   const { __metadata__: metadata = {}, ...entries } = readHeader(bytes.subarray(8, start));
-  if (!isObject(metadata)) wrong(`__metadata__ is an object of strings, not ${brief(metadata)}`);
-  for (const [key, value] of Object.entries(metadata))
-    if (typeof value !== "string") wrong(`__metadata__ ${label(key)} is a string, not ${brief(value)}`);
-    else if (!wellFormed(key) || !wellFormed(value)) wrong(`__metadata__ ${brief(key)} has half a surrogate pair`);
+  checkNotes(metadata);
   const list = Object.entries(entries)
     .map(readEntry)
     .sort((a, b) => a.begin - b.begin || a.end - b.end);
@@ -127,7 +119,7 @@ export function parse(bytes: Uint8Array): { tensors: Map<string, Stored>; metada
       return [name, { dtype, shape, values: numbers(dtype, reorder(copy, WIDTH[dtype]).buffer) }];
     }),
   );
-  return { tensors, metadata: metadata as Record<string, string> };
+  return { tensors, metadata };
 }
 
 function readHeader(bytes: Uint8Array): Record<string, unknown> {
@@ -184,6 +176,15 @@ function readEntry([name, entry]: [string, unknown]): {
     wrong(`${label(name)} has data_offsets ${brief(range)}`, RangeError, "[begin end]");
   check(name, shape, WIDTH[dtype], end - begin);
   return { name, dtype, shape, begin, end };
+}
+
+/** Refuses metadata that no file may have. */
+function checkNotes(metadata: unknown, kind?: Kind): asserts metadata is Record<string, string> {
+  if (!isObject(metadata)) wrong(`metadata is a plain object of strings, not ${brief(metadata)}`, kind);
+  for (const text of Object.entries(metadata).flat()) {
+    if (typeof text !== "string") wrong(`metadata holds strings, not ${brief(text)}`, kind);
+    if (!wellFormed(text)) wrong(`metadata ${brief(text)} has half a surrogate pair`);
+  }
 }
 
 /** Refuses a name, a shape or a size that no file may have. BigInt: a product of doubles can round to one that fits. */

@@ -81,34 +81,22 @@ export function counting({
   if (set === 0) refuse(RangeError, "counting", "no variable is ever set", "set > 0");
 
   const names = Array.from("abcdefghijklmnopqrstuvwxyz").slice(0, vars);
-  const vocab = [
-    "<pad>",
-    "<sta>",
-    "=",
-    ";",
-    "pass;",
-    "++;",
-    "print",
-    ...names,
-    ...Array.from({ length: top + 1 }, (_, i) => String(i)),
-  ];
+  const digits = Array.from({ length: top + 1 }, (_, i) => String(i));
+  const vocab = [..."<pad> <sta> = ; pass; ++; print".split(" "), ...names, ...digits];
   const id = (word: string) => vocab.indexOf(word);
   const name = id("a");
   const digit = id("0");
+  const all = names.map((_, v) => v);
 
   function sample(rng: Random): CountingSample {
     for (;;) {
       const tokens: number[] = [];
       const value = new Int32Array(vars).fill(-1); // -1: not set yet
+      const known = (): number[] => all.filter(v => value[v]! >= 0);
       for (let n = minSteps + rng.integer(steps - minSteps + 1); n > 0; n--) {
-        const ready: number[] = []; // the variables that can be incremented
-        let known = 0;
-        for (let v = 0; v < vars; v++) {
-          if (value[v]! >= 0) known++;
-          if (value[v]! >= 0 && value[v]! < top) ready.push(v);
-        }
+        const ready = known().filter(v => value[v]! < top); // the variables that can be incremented
         // the script picks a known variable first, and fails at `top`
-        const up = known ? (increment * ready.length) / known : 0;
+        const up = ready.length && (increment * ready.length) / known().length;
         const u = rng.uniform() * (set + pass + up);
         if (u < set) {
           const v = rng.integer(vars);
@@ -120,9 +108,8 @@ export function counting({
           tokens.push(name + v, id("++;"));
         } else tokens.push(id("pass;"));
       }
-      const known = names.map((_, v) => v).filter(v => value[v]! >= 0);
-      if (known.length === 0) continue; // nothing to ask about: the whole sample is redrawn
-      const v = rng.choice(known);
+      if (!known().length) continue; // nothing to ask about: the whole sample is redrawn
+      const v = rng.choice(known());
       tokens.push(id("print"), name + v);
       return { tokens, answer: digit + value[v]!, value: value[v]! };
     }
