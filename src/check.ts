@@ -71,10 +71,11 @@ export function callable(who: string, name: string, value: unknown): void {
   if (typeof value !== "function") refuse(TypeError, who, `${name} is ${String(value)}`, "a function");
 }
 
-/** Throws if what a function returned is a promise, or something else to wait for. */
-export function synchronous(who: string, result: unknown, why: string): void {
+/** Returns what a function returned, unless that is a promise, or something else to wait for. */
+export function synchronous<T>(who: string, result: T): T {
   const then = typeof result === "object" && result !== null && (result as { then?: unknown }).then;
-  if (typeof then === "function") refuse(TypeError, who, `the function returned a promise; ${why}`);
+  if (typeof then === "function") refuse(TypeError, who, "the function returned a promise", "its result");
+  return result;
 }
 
 /** Returns a copy of `shape` if it is one and `values`, where given, are as many numbers. */

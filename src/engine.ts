@@ -42,7 +42,7 @@ function compiled(bytes: BufferSource): WebAssembly.Module {
       module = new WebAssembly.Module(bytes);
     } catch (error) {
       if (!String(error).includes("unsafe-eval")) throw error;
-      const why = "this page's Content-Security-Policy needs script-src 'wasm-unsafe-eval'";
+      const why = "the Content-Security-Policy lacks 'wasm-unsafe-eval'";
       refuse(Error, "engine", why, "", "", error);
     }
     modules.set(bytes, module);
@@ -137,7 +137,7 @@ export class Engine {
   #grow(at: number, end: number, have: number): void {
     const full = (host = "", cause?: unknown): never => {
       const wants = `wants ${megabytes(end - at)} more, holds ${megabytes(at)} of at most ${megabytes(this.limit)}`;
-      const advice = "\n  lower the batch or the length of sequences, or use tape.checkpoint";
+      const advice = "\n  lower the batch or the sequence, or use tape.checkpoint";
       refuse(RangeError, "memory", wants + host + advice, "", "", cause);
     };
     if (!(end >= at && end + SPARE <= this.limit)) full();
