@@ -103,12 +103,7 @@ export const drop = (x: Tensor, p: number): Tensor => (p ? dropout(x, { p }) : x
 export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly ArrayLike<number>[], b?: number): Tensor {
   if (ids instanceof Tensor) {
     if (ids.shape.length !== 2 || !ids.integral)
-      refuse(
-        TypeError,
-        "tokens",
-        show(ids) + (ids.integral ? "" : " of numbers"),
-        "integers [batch time]; make them with tape.integers",
-      );
+      refuse(TypeError, "tokens", show(ids) + (ids.integral ? "" : " of numbers"), "integers [batch time]");
     return ids;
   }
   if (typeof ids !== "object" || ids === null)

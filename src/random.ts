@@ -167,7 +167,7 @@ export function random(seed: number, position = 0): Random {
     },
     aligned: () => (position = Math.ceil(position / 4) * 4),
     skip(n) {
-      position = integer("skip", "the position it leads to", position + integer("skip", "n", n));
+      position = integer("skip", "position", position + integer("skip", "n", n));
     },
   };
 }

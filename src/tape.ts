@@ -304,7 +304,7 @@ export class Tape {
   /**
    * Runs `body` without keeping what it computes on the way; the backward pass runs it again (Chen et al. 2016). Memory
    * for time: one more forward pass. What `body` returns, a tensor or several, is the same to the bit, dropout
-   * included.
+   * included. It must read the same tensors each time: copy a variable that a loop assigns to into a const.
    */
   checkpoint<T extends Tensor | readonly Tensor[]>(body: () => T): T {
     if (!this.#recording) return body();
