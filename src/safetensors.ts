@@ -181,9 +181,9 @@ function readEntry([name, entry]: [string, unknown]): {
 /** Refuses metadata that no file may have. */
 function checkNotes(metadata: unknown, kind?: Kind): asserts metadata is Record<string, string> {
   if (!isObject(metadata)) wrong(`metadata is a plain object of strings, not ${brief(metadata)}`, kind);
-  for (const text of Object.entries(metadata).flat()) {
-    if (typeof text !== "string") wrong(`metadata holds strings, not ${brief(text)}`, kind);
-    if (!wellFormed(text)) wrong(`metadata ${brief(text)} has half a surrogate pair`);
+  for (const [key, value] of Object.entries(metadata)) {
+    if (typeof value !== "string") wrong(`metadata ${label(key)} is a string, not ${brief(value)}`, kind);
+    if (!wellFormed(key) || !wellFormed(value)) wrong(`metadata ${brief(key)} has half a surrogate pair`);
   }
 }
 

@@ -9,7 +9,8 @@ import { suite } from "./check.ts";
 
 /** Files from the bottom up, one rank a line: a file imports only from ranks below its own. */
 const ranks = [
-  ["src/check.ts", "src/math.ts", "src/safetensors.ts", "src/split.ts", "src/recycle.ts", "src/breath.ts"],
+  ["src/check.ts", "src/split.ts", "src/recycle.ts", "src/breath.ts"],
+  ["src/math.ts", "src/safetensors.ts"],
   ["src/random.ts", "src/engine.ts"],
   ["src/fast.ts", "src/tensor.ts"],
   ["src/backward.ts", "src/signature.ts"],
@@ -29,8 +30,8 @@ const ranks = [
   ["src/index.ts"],
 ];
 const rank = new Map(ranks.flatMap((files, i) => files.map(file => [file, i] as const)));
-/** What tasks may use: numbers, and no engine, so that a page may draw data without kernels. */
-const pure = ["src/math.ts", "src/random.ts"];
+/** What tasks may use: numbers and checks, and no engine, so that a page may draw data without kernels. */
+const pure = ["src/check.ts", "src/math.ts", "src/random.ts"];
 
 const folder = (name: string): string[] =>
   (readdirSync(name, { recursive: true }) as string[])
@@ -199,6 +200,23 @@ suite("layers", {
     for (const file of sources)
       assert.not.match(code(read(file)), /\bexport default\b|\benum \w|\bnamespace \w|@ts-ignore|@ts-nocheck/);
     assert.not.match(code(read("src/index.ts")), /\b(?:const|function|class|let)\b/);
+  },
+});
+
+suite("errors", {
+  "check.ts alone makes errors and says what was wanted and got"() {
+    const made = (text: string): string[] => code(text).match(/\\n {2}(?:wants|got)|\bnew \w*Error\(/g) ?? [];
+    // Rules throw a bare RangeError, which op.ts completes; models still make errors of their own.
+    const bare = (file: string, error: string): boolean =>
+      file.startsWith("src/models/") || (file.startsWith("src/ops/") && error === "new RangeError(");
+    for (const file of sources.filter(f => f !== "src/check.ts"))
+      assert.equal(
+        made(read(file)).filter(error => !bare(file, error)),
+        [],
+        file,
+      );
+    assert.ok(made(read("src/ops/composed.ts")).length > 1, "the errors were read");
+    assert.equal(made('throw new TypeError("x: y\\n  wants z");'), ["new TypeError(", "\\n  wants"]);
   },
 });
 
