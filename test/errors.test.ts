@@ -142,12 +142,16 @@ suite("operations", {
       [
         RangeError,
         () => scores(Q, Q, T),
-        "scores: s is 2 and 1\n  wants b t h d, b s h d, t s?, b s h d? -> b h t s\n  got   [1 2 2 4], [1 2 2 4], [2 1]",
+        "scores: s is 2 and 1" +
+          "\n  wants b t h d, b s h d, t s?, b s h d? -> b h t s" +
+          "\n  got   [1 2 2 4], [1 2 2 4], [2 1]",
       ],
       [
         RangeError,
         () => rope(Q, T, T),
-        "rope: r is 1 and d is 4; r must be half of d\n  wants b t h d, t r, t r -> b t h d\n  got   [1 2 2 4], [2 1], [2 1]",
+        "rope: r is 1 and d is 4; r must be half of d" +
+          "\n  wants b t h d, t r, t r -> b t h d" +
+          "\n  got   [1 2 2 4], [2 1], [2 1]",
       ],
       [TypeError, () => any.add!(A), "add: takes 2 tensors, got 1\n  wants ..., ... -> ...\n  got   [2 3]"],
       [TypeError, () => any.add!(A, 3), "add: input 1 is no tensor\n  wants ..., ... -> ...\n  got   [2 3], 3"],
@@ -162,7 +166,8 @@ suite("operations", {
       [
         Error,
         () => add(A, dead),
-        "add: tensor [2 3] was used after its scope ended\n  copy what you need out of the scope with .values().slice()",
+        "add: tensor [2 3] was used after its scope ended" +
+          "\n  copy what you need out of the scope with .values().slice()",
       ],
       [TypeError, () => exp(ids), "exp: input 0 holds integers\n  wants ... -> ...\n  got   [2 3] integers"],
       [TypeError, () => embedding(W, A), "embedding: input 1 must hold integers; make it with tape.integers..."],
@@ -201,7 +206,8 @@ suite("operations", {
       [
         RangeError,
         () => crossEntropy(A, skip),
-        'crossEntropy: no mean over nothing: every target is -100\n  wants at least one that counts, or reduction: "sum"',
+        "crossEntropy: no mean over nothing: every target is -100" +
+          '\n  wants at least one that counts, or reduction: "sum"',
       ],
       [RangeError, () => crossEntropy(P, flat), "crossEntropy: ... is [2] and [3]..."],
       [
@@ -448,7 +454,9 @@ suite("models", {
       [
         RangeError,
         () => net.logits(np, four),
-        "embedding: input 1 holds 9 at place 3, outside 0..4\n  wants v d, ...<v -> ... d\n  got   [5 8], [1 4] integers",
+        "embedding: input 1 holds 9 at place 3, outside 0..4" +
+          "\n  wants v d, ...<v -> ... d" +
+          "\n  got   [5 8], [1 4] integers",
       ],
       [
         RangeError,
@@ -522,7 +530,8 @@ suite("models", {
       [
         RangeError,
         () => rmt(net, { memory: 2, segment: 5 }),
-        "rmt: a segment of 5 with two blocks of 2 memory vectors takes 9 places, more than the context of 8\n  wants context of at least 9, or shorter segments",
+        "rmt: a segment of 5 with two blocks of 2 memory vectors takes 9 places, more than the context of 8" +
+          "\n  wants context of at least 9, or shorter segments",
       ],
       [RangeError, () => rmt(net, { segment: 1, memory: 1, exempt: "x" as never }), "rmt: exempt is x..."],
       [TypeError, () => any.rmt!(net), "rmt: the options are undefined..."],
@@ -617,12 +626,14 @@ suite("checkpoints", {
       [
         RangeError,
         () => load({ params: { w: params.w } }, file),
-        "load: the file does not fit; nothing was changed\n  unexpected: l.0.b, optimizer.l.0.b.m, optimizer.l.0.b.v, optimizer.w.m, optimizer.w.v",
+        "load: the file does not fit; nothing was changed" +
+          "\n  unexpected: l.0.b, optimizer.l.0.b.m, optimizer.l.0.b.v, optimizer.w.m, optimizer.w.v",
       ],
       [
         RangeError,
         () => load(run, save({ params })),
-        "load: the file does not fit; nothing was changed\n  missing: optimizer.w.m, optimizer.w.v, optimizer.l.0.b.m, optimizer.l.0.b.v",
+        "load: the file does not fit; nothing was changed" +
+          "\n  missing: optimizer.w.m, optimizer.w.v, optimizer.l.0.b.m, optimizer.l.0.b.v",
       ],
       [
         RangeError,

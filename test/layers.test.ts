@@ -87,9 +87,11 @@ const exact = [
   "SQRT2",
 ];
 const hosts =
-  "process console Date performance Buffer require globalThis window document navigator fetch setTimeout setInterval setImmediate queueMicrotask localStorage crypto Intl toLocaleString localeCompare";
+  "process console Date performance Buffer require globalThis window document navigator fetch setTimeout setInterval " +
+  "setImmediate queueMicrotask localStorage crypto Intl toLocaleString localeCompare";
 const outside = new RegExp(
-  String.raw`\b(?:${hosts.replaceAll(" ", "|")})(?:\?\.|\s*[.[(])|\b(?:new|typeof|=) ?(?:Date|process|window|globalThis)\b|\bimport\.meta\b|\*\*`,
+  String.raw`\b(?:${hosts.replaceAll(" ", "|")})(?:\?\.|\s*[.[(])|` +
+    String.raw`\b(?:new|typeof|=) ?(?:Date|process|window|globalThis)\b|\bimport\.meta\b|\*\*`,
 );
 function reaches(text: string): string[] {
   const bare = code(text).replace(/"[^"\n]*"/g, '""');
@@ -277,7 +279,8 @@ suite("kernels", {
     const all = code(sources.map(read).join("\n")) + tests.map(read).join("\n");
     const rules = code(folder("src/ops").map(read).join("\n"));
     for (const name of names[0]!.filter(n => n !== "scratch" && n !== "width")) {
-      const base = name.replace(/Back$/, "(?:Back)?"); // rules also pick a kernel by name: K[kernel], K[`${kernel}Back`]
+      // rules also pick a kernel by name: K[kernel], K[`${kernel}Back`]
+      const base = name.replace(/Back$/, "(?:Back)?");
       assert.ok(
         new RegExp(`[.]${base}\\(|kernel\\("${base}"`).test(all) || new RegExp(`"${base}"`).test(rules),
         `nobody calls ${name}`,

@@ -679,7 +679,8 @@ suite("safetensors accepts", {
   "empty tensors at the start, between and at the end": () =>
     reads(
       file(
-        `{${entry("z", "F64", "[0]", "[8,8]")},${B},${entry("y", "F32", "[2,0]", "[4,4]")},${A},${entry("x", "I64", "[0]", "[0,0]")}}`,
+        `{${entry("z", "F64", "[0]", "[8,8]")},${B},${entry("y", "F32", "[2,0]", "[4,4]")},` +
+          `${A},${entry("x", "I64", "[0]", "[0,0]")}}`,
         8,
       ),
       ["x", "a", "y", "b", "z"],

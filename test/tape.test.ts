@@ -63,7 +63,8 @@ suite("scope", {
     assert.is(copy.length, 6);
     assert.is(
       thrown(Error, () => inner.values()),
-      "values: tensor [2 3] was used after its scope ended\n  copy what you need out of the scope with .values().slice()",
+      "values: tensor [2 3] was used after its scope ended" +
+        "\n  copy what you need out of the scope with .values().slice()",
     );
     for (const [name, use] of Object.entries({
       gradient: () => inner.gradient(),
@@ -155,7 +156,8 @@ suite("step", {
       const before = state(tape);
       assert.is(
         thrown(RangeError, () => tape.step(() => add(scale(sum(w), { by: 0 }), log(tape.tensor([], [bad]))))),
-        `step: the loss is ${value}; parameters and gradients are as before\n  lower the learning rate, clip gradients, or look with new Tape("f64", { check: true })`,
+        `step: the loss is ${value}; parameters and gradients are as before` +
+          `\n  lower the learning rate, clip gradients, or look with new Tape("f64", { check: true })`,
       );
       assert.equal(state(tape), before);
     }

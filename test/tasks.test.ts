@@ -208,7 +208,8 @@ const VERBS = ["moved", "went", "went back", "journeyed", "travelled"];
 const SECRET = [...NAMES, ...PLACES, "moved", "went", "back", "journeyed", "travelled"];
 const FACT = new RegExp(`^(${NAMES.join("|")}) (${VERBS.join("|")}) to the (${PLACES.join("|")}) \\.$`);
 const TALE =
-  "Mary had a little lamb, its fleece was white as snow; and everywhere that Mary went the lamb was sure to go. The garden isn't far.";
+  "Mary had a little lamb, its fleece was white as snow; and everywhere that " +
+  "Mary went the lamb was sure to go. The garden isn't far.";
 
 suite("memorize", {
   "the fact and the question are where they should be, and the background betrays neither": () => {
