@@ -22,7 +22,7 @@ export interface Kernels extends Exports {
 }
 
 /** The exact kernels, a character a byte, each 116 less the byte, modulo 256 (build.mjs). */
-export const code: Readonly<Record<Dtype, string>> = { f32, f64 };
+const code: Readonly<Record<Dtype, string>> = { f32, f64 };
 const unpacked = new Map<string, BufferSource>();
 /** The bytes of kernels. */
 export function bytesOf(code: string): BufferSource {

@@ -64,7 +64,7 @@ const upward = (file: string, list: readonly string[]): string[] =>
       ? !(rank.get(to)! < rank.get(file)!) && !mutual.includes(`${file} ${to}`)
       : !(
           (file === "src/engine.ts" && to.startsWith("dist/")) ||
-          (file === "src/fast.ts" && to.startsWith("dist/fast/"))
+          (file === "src/fast.ts" && ["dist/fast/kernels.wasm", "dist/kernels.wasm"].includes(to))
         ),
   );
 

@@ -181,7 +181,7 @@ suite("memory while training", {
     // would add 800 kB.
     assert.ok(after.heap - before.heap < 400_000, `the heap grew by ${after.heap - before.heap} bytes`);
   },
-  "a replayed RMT step takes for a further segment at most its tokens, its memory state with its gradient, and 128 bytes"() {
+  "a replayed RMT step takes for a further segment at most its tokens, its memory with its gradient, and 128 bytes"() {
     const b = 2;
     const m = 3;
     const d = 16;
