@@ -39,9 +39,8 @@ export function integer(
   least = 0,
   most: number = Number.MAX_SAFE_INTEGER,
 ): number {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
-  const kind = typeof value === "number" ? RangeError : TypeError;
-  refuse(kind, who, `${name} is ${shown(value)}`, `an integer from ${least} to ${most}`, shown(value));
+  const holds = Number.isSafeInteger(value) && value >= least && value <= most;
+  return number(who, name, value, holds, `an integer from ${least} to ${most}`);
 }
 
 /** Returns `value` if it is one of `choices`. */
@@ -61,15 +60,22 @@ export function number(who: string, name: string, value: number, holds: boolean,
   refuse(typeof value === "number" ? RangeError : TypeError, who, `${name} is ${shown(value)}`, wants);
 }
 
+/** Returns `value` if it is a number from `low` to below `high`. */
+export function within(who: string, name: string, value: number, low = 0, high = Infinity): number {
+  const wants = `a number from ${low}${high === Infinity ? "" : ` to below ${high}`}`;
+  return number(who, name, value, value >= low && value < high, wants);
+}
+
 /** Throws unless `value` is a function. */
 export function callable(who: string, name: string, value: unknown): void {
   if (typeof value !== "function") refuse(TypeError, who, `${name} is ${String(value)}`, "a function");
 }
 
-/** Throws if what a function returned is a promise, or something else to wait for. */
-export function synchronous(who: string, result: unknown, why: string): void {
+/** Returns what a function returned, unless that is a promise, or something else to wait for. */
+export function synchronous<T>(who: string, result: T): T {
   const then = typeof result === "object" && result !== null && (result as { then?: unknown }).then;
-  if (typeof then === "function") refuse(TypeError, who, `the function returned a promise; ${why}`);
+  if (typeof then === "function") refuse(TypeError, who, "the function returned a promise", "its result");
+  return result;
 }
 
 /** Returns a copy of `shape` if it is one and `values`, where given, are as many numbers. */

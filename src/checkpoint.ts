@@ -1,8 +1,9 @@
 // checkpoint.ts: the state of a run as the bytes of a safetensors file, and back. Where the bytes go is the caller's
 // business.
-import { leaves, type Tree } from "./nn.ts";
-import { optimizersOf, tapeOf, type Optimizer } from "./optim.ts";
-import { random, whole } from "./random.ts";
+import { integer, refuse, show } from "./check.ts";
+import { leaves, tapeOf, type Tree } from "./nn.ts";
+import { optimizersOf, type Optimizer } from "./optim.ts";
+import { random } from "./random.ts";
 import { label, parse, serialize, type Bytes, type Storable, type Stored } from "./safetensors.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -24,7 +25,7 @@ function tensorsOf(who: string, { params, optimizer }: Run): Map<string, Tensor>
   const states = optimizersOf(optimizer).map(o => o.state);
   const state: Tree = states.length === 1 ? states[0]! : states;
   for (const [path, t] of [...leaves(params), ...leaves(state, "optimizer")]) {
-    if (map.has(path)) throw new RangeError(`${who}: two tensors are called ${path}`);
+    if (map.has(path)) refuse(RangeError, who, `two tensors are called ${path}`);
     t.alive(who);
     map.set(path, t);
   }
@@ -38,7 +39,7 @@ function tensorsOf(who: string, { params, optimizer }: Run): Map<string, Tensor>
 export function save(run: Run, metadata: Record<string, string> = {}): Bytes {
   const tape = tapeOf("save", run.params);
   const list = new Map<string, Storable>();
-  whole("save", "step", run.step ?? 0);
+  integer("save", "step", run.step ?? 0);
   for (const [path, t] of tensorsOf("save", run)) list.set(path, { shape: t.shape, values: t.values() });
   return serialize(list, {
     format: "pt",
@@ -66,7 +67,7 @@ export function load(run: Run, file: Uint8Array): { step: number; metadata: Reco
   complain("load", mine, tensors, s => (s.dtype !== dtype ? `is ${s.dtype}, wants ${dtype}` : undefined));
   const number = (key: string, text = metadata[`farsight.${key}`]): number => {
     if (!/^\d+$/.test(text ?? "") || !Number.isSafeInteger(Number(text)))
-      throw new RangeError(`load: the file's ${key} is ${text}\n  wants a file written by save`);
+      refuse(RangeError, "load", `the file's ${key} is ${text}`, "a file written by save");
     return Number(text);
   };
   const step = number("step");
@@ -75,7 +76,7 @@ export function load(run: Run, file: Uint8Array): { step: number; metadata: Reco
   const position = number("position");
   const optimizers = optimizersOf(run.optimizer);
   if (optimizers.length && optimizers.length !== updates.length)
-    throw new RangeError(`load: the file is of ${updates.length} optimisers\n  wants one of ${optimizers.length}`);
+    refuse(RangeError, "load", `the file is of ${updates.length} optimisers`, `one of ${optimizers.length}`);
   for (const [path, t] of mine) t.values().set(tensors.get(path)!.values as Float32Array);
   optimizers.forEach((o, i) => {
     o.updates = updates[i]!;
@@ -110,7 +111,7 @@ function complain(
     const s = theirs.get(path);
     if (!s) return [];
     if (s.shape.length !== t.shape.length || s.shape.some((n, i) => n !== t.shape[i]))
-      return [`${path} is [${s.shape.join(" ")}], wants [${t.shape.join(" ")}]`];
+      return [`${path} is ${show(s)}, wants ${show(t)}`];
     const why = other(s);
     return why ? [`${path} ${why}`] : [];
   });
@@ -119,8 +120,10 @@ function complain(
       ? `\n  ${label}: ${list.slice(0, 8).join(", ")}${list.length > 8 ? ` and ${list.length - 8} more` : ""}`
       : "";
   if (missing.length + extra.length + wrong.length)
-    throw new RangeError(
-      `${who}: the file does not fit; nothing was changed` +
+    refuse(
+      RangeError,
+      who,
+      "the file does not fit; nothing was changed" +
         some("missing", missing) +
         some("unexpected", extra) +
         some("mismatched", wrong),

@@ -1,6 +1,7 @@
 // engine.ts: one dtype's kernels over one growable memory, and a bump allocator with mark and rewind.
 // It knows addresses and bytes; shapes, gradients and lifetimes belong to the tape.
 import { f32, f64, layouts } from "../dist/kernels.wasm";
+import { choice, number, refuse } from "./check.ts";
 import type {
   AttentionArguments,
   AttentionBackArguments,
@@ -27,8 +28,8 @@ export interface Kernels extends Exports {
   block<N extends keyof Blocks>(name: N, ...values: Blocks[N]): number;
 }
 
-/** @internal The exact kernels, a character a byte, each 116 less the byte, modulo 256 (build.mjs). */
-export const code: Readonly<Record<Dtype, string>> = { f32, f64 };
+/** The exact kernels, a character a byte, each 116 less the byte, modulo 256 (build.mjs). */
+const code: Readonly<Record<Dtype, string>> = { f32, f64 };
 const unpacked = new Map<string, BufferSource>();
 /** @internal The bytes of kernels. */
 export function bytesOf(code: string): BufferSource {
@@ -47,11 +48,9 @@ function compiled(bytes: BufferSource): WebAssembly.Module {
     try {
       module = new WebAssembly.Module(bytes);
     } catch (error) {
-      if (String(error).includes("unsafe-eval"))
-        throw new Error("engine: this page's Content-Security-Policy needs script-src 'wasm-unsafe-eval'", {
-          cause: error,
-        });
-      throw error;
+      if (!String(error).includes("unsafe-eval")) throw error;
+      const why = "the Content-Security-Policy lacks 'wasm-unsafe-eval'";
+      refuse(Error, "engine", why, "", "", error);
     }
     modules.set(bytes, module);
   }
@@ -89,16 +88,13 @@ export class Engine {
   /** @internal */
   constructor(dtype: Dtype, options?: EngineOptions, parts?: EngineParts);
   constructor(dtype: Dtype, { module, limit = MOST }: EngineOptions = {}, { bytes, memory }: EngineParts = {}) {
-    if (dtype !== "f32" && dtype !== "f64")
-      throw new TypeError(`engine: dtype is ${String(dtype)}\n  wants f32 or f64`);
-    this.dtype = dtype;
+    this.dtype = choice("engine", "dtype", dtype, ["f32", "f64"]);
     this.width = dtype === "f32" ? 4 : 8;
-    if (!(limit >= 0)) throw new RangeError(`engine: limit is ${limit}\n  wants a number of bytes`);
+    number("engine", "limit", limit, limit >= 0, "a number of bytes");
     this.limit = Math.floor(Math.min(limit, MOST) / PAGE) * PAGE;
     const wrong = (): never => {
-      throw new TypeError(
-        `engine: the module is ${String(module)}, and no kernels of ${dtype}\n  wants the compiled farsight/${dtype}.wasm`,
-      );
+      const why = `the module is ${String(module)}, and no kernels of ${dtype}`;
+      refuse(TypeError, "engine", why, `the compiled farsight/${dtype}.wasm`);
     };
     if (
       module &&
@@ -114,16 +110,16 @@ export class Engine {
     const block = (name: string, ...values: object[]): number => {
       const { numbers, words } = layouts[name]!;
       const given = values as Record<string, number>[]; // of flags, true is 1; what is not there is 0
-      const all = new Float64Array(this.memory.buffer, scratch, numbers.length);
+      const { buffer } = this.memory;
+      const all = new Float64Array(buffer, scratch, numbers.length);
       for (let i = 0; i < numbers.length; i++) all[i] = given[0]![numbers[i]!]!;
-      let at = scratch + 8 * numbers.length;
-      for (let part = 0; part < words.length; part++) {
-        const names = words[part]!;
+      let at = scratch + all.byteLength;
+      words.forEach((names, part) => {
+        const all = new Uint32Array(buffer, at, names.length);
         const own = given[part]!;
-        const all = new Uint32Array(this.memory.buffer, at, names.length);
         for (let i = 0; i < names.length; i++) all[i] = own[names[i]!]!;
-        at += 4 * names.length;
-      }
+        at += all.byteLength;
+      });
       return scratch;
     };
     this.kernels = { ...exports, scratch, width: this.width, block };
@@ -151,19 +147,23 @@ export class Engine {
   }
 
   #grow(at: number, end: number, have: number): void {
-    const wants = `memory: wants ${megabytes(end - at)} more, holds ${megabytes(at)} of at most ${megabytes(this.limit)}`;
-    const advice = "\n  lower the batch, the sequence or the segment length, or wrap layers in tape.checkpoint";
-    if (!(end >= at && end + SPARE <= this.limit)) throw new RangeError(wants + advice);
+    const full = (host = "", cause?: unknown): never => {
+      const wants = `wants ${megabytes(end - at)} more, holds ${megabytes(at)} of at most ${megabytes(this.limit)}`;
+      const advice = "\n  lower the batch or the sequence, or use tape.checkpoint";
+      refuse(RangeError, "memory", wants + host + advice, "", "", cause);
+    };
+    if (!(end >= at && end + SPARE <= this.limit)) full();
     // A quarter more than it holds, so that growing stays rare: each time detaches every view.
     const least = end + SPARE;
     const goal = Math.min(Math.max(least, have * 1.25), this.limit);
+    const grow = (to: number): number => this.memory.grow(Math.ceil((to - have) / PAGE));
     try {
-      this.memory.grow(Math.ceil((goal - have) / PAGE));
+      grow(goal);
     } catch {
       try {
-        this.memory.grow(Math.ceil((least - have) / PAGE));
+        grow(least);
       } catch (error) {
-        throw new RangeError(`${wants}; the host refused${advice}`, { cause: error });
+        full("; the host refused", error);
       }
     }
   }

@@ -1,19 +1,9 @@
 // fit.ts: the training loop. Nothing here reads a file or a screen; breath.ts gives the host its turns.
 import { breathe } from "./breath.ts";
-import { known } from "./check.ts";
-import type { Tree } from "./nn.ts";
+import { callable, integer, known, refuse, within } from "./check.ts";
+import { tapeOf, type Tree } from "./nn.ts";
 import { scale } from "./ops/elementwise.ts";
-import {
-  clipNorm,
-  clipValue,
-  optimizersOf,
-  parameters,
-  tapeOf,
-  within,
-  type Optimizer,
-  type Schedule,
-} from "./optim.ts";
-import { whole } from "./random.ts";
+import { clipNorm, clipValue, optimizersOf, parameters, type Optimizer, type Schedule } from "./optim.ts";
 import type { Tape } from "./tape.ts";
 import { Tensor } from "./tensor.ts";
 
@@ -102,13 +92,13 @@ export async function* fit(options: FitOptions): AsyncGenerator<Metrics, void, v
         }
         sum.loss += tape.step(() => weighed(loss(step, micro), accumulate, sum), { accumulate: micro > 0 });
       }
-      if (!sum.weight) throw new RangeError("fit: all weights are 0\n  wants one above 0");
+      if (!sum.weight) refuse(RangeError, "fit", "all weights are 0", "one above 0");
       if (accumulate > 1)
         for (const p of tape.params) tape.engine.kernels.scale(p.size, 1 / sum.weight, 0, p.grad, p.grad);
       lr = schedule?.(step);
       norm = clip.norm === undefined ? undefined : clipNorm(params, clip.norm);
       if (norm !== undefined && !Number.isFinite(norm))
-        throw new RangeError(`fit: the gradient's norm is ${norm} at step ${step + 1}; parameters are as before`);
+        refuse(RangeError, "fit", `the gradient's norm is ${norm} at step ${step + 1}; parameters are as before`);
       if (clip.value !== undefined) clipValue(params, clip.value);
       update(optimizers, lr);
     } catch (error) {
@@ -125,29 +115,23 @@ export async function* fit(options: FitOptions): AsyncGenerator<Metrics, void, v
 function checked(options: FitOptions, optimizers: readonly Optimizer[]): Tape {
   const { from = 0, clip = {}, accumulate = 1, evaluate, every = 1, signal } = options;
   const tape = tapeOf("fit", options.params);
-  callable("loss", options.loss);
-  if (evaluate !== undefined) callable("evaluate", evaluate);
+  callable("fit", "loss", options.loss);
+  if (evaluate !== undefined) callable("fit", "evaluate", evaluate);
   for (const o of optimizers.length ? optimizers : [undefined])
     if (typeof o?.step !== "function")
-      throw new TypeError(
-        `fit: optimizer is ${String(o)}\n  wants what sgd, adam or adamw returned, or a list of them`,
-      );
+      refuse(TypeError, "fit", `optimizer is ${String(o)}`, "an optimiser, or a list of them");
   if (optimizers.length > 1) {
     const trees = optimizers.map(o => o.params);
     parameters("fit", trees);
   }
-  whole("fit", "steps", options.steps);
-  whole("fit", "from", from);
-  whole("fit", "accumulate", accumulate, 1);
-  whole("fit", "every", every, 1);
+  integer("fit", "steps", options.steps);
+  integer("fit", "from", from);
+  integer("fit", "accumulate", accumulate, 1);
+  integer("fit", "every", every, 1);
   known("fit, clip", clip, "norm", "value");
   if (signal !== undefined && typeof signal?.aborted !== "boolean")
-    throw new TypeError(`fit: signal is ${String(signal)}\n  wants an AbortSignal, or an object with aborted`);
+    refuse(TypeError, "fit", `signal is ${String(signal)}`, "an AbortSignal");
   return tape;
-}
-function callable(name: string, value: unknown): void {
-  if (typeof value !== "function")
-    throw new TypeError(`fit: ${name} is ${String(value)}\n  wants a function of the step`);
 }
 
 /** Marks where the generator stands; what it returns puts it back there. */
@@ -163,7 +147,7 @@ function bookmark(tape: Tape): () => void {
 /** The loss of a micro-batch times its weight, which is added to the sum; the loss itself where it is the only one. */
 function weighed(got: Tensor | WeighedLoss, accumulate: number, sum: { weight: number }): Tensor {
   const { loss, weight } = got instanceof Tensor || !got?.loss ? { loss: got as Tensor, weight: 1 } : got;
-  within("fit", "weight", weight, 0, Infinity);
+  within("fit", "weight", weight);
   const by = accumulate > 1 ? weight : 1;
   sum.weight += by;
   return by === 1 ? loss : scale(loss, { by });
@@ -173,7 +157,7 @@ function weighed(got: Tensor | WeighedLoss, accumulate: number, sum: { weight: n
 function update(optimizers: readonly Optimizer[], lr: number | undefined): void {
   const [first, ...others] = optimizers as [Optimizer, ...Optimizer[]];
   const rates = others.map(o => (lr === undefined ? o.lr : lr * (o.lr / first.lr)));
-  for (const rate of rates) within("fit", "lr", rate, 0, Infinity); // before any has made its update
+  for (const rate of rates) within("fit", "lr", rate); // before any has made its update
   first.step(lr);
   others.forEach((o, i) => o.step(rates[i]));
 }

@@ -1,7 +1,7 @@
 // gradcheck.ts: gradients against central differences, along random directions.
-import { known } from "./check.ts";
-import { leaves, type Tree } from "./nn.ts";
-import { random, whole } from "./random.ts";
+import { integer, known, refuse, show } from "./check.ts";
+import { leaves, tapeOf, type Tree } from "./nn.ts";
+import { random } from "./random.ts";
 import type { Tensor } from "./tensor.ts";
 
 /**
@@ -28,10 +28,9 @@ export function gradcheck(params: Tree, loss: () => Tensor, options: GradcheckOp
   known("gradcheck", options, "tolerance", "h", "directions", "seed");
   const { tolerance = 1e-7, h = 1e-5, directions = 1, seed = 0 } = options;
   const list = leaves(params);
-  const tape = list[0]?.[1].tape;
-  if (!tape) throw new RangeError("gradcheck: no parameters");
-  if (tape.dtype !== "f64") throw new TypeError(`gradcheck: the tape is ${tape.dtype}\n  wants new Tape("f64")`);
-  whole("gradcheck", "directions", directions, 1);
+  const tape = tapeOf("gradcheck", params);
+  if (tape.dtype !== "f64") refuse(TypeError, "gradcheck", `the tape is ${tape.dtype}`, 'new Tape("f64")');
+  integer("gradcheck", "directions", directions, 1);
   const rng = random(seed).fork("gradcheck");
   const position = tape.random.position;
   // Recorded, since dropout acts only where the tape records.
@@ -65,10 +64,11 @@ export function gradcheck(params: Tree, loss: () => Tensor, options: GradcheckOp
       const gap = Math.abs(exact - numeric);
       const size = Math.max(Math.abs(exact), Math.abs(numeric));
       if (gap <= noise) continue;
-      if (!(gap <= tolerance * size))
-        throw new Error(
-          `gradcheck: ${path} [${p.shape.join(" ")}]: backward says ${exact}, differences say ${numeric} (off by ${(gap / size).toExponential(1)} of it, allowed ${tolerance})`,
-        );
+      if (!(gap <= tolerance * size)) {
+        const off = `off by ${(gap / size).toExponential(1)} of it, allowed ${tolerance}`;
+        const why = `${path} ${show(p)}: backward says ${exact}, differences say ${numeric} (${off})`;
+        refuse(Error, "gradcheck", why);
+      }
       worst = Math.max(worst, gap / size);
     }
   return worst;

@@ -3,38 +3,8 @@ export { Engine, type Dtype, type EngineOptions, type Kernels, type Numbers } fr
 export { Tape, type TapeOptions } from "./tape.ts";
 export { Tensor } from "./tensor.ts";
 export { type Trace } from "./backward.ts";
-export { op, type Op, type Operand, type Rule } from "./op.ts";
-export { attentionOver } from "./ops/attention.ts";
-export { interpolate, maskedSigmoid, maskedSoftmax, mix, pick, rope, scores, tableScores } from "./ops/composed.ts";
-export {
-  add,
-  bias,
-  cos,
-  div,
-  dropout,
-  erf,
-  exp,
-  fade,
-  gelu,
-  geluErf,
-  log,
-  mul,
-  relu,
-  scale,
-  sigmoid,
-  silu,
-  sin,
-  sqrt,
-  sub,
-  tanh,
-} from "./ops/elementwise.ts";
-export { crossEntropy, huber, mse } from "./ops/losses.ts";
-export { parted, restated } from "./ops/myopic.ts";
-export { bmm, linear, matmul } from "./ops/products.ts";
-export { embedding, layerNorm, logSoftmax, logsumexp, rmsNorm, softmax } from "./ops/rows.ts";
-export { append, concat, cumsum, mean, reshape, slice, stopGradient, sum } from "./ops/shapes.ts";
-export { ops } from "./ops/index.ts";
 export { philox, random, type Random } from "./random.ts";
+export { parse, serialize, type Storable, type Stored } from "./safetensors.ts";
 export {
   count,
   leaves,
@@ -59,10 +29,47 @@ export {
   type Schedule,
   type SgdOptions,
 } from "./optim.ts";
-export { gradcheck, type GradcheckOptions } from "./gradcheck.ts";
-export { parse, serialize, type Storable, type Stored } from "./safetensors.ts";
 export { fit, type FitOptions, type Metrics, type WeighedLoss } from "./fit.ts";
 export { load, loadParams, save, type Run } from "./checkpoint.ts";
+export { gradcheck, type GradcheckOptions } from "./gradcheck.ts";
+export { op, type Op, type Operand, type Rule } from "./op.ts";
+export {
+  add,
+  bias,
+  cos,
+  div,
+  dropout,
+  erf,
+  exp,
+  fade,
+  gelu,
+  geluErf,
+  log,
+  mul,
+  relu,
+  scale,
+  sigmoid,
+  silu,
+  sin,
+  sqrt,
+  sub,
+  tanh,
+} from "./ops/elementwise.ts";
+export { bmm, linear, matmul } from "./ops/products.ts";
+export { embedding, layerNorm, logSoftmax, logsumexp, rmsNorm, softmax } from "./ops/rows.ts";
+export { concat, cumsum, mean, reshape, slice, stopGradient, sum, append } from "./ops/shapes.ts";
+export { crossEntropy, huber, mse } from "./ops/losses.ts";
+export { parted, restated } from "./ops/myopic.ts";
+export { interpolate, maskedSigmoid, maskedSoftmax, mix, pick, rope, scores, tableScores } from "./ops/composed.ts";
+export { attentionOver } from "./ops/attention.ts";
+export { ops } from "./ops/index.ts";
+export { alibi, alibiSlopes } from "./positions/alibi.ts";
+export { cope, positions, type CopeOptions, type Gates, type Scaling, type View } from "./positions/cope.ts";
+export { kinds, type PositionChoice, type PositionName, type PositionOptions } from "./positions/index.ts";
+export type { Bias, Kind, Places, Position, Sizes } from "./positions/kind.ts";
+export { distances } from "./positions/relative.ts";
+export { rotary } from "./positions/rope.ts";
+export { sinusoidal } from "./positions/sinusoidal.ts";
 export { attend, attention, mask, type AttentionOptions } from "./models/attention.ts";
 export { cache, stateCache, type CacheSizes, type Carry, type Reads } from "./models/carry.ts";
 export {
@@ -75,13 +82,6 @@ export {
   type LayerRun,
 } from "./models/layer.ts";
 export { edgeWeights, myopia, type Cut, type Myopia } from "./models/myopic.ts";
-export { alibi, alibiSlopes } from "./positions/alibi.ts";
-export { cope, positions, type CopeOptions, type Gates, type Scaling, type View } from "./positions/cope.ts";
-export { kinds, type PositionChoice, type PositionName, type PositionOptions } from "./positions/index.ts";
-export type { Bias, Kind, Places, Position, Sizes } from "./positions/kind.ts";
-export { distances } from "./positions/relative.ts";
-export { rotary } from "./positions/rope.ts";
-export { sinusoidal } from "./positions/sinusoidal.ts";
 export {
   transformer,
   type Config,

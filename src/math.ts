@@ -2,6 +2,7 @@
 // an engine's own Math.exp and its kin may differ there. Taylor series after a reduction of the range; where that would
 // cost accuracy, a number is carried as a sum of two doubles (Dekker 1971). Results are within 1 ulp of the true ones;
 // test/random.test.ts finds 0.72 at worst.
+import { refuse } from "./check.ts";
 
 const bits = new Float64Array(1);
 const halves = new Int32Array(bits.buffer); // low word first: WebAssembly hosts are little-endian
@@ -14,6 +15,17 @@ const Q2 = 6.077100506303966e-11;
 const Q3 = 2.0222662487111665e-21;
 const Q4 = 8.4784276603689e-32;
 const LIMIT = 1048576; // 2^20
+
+const numbers = /* @__PURE__ */ Array.from({ length: 26 }, (_, n) => n);
+/** n! for n up to 18, where doubles still hold it exactly. */
+const factorials = /* @__PURE__ */ numbers.slice(0, 19).map(n => numbers.slice(1, n + 1).reduce((a, b) => a * b, 1));
+
+/** 1/d_first + x/d_(first+step) + x²/d_(first+2step) + ... to d_(last+step), by Horner's rule. */
+function series(x: number, first: number, last: number, step: number, d: readonly number[]): number {
+  let sum = 1 / d[last]! + x / d[last + step]!;
+  for (let n = last - step; n >= first; n -= step) sum = 1 / d[n]! + x * sum;
+  return sum;
+}
 
 /** The second half of the latest two-double result: functions here return the first half and leave the rest in it. */
 let low = 0;
@@ -47,27 +59,7 @@ function exponential(x: number, rest: number): number {
   const b = rest - k * LN2_LOW;
   const r = a + b;
   const error = a - r + b;
-  const tail =
-    1 / 2 +
-    r *
-      (1 / 6 +
-        r *
-          (1 / 24 +
-            r *
-              (1 / 120 +
-                r *
-                  (1 / 720 +
-                    r *
-                      (1 / 5040 +
-                        r *
-                          (1 / 40320 +
-                            r *
-                              (1 / 362880 +
-                                r *
-                                  (1 / 3628800 +
-                                    r *
-                                      (1 / 39916800 +
-                                        r * (1 / 479001600 + r * (1 / 6227020800 + r / 87178291200)))))))))));
+  const tail = series(r, 2, 13, 1, factorials);
   const s = 1 + r;
   const y = s + (1 - s + r + (error + r * error + r * r * tail));
   const half = k >> 1; // two factors, since 2^k alone may be subnormal or too large
@@ -107,17 +99,7 @@ export function log(x: number): number {
   const zLow = low + 2 * s * sLow;
   const third = times(z, 1 / 3);
   const thirdLow = low + z * THIRD_LOW + zLow / 3;
-  const u =
-    z *
-    z *
-    (1 / 5 +
-      z *
-        (1 / 7 +
-          z *
-            (1 / 9 +
-              z *
-                (1 / 11 +
-                  z * (1 / 13 + z * (1 / 15 + z * (1 / 17 + z * (1 / 19 + z * (1 / 21 + z * (1 / 23 + z / 25))))))))));
+  const u = z * z * series(z, 5, 23, 2, numbers);
   const t = third + u;
   const tLow = third - t + u + thirdLow;
   const g = 2 * s;
@@ -146,8 +128,7 @@ export function pow(x: number, y: number): number {
 /** sin(x + quarters π/2): x = n π/2 + r with |r| <= π/4, then the series of the sine or the cosine of r. */
 function wave(name: string, x: number, quarters: number): number {
   if (!(Math.abs(x) <= LIMIT)) {
-    if (Math.abs(x) < Infinity)
-      throw new RangeError(`${name}: |x| is ${Math.abs(x)}\n  wants |x| <= ${LIMIT}\n  got   ${x}`);
+    if (Math.abs(x) < Infinity) refuse(RangeError, name, `|x| is ${Math.abs(x)}`, `|x| <= ${LIMIT}`, String(x));
     return NaN;
   }
   const n = Math.round(x * 0.6366197723675814);
@@ -163,42 +144,13 @@ function wave(name: string, x: number, quarters: number): number {
   const r = bc + rest;
   const error = bc - r + rest;
   const z = r * r;
-  let y = 0;
+  let y: number;
   if (q & 1) {
     const half = 0.5 * z;
     const w = 1 - half;
-    y =
-      w +
-      (1 -
-        w -
-        half +
-        (z *
-          z *
-          (1 / 24 -
-            z *
-              (1 / 720 -
-                z *
-                  (1 / 40320 -
-                    z *
-                      (1 / 3628800 -
-                        z *
-                          (1 / 479001600 -
-                            z * (1 / 87178291200 - z * (1 / 20922789888000 - z / 6402373705728000))))))) -
-          r * error));
+    y = w + (1 - w - half + (z * z * series(-z, 4, 16, 2, factorials) - r * error));
   } else {
-    y =
-      r +
-      (error * (1 - 0.5 * z) -
-        r *
-          z *
-          (1 / 6 -
-            z *
-              (1 / 120 -
-                z *
-                  (1 / 5040 -
-                    z *
-                      (1 / 362880 -
-                        z * (1 / 39916800 - z * (1 / 6227020800 - z * (1 / 1307674368000 - z / 355687428096000))))))));
+    y = r + (error * (1 - 0.5 * z) - r * z * series(-z, 3, 15, 2, factorials));
   }
   return q & 2 ? -y : y;
 }

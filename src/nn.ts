@@ -1,10 +1,10 @@
 // nn.ts: parameters as plain nested objects, and the layers that read them. A tree's dotted paths are its state dict,
 // with PyTorch's names and layouts (a linear weight is [out, in]).
+import { choice, refuse, show } from "./check.ts";
 import { dropout, gelu, geluErf, mul, relu, silu } from "./ops/elementwise.ts";
 import { linear } from "./ops/products.ts";
 import { layerNorm, rmsNorm } from "./ops/rows.ts";
 import type { Random } from "./random.ts";
-import { show } from "./check.ts";
 import { type Tape } from "./tape.ts";
 import { Tensor } from "./tensor.ts";
 
@@ -19,13 +19,18 @@ export interface Weights {
 /** Every tensor of a tree with its dotted path, in the order the tree was written: `["h.0.ln_1.weight", tensor]`. */
 export function leaves(tree: Tree, path = ""): [string, Tensor][] {
   if (typeof tree !== "object" || tree === null || tree instanceof Tensor)
-    throw new TypeError(`leaves: the tree is ${String(tree)}\n  wants an object or list of tensors`);
+    refuse(TypeError, "leaves", `${path || "the tree"} is ${String(tree)}`, "tensors, in objects and lists");
   return Object.entries(tree).flatMap(([name, node]): [string, Tensor][] => {
     const here = path ? `${path}.${name}` : name;
-    if (node !== undefined && (typeof node !== "object" || node === null))
-      throw new TypeError(`leaves: ${here} is ${String(node)}\n  wants a tensor, or an object or list of them`);
     return node === undefined ? [] : node instanceof Tensor ? [[here, node]] : leaves(node as Tree, here);
   });
+}
+
+/** The tape that a tree of parameters lies on. */
+export function tapeOf(who: string, tree: Tree): Tape {
+  const [first] = leaves(tree);
+  if (!first) refuse(RangeError, who, "no parameters");
+  return first[1].tape;
 }
 
 /** How many numbers a tree holds. */
@@ -80,10 +85,8 @@ interface Weightless {
 
 /** Two linear layers with a bend between them; with "swiglu", silu(gate x) times (fc x) (Shazeer 2020). */
 export function mlp(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
-  if (activation !== "swiglu" && !Object.hasOwn(activations, activation))
-    throw new RangeError(`mlp: activation is ${String(activation)}\n  wants gelu, geluErf, relu or swiglu`);
-  if (activation === "swiglu" && !p.c_gate)
-    throw new TypeError("mlp: swiglu without c_gate\n  wants the weights c_fc, c_gate and c_proj");
+  choice("mlp", "activation", activation, ["gelu", "geluErf", "relu", "swiglu"]);
+  if (activation === "swiglu" && !p.c_gate) refuse(TypeError, "mlp", "swiglu without c_gate");
   const inner = apply(x, p.c_fc);
   const bent = activation === "swiglu" ? mul(silu(apply(x, p.c_gate!)), inner) : activations[activation](inner);
   return apply(bent, p.c_proj);
@@ -101,18 +104,16 @@ export const drop = (x: Tensor, p: number): Tensor => (p ? dropout(x, { p }) : x
 export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly ArrayLike<number>[], b?: number): Tensor {
   if (ids instanceof Tensor) {
     if (ids.shape.length !== 2 || !ids.integral)
-      throw new TypeError(
-        `tokens: ${show(ids)}${ids.integral ? "" : " of numbers"}\n  wants integers [batch time]; make them with tape.integers`,
-      );
+      refuse(TypeError, "tokens", show(ids) + (ids.integral ? "" : " of numbers"), "integers [batch time]");
     return ids;
   }
   if (typeof ids !== "object" || ids === null)
-    throw new TypeError(`tokens: got ${String(ids)}\n  wants integers, or rows of them`);
+    refuse(TypeError, "tokens", `got ${String(ids)}`, "integers, or rows of them");
   if (typeof ids[0] === "object") {
     const list = ids as readonly ArrayLike<number>[];
     const t = list[0]!.length;
     const ragged = list.find(row => row.length !== t);
-    if (ragged) throw new RangeError(`tokens: rows of ${t} and ${ragged.length}\n  wants rows of one length`);
+    if (ragged) refuse(RangeError, "tokens", `rows of ${t} and ${ragged.length}`, "rows of one length");
     return tape.integers(
       [list.length, t],
       list.flatMap(row => Array.from(row)),

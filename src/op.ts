@@ -162,7 +162,7 @@ function defined(head: string, text: string, rule: AnyRule): Definition {
     refuse(RangeError, "op", `${head} has the signature ${text}`, "inputs, an arrow, and results of their sizes");
   const inputs = list?.split(", ") ?? specs.map((_, i) => "abcdefghijklmnopqrstuvwxyz"[i]!);
   if (!name || inputs.length !== specs.length)
-    refuse(RangeError, "op", `${head} has the signature ${text}`, "a name, or a name with a name for each input");
+    refuse(RangeError, "op", `${head} has the signature ${text}`, "a name for each input");
   const attrs = rule.attrs ?? {};
   return {
     ...{ name, inputs, text, specs, outputs, attrs, rule },

@@ -1,8 +1,7 @@
 // optim.ts: optimisers, clipping and schedules. State lies on the tape beside the parameters, below every scope.
 import { cos, pow } from "./math.ts";
-import { known } from "./check.ts";
-import { leaves, type Tree } from "./nn.ts";
-import type { Tape } from "./tape.ts";
+import { choice, known, refuse, within } from "./check.ts";
+import { leaves, tapeOf, type Tree } from "./nn.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Updates parameters from their gradients. */
@@ -41,72 +40,77 @@ export interface AdamOptions {
 
 const matrices = (_: string, p: Tensor): boolean => p.shape.length > 1;
 
-/** Throws unless `value` is a number from `low` to below `high`. */
-export function within(who: string, name: string, value: number, low: number, high: number): void {
-  if (!(typeof value === "number" && value >= low && value < high))
-    throw new RangeError(
-      `${who}: ${name} is ${value}\n  wants a number from ${low}${high === Infinity ? "" : ` to below ${high}`}`,
-    );
-}
-/** The tape that a tree of parameters lies on. */
-export function tapeOf(who: string, tree: Tree): Tape {
-  const tape = leaves(tree)[0]?.[1].tape;
-  if (!tape) throw new RangeError(`${who}: no parameters`);
-  return tape;
-}
 /** The leaves of a tree of parameters: at least one, each once, all alive. */
 export function parameters(who: string, tree: Tree): [string, Tensor][] {
+  tapeOf(who, tree);
   const list = leaves(tree);
-  const constant = list.find(([, p]) => !p.wants);
   const roots = new Map<Tensor, string>();
-  if (list.length === 0) throw new RangeError(`${who}: no parameters`);
-  if (constant) throw new TypeError(`${who}: ${constant[0]} is no parameter\n  wants tensors made by tape.param`);
   for (const [path, p] of list) {
-    if (roots.has(p.root))
-      throw new RangeError(`${who}: ${roots.get(p.root)} and ${path} are one parameter\n  wants each once`);
+    if (!p.wants) refuse(TypeError, who, `${path} is no parameter`, "tensors made by tape.param");
+    const before = roots.get(p.root);
+    if (before) refuse(RangeError, who, `${before} and ${path} are one parameter`, "each once");
     roots.set(p.root, path);
     p.alive(who);
   }
   return list;
 }
-/** Refuses what would spoil every parameter before any is touched. */
-function ready(who: string, rate: number, list: [string, Tensor][]): void {
-  within(who, "lr", rate, 0, Infinity);
-  for (const [, p] of list) p.alive(who);
-}
-
 /** Zeros beside each parameter, or nothing at all where memory does not suffice. */
-const like = (list: readonly [string, Tensor][]): Tensor[] =>
+const like = (list: Parameters): Tensor[] =>
   list[0]![1].tape.allOrNothing(() => list.map(([, p]) => p.tape.tensor(p.shape)));
 
 /** One optimiser or several, or none, as a list. */
 export const optimizersOf = (optimizer: Optimizer | readonly Optimizer[] | undefined): readonly Optimizer[] =>
   [optimizer ?? []].flat();
 
+/** What all optimisers have in common. */
+interface Common {
+  readonly lr: number;
+  readonly decay: number;
+  readonly decays: (path: string, p: Tensor) => boolean;
+}
+type Parameters = readonly (readonly [path: string, p: Tensor])[];
+/** Changes parameter `i`, of which decay leaves the part `keep`. */
+type Change = (p: Tensor, i: number, keep: number) => void;
+
+/** An optimiser whose update number `t`, from 1, changes each parameter in turn by what `update` gives. */
+function optimizer(
+  who: string,
+  params: Tree,
+  { lr, decay, decays }: Common,
+  list: Parameters,
+  state: Tree,
+  update: (rate: number, t: number) => Change,
+): Optimizer {
+  return {
+    lr,
+    params,
+    state,
+    updates: 0,
+    step(rate = lr) {
+      within(who, "lr", rate); // what would spoil every parameter is refused before any is touched
+      for (const [, p] of list) p.alive(who);
+      const t = this.updates + 1;
+      const change = update(rate, t);
+      list.forEach(([path, p], i) => change(p, i, 1 - (decay && decays(path, p) ? rate * decay : 0)));
+      this.updates = t;
+    },
+  };
+}
+
 /** Stochastic gradient descent: v = momentum v + g; p -= lr v, or lr (g + momentum v) with `nesterov`. */
 export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
   known("sgd", options, "lr", "momentum", "nesterov", "decay", "decays");
   const { lr = 0.1, momentum = 0, nesterov = false, decay = 0, decays = matrices } = options;
-  within("sgd", "lr", lr, 0, Infinity);
+  within("sgd", "lr", lr);
   within("sgd", "momentum", momentum, 0, 1);
-  within("sgd", "decay", decay, 0, Infinity);
-  if (nesterov && !momentum) throw new RangeError("sgd: nesterov needs a momentum above 0");
+  within("sgd", "decay", decay);
+  if (nesterov && !momentum) refuse(RangeError, "sgd", "nesterov needs a momentum above 0");
   const list = parameters("sgd", params);
   const v = momentum ? like(list) : [];
-  return {
-    lr,
-    params,
-    updates: 0,
-    state: Object.fromEntries(list.flatMap(([path], i) => (v[i] ? [[path, { v: v[i] }]] : []))),
-    step(rate = lr) {
-      ready("sgd", rate, list);
-      list.forEach(([path, p], i) => {
-        const keep = 1 - (decay && decays(path, p) ? rate * decay : 0);
-        p.tape.engine.kernels.sgd(p.size, rate, keep, momentum, nesterov, p.grad, v[i]?.data ?? 0, p.data);
-      });
-      this.updates++;
-    },
-  };
+  const state = Object.fromEntries(v.map((v, i) => [list[i]![0], { v }]));
+  return optimizer("sgd", params, { lr, decay, decays }, list, state, rate => (p, i, keep) => {
+    p.tape.engine.kernels.sgd(p.size, rate, keep, momentum, nesterov, p.grad, v[i]?.data ?? 0, p.data);
+  });
 }
 
 /** AdamW (Loshchilov and Hutter 2019): Adam, with p *= 1 - lr decay on the parameters that `decays` picks. */
@@ -114,45 +118,25 @@ export function adamw(params: Tree, options: AdamOptions = {}): Optimizer {
   known("adamw", options, "lr", "betas", "eps", "decay", "decays");
   const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, decay = 0.01, decays = matrices } = options;
   if (!Array.isArray(betas) || betas.length !== 2)
-    throw new TypeError(`adamw: betas is ${String(betas)}\n  wants two numbers`);
+    refuse(TypeError, "adamw", `betas is ${String(betas)}`, "two numbers");
   const [b1, b2] = betas;
-  within("adamw", "lr", lr, 0, Infinity);
+  within("adamw", "lr", lr);
   within("adamw", "betas[0]", b1, 0, 1);
   within("adamw", "betas[1]", b2, 0, 1);
-  within("adamw", "eps", eps, 0, Infinity);
-  within("adamw", "decay", decay, 0, Infinity);
+  within("adamw", "eps", eps);
+  within("adamw", "decay", decay);
   const list = parameters("adamw", params);
   const [m, v] = list[0]![1].tape.allOrNothing(() => [like(list), like(list)]);
-  return {
-    lr,
-    params,
-    updates: 0,
-    state: Object.fromEntries(list.map(([path], i) => [path, { m: m[i], v: v[i] }])),
-    step(rate = lr) {
-      ready("adamw", rate, list);
-      const t = ++this.updates;
-      const scaled = rate / (1 - pow(b1, t));
-      const root = 1 / Math.sqrt(1 - pow(b2, t));
-      list.forEach(([path, p], i) => {
-        const keep = 1 - (decay && decays(path, p) ? rate * decay : 0);
-        p.tape.engine.kernels.adamw(
-          p.size,
-          keep,
-          scaled,
-          root,
-          b1,
-          1 - b1,
-          b2,
-          1 - b2,
-          eps,
-          p.grad,
-          m[i]!.data,
-          v[i]!.data,
-          p.data,
-        );
-      });
-    },
-  };
+  const state = Object.fromEntries(list.map(([path], i) => [path, { m: m[i], v: v[i] }]));
+  return optimizer("adamw", params, { lr, decay, decays }, list, state, (rate, t) => {
+    const scaled = rate / (1 - pow(b1, t));
+    const root = 1 / Math.sqrt(1 - pow(b2, t));
+    return (p, i, keep) => {
+      const { size, grad, data, tape } = p;
+      const rest = [m[i]!.data, v[i]!.data, data] as const;
+      tape.engine.kernels.adamw(size, keep, scaled, root, b1, 1 - b1, b2, 1 - b2, eps, grad, ...rest);
+    };
+  });
 }
 /** Adam (Kingma and Ba 2015): `adamw` without decay. */
 export function adam(params: Tree, options: Omit<AdamOptions, "decay" | "decays"> = {}): Optimizer {
@@ -165,7 +149,7 @@ export function adam(params: Tree, options: Omit<AdamOptions, "decay" | "decays"
  * before.
  */
 export function clipNorm(params: Tree, most: number): number {
-  within("clipNorm", "most", most, 0, Infinity);
+  within("clipNorm", "most", most);
   const list = parameters("clipNorm", params);
   const norm = Math.sqrt(list.reduce((s, [, p]) => s + p.tape.engine.kernels.squares(p.size, p.grad), 0));
   if (norm > most) for (const [, p] of list) p.tape.engine.kernels.scale(p.size, most / norm, 0, p.grad, p.grad);
@@ -173,7 +157,7 @@ export function clipNorm(params: Tree, most: number): number {
 }
 /** Moves every number of every gradient into -most..most. */
 export function clipValue(params: Tree, most: number): void {
-  within("clipValue", "most", most, 0, Infinity);
+  within("clipValue", "most", most);
   for (const [, p] of parameters("clipValue", params)) p.tape.engine.kernels.clamp(p.size, most, p.grad);
 }
 
@@ -189,11 +173,10 @@ export function schedule(
 ): Schedule {
   known("schedule", options, "lr", "steps", "warmup", "final");
   const { lr, steps = 0, warmup = 0, final = 0 } = options;
-  for (const [name, n] of Object.entries({ lr, warmup, final })) within("schedule", name, n, 0, Infinity);
-  if (!["constant", "linear", "cosine"].includes(kind))
-    throw new RangeError(`schedule: ${kind} is none of constant, linear, cosine`);
+  for (const [name, n] of Object.entries({ lr, warmup, final })) within("schedule", name, n);
+  choice("schedule", "kind", kind, ["constant", "linear", "cosine"]);
   if (kind !== "constant" && !(steps > warmup))
-    throw new RangeError(`schedule: steps is ${steps} and warmup ${warmup}\n  wants more steps than warm-up`);
+    refuse(RangeError, "schedule", `steps is ${steps} and warmup ${warmup}`, "more steps than warm-up");
   return step => {
     if (step < warmup) return (lr * (step + 1)) / warmup;
     if (kind === "constant") return lr;

@@ -1,9 +1,11 @@
 // Random numbers by counting: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3",
 // SC 2011). The whole state is (seed, position); word i is word i & 3 of the block whose counter is floor(i / 4) and
 // whose key is the seed.
+import { integer, refuse } from "./check.ts";
 import { cos, log } from "./math.ts";
 
 const WORD = 4294967296; // 2^32
+const LONG = 9007199254740992; // 2^53
 
 /** A stream of random numbers that is a function of `seed` and `position` and of nothing else. */
 export interface Random {
@@ -69,20 +71,10 @@ function rounds(c0: number, c1: number, c2: number, c3: number, k0: number, k1: 
 /** The block of four words that Philox4x32-10 makes of a counter of four words and a key of two. */
 export function philox(counter: ArrayLike<number>, key: ArrayLike<number>): Uint32Array {
   if (counter.length !== 4 || key.length !== 2)
-    throw new RangeError(
-      `philox: ${counter.length} words of counter and ${key.length} of key\n  wants 4 and 2\n  got   [${Array.from(counter)}], [${Array.from(key)}]`,
-    );
+    refuse(RangeError, "philox", `${counter.length} words of counter and ${key.length} of key`, "4 and 2");
   const out = new Uint32Array(4);
   rounds(counter[0]! | 0, counter[1]! | 0, counter[2]! | 0, counter[3]! | 0, key[0]! | 0, key[1]! | 0, out);
   return out;
-}
-
-/** Returns `value` if it is an integer from `least` to `most`, and throws in the name of `fn` if not. */
-export function whole(fn: string, name: string, value: number, least = 0, most = Number.MAX_SAFE_INTEGER): number {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
-  const Kind = typeof value === "number" ? RangeError : TypeError;
-  const shown = typeof value === "string" ? JSON.stringify(value) : String(value);
-  throw new Kind(`${fn}: ${name} is ${shown}\n  wants an integer from ${least} to ${most}\n  got   ${shown}`);
 }
 
 /** The seed of a fork, from blocks whose counters have a last word that is not 0: the stream never uses those. */
@@ -99,7 +91,7 @@ function derived(low: number, top: number, key: number | string): number {
     }
     rounds(a, b, key.length, 3, low, top, mixed);
   } else {
-    whole("fork", "key", key, -Number.MAX_SAFE_INTEGER);
+    integer("fork", "key", key, -Number.MAX_SAFE_INTEGER);
     rounds(key | 0, Math.floor(key / WORD), 0, 1, low, top, mixed);
   }
   return mixed[0]! + (mixed[1]! & 0x1fffff) * WORD; // 53 bits
@@ -113,9 +105,9 @@ function derived(low: number, top: number, key: number | string): number {
  *     const resumed = random(rng.seed, rng.position);
  */
 export function random(seed: number, position = 0): Random {
-  const low = whole("random", "seed", seed) | 0;
+  const low = integer("random", "seed", seed) | 0;
   const top = Math.floor(seed / WORD);
-  whole("random", "position", position);
+  integer("random", "position", position);
   const block = new Uint32Array(4);
   let held = -1; // the number of the block held
 
@@ -131,19 +123,14 @@ export function random(seed: number, position = 0): Random {
   }
   function uniform(): number {
     const upper = word() >>> 5;
-    return (upper * 67108864 + (word() >>> 6)) / 9007199254740992; // (2^26 upper + lower) / 2^53
+    return (upper * 67108864 + (word() >>> 6)) / LONG; // (2^26 upper + lower) / 2^53
   }
-  function integer(n: number): number {
-    if (whole("integer", "n", n, 1) <= WORD) {
-      const limit = WORD - (WORD % n);
-      for (;;) {
-        const x = word();
-        if (x < limit) return x % n;
-      }
-    }
-    const limit = 2 * WORD * 1048576 - ((2 * WORD * 1048576) % n); // 2^53 less what would favour the first few
+  function below(n: number): number {
+    const long = integer("integer", "n", n, 1) > WORD;
+    const all = long ? LONG : WORD;
+    const limit = all - (all % n); // what is left out would favour the first few
     for (;;) {
-      const x = uniform() * 9007199254740992;
+      const x = long ? uniform() * LONG : word();
       if (x < limit) return x % n;
     }
   }
@@ -153,26 +140,25 @@ export function random(seed: number, position = 0): Random {
       return position;
     },
     set position(value) {
-      position = whole("random", "position", value);
+      position = integer("random", "position", value);
     },
     word,
     uniform,
-    integer,
+    integer: below,
     normal() {
       const u = 1 - uniform(); // in (0, 1]: the logarithm stays finite
       return Math.sqrt(-2 * log(u)) * cos(6.283185307179586 * uniform());
     },
     fork: key => random(derived(low, top, key)),
     choice<T>(items: ArrayLike<T>): T {
-      if (!(items.length > 0))
-        throw new RangeError(`choice: nothing to choose from\n  wants at least one item\n  got   ${items.length}`);
-      return items[integer(items.length)]!;
+      if (!(items.length > 0)) refuse(RangeError, "choice", "nothing to choose from", "at least one item");
+      return items[below(items.length)]!;
     },
     shuffle<T>(items: ArrayLike<T>): T[] {
       const list = Array.from(items);
       for (let i = list.length - 1; i > 0; i--) {
         // Fisher and Yates
-        const j = integer(i + 1);
+        const j = below(i + 1);
         const item = list[i]!;
         list[i] = list[j]!;
         list[j] = item;
@@ -181,7 +167,7 @@ export function random(seed: number, position = 0): Random {
     },
     aligned: () => (position = Math.ceil(position / 4) * 4),
     skip(n) {
-      position = whole("skip", "the position it leads to", position + whole("skip", "n", n));
+      position = integer("skip", "position", position + integer("skip", "n", n));
     },
   };
 }

@@ -2,6 +2,7 @@
 // little-endian. Writes strictly and reads what the reference reader (github.com/huggingface/safetensors) reads, less
 // equal keys and null metadata, plus sizes spelled 1.0. A file is hostile until all of it has been checked; no numbers
 // are allocated before.
+import { listed, refuse, type Kind } from "./check.ts";
 
 /** The dtypes this library reads. It writes F32, F64, I32 and I64. */
 export type Dtype = "F32" | "F64" | "F16" | "BF16" | "I32" | "I64";
@@ -27,21 +28,15 @@ type Pairs = Iterable<readonly [name: string, tensor: Storable]>;
 
 const MAX_HEADER = 100_000_000; // bytes, as in the reference reader
 const WIDTH: Record<Dtype, number> = { F32: 4, F64: 8, F16: 2, BF16: 2, I32: 4, I64: 8 };
-const WRITES: Record<string, Dtype> = {
-  Float32Array: "F32",
-  Float64Array: "F64",
-  Int32Array: "I32",
-  BigInt64Array: "I64",
-};
-const READS: Record<Dtype, (buffer: ArrayBuffer) => Values> = {
-  F32: buffer => new Float32Array(buffer),
-  F64: buffer => new Float64Array(buffer),
+const ARRAYS = { F32: Float32Array, F64: Float64Array, I32: Int32Array, I64: BigInt64Array };
+
+/** The numbers in a buffer. */
+function numbers(dtype: Dtype, buffer: ArrayBuffer): Values {
+  if (dtype !== "F16" && dtype !== "BF16") return new ARRAYS[dtype](buffer);
   // Widened as bits, not as numbers: an engine may change the payload of a NaN that passes as a number.
-  F16: buffer => new Float32Array(Uint32Array.from(new Uint16Array(buffer), half).buffer),
-  BF16: buffer => new Float32Array(Uint32Array.from(new Uint16Array(buffer), bits => bits << 16).buffer),
-  I32: buffer => new Int32Array(buffer),
-  I64: buffer => new BigInt64Array(buffer),
-};
+  const bits = Uint32Array.from(new Uint16Array(buffer), dtype === "F16" ? half : bits => bits << 16);
+  return new Float32Array(bits.buffer);
+}
 
 /**
  * The bytes of a safetensors file: the same tensors give the same bytes, in whatever order they come.
@@ -52,18 +47,17 @@ const READS: Record<Dtype, (buffer: ArrayBuffer) => Values> = {
  */
 export function serialize(tensors: Pairs | Record<string, Storable>, metadata: Record<string, string> = {}): Bytes {
   if (typeof tensors !== "object" || tensors === null)
-    throw wrong(`tensors are a Map, pairs or an object, not ${show(tensors)}`, TypeError);
-  if (!isObject(metadata)) throw wrong(`metadata is a plain object of strings, not ${show(metadata)}`, TypeError);
+    wrong(`tensors are a Map, pairs or an object, not ${brief(tensors)}`, TypeError);
+  checkNotes(metadata, TypeError);
   const list = new Map<string, Stored>();
   for (const [name, tensor] of Symbol.iterator in tensors ? (tensors as Pairs) : Object.entries(tensors)) {
-    if (typeof name !== "string") throw wrong(`a name is a string, not ${show(name)}`, TypeError);
-    if (list.has(name)) throw wrong(`${label(name)} comes twice`);
+    if (typeof name !== "string") wrong(`a name is a string, not ${brief(name)}`, TypeError);
+    if (list.has(name)) wrong(`${label(name)} comes twice`);
     const { shape, values } = tensor ?? {};
-    const dtype = WRITES[kind(values)];
-    if (!dtype || !ArrayBuffer.isView(values))
-      throw wrong(`${label(name)} wants one of ${Object.keys(WRITES).join(", ")}, got ${show(values)}`, TypeError);
-    if (!Array.isArray(shape)) throw wrong(`${label(name)} wants an array as its shape, got ${show(shape)}`, TypeError);
-    check(name, shape, WIDTH[dtype], values.byteLength);
+    const [dtype] = Object.entries(ARRAYS).find(([, made]) => made.name === kind(values)) ?? [];
+    if (!isDtype(dtype) || !ArrayBuffer.isView(values))
+      wrong(`${label(name)} holds ${brief(values)}`, TypeError, listed(Object.values(ARRAYS).map(made => made.name)));
+    check(name, shape, WIDTH[dtype], values.byteLength, TypeError);
     list.set(name, { dtype, shape: [...shape], values });
   }
   // The widest first: then every tensor starts at a multiple of its width, and a reader may map the file and not copy.
@@ -72,10 +66,6 @@ export function serialize(tensors: Pairs | Record<string, Storable>, metadata: R
   // Joined by hand: an object would put names that look like integers first, and set its prototype for `__proto__`.
   const parts: string[] = [];
   const notes = Object.entries(metadata);
-  const texts = notes.flat();
-  for (const text of texts)
-    if (typeof text !== "string") throw wrong(`metadata holds strings, not ${show(text)}`, TypeError);
-  for (const text of texts) if (!wellFormed(text)) throw wrong(`metadata ${show(text)} has half a surrogate pair`);
   if (notes.length > 0) parts.push(`"__metadata__":${JSON.stringify(Object.fromEntries(notes))}`);
   let at = 0;
   for (const [name, { dtype, shape, values }] of sorted)
@@ -84,7 +74,7 @@ export function serialize(tensors: Pairs | Record<string, Storable>, metadata: R
     );
   const text = new TextEncoder().encode(`{${parts.join(",")}}`);
   const size = Math.ceil(text.length / 8) * 8;
-  if (size > MAX_HEADER) throw wrong(`the header takes ${size} bytes and may have ${MAX_HEADER}`);
+  if (size > MAX_HEADER) wrong(`the header takes ${size} bytes and may have ${MAX_HEADER}`);
   const file = new Uint8Array(8 + size + at);
   new DataView(file.buffer).setBigUint64(0, BigInt(size), true);
   file.fill(0x20, 8, 8 + size).set(text, 8);
@@ -103,18 +93,15 @@ export function serialize(tensors: Pairs | Record<string, Storable>, metadata: R
  */
 export function parse(bytes: Uint8Array): { tensors: Map<string, Stored>; metadata: Record<string, string> } {
   if (!ArrayBuffer.isView(bytes) || kind(bytes) !== "Uint8Array")
-    throw wrong(`a file is a Uint8Array, not ${show(bytes)}`, TypeError);
-  if (bytes.length < 8) throw wrong(`a file has at least 8 bytes, and this one ${bytes.length}`);
+    wrong(`a file is a Uint8Array, not ${brief(bytes)}`, TypeError);
+  if (bytes.length < 8) wrong(`a file has at least 8 bytes, and this one ${bytes.length}`);
   const long = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true);
   const start = 8 + Number(long);
   const size = bytes.length - start;
-  if (long > BigInt(MAX_HEADER)) throw wrong(`the header takes ${long} bytes and may have ${MAX_HEADER}`);
-  if (size < 0) throw wrong(`the header takes ${long} bytes and the file has ${bytes.length - 8} after its length`);
+  if (long > BigInt(MAX_HEADER)) wrong(`the header takes ${long} bytes and may have ${MAX_HEADER}`);
+  if (size < 0) wrong(`the header takes ${long} bytes and the file has ${bytes.length - 8} after its length`);
   const { __metadata__: metadata = {}, ...entries } = readHeader(bytes.subarray(8, start));
-  if (!isObject(metadata)) throw wrong(`__metadata__ is an object of strings, not ${show(metadata)}`);
-  for (const [key, value] of Object.entries(metadata))
-    if (typeof value !== "string") throw wrong(`__metadata__ ${label(key)} is a string, not ${show(value)}`);
-    else if (!wellFormed(key) || !wellFormed(value)) throw wrong(`__metadata__ ${show(key)} has half a surrogate pair`);
+  checkNotes(metadata);
   const list = Object.entries(entries)
     .map(readEntry)
     .sort((a, b) => a.begin - b.begin || a.end - b.end);
@@ -122,21 +109,19 @@ export function parse(bytes: Uint8Array): { tensors: Map<string, Stored>; metada
   // has.
   let at = 0;
   for (const { name, begin, end } of list) {
-    if (begin !== at)
-      throw wrong(
-        `${label(name)} begins at ${begin} and the bytes before it end at ${at}: ${begin > at ? "a hole" : "an overlap"}`,
-      );
+    const which = begin > at ? "a hole" : "an overlap";
+    if (begin !== at) wrong(`${label(name)} begins at ${begin} and the bytes before it end at ${at}: ${which}`);
     at = end;
   }
-  if (at !== size) throw wrong(`the tensors take ${at} bytes and the file has ${size} after its header`);
+  if (at !== size) wrong(`the tensors take ${at} bytes and the file has ${size} after its header`);
   const tensors = new Map(
     list.map(({ name, dtype, shape, begin, end }): [string, Stored] => {
       // A copy, for its alignment. Not by `slice`: that of Node's Buffer shares memory.
       const copy = new Uint8Array(bytes.subarray(start + begin, start + end));
-      return [name, { dtype, shape, values: READS[dtype](reorder(copy, WIDTH[dtype]).buffer) }];
+      return [name, { dtype, shape, values: numbers(dtype, reorder(copy, WIDTH[dtype]).buffer) }];
     }),
   );
-  return { tensors, metadata: metadata as Record<string, string> };
+  return { tensors, metadata };
 }
 
 function readHeader(bytes: Uint8Array): Record<string, unknown> {
@@ -148,13 +133,10 @@ function readHeader(bytes: Uint8Array): Record<string, unknown> {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(new Uint8Array(bytes));
     header = JSON.parse(text);
   } catch (cause) {
-    throw wrong(
-      text === "" && bytes.length > 0 ? "the header is not UTF-8" : `the header is not JSON: ${show(text)}`,
-      RangeError,
-      { cause },
-    );
+    const why = text === "" && bytes.length > 0 ? "UTF-8" : `JSON: ${brief(text)}`;
+    wrong(`the header is not ${why}`, RangeError, "", cause);
   }
-  if (!isObject(header)) throw wrong(`the header is an object, not ${show(header)}`);
+  if (!isObject(header)) wrong(`the header is an object, not ${brief(header)}`);
   refuseTwins(text);
   return header;
 }
@@ -175,7 +157,7 @@ function refuseTwins(text: string): void {
       if (text[next] !== ":") continue;
       const key = JSON.parse(text.slice(from, i + 1)) as string;
       const keys = open.at(-1)!; // parsed: "a" and "\u0061" are one key
-      if (keys.has(key)) throw wrong(`${label(key)} comes twice in one object of the header`);
+      if (keys.has(key)) wrong(`${label(key)} comes twice in one object of the header`);
       keys.add(key);
     }
   }
@@ -184,34 +166,48 @@ function refuseTwins(text: string): void {
 function readEntry([name, entry]: [string, unknown]): {
   name: string;
   dtype: Dtype;
-  shape: number[];
+  shape: readonly number[];
   begin: number;
   end: number;
 } {
-  if (!isObject(entry)) throw wrong(`${label(name)} is an object, not ${show(entry)}`);
+  if (!isObject(entry)) wrong(`${label(name)} is an object, not ${brief(entry)}`);
   const { dtype, shape, data_offsets: range } = entry;
-  if (typeof dtype !== "string" || !Object.hasOwn(WIDTH, dtype))
-    throw wrong(`${label(name)} has dtype ${show(dtype)}, and only ${Object.keys(WIDTH).join(", ")} are read`);
-  if (!Array.isArray(shape)) throw wrong(`${label(name)} wants an array as its shape, got ${show(shape)}`);
+  if (!isDtype(dtype)) wrong(`${label(name)} has dtype ${brief(dtype)}`, RangeError, listed(Object.keys(WIDTH)));
   const [begin, end, ...rest]: unknown[] = Array.isArray(range) ? range : [];
   if (!isSize(begin) || !isSize(end) || begin > end || rest.length > 0)
-    throw wrong(`${label(name)} wants data_offsets [begin end], got ${show(range)}`);
-  check(name, shape, WIDTH[dtype as Dtype], end - begin);
-  return { name, dtype: dtype as Dtype, shape, begin, end };
+    wrong(`${label(name)} has data_offsets ${brief(range)}`, RangeError, "[begin end]");
+  check(name, shape, WIDTH[dtype], end - begin);
+  return { name, dtype, shape, begin, end };
+}
+
+/** Refuses metadata that no file may have. */
+function checkNotes(metadata: unknown, kind?: Kind): asserts metadata is Record<string, string> {
+  if (!isObject(metadata)) wrong(`metadata is a plain object of strings, not ${brief(metadata)}`, kind);
+  for (const [key, value] of Object.entries(metadata)) {
+    if (typeof value !== "string") wrong(`metadata ${label(key)} is a string, not ${brief(value)}`, kind);
+    if (!wellFormed(key) || !wellFormed(value)) wrong(`metadata ${brief(key)} has half a surrogate pair`);
+  }
 }
 
 /** Refuses a name, a shape or a size that no file may have. BigInt: a product of doubles can round to one that fits. */
-function check(name: string, shape: readonly unknown[], width: number, has: number): void {
-  if (name === "__metadata__") throw wrong("__metadata__ names the metadata, not a tensor");
-  if (!wellFormed(name)) throw wrong(`the name ${show(name)} has half a surrogate pair`);
+function check(
+  name: string,
+  shape: unknown,
+  width: number,
+  has: number,
+  kind?: Kind,
+): asserts shape is readonly number[] {
+  if (name === "__metadata__") wrong("__metadata__ names the metadata, not a tensor");
+  if (!wellFormed(name)) wrong(`the name ${brief(name)} has half a surrogate pair`);
+  if (!Array.isArray(shape)) wrong(`${label(name)} has shape ${brief(shape)}`, kind, "an array");
   let bytes = BigInt(width);
   for (const n of shape) {
-    if (!isSize(n)) throw wrong(`${label(name)} has shape ${show(shape)}, and ${show(n)} is no size`);
+    if (!isSize(n)) wrong(`${label(name)} has shape ${brief(shape)}, and ${brief(n)} is no size`);
     bytes *= BigInt(n);
     // Stops here so that a long shape makes no giant BigInt; a 0 further on does not excuse it in the reference either.
-    if (bytes >= 1n << 64n) throw wrong(`${label(name)} needs 2^64 bytes or more for shape ${show(shape)}`);
+    if (bytes >= 1n << 64n) wrong(`${label(name)} needs 2^64 bytes or more for shape ${brief(shape)}`);
   }
-  if (bytes !== BigInt(has)) throw wrong(`${label(name)} needs ${bytes} bytes for shape ${show(shape)} and has ${has}`);
+  if (bytes !== BigInt(has)) wrong(`${label(name)} needs ${bytes} bytes for shape ${brief(shape)} and has ${has}`);
 }
 
 /** Between a file's byte order and the host's, in place: nothing to do but on a big-endian host. */
@@ -233,23 +229,25 @@ function half(bits: number): number {
   return sign | ((113 - shift) << 23) | (((fraction << shift) & 1023) << 13);
 }
 
-const wrong = (what: string, Kind = RangeError, options?: ErrorOptions): Error =>
-  new Kind(`safetensors: ${what}`, options);
+function wrong(why: string, kind: Kind = RangeError, wants = "", cause?: unknown): never {
+  refuse(kind, "safetensors", why, wants, "", cause);
+}
 const wellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text);
+const isDtype = (dtype: unknown): dtype is Dtype => typeof dtype === "string" && Object.hasOwn(WIDTH, dtype);
 const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0 && !Object.is(n, -0);
 /** "Float32Array", "Object" and so on, also for objects of another realm (a frame, a test runner's vm). */
 const kind = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 const isObject = (value: unknown): value is Record<string, unknown> => kind(value) === "Object";
 /** A name as messages show it: a hostile file can call a tensor anything. */
-export const label = (name: string): string => (/^[\w.:/-]{1,99}$/.test(name) ? name : show(name));
+export const label = (name: string): string => (/^[\w.:/-]{1,99}$/.test(name) ? name : brief(name));
 
 /** A value in a message: one line and one level, since a hostile header can hold a megabyte or a million brackets. */
-function show(value: unknown, deep = true): string {
+function brief(value: unknown, deep = true): string {
   if (typeof value === "string") return JSON.stringify(value.length > 60 ? value.slice(0, 60) + "..." : value);
   if (typeof value !== "object" || value === null) return String(value);
   if (!Array.isArray(value) || !deep) return kind(value);
   return `[${value
     .slice(0, 8)
-    .map(v => show(v, false))
+    .map(v => brief(v, false))
     .join(" ")}${value.length > 8 ? " ..." : ""}]`;
 }

@@ -156,9 +156,7 @@ export class Tape {
     const region: Region = { alive: true, mark, records: this.#entries.length, params: this.#params.length };
     const depth = this.#regions.push(region);
     try {
-      const result = body();
-      synchronous("scope", result, "a scope ends when its function returns");
-      return result;
+      return synchronous("scope", body());
     } finally {
       for (const r of this.#regions.splice(depth - 1)) r.alive = false;
       this.engine.rewind(region.mark);
@@ -173,9 +171,7 @@ export class Tape {
     const params = this.#params.length;
     const records = this.#entries.length;
     try {
-      const result = body();
-      synchronous("allOrNothing", result, "what it makes must be whole when it returns");
-      return result;
+      return synchronous("allOrNothing", body());
     } catch (error) {
       this.engine.rewind(mark);
       this.#params.length = params;
@@ -189,9 +185,7 @@ export class Tape {
     const evaluating = this.#evaluating;
     this.#evaluating = true;
     try {
-      const result = this.#unrecorded(body);
-      synchronous("noGrad", result, "what it would do later would be recorded");
-      return result;
+      return synchronous("noGrad", this.#unrecorded(body));
     } finally {
       this.#evaluating = evaluating;
     }
@@ -282,7 +276,7 @@ export class Tape {
     if (seed && seed.length !== loss.size)
       refuse(RangeError, who, `the gradient to start from has ${seed.length} numbers, ${show(loss)} has ${loss.size}`);
     if (this.#entries.length === this.#region.records || loss.root.spent)
-      refuse(Error, who, "nothing is recorded; it ran already, or the work was done outside of this scope");
+      refuse(Error, who, "nothing is recorded in this scope, or it ran already");
     if (!loss.grad && loss.root.region !== this.#region) {
       const why = `${show(loss)} was made outside of this scope`;
       refuse(Error, who, `${why}\n  call backward in the scope where it was made`);
@@ -310,7 +304,7 @@ export class Tape {
   /**
    * Runs `body` without keeping what it computes on the way; the backward pass runs it again (Chen et al. 2016). Memory
    * for time: one more forward pass. What `body` returns, a tensor or several, is the same to the bit, dropout
-   * included.
+   * included. It must read the same tensors each time: copy a variable that a loop assigns to into a const.
    */
   checkpoint<T extends Tensor | readonly Tensor[]>(body: () => T): T {
     if (!this.#recording) return body();
@@ -367,7 +361,7 @@ export class Tape {
           Error,
           "checkpoint",
           "the function gave other numbers when backward ran it again",
-          "one that reads the same tensors each time; a variable that a loop assigns to must be copied into a const",
+          "one that reads the same tensors each time",
         );
       outputs.forEach((y, i) => {
         const { root, wants } = again[i]!;

@@ -76,8 +76,7 @@ export class Tensor {
   /** The gradient: a view of it, or zeros where none arrived. Throws where none was asked for. */
   gradient(): Float32Array | Float64Array {
     this.alive("gradient");
-    if (!this.wants)
-      refuse(Error, "gradient", `${show(this)} asked for none; make it with tape.param, or compute it from one`);
+    if (!this.wants) refuse(Error, "gradient", `${show(this)} asked for none; make it with tape.param`);
     const { engine } = this.tape;
     if (this.grad) return engine.view(this.grad, this.size);
     return engine.width === 4 ? new Float32Array(this.size) : new Float64Array(this.size);

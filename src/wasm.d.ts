@@ -1,6 +1,6 @@
 // How the build puts compiled kernels into the bundle: as a string of their bytes, one character each, for each dtype;
-// the layouts of argument blocks, by class: the names of 8-byte numbers, and of the 4-byte words behind them, those of a
-// class that it extends first; and how kernels divide among threads, by name.
+// the layouts of argument blocks, by class: the names of 8-byte numbers, and of the 4-byte words behind them, those of
+// a class that it extends first; and how kernels divide among threads, by name.
 declare module "*/kernels.wasm" {
   export const f32: string, f64: string;
   interface Layout {

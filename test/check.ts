@@ -34,9 +34,8 @@ export function close(
   }
   if (gap <= tolerance * top || want.length === 0) return;
   const first = Array.from({ length: Math.min(5, want.length) }, (_, i) => `${got[i]} ~ ${want[i]}`).join(", ");
-  throw new Error(
-    `${what}: off by ${gap} at ${worst} of ${want.length} (got ${got[worst]}, want ${want[worst]}; allowed ${tolerance * top}); first: ${first}`,
-  );
+  const there = `got ${got[worst]}, want ${want[worst]}; allowed ${tolerance * top}`;
+  throw new Error(`${what}: off by ${gap} at ${worst} of ${want.length} (${there}); first: ${first}`);
 }
 
 /** Runs `body` and returns the message of what it throws, after checking its class. */

@@ -127,21 +127,20 @@ tests["tables of 2 rows and of more rows than tokens: gradients equal difference
       );
     }
 };
-tests[
-  "a table longer than the tokens gives the bits of one with a row for each position, and its other rows get exactly nothing"
-] = () => {
-  const a = setting(3 * T);
-  const b = setting(T + 1);
-  const [y, z] = [run(a), run(b)];
-  assert.ok(y.values().every((x, i) => x === z.values()[i]));
-  back(y);
-  assert.ok(
-    a.table
-      .gradient()
-      .subarray((T + 1) * D)
-      .every(x => x === 0),
-  );
-};
+tests["a table longer than the tokens gives the bits of one with a row for each position; its other rows get nothing"] =
+  () => {
+    const a = setting(3 * T);
+    const b = setting(T + 1);
+    const [y, z] = [run(a), run(b)];
+    assert.ok(y.values().every((x, i) => x === z.values()[i]));
+    back(y);
+    assert.ok(
+      a.table
+        .gradient()
+        .subarray((T + 1) * D)
+        .every(x => x === 0),
+    );
+  };
 tests["where all gates are 1, positions are i - j + 1 exactly, and attention is that of relative positions"] = () => {
   const s = setting(T + 1);
   const r = setting(T);
@@ -201,33 +200,32 @@ tests["with a table of zeros attention has the bits of no position, and the gate
       "the table itself starts to move",
     );
   };
-tests[
-  "padding inside a row counts for no position: the result is that of the equations without it, and it gets exactly no gradient"
-] = () => {
-  for (const gates of ["shared", "sep", "val"] as const) {
-    const s = setting(4);
-    const real = (b: number, j: number): boolean => !(b === 0 ? j === 2 || j === 3 : j === 5);
-    const keys = s.tape.tensor(
-      [B, T],
-      Array.from({ length: B * T }, (_, n) => Number(real(Math.floor(n / T), n % T))),
-    );
-    const y = run(s, { keys, cope: { gates } });
-    close(y.values(), equations(s, "listing", gates, real), 1e-13);
-    back(y);
-    for (const x of [s.k, s.v])
-      for (const [b, j] of [
-        [0, 2],
-        [0, 3],
-        [1, 5],
-      ] as const)
-        assert.ok(
-          x
-            .gradient()
-            .subarray((b * T + j) * H * D, (b * T + j + 1) * H * D)
-            .every(g => g === 0),
-        );
-  }
-};
+tests["padding inside a row counts for no position: the result is as without it, and it gets exactly no gradient"] =
+  () => {
+    for (const gates of ["shared", "sep", "val"] as const) {
+      const s = setting(4);
+      const real = (b: number, j: number): boolean => !(b === 0 ? j === 2 || j === 3 : j === 5);
+      const keys = s.tape.tensor(
+        [B, T],
+        Array.from({ length: B * T }, (_, n) => Number(real(Math.floor(n / T), n % T))),
+      );
+      const y = run(s, { keys, cope: { gates } });
+      close(y.values(), equations(s, "listing", gates, real), 1e-13);
+      back(y);
+      for (const x of [s.k, s.v])
+        for (const [b, j] of [
+          [0, 2],
+          [0, 3],
+          [1, 5],
+        ] as const)
+          assert.ok(
+            x
+              .gradient()
+              .subarray((b * T + j) * H * D, (b * T + j + 1) * H * D)
+              .every(g => g === 0),
+          );
+    }
+  };
 tests["a row that may see nothing gives exactly 0 and sends back exactly 0, for every kind of position"] = () => {
   for (const position of kinds) {
     const s = setting(4);
@@ -279,18 +277,17 @@ tests["the last queries alone give the last rows of the full result, and their g
           close(o[name].gradient(), s[name].gradient(), 1e-13, `${position} ${name}`);
       }
   };
-tests[
-  "at whole positions and past the table's end the slope is 0, the convention of ceil; between them it is that of the interval"
-] = () => {
-  const tape = new Tape("f64");
-  const z = tape.param([4], [1, 3, -2, 7]);
-  const at = tape.param([7], [0, 1, 2, 3, 5, 1.25, 2.5]);
-  const y = interpolate(z, at);
-  close(y.values(), [1, 3, -2, 7, 7, 1.75, 2.5], 0);
-  tape.backward(y, new Float64Array(7).fill(1));
-  close(at.gradient(), [0, 0, 0, 0, 0, -5, 9], 0);
-  close(z.gradient(), [1, 1.75, 1.75, 2.5], 1e-15); // whole positions give all to their own row
-};
+tests["at whole positions and past the table's end the slope is 0, as ceil has it; between them it is the interval's"] =
+  () => {
+    const tape = new Tape("f64");
+    const z = tape.param([4], [1, 3, -2, 7]);
+    const at = tape.param([7], [0, 1, 2, 3, 5, 1.25, 2.5]);
+    const y = interpolate(z, at);
+    close(y.values(), [1, 3, -2, 7, 7, 1.75, 2.5], 0);
+    tape.backward(y, new Float64Array(7).fill(1));
+    close(at.gradient(), [0, 0, 0, 0, 0, -5, 9], 0);
+    close(z.gradient(), [1, 1.75, 1.75, 2.5], 1e-15); // whole positions give all to their own row
+  };
 /**
  * Attention both ways, backwards too, on `t` queries of `s` places whose gate keys are times `by`: what the kernel
  * gives, then what small operations give.

@@ -142,12 +142,16 @@ suite("operations", {
       [
         RangeError,
         () => scores(Q, Q, T),
-        "scores: s is 2 and 1\n  wants b t h d, b s h d, t s?, b s h d? -> b h t s\n  got   [1 2 2 4], [1 2 2 4], [2 1]",
+        "scores: s is 2 and 1" +
+          "\n  wants b t h d, b s h d, t s?, b s h d? -> b h t s" +
+          "\n  got   [1 2 2 4], [1 2 2 4], [2 1]",
       ],
       [
         RangeError,
         () => rope(Q, T, T),
-        "rope: r is 1 and d is 4; r must be half of d\n  wants b t h d, t r, t r -> b t h d\n  got   [1 2 2 4], [2 1], [2 1]",
+        "rope: r is 1 and d is 4; r must be half of d" +
+          "\n  wants b t h d, t r, t r -> b t h d" +
+          "\n  got   [1 2 2 4], [2 1], [2 1]",
       ],
       [TypeError, () => any.add!(A), "add: takes 2 tensors, got 1\n  wants ..., ... -> ...\n  got   [2 3]"],
       [TypeError, () => any.add!(A, 3), "add: input 1 is no tensor\n  wants ..., ... -> ...\n  got   [2 3], 3"],
@@ -162,7 +166,8 @@ suite("operations", {
       [
         Error,
         () => add(A, dead),
-        "add: tensor [2 3] was used after its scope ended\n  copy what you need out of the scope with .values().slice()",
+        "add: tensor [2 3] was used after its scope ended" +
+          "\n  copy what you need out of the scope with .values().slice()",
       ],
       [TypeError, () => exp(ids), "exp: input 0 holds integers\n  wants ... -> ...\n  got   [2 3] integers"],
       [TypeError, () => embedding(W, A), "embedding: input 1 must hold integers; make it with tape.integers..."],
@@ -201,7 +206,8 @@ suite("operations", {
       [
         RangeError,
         () => crossEntropy(A, skip),
-        'crossEntropy: no mean over nothing: every target is -100\n  wants at least one that counts, or reduction: "sum"',
+        "crossEntropy: no mean over nothing: every target is -100" +
+          '\n  wants at least one that counts, or reduction: "sum"',
       ],
       [RangeError, () => crossEntropy(P, flat), "crossEntropy: ... is [2] and [3]..."],
       [
@@ -297,7 +303,7 @@ suite("tapes and parameters", {
       [RangeError, () => tape.integers([1], [NaN]), "integers: NaN at 0..."],
       [TypeError, () => make.integers!([2]), "integers: the values are undefined..."],
       [RangeError, () => tape.param([2], [1, 2, 3]), "param: [2] takes 2 numbers, got 3"],
-      [TypeError, () => New("f16"), "engine: dtype is f16\n  wants f32 or f64"],
+      [RangeError, () => New("f16"), "engine: dtype is f16\n  wants f32 or f64"],
       [
         RangeError,
         () => New("f32", { debug: true }),
@@ -315,11 +321,7 @@ suite("tapes and parameters", {
   },
   "trees, layers, tokens, the gradient check"() {
     refuse(tape, [
-      [
-        TypeError,
-        () => any.leaves!({ a: { b: 3 } }),
-        "leaves: a.b is 3\n  wants a tensor, or an object or list of them",
-      ],
+      [TypeError, () => any.leaves!({ a: { b: 3 } }), "leaves: a.b is 3\n  wants tensors, in objects and lists"],
       [TypeError, () => any.leaves!({ a: "abc" }), "leaves: a is abc..."],
       [TypeError, () => any.leaves!(null), "leaves: the tree is null..."],
       [TypeError, () => count(5 as never), "leaves: the tree is 5..."],
@@ -328,17 +330,9 @@ suite("tapes and parameters", {
         () => mlp(A, { c_fc: { weight: W }, c_proj: { weight: W } }, "tanh" as never),
         "mlp: activation is tanh\n  wants gelu, geluErf, relu or swiglu",
       ],
-      [
-        TypeError,
-        () => mlp(A, { c_fc: { weight: W }, c_proj: { weight: W } }, "swiglu"),
-        "mlp: swiglu without c_gate...",
-      ],
+      [TypeError, () => mlp(A, { c_fc: { weight: W }, c_proj: { weight: W } }, "swiglu"), "mlp: swiglu without c_gate"],
       [RangeError, () => tokens(tape, [[1, 2], [1]]), "tokens: rows of 2 and 1\n  wants rows of one length"],
-      [
-        TypeError,
-        () => tokens(tape, A),
-        "tokens: [2 3] of numbers\n  wants integers [batch time]; make them with tape.integers",
-      ],
+      [TypeError, () => tokens(tape, A), "tokens: [2 3] of numbers\n  wants integers [batch time]"],
       [TypeError, () => tokens(tape, flat), "tokens: [3]..."],
       [TypeError, () => any.tokens!(tape), "tokens: got undefined..."],
       [RangeError, () => tokens(tape, [[1, 0.5]]), "integers: 0.5 at 1..."],
@@ -346,11 +340,7 @@ suite("tapes and parameters", {
       [RangeError, () => gradcheck({ P }, () => sum(P), { directions: 0 }), "gradcheck: directions is 0..."],
       [RangeError, () => any.gradcheck!({ P }, () => sum(P), { tol: 1 }), "gradcheck: unknown option tol..."],
       [RangeError, () => gradcheck({ P }, () => P), "backward: [2 3] is no scalar..."],
-      [
-        RangeError,
-        () => philox([1], [2]),
-        "philox: 1 words of counter and 1 of key\n  wants 4 and 2\n  got   [1], [2]",
-      ],
+      [RangeError, () => philox([1], [2]), "philox: 1 words of counter and 1 of key\n  wants 4 and 2"],
       [RangeError, () => random(0.5), "random: seed is 0.5..."],
     ]);
   },
@@ -359,7 +349,7 @@ suite("tapes and parameters", {
     const v = adamw({ P });
     refuse(tape, [
       [RangeError, wrong(sgd, { lr: -1 }), "sgd: lr is -1\n  wants a number from 0"],
-      [RangeError, wrong(sgd, { lr: null }), "sgd: lr is null..."],
+      [TypeError, wrong(sgd, { lr: null }), "sgd: lr is null\n  wants a number from 0"],
       [RangeError, wrong(sgd, { momentum: 1 }), "sgd: momentum is 1\n  wants a number from 0 to below 1"],
       [RangeError, wrong(sgd, { nesterov: true }), "sgd: nesterov needs a momentum above 0"],
       [
@@ -380,7 +370,11 @@ suite("tapes and parameters", {
       [RangeError, () => clipNorm({ P }, NaN), "clipNorm: most is NaN..."],
       [RangeError, () => clipValue({ P }, -1), "clipValue: most is -1..."],
       [TypeError, () => clipNorm({ A }, 1), "clipNorm: A is no parameter..."],
-      [RangeError, () => any.schedule!("step", { lr: 1 }), "schedule: step is none of constant, linear, cosine"],
+      [
+        RangeError,
+        () => any.schedule!("step", { lr: 1 }),
+        "schedule: kind is step\n  wants constant, linear or cosine",
+      ],
       [
         RangeError,
         () => schedule("cosine", { lr: 1 }),
@@ -460,7 +454,9 @@ suite("models", {
       [
         RangeError,
         () => net.logits(np, four),
-        "embedding: input 1 holds 9 at place 3, outside 0..4\n  wants v d, ...<v -> ... d\n  got   [5 8], [1 4] integers",
+        "embedding: input 1 holds 9 at place 3, outside 0..4" +
+          "\n  wants v d, ...<v -> ... d" +
+          "\n  got   [5 8], [1 4] integers",
       ],
       [
         RangeError,
@@ -574,10 +570,14 @@ suite("models", {
   },
   tasks() {
     refuse(tape, [
-      [RangeError, () => counting({ vars: 0 }), "counting: vars is 0\n  wants an integer from 1 to 26\n  got   0"],
-      [RangeError, () => memorize({ segment: 5 }), "memorize: a segment of 5 cannot hold..."],
-      [RangeError, () => memorize({ segment: 12, at: "x" as never }), "memorize: no place is called x..."],
-      [RangeError, () => sine({ p: 2 }), "sine: p is 2..."],
+      [RangeError, () => counting({ vars: 0 }), "counting: vars is 0\n  wants an integer from 1 to 26"],
+      [RangeError, () => memorize({ segment: 5 }), "memorize: segment is 5\n  wants an integer from 11..."],
+      [
+        RangeError,
+        () => memorize({ segment: 12, at: "x" as never }),
+        "memorize: at is x\n  wants start, segment or random",
+      ],
+      [RangeError, () => sine({ p: 2 }), "sine: p is 2\n  wants a number from 0 to 1"],
       [RangeError, () => sine().batch(random(1), 0), "sine: n is 0..."],
     ]);
   },
@@ -626,12 +626,14 @@ suite("checkpoints", {
       [
         RangeError,
         () => load({ params: { w: params.w } }, file),
-        "load: the file does not fit; nothing was changed\n  unexpected: l.0.b, optimizer.l.0.b.m, optimizer.l.0.b.v, optimizer.w.m, optimizer.w.v",
+        "load: the file does not fit; nothing was changed" +
+          "\n  unexpected: l.0.b, optimizer.l.0.b.m, optimizer.l.0.b.v, optimizer.w.m, optimizer.w.v",
       ],
       [
         RangeError,
         () => load(run, save({ params })),
-        "load: the file does not fit; nothing was changed\n  missing: optimizer.w.m, optimizer.w.v, optimizer.l.0.b.m, optimizer.l.0.b.v",
+        "load: the file does not fit; nothing was changed" +
+          "\n  missing: optimizer.w.m, optimizer.w.v, optimizer.l.0.b.m, optimizer.l.0.b.v",
       ],
       [
         RangeError,
@@ -667,7 +669,7 @@ suite("checkpoints", {
       [RangeError, () => save({ params: {} }), "save: no parameters"],
       [RangeError, () => save({ ...run, step: NaN }), "save: step is NaN..."],
       [RangeError, () => save({ params: { "a.b": params.w, a: { b: params.w } } }), "save: two tensors are called a.b"],
-      [TypeError, () => save(run, { n: 3 } as never), "safetensors: metadata holds strings, not 3"],
+      [TypeError, () => save(run, { n: 3 } as never), "safetensors: metadata n is a string, not 3"],
     ] as Case[])
       refuse(t, [[kind, call, text]]);
     assert.equal(state(t, all), before);

@@ -288,7 +288,7 @@ suite("the engine", {
       /^fast: fma is 1\n {2}wants true or false$/,
     );
     assert.match(
-      thrown(TypeError, () => fast("f16" as never, { fma: false })),
+      thrown(RangeError, () => fast("f16" as never, { fma: false })),
       /^engine: dtype is f16/,
     );
     const all = fast("f32", { fma: false, threads: "all", limit: 1 << 24 });

@@ -54,7 +54,11 @@ suite("saveFile", {
       import { serialize } from "farsight";
       import { saveFile } from ${JSON.stringify(new URL("../bench/files.mjs", import.meta.url).href)};
       const values = new Float32Array(500_000);
-      for (let step = 0; ; step++) { values.fill(step); saveFile(${JSON.stringify(path)}, serialize({ x: { shape: [500_000], values } }, { step: String(step) })); if (step === 0) console.log("first"); }`;
+      for (let step = 0; ; step++) {
+        const file = serialize({ x: { shape: [500_000], values: values.fill(step) } }, { step: String(step) });
+        saveFile(${JSON.stringify(path)}, file);
+        if (step === 0) console.log("first");
+      }`;
     let last = -1;
     for (const wait of [1, 7, 19, 42, 73]) {
       const child = spawn(process.execPath, ["--input-type=module", "-e", program], {

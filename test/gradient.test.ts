@@ -138,7 +138,8 @@ for (const o of ops.filter(o => !inPlace.includes(o.opName))) {
   const tests: Record<string, () => void> = {};
   for (const label of Object.keys(sizesOf) as (keyof typeof sizesOf)[])
     for (const optional of optionals(o)) {
-      const name = `${label}${optional === "all" ? "" : optional === "none" ? ", optional inputs left out" : `, of optional inputs ${optional} alone`}`;
+      const some = optional === "none" ? ", optional inputs left out" : `, of optional inputs ${optional} alone`;
+      const name = optional === "all" ? label : label + some;
       tests[`f64 gradients equal differences (${name})`] = () => {
         const tape = new Tape("f64");
         const xs = draw(tape, o, label, () => true, optional);

@@ -97,7 +97,8 @@ for (const single of [new Tape("f32"), new Tape("f32", { module })]) {
   const model = transformer({ vocab: 5, d: 8, heads: 2, layers: 1, context: 4, position: "cope" });
   const params = model.params(single), optimizer = adamw(params, { lr: 0.01 }), losses = [];
   for (let i = 0; i < 3; i++) {
-    losses.push(single.step(() => model.loss(params, single.integers([1, 4], [1, 2, 3, 4]), single.integers([1, 4], [2, 3, 4, 0]))));
+    const tokens = () => [[1, 2, 3, 4], [2, 3, 4, 0]].map(ids => single.integers([1, 4], ids));
+    losses.push(single.step(() => model.loss(params, ...tokens())));
     optimizer.step();
   }
   console.log(losses.join(" "));
@@ -277,7 +278,11 @@ suite("the package", {
       "fast.mjs",
       `import { Engine, Tape, matmul } from "farsight";\nimport { fast } from "farsight/fast";
 const engine = fast("f64", { fma: false, threads: 2 }), tapes = [new Tape("f64", { engine }), new Tape("f64")];
-console.log(engine instanceof Engine, ...tapes.map(tape => { const x = tape.tensor([3, 3], [1, 2, 3, 4, 5, 6, 7, 8, 9.1]); return matmul(x, x).values().join(" "); }));`,
+const squares = tapes.map(tape => {
+  const x = tape.tensor([3, 3], [1, 2, 3, 4, 5, 6, 7, 8, 9.1]);
+  return matmul(x, x).values().join(" ");
+});
+console.log(engine instanceof Engine, ...squares);`,
     );
     const { status, out, err } = run(process.execPath, "fast.mjs");
     const product = "30 36 42.3 66 81 96.6 102.7 126.8 151.81";
@@ -296,7 +301,8 @@ console.log(engine instanceof Engine, ...tapes.map(tape => { const x = tape.tens
     if (!process.versions.node.startsWith("20.")) return;
     const there = run("npx", "-y", "node@24", "--version");
     if (!/^v24\./m.test(there.out)) {
-      const why = `Node 24 could not be had through npx: ${/^npm error (?!code|A complete).*$/m.exec(there.err)?.[0] ?? there.err.trim()}`;
+      const said = /^npm error (?!code|A complete).*$/m.exec(there.err)?.[0] ?? there.err.trim();
+      const why = `Node 24 could not be had through npx: ${said}`;
       if (process.env.CI === "true") throw new Error(why);
       console.log(`skipped: gives the same bits on Node 24 as on Node 20. ${why}`);
       return;

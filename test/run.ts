@@ -70,9 +70,8 @@ async function worker(): Promise<void> {
     const { name, passed: ok, failed: bad, seconds, text } = await run(job.name, job.command, job.counts);
     passed += ok;
     failed += bad;
-    console.log(
-      `${bad ? "FAIL" : "ok  "} ${name.padEnd(28)} ${String(ok).padStart(4)} passed ${seconds.toFixed(1).padStart(6)} s`,
-    );
+    const time = `${seconds.toFixed(1).padStart(6)} s`;
+    console.log(`${bad ? "FAIL" : "ok  "} ${name.padEnd(28)} ${String(ok).padStart(4)} passed ${time}`);
     if (bad) console.log(text.replace(/^/gm, "     "));
     // what must not pass unseen
     else for (const [line] of text.matchAll(/^.*(?:skipped: |\d ulp at ).*$/gm)) console.log(`     ${line}`);

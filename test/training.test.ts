@@ -181,7 +181,7 @@ suite("memory while training", {
     // would add 800 kB.
     assert.ok(after.heap - before.heap < 400_000, `the heap grew by ${after.heap - before.heap} bytes`);
   },
-  "a replayed RMT step takes no more for each further segment than its tokens, its memory state with its gradient, and 128 bytes"() {
+  "a replayed RMT step takes for a further segment at most its tokens, its memory with its gradient, and 128 bytes"() {
     const b = 2;
     const m = 3;
     const d = 16;
@@ -458,7 +458,7 @@ suite("learning", {
     const loss = await learned(rememberer(new Tape("f32"), 0, 32), 100, 0.01);
     assert.ok(loss < 0.1, String(loss));
   },
-  async "on the sine task a transformer that may plan falls below 0.06 in 400 steps, and a myopic one costs twice as much"() {
+  async "on the sine task a transformer that may plan falls below 0.06 in 400 steps; a myopic one costs twice that"() {
     const [free, myopic] = [
       await learned(planner(new Tape("f32"), null, 32), 400, 0.01),
       await learned(planner(new Tape("f32"), {}, 32), 400, 0.01),

@@ -1,5 +1,6 @@
 // attention.ts: attention in one kernel, over sources: tensors of rows in which queries, keys and values begin at some
 // column. A projection of all three is one source, with one gradient, written whole; a cache of keys and values is one.
+import { refuse } from "../check.ts";
 import type { AttentionArguments, AttentionBackArguments, Kernels } from "../engine.ts";
 import { op, type Operand, type Result, type Source } from "../op.ts";
 
@@ -123,8 +124,7 @@ export const attentionOver = /* @__PURE__ */ op(
     backward(K, n, y, ...inputs) {
       const [q, k, v, table, gq, gk, rel, slopes, keys, allowed] = inputs;
       const { b, h, t, s, d, p, r, room } = n;
-      if (inputs[14].data)
-        throw new RangeError("attention: counts where gradients are wanted\n  wants a forward pass alone");
+      if (inputs[14].data) refuse(RangeError, "attention", "counts where gradients are wanted", "a forward pass alone");
       const dtable = room;
       const drel = dtable + b * p * d * K.width;
       const rest = drel + b * r * d * K.width; // a table for each sequence

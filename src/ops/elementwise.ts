@@ -1,5 +1,5 @@
 // elementwise.ts: operations that treat each number by itself.
-import { known, number, tensor } from "../check.ts";
+import { known, number, tensor, within } from "../check.ts";
 import { op, type Op } from "../op.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -106,7 +106,7 @@ export function dropout(x: Tensor, options: { p?: number; position?: number } = 
   tensor(who, "the input", x);
   known(who, options, "p", "position");
   const { p = 0.1, position } = options;
-  number(who, "p", p, p >= 0 && p < 1, "a number from 0 to below 1");
+  within(who, "p", p, 0, 1);
   if (position !== undefined) {
     const wants = "a multiple of 4 from 0";
     number(who, "position", position, Number.isSafeInteger(position / 4) && position >= 0, wants);

@@ -1,5 +1,6 @@
 // The counting task of CoPE (Golovneva et al. 2024, tables 3 and 4): programs that set, increment and print variables.
-import { whole, type Random } from "../random.ts";
+import { integer, refuse, within } from "../check.ts";
+import type { Random } from "../random.ts";
 
 /**
  * What programs look like. The defaults are those of the paper's script; the weights are relative frequencies of the
@@ -72,66 +73,44 @@ export function counting({
   increment = 7,
   top = 10,
 }: CountingOptions = {}): Counting {
-  whole("counting", "vars", vars, 1, 26);
-  whole("counting", "steps", steps, 1);
-  whole("counting", "minSteps", minSteps, 1, steps);
-  whole("counting", "top", top, 1);
-  for (const [name, weight] of Object.entries({ set, pass, increment }))
-    if (!(weight >= 0 && weight < Infinity))
-      throw new RangeError(
-        `counting: the weight of ${name} is ${weight}\n  wants a finite number from 0\n  got   ${weight}`,
-      );
-  if (set === 0) throw new RangeError("counting: no variable is ever set\n  wants set > 0\n  got   set = 0");
+  integer("counting", "vars", vars, 1, 26);
+  integer("counting", "steps", steps, 1);
+  integer("counting", "minSteps", minSteps, 1, steps);
+  integer("counting", "top", top, 1);
+  for (const [name, weight] of Object.entries({ set, pass, increment })) within("counting", name, weight);
+  if (set === 0) refuse(RangeError, "counting", "no variable is ever set", "set > 0");
 
   const names = Array.from("abcdefghijklmnopqrstuvwxyz").slice(0, vars);
-  const vocab = [
-    "<pad>",
-    "<sta>",
-    "=",
-    ";",
-    "pass;",
-    "++;",
-    "print",
-    ...names,
-    ...Array.from({ length: top + 1 }, (_, i) => String(i)),
-  ];
+  const digits = Array.from({ length: top + 1 }, (_, i) => String(i));
+  const vocab = [..."<pad> <sta> = ; pass; ++; print".split(" "), ...names, ...digits];
   const id = (word: string) => vocab.indexOf(word);
-  const equals = id("=");
-  const end = id(";");
-  const dummy = id("pass;");
-  const plus = id("++;");
-  const print = id("print");
   const name = id("a");
   const digit = id("0");
+  const all = names.map((_, v) => v);
 
   function sample(rng: Random): CountingSample {
     for (;;) {
       const tokens: number[] = [];
       const value = new Int32Array(vars).fill(-1); // -1: not set yet
+      const known = (): number[] => all.filter(v => value[v]! >= 0);
       for (let n = minSteps + rng.integer(steps - minSteps + 1); n > 0; n--) {
-        const ready: number[] = []; // the variables that can be incremented
-        let known = 0;
-        for (let v = 0; v < vars; v++) {
-          if (value[v]! >= 0) known++;
-          if (value[v]! >= 0 && value[v]! < top) ready.push(v);
-        }
+        const ready = known().filter(v => value[v]! < top); // the variables that can be incremented
         // the script picks a known variable first, and fails at `top`
-        const up = known ? (increment * ready.length) / known : 0;
+        const up = ready.length && (increment * ready.length) / known().length;
         const u = rng.uniform() * (set + pass + up);
         if (u < set) {
           const v = rng.integer(vars);
           value[v] = 0;
-          tokens.push(name + v, equals, digit, end);
+          tokens.push(name + v, id("="), digit, id(";"));
         } else if (u < set + up) {
           const v = rng.choice(ready);
           value[v]!++;
-          tokens.push(name + v, plus);
-        } else tokens.push(dummy);
+          tokens.push(name + v, id("++;"));
+        } else tokens.push(id("pass;"));
       }
-      const known = names.map((_, v) => v).filter(v => value[v]! >= 0);
-      if (known.length === 0) continue; // nothing to ask about: the whole sample is redrawn
-      const v = rng.choice(known);
-      tokens.push(print, name + v);
+      if (!known().length) continue; // nothing to ask about: the whole sample is redrawn
+      const v = rng.choice(known());
+      tokens.push(id("print"), name + v);
       return { tokens, answer: digit + value[v]!, value: value[v]! };
     }
   }
@@ -141,8 +120,8 @@ export function counting({
     size: vocab.length,
     sample,
     batch(rng, b, block = Infinity) {
-      whole("counting", "b", b, 1);
-      if (block !== Infinity) whole("counting", "block", block, 1);
+      integer("counting", "b", b, 1);
+      if (block !== Infinity) integer("counting", "block", block, 1);
       const samples = Array.from({ length: b }, () => sample(rng));
       const lengths = Int32Array.from(samples, s => Math.min(s.tokens.length, block));
       const t = lengths.reduce((most, n) => Math.max(most, n), 0);

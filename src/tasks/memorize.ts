@@ -1,8 +1,9 @@
 // The memory tasks of RMT (Bulatov et al. 2023, "Scaling transformer to 1M tokens and beyond", section 4): one fact in
 // much text, and a question at the very end. Words stand in for the paper's BERT tokens, and made-up text for its
 // background.
+import { choice, integer, refuse } from "../check.ts";
 import { exp, log } from "../math.ts";
-import { whole, type Random } from "../random.ts";
+import type { Random } from "../random.ts";
 
 const NAMES = ["mary", "john", "daniel", "sandra"];
 const VERBS = ["moved", "went", "went back", "journeyed", "travelled"];
@@ -72,15 +73,14 @@ function tokenise(text: string): string[] {
 
 /** Distinct pronounceable words, such as "gufo" and "suril": the same ones in every program. */
 function invented(count: number): string[] {
-  const starts = "b d f g h k l m n p r s t v z".split(" ");
-  const vowels = "a e i o u".split(" ");
-  const ends = ["", "n", "r", "l", "s"];
-  const take = (list: string[], n: number) => list[n % list.length]!;
+  const starts = "bdfghklmnprstvz";
+  const vowels = "aeiou";
+  const ends = ["", ..."nrls"];
   return Array.from({ length: count }, (_, i) => {
     let n = (i * 9973) % 28125; // 15 * 5 * 15 * 5 * 5 words; a step prime to that visits each once
     let word = "";
     for (const list of [starts, vowels, starts, vowels, ends]) {
-      word += take(list, n);
+      word += list[n % list.length]!;
       n = Math.floor(n / list.length);
     }
     return word;
@@ -113,34 +113,21 @@ function frequent(tokens: string[], count: number, taken: Set<string>): string[]
  * length is exact either way.
  */
 export function memorize({ segment, at = "start", text, words = 200 }: MemorizeOptions): Memorize {
-  whole("memorize", "words", words, 1, 28125);
-  if (whole("memorize", "segment", segment, 1) < FACT + QUESTION)
-    throw new RangeError(
-      `memorize: a segment of ${segment} cannot hold the fact (up to ${FACT} tokens) and the question (${QUESTION})\n` +
-        `  wants segment >= ${FACT + QUESTION}\n  got   ${segment}`,
-    );
-  if (at !== "start" && at !== "segment" && at !== "random")
-    throw new RangeError(
-      `memorize: no place is called ${String(at)}\n  wants at: "start", "segment" or "random"\n  got   ${String(at)}`,
-    );
+  integer("memorize", "words", words, 1, 28125);
+  integer("memorize", "segment", segment, FACT + QUESTION);
+  choice("memorize", "at", at, ["start", "segment", "random"]);
 
   const secret = [...PLACES, ...NAMES, ...new Set(VERBS.join(" ").split(" "))];
   const own = ["<pad>", "<unk>", ...secret, "to", "the", "where", "is", ".", "?", ","];
   const source = text === undefined ? [] : tokenise(text);
-  if (text !== undefined && source.length === 0)
-    throw new RangeError(`memorize: the text has no words\n  wants a text\n  got   ${text.length} characters`);
+  if (text !== undefined && source.length === 0) refuse(RangeError, "memorize", "the text has no words");
   const vocab = [...own, ...(text === undefined ? invented(words) : frequent(source, words, new Set(own)))];
   const ids = new Map(vocab.map((word, i) => [word, i]));
   for (const word of secret) if (text !== undefined) ids.set(word, 1);
   const book = Int32Array.from(source, word => ids.get(word) ?? 1);
   const encode = (sentence: string) => sentence.split(" ").map(word => vocab.indexOf(word));
-  const to = vocab.indexOf("to");
-  const the = vocab.indexOf("the");
-  const dot = vocab.indexOf(".");
-  const comma = vocab.indexOf(",");
-  const places = PLACES.map(word => vocab.indexOf(word));
-  const names = NAMES.map(word => vocab.indexOf(word));
-  const verbs = VERBS.map(encode);
+  const [dot, comma] = encode(". ,") as [number, number];
+  const places = encode(PLACES.join(" "));
   const spread = log(words + 1);
   const base = own.length;
 
@@ -165,17 +152,17 @@ export function memorize({ segment, at = "start", text, words = 200 }: MemorizeO
 
   function sample(rng: Random, segments: number): MemorizeSample {
     const total = segments * segment;
-    const name = rng.integer(names.length);
-    const verb = rng.choice(verbs);
+    const name = rng.choice(NAMES);
+    const verb = rng.choice(VERBS);
     const place = rng.integer(places.length);
-    const statement = [names[name]!, ...verb, to, the, places[place]!, dot];
-    const question = encode(`where is ${NAMES[name]} ?`);
+    const statement = encode(`${name} ${verb} to the ${PLACES[place]} .`);
+    const question = encode(`where is ${name} ?`);
     const room = total - statement.length - question.length;
     const fact = at === "start" ? 0 : at === "segment" ? segment * rng.integer(segments) : rng.integer(room + 1);
     const tokens = background(rng, room);
     tokens.splice(fact, 0, ...statement);
     tokens.push(...question);
-    return { tokens, answer: places[place]!, place, name: names[name]!, fact, length: statement.length };
+    return { tokens, answer: places[place]!, place, name: statement[0]!, fact, length: statement.length };
   }
 
   return {
@@ -183,10 +170,10 @@ export function memorize({ segment, at = "start", text, words = 200 }: MemorizeO
     size: vocab.length,
     segment,
     places,
-    sample: (rng, segments) => sample(rng, whole("memorize", "segments", segments, 1)),
+    sample: (rng, segments) => sample(rng, integer("memorize", "segments", segments, 1)),
     batch(rng, b, segments) {
-      whole("memorize", "b", b, 1);
-      const t = whole("memorize", "segments", segments, 1) * segment;
+      integer("memorize", "b", b, 1);
+      const t = integer("memorize", "segments", segments, 1) * segment;
       const tokens = new Int32Array(b * t);
       const targets = new Int32Array(b * t).fill(-100);
       const answers = new Int32Array(b);

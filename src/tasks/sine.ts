@@ -1,8 +1,9 @@
 // The synthetic task of myopic training (Wu, Morris and Levine 2024, "Do language models plan ahead for future
 // tokens?", section 4.1): a sum that is cheap for who prepared its terms at the places before, and out of reach for who
 // did not.
+import { integer, number } from "../check.ts";
 import { sin } from "../math.ts";
-import { whole, type Random } from "../random.ts";
+import type { Random } from "../random.ts";
 
 /** The numbers of D(a, b, p) and the length of a sequence. */
 export interface SineOptions {
@@ -44,18 +45,17 @@ export interface Sine {
  * = b = 10, t = 64; the paper's transformers score 0.003 to 0.096, and myopic ones 0.97 to 1.26.
  */
 export function sine({ a = 10, b = 10, p = 0.3, t = 64 }: SineOptions = {}): Sine {
-  whole("sine", "a", a, 1);
-  whole("sine", "t", t, 1);
-  if (!(Math.abs(b) <= 65536))
-    throw new RangeError(`sine: b is ${b}\n  wants a number from -65536 to 65536\n  got   ${b}`);
-  if (!(p >= 0 && p <= 1)) throw new RangeError(`sine: p is ${p}\n  wants a probability, from 0 to 1\n  got   ${p}`);
+  integer("sine", "a", a, 1);
+  integer("sine", "t", t, 1);
+  number("sine", "b", b, Math.abs(b) <= 65536, "a number from -65536 to 65536");
+  number("sine", "p", p, p >= 0 && p <= 1, "a number from 0 to 1");
   return {
     a,
     b,
     p,
     t,
     batch(rng, n) {
-      whole("sine", "n", n, 1);
+      integer("sine", "n", n, 1);
       const inputs = new Float64Array(n * t * 2);
       const targets = new Float64Array(n * t);
       const sines = new Float64Array(n * t);
