@@ -131,10 +131,23 @@ function division(kernel, line, names) {
   return { ...made, cost: Number(cost) };
 }
 
-/** Functions that run once a row or more seldom, and are called from many places: inlined they take 850 bytes gzipped. */
-const APART = ["row/loadTail", "row/storeTail", "row/writeOrAddTail", "matmul/putRow", "random/block"].map(
-  f => `asm/${f}`,
-);
+/**
+ * Functions that run once a row, a panel or more seldom, and are called from several places: inlined they take a kilobyte
+ * of a page, gzipped.
+ */
+const APART = [
+  "row/loadTail",
+  "row/storeTail",
+  "row/writeOrAddTail",
+  "matmul/putRow",
+  "random/block",
+  "attention/panel/copyFew",
+  "attention/panel/clear",
+  "attention/logits/setSlopes",
+  "attention/send/keep",
+  "attention/send/gradient",
+  "attention/send/blank",
+].map(f => `asm/${f}`);
 
 /**
  * Optimizes a module in place. asc's own -O3 inlines as much and leaves modules 4 % larger when gzipped, and no faster

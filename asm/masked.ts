@@ -6,15 +6,19 @@ import { loadTail, rowScale, storeTail } from "./row";
 
 const W: usize = sizeof<real>();
 
-/** A vector of a mask's row from byte `o` on, times that of `keys`, the sequence's row of padding, if there is one. */
-function seen(allowed: usize, keys: usize, o: usize): v128 {
-  const a = v128.load(allowed + o);
-  return keys ? v128.mul<real>(a, v128.load(keys + o)) : a;
+/** n <= LANES numbers at x, `fill` in the other lanes. These kernels are a reference: one loop, tails included. */
+function some(x: usize, n: usize, fill: real): v128 {
+  return n == LANES ? v128.load(x) : loadTail(x, n, fill);
 }
-/** The same of the last n < LANES numbers. */
-function seenTail(n: usize, allowed: usize, keys: usize, o: usize): v128 {
-  const a = loadTail(allowed + o, n, 0);
-  return keys ? v128.mul<real>(a, loadTail(keys + o, n, 0)) : a;
+/** The first n <= LANES lanes of v to y. */
+function put(y: usize, n: usize, v: v128): void {
+  if (n == LANES) v128.store(y, v);
+  else storeTail(y, n, v);
+}
+/** n numbers of a mask's row from byte `o` on, times those of `keys`, the sequence's row of padding, if there is one. */
+function seen(n: usize, allowed: usize, keys: usize, o: usize): v128 {
+  const a = some(allowed + o, n, 0);
+  return keys ? v128.mul<real>(a, some(keys + o, n, 0)) : a;
 }
 /** x where `mask` is not 0, else `other`. */
 function where(mask: v128, x: v128, other: v128): v128 {
@@ -33,32 +37,23 @@ export function maskedSoftmax(
   keys: usize,
   y: usize,
 ): void {
-  const tail = s & (LANES - 1);
-  const whole = (s - tail) * W;
-  const zero = splat(0);
   const least = splat(LEAST);
   for (let r: usize = 0; r < b * h * t; r++, x += s * W, y += s * W) {
     const mask = allowed + (r % t) * s * W;
     const padding = keys ? keys + (r / (h * t)) * s * W : 0;
     let top = least;
-    for (let o: usize = 0; o < whole; o += 16)
-      top = v128.max<real>(top, where(seen(mask, padding, o), v128.load(x + o), least));
-    if (tail) {
-      const v = loadTail(x + whole, tail, LEAST);
-      top = v128.max<real>(top, where(seenTail(tail, mask, padding, whole), v, least));
+    for (let j: usize = 0; j < s; j += LANES) {
+      const n = min(LANES, s - j);
+      top = v128.max<real>(top, where(seen(n, mask, padding, j * W), some(x + j * W, n, LEAST), least));
     }
     const shift = splat(maxLanes(top));
-    let total = zero;
-    for (let o: usize = 0; o < whole; o += 16) {
-      const e = where(seen(mask, padding, o), exp(v128.sub<real>(v128.load(x + o), shift)), zero);
+    let total = splat(0);
+    for (let j: usize = 0; j < s; j += LANES) {
+      const n = min(LANES, s - j);
+      const v = exp(v128.sub<real>(some(x + j * W, n, 0), shift));
+      const e = where(seen(n, mask, padding, j * W), v, splat(0));
       total = v128.add<real>(total, e);
-      v128.store(y + o, e);
-    }
-    if (tail) {
-      const v = exp(v128.sub<real>(loadTail(x + whole, tail, 0), shift));
-      const e = where(seenTail(tail, mask, padding, whole), v, zero);
-      total = v128.add<real>(total, e);
-      storeTail(y + whole, tail, e);
+      put(y + j * W, n, e);
     }
     const sum = sumLanes(total);
     rowScale(s, sum > 0 ? 1 / sum : 0, y, y);
@@ -77,16 +72,12 @@ export function maskedSigmoid(
   keys: usize,
   y: usize,
 ): void {
-  const tail = s & (LANES - 1);
-  const whole = (s - tail) * W;
   for (let r: usize = 0; r < b * h * t; r++, x += s * W, y += s * W) {
     const mask = allowed + (r % t) * s * W;
     const padding = keys ? keys + (r / (h * t)) * s * W : 0;
-    for (let o: usize = 0; o < whole; o += 16)
-      v128.store(y + o, v128.mul<real>(sigmoid(v128.load(x + o)), seen(mask, padding, o)));
-    if (tail) {
-      const v = sigmoid(loadTail(x + whole, tail, 0));
-      storeTail(y + whole, tail, v128.mul<real>(v, seenTail(tail, mask, padding, whole)));
+    for (let j: usize = 0; j < s; j += LANES) {
+      const n = min(LANES, s - j);
+      put(y + j * W, n, v128.mul<real>(sigmoid(some(x + j * W, n, 0)), seen(n, mask, padding, j * W)));
     }
   }
 }
