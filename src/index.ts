@@ -93,18 +93,10 @@ export {
   type TransformerState,
   type TransformerWeights,
 } from "./models/transformer.ts";
-export type { Ask, Chunk, Given, Rows } from "./models/stream.ts";
-export {
-  rmt,
-  rmtEncoder,
-  type Rmt,
-  type RmtEncoder,
-  type RmtEncoderOptions,
-  type RmtEncoderWeights,
-  type RmtOptions,
-  type RmtWeights,
-  type Truncation,
-} from "./models/rmt.ts";
+export type { Ask, Chunk, Given, Rows, StreamOptions } from "./models/stream.ts";
+export type { RecurrentOptions, RmtHow, RmtState, RmtStep, RmtWeights, Truncation } from "./models/recurrent.ts";
+export { rmt, type Rmt, type RmtOptions } from "./models/rmt.ts";
+export { rmtEncoder, type RmtEncoder, type RmtEncoderOptions, type RmtEncoderWeights } from "./models/encoder.ts";
 export * from "./tasks/counting.ts";
 export * from "./tasks/memorize.ts";
 export * from "./tasks/sine.ts";

@@ -554,7 +554,7 @@ suite("models", {
       [RangeError, () => mem.loss(mp, ids, two), "rmt: targets are [2 2]\n  wants [2 3], as the tokens"],
       [RangeError, () => mem.loss(mp, ids, none), "rmt: no target counts: every one is -100"],
       [RangeError, () => mem.loss(mp, empty, empty), "rmt: no tokens in [2 0]..."],
-      [RangeError, () => mem.stream(mp, four), "embedding: input 1 holds 9 at place 0, outside 0..4..."],
+      [RangeError, () => [...mem.stream(mp, [four])], "embedding: input 1 holds 9 at place 0, outside 0..4..."],
       [RangeError, () => mem.step(mp, four, start), "rmt: a segment of 4 tokens\n  wants at most 3"],
       [RangeError, () => mem.step(mp, ids, start), "rmt: memory is [1 2 8]\n  wants [2 2 8]"],
       [RangeError, () => enc.logits(ep, []), "rmtEncoder: 0 sequences..."],

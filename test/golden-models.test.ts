@@ -218,7 +218,7 @@ function decoderCase(g: Golden, dtype: Dtype, v: string, replay: boolean): void 
     match(
       g,
       dtype,
-      model.stream(params, tokens).values,
+      [...model.stream(params, [tokens])].at(-1)!.values,
       logits.values().filter((_, i) => i % (13 * 11) >= 10 * 11) as unknown as Float64Array,
       `${v} stream`,
     );

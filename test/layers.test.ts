@@ -30,7 +30,8 @@ const ranks = [
   ["src/models/attention.ts"],
   ["src/models/layer.ts"],
   ["src/models/transformer.ts"],
-  ["src/models/rmt.ts"],
+  ["src/models/recurrent.ts"],
+  ["src/models/rmt.ts", "src/models/encoder.ts"],
   ["src/tasks/counting.ts", "src/tasks/memorize.ts", "src/tasks/sine.ts"],
   ["src/index.ts"],
 ];

@@ -69,7 +69,7 @@ function test({ remembers, task, tape, model, recurrent, params, held }: Run, s:
   const ask = (at: number): void => {
     const { tokens, answers, t } = task.batch(held.fork(`${s} ${at}`), 50, s);
     const logits = remembers
-      ? recurrent.stream(params, tape.integers([50, t], tokens)).values
+      ? [...recurrent.stream(params, [tape.integers([50, t], tokens)])].at(-1)!.values
       : model.logits(params, tape.integers([50, SEGMENT], last(tokens, t, 50))).values();
     const width = logits.length / 50;
     answers.forEach((answer, i) => {

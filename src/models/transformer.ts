@@ -26,7 +26,7 @@ import type { Tensor } from "../tensor.ts";
 import { cache, stateCache, type Carry } from "./carry.ts";
 import { layer, type BlockWeights, type Inside, type LayerConfig } from "./layer.ts";
 import { edgeWeights, myopia, type Myopia } from "./myopic.ts";
-import { partsOf, streamed, type Ask, type Chunk, type Given, type Rows } from "./stream.ts";
+import { streamed, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
 
 /** Options of `transformer`. */
 export interface TransformerOptions extends PositionOptions {
@@ -149,11 +149,11 @@ export interface Transformer {
     state: TransformerState,
     how?: How,
   ): { states: Tensor; state: TransformerState };
-  /** Runs through input in pieces, in constant memory; see `streamed`. `ask` is "logits" unless given. */
+  /** Runs through input in pieces, in constant memory, and gives what is asked for of each; see `streamed`. */
   stream(
     params: TransformerWeights,
     chunks: Iterable<Chunk>,
-    options?: StartOptions & { ask?: Ask },
+    options?: StartOptions & StreamOptions<TransformerState>,
   ): Generator<Given, TransformerState | undefined, void>;
 }
 
@@ -299,23 +299,19 @@ export function transformer(options: TransformerOptions): Transformer {
       const { states, carries } = run(params, model.embed(params, x), how, before);
       return { states, state: { carries, starts: before.starts.map(n => n + x.shape[1]!) } };
     },
-    *stream(params, chunks, { ask = "logits", ...options } = {}) {
+    stream(params, chunks, { ask, state, ...options } = {}) {
       const { tape } = params.wte.weight;
-      let state: TransformerState | undefined;
-      return yield* streamed<TransformerState | undefined>(tape, state, chunks, {
-        run(chunk, before) {
-          const { input, targets } = partsOf("stream", chunk, ask);
-          const x = tensorOf(tape, input);
-          const { states, state: after } = model.step(params, x, before ?? start(x.shape[0]!), {});
-          if (ask === "states") return { asked: states, state: after };
-          const logits = model.head(params, states);
-          return { asked: ask === "loss" ? crossEntropy(logits, tensorOf(tape, targets!)) : logits, state: after };
-        },
-        held: (state, hold) => state && { ...state, carries: state.carries.map(carry => carry.held?.(hold) ?? carry) },
-      });
-      function start(b: number): TransformerState {
-        return model.start(params, b, options);
-      }
+      const ofModel = {
+        start: (b: number) => model.start(params, b, options),
+        step: (input: Rows, state: TransformerState) => model.step(params, tensorOf(tape, input), state),
+        head: (states: Tensor) => model.head(params, states),
+        targets: (rows: Rows) => tensorOf(tape, rows),
+        held: ({ carries, starts }: TransformerState, hold: (x: Tensor) => Tensor) => ({
+          carries: carries.map(carry => carry.held?.(hold) ?? carry),
+          starts,
+        }),
+      };
+      return streamed(tape, ofModel, chunks, { ask, state });
     },
   };
   return model;

@@ -1,0 +1,197 @@
+// encoder.ts: the recurrent memory encoder (Bulatov et al. 2023, arXiv 2304.11062), which sorts sequences into classes:
+// memory once, in front. Only the memory crosses from segment to segment.
+import { number, refuse } from "../check.ts";
+import { apply, linearWeights, maker, tokens, type Weights } from "../nn.ts";
+import { scale, tanh } from "../ops/elementwise.ts";
+import { crossEntropy } from "../ops/losses.ts";
+import { concat, reshape, slice } from "../ops/shapes.ts";
+import { random } from "../random.ts";
+import type { Tape } from "../tape.ts";
+import type { Tensor } from "../tensor.ts";
+import {
+  firstMemory,
+  firstState,
+  fits,
+  follows,
+  heldState,
+  settled,
+  summed,
+  through,
+  type RecurrentOptions,
+  type RmtHow,
+  type RmtState,
+  type RmtStep,
+  type RmtWeights,
+} from "./recurrent.ts";
+import { streamed, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
+import type { Transformer } from "./transformer.ts";
+
+/**
+ * Options of `rmtEncoder`: a segment's row takes memory + 3 places more than its tokens. The special tokens' numbers,
+ * how many classes, and whether a tanh layer stands before them, as in BERT.
+ */
+export interface RmtEncoderOptions extends RecurrentOptions {
+  classes: number;
+  /** 1 unless given. */
+  cls?: number;
+  /** 2 unless given. */
+  sep?: number;
+  /** 0 unless given. */
+  pad?: number;
+  pooler?: boolean;
+}
+export interface RmtEncoderWeights extends RmtWeights {
+  readonly classifier: Weights;
+  readonly pooler?: Weights | undefined;
+}
+/** Sequences of ids, each of a length of its own. */
+type Sequences = readonly ArrayLike<number>[];
+
+/** A recurrent memory encoder that sorts sequences into classes. */
+export interface RmtEncoder {
+  readonly model: Transformer;
+  /** Fresh parameters on `tape`; `frozen` ones want no gradient and claim no memory for it. */
+  params(tape: Tape, options?: { seed?: number; frozen?: boolean }): RmtEncoderWeights;
+  /** Sequences, all of one number of segments, cut from the right: the first segment of each is the short one. */
+  segments(sequences: Sequences): number[][][];
+  /** The state before the first segment of b sequences. */
+  start(params: RmtEncoderWeights, b: number): RmtState;
+  /**
+   * One segment of each of b sequences -> states of the whole row, [CLS] memory [SEP] tokens [SEP] and padding, b t d,
+   * and the state after it. Without dropout unless asked.
+   */
+  step(params: RmtEncoderWeights, segment: Rows, state: RmtState, how?: RmtHow): RmtStep;
+  /** States b t d of a row -> logits b classes, from its first place. */
+  head(params: RmtEncoderWeights, states: Tensor): Tensor;
+  /**
+   * Sequences as `segments` takes them -> class logits of each segment [b classes], and the memories: one before the
+   * first segment and one after each. Without dropout.
+   */
+  logits(params: RmtEncoderWeights, sequences: Sequences): { logits: Tensor[]; memories: Tensor[] };
+  /** Mean cross-entropy of the class logits of the last segment, or of all, with the model's dropout; labels b. */
+  loss(params: RmtEncoderWeights, sequences: Sequences, labels: Tensor): Tensor;
+  /**
+   * Runs through segments, each a piece, in the memory of one, and gives what is asked for of each: class logits
+   * b classes, states b t d, or the loss against targets, which are labels b; see `streamed`.
+   */
+  stream(
+    params: RmtEncoderWeights,
+    chunks: Iterable<Chunk<Tensor | ArrayLike<number>>>,
+    options?: StreamOptions<RmtState>,
+  ): Generator<Given, RmtState | undefined, void>;
+}
+
+/** Sequences in segments of l tokens, cut from the right. */
+function cut(sequences: Sequences, l: number): number[][][] {
+  const who = "rmtEncoder";
+  const length = sequences[0]?.length;
+  if (!length) {
+    const why = `${sequences.length} sequences, the first of ${length ?? "no"} tokens`;
+    refuse(RangeError, who, why, "at least one sequence of at least one token");
+  }
+  const n = Math.ceil(length / l);
+  const odd = sequences.find(x => Math.ceil(x.length / l) !== n);
+  if (odd) {
+    const why = `sequences of ${length} and ${odd.length} tokens`;
+    refuse(RangeError, who, why, `one number of segments of ${l} for all`);
+  }
+  return Array.from({ length: n }, (_, s) =>
+    sequences.map(x => Array.from(x).slice(Math.max(0, x.length - (n - s) * l), x.length - (n - 1 - s) * l)),
+  );
+}
+
+/** Tokens b t, or rows that may have a length each, as rows. */
+function rowsOf(x: Rows): number[][] {
+  if (!("shape" in x)) return x.map(row => Array.from(row));
+  const y = tokens(x.tape, x);
+  const [b, t] = y.shape as [number, number];
+  return Array.from({ length: b }, (_, i) => Array.from(y.values().subarray(i * t, i * t + t)));
+}
+
+/**
+ * An encoder with memory once, in front: each segment's row is [CLS] memory [SEP] tokens [SEP], then padding that
+ * nobody sees.
+ */
+export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtEncoder {
+  const who = "rmtEncoder";
+  const o = settled(who, options, { classes: 0, cls: 1, sep: 2, pad: 0, pooler: false });
+  const { memory: m, segment: l, classes, cls, sep, pad } = o;
+  const c = model.config;
+  if (!c.vocab || c.causal || c.norm !== "post") {
+    const wants = 'a transformer over tokens with causal: false and norm: "post"';
+    refuse(RangeError, who, "the model is causal, or norms before its layers", wants);
+  }
+  fits(who, `a segment of ${l} with ${m} memory vectors and 3 marks`, m + l + 3, c);
+  number(who, "classes", options.classes, Number.isInteger(classes) && classes > 0, "a whole number above 0");
+  for (const [name, id] of Object.entries({ cls, sep, pad }))
+    number(who, name, id, Number.isInteger(id) && id >= 0 && id < c.vocab, `a token, from 0 to ${c.vocab - 1}`);
+
+  const self: RmtEncoder = {
+    model,
+    params: (tape, { seed = 0, frozen = false } = {}) =>
+      tape.allOrNothing(() => {
+        const make = maker(tape, random(seed).fork("rmt"), frozen);
+        const { lm_head: _, ...weights } = model.params(tape, { seed, frozen });
+        return {
+          ...weights,
+          memory: firstMemory(tape, seed, m, c.d, frozen),
+          classifier: linearWeights(make, "classifier", classes, c.d),
+          pooler: o.pooler ? linearWeights(make, "pooler", c.d, c.d) : undefined,
+        };
+      }),
+    segments: sequences => cut(sequences, l),
+    start: firstState,
+    step(params, segment, state, how = {}) {
+      const parts = rowsOf(segment);
+      const n = Math.max(...parts.map(x => x.length));
+      follows(who, state, parts.length, n, o, c.d);
+      const { memory, at } = state;
+      const { tape } = memory;
+      const t = n + m + 3;
+      const pads = (n: number) => new Array<number>(n).fill(pad);
+      const rows = parts.map(x => [cls, ...pads(m), sep, ...x, sep]);
+      const real = rows.flatMap(row => Array.from({ length: t }, (_, i) => Number(i < row.length)));
+      const ids = tokens(
+        tape,
+        rows.map(row => row.concat(pads(t - row.length))),
+      );
+      const words = model.embed(params, ids);
+      const x = concat([slice(words, 0, 1, { axis: 1 }), memory, slice(words, m + 1, t, { axis: 1 })], { axis: 1 });
+      const states = model.states(params, x, { ...how, keys: tape.tensor([rows.length, t], real) });
+      return { states, state: { memory: slice(states, 1, 1 + m, { axis: 1 }), at: at + n } };
+    },
+    head(params, states) {
+      const x = reshape(slice(states, 0, 1, { axis: 1 }), [states.shape[0]!, c.d]);
+      return apply(params.pooler ? tanh(apply(x, params.pooler)) : x, params.classifier);
+    },
+    logits(params, sequences) {
+      const step = (rows: Rows, state: RmtState) => self.step(params, rows, state);
+      const segments = cut(sequences, l);
+      return through(segments, self.start(params, sequences.length), step, states => self.head(params, states));
+    },
+    loss(params, sequences, labels) {
+      const segments = cut(sequences, l);
+      const n = segments.length;
+      const { dropout } = c;
+      const sum = summed(n, self.start(params, sequences.length).memory, o, (s, memory, wanted) => {
+        const { states, state } = self.step(params, segments[s]!, { memory, at: s * l }, { dropout });
+        if (!wanted || (o.losses === "last" && s < n - 1)) return [state.memory];
+        return [state.memory, crossEntropy(self.head(params, states), labels)];
+      });
+      return scale(sum, { by: o.losses === "last" ? 1 : 1 / n });
+    },
+    stream(params, chunks, how = {}) {
+      const { tape } = params.memory;
+      const ofModel = {
+        start: (b: number) => self.start(params, b),
+        step: (rows: Rows, state: RmtState) => self.step(params, rows, state),
+        head: (states: Tensor) => self.head(params, states),
+        targets: (labels: Tensor | ArrayLike<number>) =>
+          "shape" in labels ? labels : tape.integers([labels.length], labels),
+        held: heldState,
+      };
+      return streamed(tape, ofModel, chunks, how);
+    },
+  };
+  return self;
+}

@@ -1,0 +1,160 @@
+// recurrent.ts: what recurrent memory models share: their options, the memory that passes from segment to segment, and
+// how far gradients follow it back.
+import { choice, integer, known, number, refuse, show, tensor } from "../check.ts";
+import { maker } from "../nn.ts";
+import { add } from "../ops/elementwise.ts";
+import { embedding } from "../ops/rows.ts";
+import { stopGradient } from "../ops/shapes.ts";
+import { random } from "../random.ts";
+import type { Tape } from "../tape.ts";
+import type { Tensor } from "../tensor.ts";
+import type { Config, How, TransformerWeights } from "./transformer.ts";
+
+/**
+ * How far gradients reach back. `k` boundaries between segments may be crossed; all unless given. "sliding": by the
+ * loss of each segment; "tail": only the last k boundaries of the sequence let any gradient pass.
+ */
+export interface Truncation {
+  k?: number | undefined;
+  truncation?: "sliding" | "tail";
+}
+
+/** Options of every recurrent memory model. */
+export interface RecurrentOptions extends Truncation {
+  /** Memory vectors; 4 unless given. */
+  memory?: number;
+  /** Tokens in a segment. */
+  segment: number;
+  /** Which segments' losses count; all unless given. */
+  losses?: "all" | "last";
+  /** Recompute segments in the backward pass (unless false) instead of keeping their activations. */
+  replay?: boolean;
+}
+/** The same, settled. */
+export type Recurrent = Required<Omit<RecurrentOptions, "k">> & { readonly k: number | undefined };
+
+/** A transformer's parameters and the memory of the first segment, [memory d]. */
+export interface RmtWeights extends TransformerWeights {
+  readonly memory: Tensor;
+}
+/** What passes from one segment to the next: the memory b m d, and how many tokens of the longest sequence it has seen. */
+export interface RmtState {
+  readonly memory: Tensor;
+  readonly at: number;
+}
+/** What a segment gave: its states, and the state after it. */
+export interface RmtStep {
+  readonly states: Tensor;
+  readonly state: RmtState;
+}
+/** How to run a segment. */
+export type RmtHow = Pick<How, "dropout" | "watch">;
+
+const defaults = { memory: 4, losses: "all", replay: true, truncation: "sliding", k: undefined };
+
+/** Checks options and fills in what was left out; `own` are the defaults of options that this model alone has. */
+export function settled<O extends RecurrentOptions, Own extends object>(who: string, options: O, own: Own) {
+  const all = { ...defaults, ...own };
+  known(who, options, "segment", ...Object.keys(all));
+  const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined));
+  const o = { ...all, ...given } as unknown as Recurrent & Own & Required<Omit<O, "k">>;
+  for (const name of ["memory", "segment"] as const)
+    number(who, name, o[name], Number.isInteger(o[name]) && o[name] > 0, "a whole number above 0");
+  const { k = 0 } = o;
+  number(who, "k", k, Number.isInteger(k) && k >= 0, "a whole number from 0, or nothing for all");
+  choice(who, "truncation", o.truncation, ["sliding", "tail"]);
+  choice(who, "losses", o.losses, ["all", "last"]);
+  return o;
+}
+
+/** Throws unless a segment's row, `what`, of so many places fits the model's table of positions. */
+export function fits(who: string, what: string, places: number, { limit }: Config): void {
+  if (places <= limit) return;
+  const why = `${what} takes ${places} places, more than the ${limit} of the table of positions`;
+  refuse(RangeError, who, why, `context of at least ${places}, or shorter segments`);
+}
+
+/** Throws unless a segment of n tokens of b sequences may follow `state`, whose vectors are d wide. */
+export function follows(who: string, state: RmtState, b: number, n: number, o: Recurrent, d: number): void {
+  if (n > o.segment) refuse(RangeError, who, `a segment of ${n} tokens`, `at most ${o.segment}`);
+  const { shape } = tensor(who, "memory", state.memory, "b m d");
+  const wants = [b, o.memory, d];
+  if (shape.join() !== wants.join()) refuse(RangeError, who, `memory is ${show({ shape })}`, show({ shape: wants }));
+  integer(who, "at", state.at);
+}
+
+/** Independent normal vectors as large as an embedding's: equal ones would be told apart by their places alone. */
+export function firstMemory(tape: Tape, seed: number, m: number, d: number, frozen: boolean): Tensor {
+  return maker(tape, random(seed).fork("rmt"), frozen)("memory", [m, d], 1 / Math.sqrt(d));
+}
+
+/**
+ * The state before the first segment of b sequences: the first memory for each. Its rows are picked by number, so that
+ * their gradients add up.
+ */
+export function firstState({ memory }: RmtWeights, b: number): RmtState {
+  const m = memory.shape[0]!;
+  const rows = Array.from({ length: integer("start", "b", b, 1) * m }, (_, i) => i % m);
+  return { memory: embedding(memory, memory.tape.integers([b, m], rows)), at: 0 };
+}
+
+/** The same state over another tensor. */
+export const heldState = (state: RmtState, hold: (x: Tensor) => Tensor): RmtState => ({
+  ...state,
+  memory: hold(state.memory),
+});
+
+/** Runs through segments: the logits of each, and the memories: one before the first segment and one after each. */
+export function through<Segment>(
+  segments: readonly Segment[],
+  first: RmtState,
+  step: (segment: Segment, state: RmtState) => RmtStep,
+  head: (states: Tensor) => Tensor,
+): { logits: Tensor[]; memories: Tensor[] } {
+  const memories = [first.memory];
+  let state = first;
+  const logits = segments.map(segment => {
+    const made = step(segment, state);
+    state = made.state;
+    memories.push(state.memory);
+    return head(made.states);
+  });
+  return { logits, memories };
+}
+
+/**
+ * The sum of the losses of n segments, letting gradients cross boundaries as told. `run` gives the memory after a
+ * segment and, where it is wanted and counts, its loss. With `sliding` the window of each segment is run again from a
+ * detached memory: that is its definition, and costs k more passes.
+ */
+export function summed(
+  n: number,
+  first: Tensor,
+  { k, truncation, replay }: Recurrent,
+  run: (s: number, memory: Tensor, wanted: boolean) => readonly Tensor[],
+): Tensor {
+  const { tape } = first;
+  const losses: Tensor[] = [];
+  const after = (s: number, memory: Tensor, wanted: boolean): Tensor => {
+    const body = () => run(s, memory, wanted);
+    const [next, loss] = replay ? tape.checkpoint(body) : body();
+    if (loss) losses.push(loss);
+    return next!;
+  };
+  if (k === undefined || truncation === "tail") {
+    for (let s = 0, memory = first; s < n; s++) {
+      const next = after(s, memory, true);
+      memory = k !== undefined && s < n - 1 - k ? stopGradient(next) : next;
+    }
+  } else {
+    const detached = [first];
+    tape.noGrad(() => {
+      for (let s = 0; s + 1 < n; s++) detached.push(after(s, detached[s]!, false));
+    });
+    for (let s = 0; s < n; s++) {
+      const from = Math.max(0, s - k);
+      for (let r = from, memory = detached[from]!; r <= s; r++) memory = after(r, memory, r === s);
+    }
+  }
+  return losses.reduce((a, x) => add(a, x));
+}
