@@ -180,18 +180,7 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
       });
       return scale(sum, { by: o.losses === "last" ? 1 : 1 / n });
     },
-    stream(params, chunks, how = {}) {
-      const { tape } = params.memory;
-      const ofModel = {
-        start: (b: number) => self.start(params, b),
-        step: (rows: Rows, state: RmtState) => self.step(params, rows, state),
-        head: (states: Tensor) => self.head(params, states),
-        targets: (labels: Tensor | ArrayLike<number>) =>
-          "shape" in labels ? labels : tape.integers([labels.length], labels),
-        held: heldState,
-      };
-      return streamed(tape, ofModel, chunks, how);
-    },
+    stream: (params, chunks, how = {}) => streamed(self, params, chunks, how, heldState),
   };
   return self;
 }

@@ -52,7 +52,7 @@ export interface Rmt {
   /** The state before the first segment of b sequences. */
   start(params: RmtWeights, b: number): RmtState;
   /** One segment, tokens b l or fewer -> states of the tokens b l d, and the state after it. Without dropout unless asked. */
-  step(params: RmtWeights, tokens: Tensor, state: RmtState, how?: RmtHow): RmtStep;
+  step(params: RmtWeights, tokens: Rows, state: RmtState, how?: RmtHow): RmtStep;
   /** States b l d -> logits b l v. */
   head(params: RmtWeights, states: Tensor): Tensor;
   /**
@@ -206,8 +206,9 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
         memory: firstMemory(tape, seed, m, c.d, frozen),
       })),
     start: firstState,
-    step(params, tokens, state, how = {}) {
-      const { tape } = tokens;
+    step(params, input, state, how = {}) {
+      const { tape } = params.memory;
+      const tokens = integers(tape, input);
       const [b, n] = tokens.shape as [number, number];
       follows(who, state, b, n, o, c.d);
       const { memory, at } = state;
@@ -234,17 +235,8 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       return { logits: concat(logits, { axis: 1 }), memories };
     },
     loss: (params, tokens, targets) => lossOf(self, params, tokens, targets),
-    stream(params, chunks, how = {}) {
-      const { tape } = params.memory;
-      const ofModel = {
-        start: (b: number) => self.start(params, b),
-        step: (rows: Rows, state: RmtState) => self.step(params, integers(tape, rows), state),
-        head: (states: Tensor) => self.head(params, states),
-        targets: (rows: Rows) => integers(tape, rows),
-        held: heldState,
-      };
-      return streamed(tape, ofModel, segments(tape, chunks, l), how);
-    },
+    stream: (params, chunks, how = {}) =>
+      streamed(self, params, segments(params.memory.tape, chunks, l), how, heldState),
   };
   return self;
 }

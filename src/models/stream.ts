@@ -1,6 +1,7 @@
 // stream.ts: a model over input that comes in pieces: an iterator in, an iterator out, in memory that does not grow.
-import { choice, refuse } from "../check.ts";
+import { choice, known, refuse } from "../check.ts";
 import type { Numbers } from "../engine.ts";
+import { tokens, type Weights } from "../nn.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
@@ -26,15 +27,20 @@ export interface StreamOptions<State> {
   state?: State | undefined;
 }
 
-/** A model, as a stream runs it. */
-export interface Streamed<State, Targets> {
-  start(b: number): State;
-  step(input: Rows, state: State): { states: Tensor; state: State };
-  head(states: Tensor): Tensor;
-  /** Targets as `crossEntropy` takes them. */
-  targets(given: Targets): Tensor;
-  /** The same state over other tensors: `hold` is called with each, always in the same order. */
-  held(state: State, hold: (x: Tensor) => Tensor): State;
+/** The contract of models, as far as a stream needs it. */
+export interface Streamed<Params, State, Options> {
+  /** The state before the first input of b sequences. */
+  start(params: Params, b: number, options?: Options): State;
+  /** Input that follows a state -> its states, and the state after it. */
+  step(params: Params, input: Rows, state: State): { states: Tensor; state: State };
+  /** States -> logits. */
+  head(params: Params, states: Tensor): Tensor;
+}
+
+/** Tokens or vectors from what a caller has; of a plain list of integers, one axis. */
+export function tensorOf(tape: Tape, x: Rows | ArrayLike<number>): Tensor {
+  if ("shape" in x) return x;
+  return typeof x[0] === "number" ? tape.integers([x.length], x as ArrayLike<number>) : tokens(tape, x);
 }
 
 const copied = (x: Tensor): Given => ({ shape: x.shape, values: x.values().slice() });
@@ -42,31 +48,36 @@ const copied = (x: Tensor): Given => ({ shape: x.shape, values: x.values().slice
 /**
  * Runs through pieces without recording and gives what each was asked for (a loss is NaN where no target counts); at
  * the end the state, as the generator's return value. What passes from piece to piece lies in memory made when its
- * shape is first met.
+ * shape is first met: `held` gives the same state over other tensors, asking `hold` for each, always in the same order.
  */
-export function* streamed<State, Targets>(
-  tape: Tape,
-  model: Streamed<State, Targets>,
-  chunks: Iterable<Chunk<Targets>>,
-  { ask = "logits", state: first }: StreamOptions<State>,
+export function* streamed<Params extends { readonly wte: Weights }, State, Options>(
+  model: Streamed<Params, State, Options>,
+  params: Params,
+  chunks: Iterable<Chunk<Rows | ArrayLike<number>>>,
+  how: StreamOptions<State> & Options,
+  held: (state: State, hold: (x: Tensor) => Tensor) => State,
 ): Generator<Given, State | undefined, void> {
+  const { tape } = params.wte.weight;
+  known("stream", how, "ask", "state", "cache", "earlier");
+  const { ask = "logits", state: first, ...options } = how;
   choice("stream", "ask", ask, ["logits", "states", "loss"]);
   const holds: Tensor[] = [];
   let state = first;
   for (const { input, targets } of pieces(chunks)) {
     if (ask === "loss" && !targets) refuse(TypeError, "stream", "a piece without targets", "{ input, targets }");
-    const before = state ?? tape.noGrad(() => model.start("shape" in input ? input.shape[0]! : input.length));
+    const b = "shape" in input ? input.shape[0]! : input.length;
+    const before = state ?? tape.noGrad(() => model.start(params, b, options as Options));
     const kept: Given[] = [];
     const { given, next } = tape.scope(() =>
       tape.noGrad(() => {
-        const { states, state: after } = model.step(input, before);
-        const asked = ask === "states" ? states : model.head(states);
+        const { states, state: after } = model.step(params, input, before);
+        const asked = ask === "states" ? states : model.head(params, states);
         const keep = (x: Tensor): Tensor => {
           kept.push(copied(x));
           return x;
         };
-        const next = model.held(after, keep);
-        return { given: ask === "loss" ? lossOf(asked, model.targets(targets!)) : copied(asked), next };
+        const next = held(after, keep);
+        return { given: ask === "loss" ? lossOf(asked, tensorOf(tape, targets!)) : copied(asked), next };
       }),
     );
     kept.forEach(({ shape, values }, i) => {
@@ -74,7 +85,7 @@ export function* streamed<State, Targets>(
       else holds[i] = tape.tensor(shape, values);
     });
     let i = 0;
-    state = model.held(next, () => holds[i++]!);
+    state = held(next, () => holds[i++]!);
     yield given;
   }
   return state;

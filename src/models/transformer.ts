@@ -8,7 +8,6 @@ import {
   maker,
   norm,
   normWeights,
-  tokens,
   type Activation,
   type Maker,
   type Tree,
@@ -26,7 +25,7 @@ import type { Tensor } from "../tensor.ts";
 import { cache, stateCache, type Carry } from "./carry.ts";
 import { layer, type BlockWeights, type Inside, type LayerConfig } from "./layer.ts";
 import { edgeWeights, myopia, type Myopia } from "./myopic.ts";
-import { streamed, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
+import { streamed, tensorOf, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
 
 /** Options of `transformer`. */
 export interface TransformerOptions extends PositionOptions {
@@ -145,7 +144,7 @@ export interface Transformer {
   /** Tokens b t (or vectors) that follow a state -> their states b t d, and the state after them. */
   step(
     params: TransformerWeights,
-    x: Tensor,
+    input: Rows,
     state: TransformerState,
     how?: How,
   ): { states: Tensor; state: TransformerState };
@@ -295,24 +294,16 @@ export function transformer(options: TransformerOptions): Transformer {
       const carries = tape.allOrNothing(() => params.h.map(one));
       return { carries, starts: new Array<number>(integer("start", "b", b, 1)).fill(0) };
     },
-    step(params, x, before, how = {}) {
-      const { states, carries } = run(params, model.embed(params, x), how, before);
+    step(params, input, before, how = {}) {
+      const x = model.embed(params, tensorOf(params.wte.weight.tape, input));
+      const { states, carries } = run(params, x, how, before);
       return { states, state: { carries, starts: before.starts.map(n => n + x.shape[1]!) } };
     },
-    stream(params, chunks, { ask, state, ...options } = {}) {
-      const { tape } = params.wte.weight;
-      const ofModel = {
-        start: (b: number) => model.start(params, b, options),
-        step: (input: Rows, state: TransformerState) => model.step(params, tensorOf(tape, input), state),
-        head: (states: Tensor) => model.head(params, states),
-        targets: (rows: Rows) => tensorOf(tape, rows),
-        held: ({ carries, starts }: TransformerState, hold: (x: Tensor) => Tensor) => ({
-          carries: carries.map(carry => carry.held?.(hold) ?? carry),
-          starts,
-        }),
-      };
-      return streamed(tape, ofModel, chunks, { ask, state });
-    },
+    stream: (params, chunks, how = {}) =>
+      streamed(model, params, chunks, how, (state, hold) => ({
+        ...state,
+        carries: state.carries.map(carry => carry.held?.(hold) ?? carry),
+      })),
   };
   return model;
 }
@@ -321,11 +312,6 @@ export function transformer(options: TransformerOptions): Transformer {
 function gatesApart({ cope, positions }: Config): boolean {
   const turned = positions.some(p => p.turn);
   return cope.gates === "sep" || (turned && (cope.rotated ? cope.gates === "val" : cope.gates === "shared"));
-}
-
-/** Tokens or vectors from what a caller has. */
-function tensorOf(tape: Tape, x: Rows): Tensor {
-  return "shape" in x ? x : tokens(tape, x);
 }
 
 /** What queries send back under myopic training, by time; nothing where no gradient flows. */
