@@ -401,6 +401,8 @@ const enc = rmtEncoder(back, { memory: 2, segment: 3, classes: 2 });
 const ep = enc.params(tape);
 const start = mem.start(mp, 1);
 const four = tape.integers([1, 4], [0, 1, 2, 9]);
+const one = tape.integers([1, 1], [1]);
+const drain = (stream: Iterable<unknown>): unknown => [...stream];
 
 suite("models", {
   "options of a transformer"() {
@@ -509,7 +511,6 @@ suite("models", {
   },
   "recurrent memory: options, tokens, memory and labels"() {
     const bad: [object, string][] = [
-      [{ segment: undefined }, "segment is undefined..."],
       [{ segment: 0 }, "segment is 0\n  wants a whole number above 0"],
       [{ memory: 0 }, "memory is 0..."],
       [{ k: -1 }, "k is -1\n  wants a whole number from 0, or nothing for all"],
@@ -542,7 +543,9 @@ suite("models", {
         "rmtEncoder: a segment of 5 with 4 memory vectors and 3 marks takes 12...",
       ],
       [RangeError, () => rmtEncoder(net, { segment: 1, classes: 2 }), "rmtEncoder: the model is causal..."],
-      [RangeError, () => any.rmtEncoder!(back, { segment: 1 }), "rmtEncoder: classes is undefined..."],
+      [TypeError, () => any.rmtEncoder!(back, { segment: 1 }), "rmtEncoder: classes is undefined..."],
+      [TypeError, () => any.rmt!(net, {}), "rmt: segment is undefined..."],
+      [TypeError, () => rmt(net, { segment: 1, k: "2" as never }), 'rmt: k is "2"...'],
       [
         RangeError,
         () => rmtEncoder(back, { segment: 1, classes: 2, cls: 5 }),
@@ -554,9 +557,26 @@ suite("models", {
       [RangeError, () => mem.loss(mp, ids, two), "rmt: targets are [2 2]\n  wants [2 3], as the tokens"],
       [RangeError, () => mem.loss(mp, ids, none), "rmt: no target counts: every one is -100"],
       [RangeError, () => mem.loss(mp, empty, empty), "rmt: no tokens in [2 0]..."],
-      [RangeError, () => [...mem.stream(mp, [four])], "embedding: input 1 holds 9 at place 0, outside 0..4..."],
+      [
+        RangeError,
+        () => tape.scope(() => drain(mem.stream(mp, [four]))),
+        "embedding: input 1 holds 9 at place 0, outside 0..4...",
+      ],
       [RangeError, () => mem.step(mp, four, start), "rmt: a segment of 4 tokens\n  wants at most 3"],
       [RangeError, () => mem.step(mp, ids, start), "rmt: memory is [1 2 8]\n  wants [2 2 8]"],
+      [TypeError, () => mem.step(mp, ids, start.memory as never), "rmt: memory is undefined\n  wants a tensor [b m d]"],
+      [RangeError, () => mem.step(mp, one, { ...start, at: -1 }), "rmt: at is -1..."],
+      [RangeError, () => mem.start(mp, 0), "start: b is 0..."],
+      [RangeError, () => enc.step(ep, [[1, 2, 3, 4]], start), "rmtEncoder: a segment of 4 tokens\n  wants at most 3"],
+      [RangeError, () => enc.step(ep, [[1], [2]], start), "rmtEncoder: memory is [1 2 8]\n  wants [2 2 8]"],
+      [TypeError, () => mem.stream(mp, four as never).next(), "stream: got Tensor i32 [1 4]..."],
+      [TypeError, () => mem.stream(mp, [[1, 2]] as never).next(), "stream: a piece is 1,2..."],
+      [TypeError, () => enc.stream(ep, [3] as never).next(), "stream: a piece is 3\n  wants an iterable of pieces..."],
+      [TypeError, () => mem.stream(mp, [one], { ask: "loss" }).next(), "stream: a piece without targets..."],
+      [RangeError, () => mem.stream(mp, [one], { ask: "x" as never }).next(), "stream: ask is x..."],
+      [RangeError, () => mem.stream(mp, [one], { asked: 1 } as never).next(), "stream: unknown option asked..."],
+      [RangeError, () => drain(mem.stream(mp, [[[1]], [[1], [2]]])), "stream: a piece has other rows..."],
+      [RangeError, () => drain(mem.stream(mp, [[[1, 2], [1]]])), "stream: a piece has other rows..."],
       [RangeError, () => enc.logits(ep, []), "rmtEncoder: 0 sequences..."],
       [RangeError, () => enc.loss(ep, [[]], flat), "rmtEncoder: 1 sequences, the first of 0 tokens..."],
       [

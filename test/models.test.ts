@@ -1,5 +1,5 @@
 // Whole models against differences, in f64: every kind of position, norm, activation and head; the recurrent memory
-// decoder and encoder, kept and replayed. Parameters are stirred first, so that gains, biases and CoPE's tables are no
+// decoder and encoder, kept and replayed; input in pieces. Parameters are stirred first, so that gains, biases and CoPE's tables are no
 // ones and zeros.
 import * as assert from "uvu/assert";
 import {
@@ -9,12 +9,17 @@ import {
   huber,
   kinds,
   leaves,
+  parse,
   random,
   rmt,
   rmtEncoder,
+  serialize,
   transformer,
+  type Given,
   type RmtEncoderOptions,
   type RmtOptions,
+  type RmtState,
+  type TapeOptions,
   type Tensor,
   type Transformer,
   type TransformerOptions,
@@ -304,3 +309,226 @@ for (const [title, { model: more, ...how }] of Object.entries(encoders)) {
   };
 }
 suite("recurrent memory encoder", encoding);
+
+// ------------------------------------------------------------------------------------------------- input in pieces
+/** What a stream gave, one after the other, and its state at the end. */
+function drained<State>(stream: Generator<Given, State, void>): { given: Given[]; state: State } {
+  const given: Given[] = [];
+  for (;;) {
+    const { done, value } = stream.next();
+    if (done) return { given, state: value };
+    given.push(value);
+  }
+}
+function sameBits(got: ArrayLike<number>, want: ArrayLike<number>, what: string): void {
+  assert.is(got.length, want.length, what);
+  for (let i = 0; i < want.length; i++) assert.ok(Object.is(got[i], want[i]), `${what}: ${got[i]}, not ${want[i]}`);
+}
+/** Columns from..to of b rows of t places of n numbers, or of rows of lists. */
+const columns = (x: ArrayLike<number>, [t, n]: readonly [number, number], from: number, to: number): number[] =>
+  Array.from(x).filter((_, i) => {
+    const at = Math.floor(i / n) % t;
+    return at >= from && at < to;
+  });
+const rowsOf = (x: Tensor, from = 0, to = x.shape[1]!): number[][] =>
+  Array.from({ length: x.shape[0]! }, (_, i) =>
+    Array.from(x.values().subarray(i * x.shape[1]! + from, i * x.shape[1]! + Math.min(to, x.shape[1]!))),
+  );
+function encoder(how: Partial<RmtEncoderOptions> = {}, more: TransformerOptions = {}, options: TapeOptions = {}) {
+  const inside = transformer({ ...small, causal: false, norm: "post", embeddingNorm: true, ...more });
+  const model = rmtEncoder(inside, { memory: 2, segment: 4, classes: 3, ...how });
+  const tape = new Tape("f64", { seed: 5, ...options });
+  const params = stir(model.params(tape));
+  const sequences = [
+    [3, 4, 5, 6, 3, 4, 5, 6, 6, 5],
+    [6, 5, 4, 3, 6, 5, 4, 3, 3],
+  ];
+  return { model, tape, params, sequences, labels: tape.integers([2], [2, 0]) };
+}
+const saved = ({ memory, at }: RmtState): Uint8Array =>
+  serialize({ memory: { shape: memory.shape, values: memory.values() } }, { at: String(at) });
+function restored(tape: Tape, bytes: Uint8Array): RmtState {
+  const { tensors, metadata } = parse(bytes);
+  const { shape, values } = tensors.get("memory")!;
+  return { memory: tape.tensor(shape, values as Float64Array), at: Number(metadata.at) };
+}
+const myopic = { mode: "discount", gamma: 0.7 } as const;
+const streams: Record<string, Case> = { ...decoders, "a myopic decoder": { model: { myopic, position: "cope" } } };
+const streaming: Record<string, () => void> = {};
+for (const [title, c] of Object.entries(streams))
+  streaming[`${title}: pieces of any length give the bits of the whole, segment by segment`] = () => {
+    const { tape, model, params, tokens } = decoder(c);
+    const { logits, memory } = tape.scope(() => {
+      const { logits, memories } = model.logits(params, tokens);
+      return { logits: logits.values().slice(), memory: memories.at(-1)!.values().slice() };
+    });
+    for (const n of [1, 3, 4, 11]) {
+      const pieces = Array.from({ length: Math.ceil(11 / n) }, (_, i) => rowsOf(tokens, i * n, i * n + n));
+      const { given, state } = drained(model.stream(params, pieces));
+      assert.equal(
+        given.map(g => g.shape),
+        [4, 4, 3].map(l => [2, l, 7]),
+      );
+      given.forEach((g, s) => sameBits(g.values, columns(logits, [11, 7], s * 4, s * 4 + 4), `${n} at a time`));
+      assert.is(state!.at, 11);
+      sameBits(state!.memory.values(), memory, "memory");
+    }
+  };
+streaming["what is asked for: states, and the loss of each segment, which is NaN where nothing counts"] = () => {
+  const { tape, model, params, tokens } = decoder({});
+  const targets = ids(tape, 2, 11, 7, 3);
+  targets.values().fill(-100, 4, 8).fill(-100, 15, 19);
+  const chunk = { input: tokens, targets };
+  const [logits, states, losses] = (["logits", "states", "loss"] as const).map(
+    ask => drained(model.stream(params, [chunk], { ask })).given,
+  );
+  tape.scope(() => {
+    states!.forEach((g, s) =>
+      sameBits(model.head(params, tape.tensor(g.shape, g.values)).values(), logits![s]!.values, "states"),
+    );
+    const want = [0, 8].map((from, i) => {
+      const y = logits![2 * i]!;
+      const t = tape.integers(y.shape.slice(0, 2), columns(targets.values(), [11, 1], from, from + 4));
+      return crossEntropy(tape.tensor(y.shape, y.values), t).item();
+    });
+    assert.equal(
+      losses!.map(g => [g.shape.length, g.values[0]]),
+      [want[0], NaN, want[1]].map(x => [0, x]),
+    );
+  });
+};
+streaming["an encoder: segments as pieces give the bits of the whole, and its losses"] = () => {
+  const { model, tape, params, sequences, labels } = encoder({ pooler: true }, { position: "cope" });
+  const pieces = model.segments(sequences);
+  assert.equal(pieces, [
+    [[3, 4], [6]],
+    [
+      [5, 6, 3, 4],
+      [5, 4, 3, 6],
+    ],
+    [
+      [5, 6, 6, 5],
+      [5, 4, 3, 3],
+    ],
+  ]);
+  const { given, state } = drained(model.stream(params, pieces));
+  const labelled = pieces.map(input => ({ input, targets: [2, 0] }));
+  const { given: losses } = drained(model.stream(params, labelled, { ask: "loss" }));
+  const { given: states } = drained(model.stream(params, pieces, { ask: "states" }));
+  assert.equal(
+    states.map(g => g.shape),
+    [2, 4, 4].map(n => [2, n + 5, 8]),
+  );
+  tape.scope(() => {
+    const { logits, memories } = model.logits(params, sequences);
+    logits.forEach((y, s) => {
+      sameBits(given[s]!.values, y.values(), `segment ${s}`);
+      sameBits(losses[s]!.values, crossEntropy(y, labels).values(), `loss ${s}`);
+    });
+    sameBits(state!.memory.values(), memories.at(-1)!.values(), "memory");
+  });
+};
+for (const [title, options] of Object.entries({ cache: { cache: 11 }, "states of earlier places": { earlier: 11 } }))
+  streaming[`a transformer with a ${title}: what it keeps outlives the piece it was made in`] = () => {
+    const model = transformer({ ...small, context: 11, position: "cope" });
+    const tape = new Tape("f64");
+    const params = stir(model.params(tape));
+    const tokens = ids(tape, 2, 11, 7, 2);
+    const whole = tape.scope(() => model.logits(params, tokens).values().slice());
+    const pieces = [rowsOf(tokens, 0, 4), rowsOf(tokens, 4, 5), rowsOf(tokens, 5, 11)];
+    const { given, state } = drained(model.stream(params, pieces, options));
+    assert.equal(state!.starts, [11, 11]);
+    const bounds = [0, 4, 5, 11];
+    // with states of earlier places CoPE's keys are the same, and only sums of weights are grouped otherwise
+    given.forEach((g, i) => close(g.values, columns(whole, [11, 7], bounds[i]!, bounds[i + 1]!), 1e-12));
+  };
+streaming["1,000 segments take the memory of ten, for both models"] = () => {
+  const top = (n: number, encodes: boolean): number => {
+    let most = 0;
+    const trace = (): void => {
+      most = Math.max(most, tape.engine.mark);
+    };
+    const { model, params, tape } = encodes
+      ? encoder({}, {}, { trace })
+      : (() => {
+          const model = rmt(transformer(small), { memory: 2, segment: 4 });
+          const tape = new Tape("f64", { trace });
+          return { model, tape, params: model.params(tape) };
+        })();
+    const pieces = function* () {
+      for (let i = 0; i < n; i++) yield [[3, 4, 5, i % 7]];
+    };
+    const { state } = drained(model.stream(params as never, pieces()));
+    assert.is(state!.at, 4 * n);
+    return most;
+  };
+  for (const encodes of [false, true]) assert.is(top(1000, encodes), top(10, encodes));
+};
+streaming["a state that was saved and restored gives the same continuation, and starting from it changes nothing"] =
+  () => {
+    const d = decoder({ model: { myopic, position: "cope" } });
+    const e = encoder();
+    const half = [rowsOf(d.tokens, 0, 4), rowsOf(d.tokens, 4, 8)];
+    const pieces = [half.concat([rowsOf(d.tokens, 8)]), e.model.segments(e.sequences)];
+    const check = <P>(
+      { model, params, tape }: { model: { stream: (...args: never[]) => unknown }; params: P; tape: Tape },
+      pieces: number[][][],
+    ): void => {
+      const run = model.stream as (
+        params: P,
+        pieces: number[][][],
+        how?: object,
+      ) => Generator<Given, RmtState | undefined, void>;
+      const whole = drained(run(params, pieces));
+      const bytes = saved(drained(run(params, pieces.slice(0, 2))).state!);
+      const state = restored(tape, bytes);
+      for (const time of ["first", "second"]) {
+        const rest = drained(run(params, pieces.slice(2), { state }));
+        sameBits(rest.given[0]!.values, whole.given[2]!.values, `${time} time`);
+        sameBits(rest.state!.memory.values(), whole.state!.memory.values(), `memory, ${time} time`);
+        assert.is(rest.state!.at, whole.state!.at);
+        assert.equal(saved(state), bytes);
+      }
+    };
+    check(d, pieces[0]!);
+    check(e, pieces[1]!);
+  };
+streaming["frozen parameters have the numbers of others and claim no memory for gradients"] = () => {
+  const models = [decoder({}).model, encoder({ pooler: true }).model, transformer(small)];
+  for (const model of models) {
+    const [warm, cold] = [false, true].map(frozen => {
+      const tape = new Tape("f64");
+      const before = tape.engine.mark;
+      const params = model.params(tape, { seed: 3, frozen });
+      return { params: leaves(params), bytes: tape.engine.mark - before };
+    });
+    assert.is(cold!.bytes * 2, warm!.bytes);
+    cold!.params.forEach(([path, p], i) => {
+      assert.not(p.wants, path);
+      sameBits(p.values(), warm!.params[i]![1].values(), path);
+    });
+  }
+};
+streaming["in noGrad losses are evaluations: without dropout, the same twice, and no generator moves"] = () => {
+  const check = (tape: Tape, wet: () => Tensor, dry: number): void => {
+    const { position } = tape.random;
+    const run = (): number => tape.scope(() => wet().item());
+    assert.equal(
+      [1, 2].map(() => tape.noGrad(run)),
+      [dry, dry],
+    );
+    assert.is(tape.random.position, position);
+    assert.is.not(run(), dry);
+    assert.is.not(tape.random.position, position);
+  };
+  for (const k of [undefined, 1]) {
+    const [wet, dry] = [0.3, 0].map(dropout => decoder({ model: { dropout }, rmt: { k } }));
+    check(wet!.tape, wet!.loss, dry!.tape.step(dry!.loss));
+    const [a, b] = [0.3, 0].map(dropout => {
+      const { model, tape, params, sequences, labels } = encoder({ k }, { dropout });
+      return { tape, loss: () => model.loss(params, sequences, labels) };
+    });
+    check(a!.tape, a!.loss, b!.tape.step(b!.loss));
+  }
+};
+suite("models over input in pieces", streaming);

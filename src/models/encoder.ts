@@ -14,6 +14,7 @@ import {
   fits,
   follows,
   heldState,
+  rowsOf,
   settled,
   summed,
   through,
@@ -23,7 +24,7 @@ import {
   type RmtStep,
   type RmtWeights,
 } from "./recurrent.ts";
-import { streamed, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
+import { streamed, type Chunk, type Given, type Rows, type Sequences, type StreamOptions } from "./stream.ts";
 import type { Transformer } from "./transformer.ts";
 
 /**
@@ -44,8 +45,6 @@ export interface RmtEncoderWeights extends RmtWeights {
   readonly classifier: Weights;
   readonly pooler?: Weights | undefined;
 }
-/** Sequences of ids, each of a length of its own. */
-type Sequences = readonly ArrayLike<number>[];
 
 /** A recurrent memory encoder that sorts sequences into classes. */
 export interface RmtEncoder {
@@ -98,14 +97,6 @@ function cut(sequences: Sequences, l: number): number[][][] {
   return Array.from({ length: n }, (_, s) =>
     sequences.map(x => Array.from(x).slice(Math.max(0, x.length - (n - s) * l), x.length - (n - 1 - s) * l)),
   );
-}
-
-/** Tokens b t, or rows that may have a length each, as rows. */
-function rowsOf(x: Rows): number[][] {
-  if (!("shape" in x)) return x.map(row => Array.from(row));
-  const y = tokens(x.tape, x);
-  const [b, t] = y.shape as [number, number];
-  return Array.from({ length: b }, (_, i) => Array.from(y.values().subarray(i * t, i * t + t)));
 }
 
 /**

@@ -1,13 +1,14 @@
 // recurrent.ts: what recurrent memory models share: their options, the memory that passes from segment to segment, and
 // how far gradients follow it back.
 import { choice, integer, known, number, refuse, show, tensor } from "../check.ts";
-import { maker } from "../nn.ts";
+import { maker, tokens } from "../nn.ts";
 import { add } from "../ops/elementwise.ts";
 import { embedding } from "../ops/rows.ts";
 import { stopGradient } from "../ops/shapes.ts";
 import { random } from "../random.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
+import type { Rows } from "./stream.ts";
 import type { Config, How, TransformerWeights } from "./transformer.ts";
 
 /**
@@ -103,6 +104,13 @@ export const heldState = (state: RmtState, hold: (x: Tensor) => Tensor): RmtStat
   ...state,
   memory: hold(state.memory),
 });
+
+/** Tokens b t, or sequences of a length each, as rows. */
+export function rowsOf(x: Rows): number[][] {
+  if (!("shape" in x)) return x.map(row => Array.from(row));
+  const [b, t] = tokens(x.tape, x).shape as [number, number];
+  return Array.from({ length: b }, (_, i) => Array.from(x.values().subarray(i * t, i * t + t)));
+}
 
 /** Runs through segments: the logits of each, and the memories: one before the first segment and one after each. */
 export function through<Segment>(

@@ -16,6 +16,7 @@ import {
   fits,
   follows,
   heldState,
+  rowsOf,
   settled,
   summed,
   through,
@@ -92,18 +93,8 @@ function cut(x: Tensor, l: number): Tensor[] {
   });
 }
 
-/** Tokens as rows of numbers. */
-function rowsOf(tape: Tape, x: Rows): number[][] {
-  return tape.scope(() => {
-    const y = integers(tape, x);
-    const [b, t] = y.shape as [number, number];
-    const values = y.values();
-    return Array.from({ length: b }, (_, i) => Array.from(values.subarray(i * t, i * t + t)));
-  });
-}
-
 /** Pieces of any length -> pieces of l tokens, and at the end what is left. */
-function* segments(tape: Tape, chunks: Iterable<Chunk>, l: number) {
+function* segments(chunks: Iterable<Chunk>, l: number) {
   let b = 0;
   let rows: number[][] | undefined; // those of the input, then those of the targets, if there are any
   const part = (from: number, to: number) => {
@@ -111,13 +102,11 @@ function* segments(tape: Tape, chunks: Iterable<Chunk>, l: number) {
     return { input: all.slice(0, b), targets: all.length > b ? all.slice(b) : undefined };
   };
   for (const { input, targets } of pieces(chunks)) {
-    const read = rowsOf(tape, input);
-    const more = targets ? read.concat(rowsOf(tape, targets)) : read;
+    const read = rowsOf(input);
+    const more = targets ? read.concat(rowsOf(targets)) : read;
     rows ??= more.map(() => []);
-    if (more.length !== rows.length || more.some(row => row.length !== read[0]!.length)) {
-      const why = `a piece of ${more.length} rows after ${rows.length}, targets included, or rows of two lengths`;
-      refuse(RangeError, "stream", why, "as many sequences in each piece, and targets b t as the tokens, or none");
-    }
+    if (more.length !== rows.length || more.some(row => row.length !== more[0]!.length))
+      refuse(RangeError, "stream", "a piece has other rows than those before it", "b t, and targets b t if any do");
     b = read.length;
     rows = rows.map((row, i) => row.concat(more[i]!));
     let at = 0;
@@ -235,8 +224,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       return { logits: concat(logits, { axis: 1 }), memories };
     },
     loss: (params, tokens, targets) => lossOf(self, params, tokens, targets),
-    stream: (params, chunks, how = {}) =>
-      streamed(self, params, segments(params.memory.tape, chunks, l), how, heldState),
+    stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState),
   };
   return self;
 }

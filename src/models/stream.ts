@@ -6,8 +6,10 @@ import { crossEntropy } from "../ops/losses.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 
+/** Sequences of ids. */
+export type Sequences = readonly ArrayLike<number>[];
 /** Tokens b t as rows, or a tensor of them (or of vectors b t inputs). */
-export type Rows = Tensor | readonly ArrayLike<number>[];
+export type Rows = Tensor | Sequences;
 /** A piece of input, with its targets where losses are asked for. */
 export type Chunk<Targets = Rows> = Rows | Piece<Targets>;
 interface Piece<Targets> {
@@ -66,18 +68,21 @@ export function* streamed<Params extends { readonly wte: Weights }, State, Optio
   for (const { input, targets } of pieces(chunks)) {
     if (ask === "loss" && !targets) refuse(TypeError, "stream", "a piece without targets", "{ input, targets }");
     const b = "shape" in input ? input.shape[0]! : input.length;
-    const before = state ?? tape.noGrad(() => model.start(params, b, options as Options));
     const kept: Given[] = [];
-    const { given, next } = tape.scope(() =>
+    const keep = (x: Tensor): Tensor => {
+      kept.push(copied(x));
+      return x;
+    };
+    const run = (before: State) => {
+      const { states, state: after } = model.step(params, input, before);
+      const asked = ask === "states" ? states : model.head(params, states);
+      const given = ask === "loss" ? lossOf(asked, tensorOf(tape, targets!)) : copied(asked);
+      return { given, next: held(after, keep) };
+    };
+    const { given, next } = tape.allOrNothing(() =>
       tape.noGrad(() => {
-        const { states, state: after } = model.step(params, input, before);
-        const asked = ask === "states" ? states : model.head(params, states);
-        const keep = (x: Tensor): Tensor => {
-          kept.push(copied(x));
-          return x;
-        };
-        const next = held(after, keep);
-        return { given: ask === "loss" ? lossOf(asked, tensorOf(tape, targets!)) : copied(asked), next };
+        const before = state ?? model.start(params, b, options as Options);
+        return tape.scope(() => run(before));
       }),
     );
     kept.forEach(({ shape, values }, i) => {
@@ -99,10 +104,13 @@ function lossOf(logits: Tensor, targets: Tensor): Given {
 
 /** The parts of each piece; throws at what is none. */
 export function* pieces<Targets>(chunks: Iterable<Chunk<Targets>>): Generator<Piece<Targets>, void, void> {
-  const wants = "pieces in an iterable: each rows of tokens, a tensor b t, or { input, targets }";
+  const wants = "an iterable of pieces, each rows of tokens, a tensor b t, or { input, targets }";
   if (typeof chunks?.[Symbol.iterator] !== "function") refuse(TypeError, "stream", `got ${String(chunks)}`, wants);
   for (const chunk of chunks) {
-    if (typeof chunk !== "object" || chunk === null) refuse(TypeError, "stream", `a piece is ${String(chunk)}`, wants);
-    yield "input" in chunk ? chunk : { input: chunk };
+    const whole = (chunk as Piece<Targets>)?.input ? (chunk as Piece<Targets>) : { input: chunk as Rows };
+    const { input } = whole;
+    if (!(input as Tensor)?.shape && typeof (input as Sequences)?.[0] !== "object")
+      refuse(TypeError, "stream", `a piece is ${String(input)}`, wants);
+    yield whole;
   }
 }
