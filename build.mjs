@@ -18,8 +18,6 @@ const dtypes = {
   f32: { real: "f32", bits: "i32" },
   f64: { real: "f64", bits: "i64" },
 };
-/** Bytes stand in the bundle as MOVED less the byte, modulo 256: frequent ones then need no escape (src/engine.ts). */
-const MOVED = 116;
 const BUDGET = 69_000; // bytes of a page's share: minified, gzipped, both dtypes inside
 
 if (
@@ -243,10 +241,37 @@ async function kernels() {
   for (const f of ["f32", "f64"]) for (const end of ["js", "d.ts"]) rmSync(`dist/${f}.${end}`, { force: true });
 }
 
+/** Characters that need no escape in any kind of string; those behind them, | and }, announce one of the rarer bytes. */
+const CODES = Array.from({ length: 124 - 32 }, (_, i) => i + 32).filter(
+  c => !['"', "'", "\\", "`"].includes(String.fromCharCode(c)),
+);
+
 /**
- * The layouts of argument blocks, how kernels divide, and the bytes of both modules as strings, a character a byte:
- * gzipped a third smaller than base64, which hides from gzip what repeats. Pieces of the two take turns, since they are
- * alike and gzip looks back no further than 32 kB: 3 kB less than one after the other.
+ * Kernels as text, for all modules by one alphabet: a character for each of the commonest bytes, two for the others
+ * (src/engine.ts reads it). Gzipped a twentieth smaller than one that needs escapes, and a third smaller than base64, which hides from gzip what repeats.
+ */
+function alphabet() {
+  const counts = new Array(256).fill(0);
+  const paths = ["dist/", "dist/fast/"].flatMap(folder => Object.keys(dtypes).map(dtype => `${folder}${dtype}.wasm`));
+  for (const path of paths) for (const byte of readFileSync(path)) counts[byte]++;
+  const ranked = counts.map((_, byte) => byte).sort((a, b) => counts[b] - counts[a] || a - b);
+  const common = new Set(ranked.slice(0, CODES.length));
+  const rest = [...counts.keys()].filter(byte => !common.has(byte));
+  const chars = [];
+  [...common].sort((a, b) => a - b).forEach((byte, i) => (chars[byte] = String.fromCharCode(CODES[i])));
+  rest.forEach(
+    (byte, i) => (chars[byte] = "|}"[Math.floor(i / CODES.length)] + String.fromCharCode(CODES[i % CODES.length])),
+  );
+  const digits = Array.from({ length: 64 }, (_, i) => {
+    const four = [0, 1, 2, 3].reduce((n, bit) => n + (common.has(4 * i + bit) ? 1 << bit : 0), 0);
+    return four.toString(16);
+  });
+  return { chars, common: digits.join("") };
+}
+
+/**
+ * The kernels of both dtypes as text, the layouts of argument blocks, and how kernels divide. Pieces of the two take
+ * turns, since they are alike and gzip looks back no further than 32 kB: 3 kB less than one after the other.
  */
 const inline = {
   name: "wasm",
@@ -256,16 +281,18 @@ const inline = {
       namespace: "kernels",
     }));
     onLoad({ filter: /./, namespace: "kernels" }, ({ path: folder }) => {
-      const moved = bytes => String.fromCharCode(...bytes.map(byte => MOVED - byte));
-      const [f32, f64] = Object.keys(dtypes).map(dtype => moved(readFileSync(join(folder, `${dtype}.wasm`))));
+      const { chars, common } = alphabet();
+      const text = dtype => Array.from(readFileSync(join(folder, `${dtype}.wasm`)), byte => chars[byte]).join("");
+      const [f32, f64] = Object.keys(dtypes).map(text);
       const pieces = [];
-      for (let at = 0, n = 4096; at < Math.max(f32.length, f64.length); at += n)
+      for (let at = 0, n = 5000; at < Math.max(f32.length, f64.length); at += n)
         pieces.push(f32.slice(at, at + n), f64.slice(at, at + n));
       const [layouts, divisions] = ["layouts", "divisions"].map(name => readFileSync(`dist/dev/${name}.json`, "utf8"));
       const every = i => `/* @__PURE__ */ pieces.filter((_, i) => i % 2 === ${i}).join("")`;
       return {
         contents:
           `const pieces = ${JSON.stringify(pieces)};\nexport const f32 = ${every(0)}, f64 = ${every(1)};\n` +
+          `export const common = "${common}";\n` +
           `export const layouts = ${layouts};\nexport const divisions = ${divisions};`,
         loader: "js",
       };

@@ -1,6 +1,6 @@
 // engine.ts: one dtype's kernels over one growable memory, and a bump allocator with mark and rewind.
 // It knows addresses and bytes; shapes, gradients and lifetimes belong to the tape.
-import { f32, f64, layouts } from "../dist/kernels.wasm";
+import { common, f32, f64, layouts } from "../dist/kernels.wasm";
 import { choice, number, refuse } from "./check.ts";
 import type {
   AttentionArguments,
@@ -28,13 +28,36 @@ export interface Kernels extends Exports {
   block<N extends keyof Blocks>(name: N, ...values: Blocks[N]): number;
 }
 
-/** The exact kernels, a character a byte, each 116 less the byte, modulo 256 (build.mjs). */
+/** The exact kernels, as text. */
 const code: Readonly<Record<Dtype, string>> = { f32, f64 };
 const unpacked = new Map<string, BufferSource>();
-/** @internal The bytes of kernels. */
+/** @internal The bytes of kernels that build.mjs made text: common bytes are a character, others one behind | or }. */
 export function bytesOf(code: string): BufferSource {
-  let bytes = unpacked.get(code);
-  if (!bytes) unpacked.set(code, (bytes = Uint8Array.from(code, c => 116 - c.charCodeAt(0))));
+  const before = unpacked.get(code);
+  if (before) return before;
+  const bytes = new Uint8Array(code.length);
+  const alphabet = bytesByCode();
+  let n = 0;
+  let page = 0;
+  for (let i = 0; i < code.length; i++) {
+    const c = code.charCodeAt(i);
+    if (c < 124) bytes[n++] = alphabet[page + c]!;
+    page = c < 124 ? 0 : (c - 123) * 128;
+  }
+  const made = bytes.slice(0, n);
+  unpacked.set(code, made);
+  return made;
+}
+/** The byte of each character code, of those behind | from 128 on, of those behind } from 256 on. */
+function bytesByCode(): Uint8Array {
+  const bytes = new Uint8Array(384);
+  const next = [32, 160];
+  for (let byte = 0; byte < 256; byte++) {
+    const rare = (parseInt(common[byte >> 2]!, 16) >> (byte & 3)) & 1 ? 0 : 1;
+    while (next[rare]! % 128 < 32 || [34, 39, 92, 96].includes(next[rare]! % 128) || next[rare]! % 128 > 123)
+      next[rare]!++;
+    bytes[next[rare]!++] = byte;
+  }
   return bytes;
 }
 const modules = new Map<BufferSource, WebAssembly.Module>();

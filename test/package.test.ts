@@ -78,10 +78,7 @@ async function bundled(
   const { text: made, contents } = outputFiles[0]!;
   return {
     text: made,
-    code: made.replace(
-      /\[\s*(["'`])t\x13\x01\\x07(?:(?!\1)[^\\]|\\.)*\1(?:,\s*(["'`])(?:(?!\2)[^\\]|\\.)*\2)*\s*\]/gs,
-      "[]",
-    ),
+    code: made.replace(/\[\s*(["'`])[^"'`\\]{4000,}\1(?:,\s*(["'`])[^"'`\\]*\2)*\s*\]/gs, "[]"),
     gzipped: gzipSync(contents, { level: 9 }).length,
   };
 }
