@@ -1,7 +1,7 @@
 // encoder.ts: the recurrent memory encoder (Bulatov et al. 2023, arXiv 2304.11062), which sorts sequences into classes:
 // memory once, in front. Only the memory crosses from segment to segment.
 import { number, refuse } from "../check.ts";
-import { apply, linearWeights, maker, tokens, type Weights } from "../nn.ts";
+import { apply, linearWeights, maker, tokens, type Maker, type Weights } from "../nn.ts";
 import { scale, tanh } from "../ops/elementwise.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import { concat, reshape, slice } from "../ops/shapes.ts";
@@ -99,6 +99,23 @@ function cut(sequences: Sequences, l: number): number[][][] {
   );
 }
 
+/** Rows of t places, [CLS] memory [SEP] tokens [SEP] and padding, and 0 for each place of padding, else 1. */
+function rowsFor(parts: readonly number[][], t: number, { memory, cls, sep, pad }: Marks) {
+  const pads = (n: number) => new Array<number>(n).fill(pad);
+  const filled = parts.map(x => [cls, ...pads(memory), sep, ...x, sep]);
+  const real = filled.flatMap(row => Array.from({ length: t }, (_, i) => Number(i < row.length)));
+  return { rows: filled.map(row => row.concat(pads(t - row.length))), real };
+}
+type Marks = Required<Pick<RmtEncoderOptions, "memory" | "cls" | "sep" | "pad">>;
+
+/** Fresh parameters of the layers behind the first place. */
+function headWeights(make: Maker, { classes, pooler }: { classes: number; pooler: boolean }, d: number) {
+  return {
+    classifier: linearWeights(make, "classifier", classes, d),
+    pooler: pooler ? linearWeights(make, "pooler", d, d) : undefined,
+  };
+}
+
 /**
  * An encoder with memory once, in front: each segment's row is [CLS] memory [SEP] tokens [SEP], then padding that
  * nobody sees.
@@ -121,14 +138,9 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
     model,
     params: (tape, { seed = 0, frozen = false } = {}) =>
       tape.allOrNothing(() => {
-        const make = maker(tape, random(seed).fork("rmt"), frozen);
         const { lm_head: _, ...weights } = model.params(tape, { seed, frozen });
-        return {
-          ...weights,
-          memory: firstMemory(tape, seed, m, c.d, frozen),
-          classifier: linearWeights(make, "classifier", classes, c.d),
-          pooler: o.pooler ? linearWeights(make, "pooler", c.d, c.d) : undefined,
-        };
+        const memory = firstMemory(tape, seed, m, c.d, frozen);
+        return { ...weights, memory, ...headWeights(maker(tape, random(seed).fork("rmt"), frozen), o, c.d) };
       }),
     segments: sequences => cut(sequences, l),
     start: firstState,
@@ -139,14 +151,8 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
       const { memory, at } = state;
       const { tape } = memory;
       const t = n + m + 3;
-      const pads = (n: number) => new Array<number>(n).fill(pad);
-      const rows = parts.map(x => [cls, ...pads(m), sep, ...x, sep]);
-      const real = rows.flatMap(row => Array.from({ length: t }, (_, i) => Number(i < row.length)));
-      const ids = tokens(
-        tape,
-        rows.map(row => row.concat(pads(t - row.length))),
-      );
-      const words = model.embed(params, ids);
+      const { rows, real } = rowsFor(parts, t, o);
+      const words = model.embed(params, tokens(tape, rows));
       const x = concat([slice(words, 0, 1, { axis: 1 }), memory, slice(words, m + 1, t, { axis: 1 })], { axis: 1 });
       const states = model.states(params, x, { ...how, keys: tape.tensor([rows.length, t], real) });
       return { states, state: { memory: slice(states, 1, 1 + m, { axis: 1 }), at: at + n } };
@@ -163,9 +169,8 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
     loss(params, sequences, labels) {
       const segments = cut(sequences, l);
       const n = segments.length;
-      const { dropout } = c;
       const sum = summed(n, self.start(params, sequences.length).memory, o, (s, memory, wanted) => {
-        const { states, state } = self.step(params, segments[s]!, { memory, at: s * l }, { dropout });
+        const { states, state } = self.step(params, segments[s]!, { memory, at: s * l }, { dropout: c.dropout });
         if (!wanted || (o.losses === "last" && s < n - 1)) return [state.memory];
         return [state.memory, crossEntropy(self.head(params, states), labels)];
       });
