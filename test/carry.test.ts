@@ -5,7 +5,6 @@ import {
   Tape,
   add,
   attention,
-  cache,
   concat,
   crossEntropy,
   gradcheck,
@@ -328,12 +327,16 @@ suite("a carry of one's own", {
     const slots = tape.param([2, 3, 1, c.d], normal(6 * c.d, 9));
     const xs = [1, 2, 3].map(i => tape.param([2, 4, c.d], normal(8 * c.d, i)));
     const u = constant(tape, [2, 4, c.d], 5);
-    gradcheck({ p, slots, xs: Object.assign({}, xs) }, () => {
-      let carry: Carry | undefined = associative(slots);
-      let x = xs[0]!;
-      for (const input of xs) ({ x, carry } = layer(input, p, c, { carry }));
-      return sum(mul(x, u));
-    });
+    gradcheck(
+      { p, slots, x0: xs[0]!, x1: xs[1]!, x2: xs[2]! },
+      () => {
+        let carry: Carry | undefined = associative(slots);
+        let x = xs[0]!;
+        for (const input of xs) ({ x, carry } = layer(input, p, c, { carry }));
+        return sum(mul(x, u));
+      },
+      { h: 3e-6 },
+    );
     const read = xs.map(x => x.gradient().some(g => Math.abs(g) > 1e-6));
     assert.equal(read, [true, true, true]);
   },
@@ -362,5 +365,141 @@ suite("a carry of one's own", {
     assert.equal(second.state.starts, [6, 6]);
     const fresh = model.step(params, x(4, 6), { ...start, starts: [4, 4] });
     assert.not.ok(second.states.values().every((n, i) => n === fresh.states.values()[i]));
+  },
+});
+
+// ------------------------------------------------------------------------------------------------- streams
+const cut = (list: readonly number[][], sizes: readonly number[]): number[][][] => {
+  let at = 0;
+  return sizes.map(n => columns(list, at, (at += n)));
+};
+/** All that a stream gives, and its state at the end. */
+function drained<S>(stream: Generator<Given, S, void>): { all: Given[]; state: S } {
+  const all: Given[] = [];
+  for (;;) {
+    const { value, done } = stream.next();
+    if (done) return { all, state: value as S };
+    all.push(value as Given);
+  }
+}
+/** Pieces b t n one behind the other along t, as rows of each sequence. */
+function joined(all: readonly Given[]): number[][] {
+  const [b] = all[0]!.shape as [number];
+  return Array.from({ length: b }, (_, i) =>
+    all.flatMap(({ values }) => Array.from(values.subarray((i * values.length) / b, ((i + 1) * values.length) / b))),
+  );
+}
+const SIZES = [4, 1, 5, 2, 3];
+const streaming: Record<string, () => void> = {};
+for (const [title, more] of Object.entries(positioned)) {
+  streaming[`${title}: states and logits in pieces have the bits of one piece, losses add up to the whole`] = () => {
+    const { tape, model, params } = made(more, "f32");
+    const list = rows(2, 15, 7, 2);
+    const targets = rows(2, 15, 7, 3);
+    for (const ask of ["states", "logits"] as const) {
+      const got = joined(drained(model.stream(params, cut(list, SIZES), { ask, cache: 15 })).all);
+      const want = joined(drained(model.stream(params, [list], { ask, cache: 15 })).all);
+      got.forEach((row, i) => same(row, want[i]!, `${ask} of sequence ${i}`));
+      const forward = model[ask === "logits" ? "logits" : "states"];
+      const x = tape.integers([2, 15], list.flat());
+      const input = ask === "logits" ? x : model.embed(params, x);
+      close(got.flat(), forward(params, input).values(), 1e-5);
+    }
+    const chunks = cut(list, SIZES).map((input, i): Chunk => ({ input, targets: cut(targets, SIZES)[i]! }));
+    const losses = drained(model.stream(params, chunks, { ask: "loss", cache: 15 })).all;
+    assert.equal(
+      losses.map(l => l.shape),
+      SIZES.map(() => []),
+    );
+    const mean = losses.reduce((n, l, i) => n + (l.values[0]! * SIZES[i]!) / 15, 0);
+    const loss = model.loss(params, tape.integers([2, 15], list.flat()), tape.integers([2, 15], targets.flat()));
+    close([mean], [loss.item()], 1e-6);
+  };
+}
+for (const how of [{ cache: 30 }, { earlier: 6 }])
+  streaming[`${Object.keys(how).join()}: the state at the end goes on as if nothing had ended`] = () => {
+    const { tape, model, params } = made({ position: "cope" });
+    const list = rows(2, 27, 7, 2);
+    const sizes = [5, 4, 4, 5, 5, 4];
+    const all = cut(list, sizes);
+    const whole = drained(model.stream(params, all, how)).all;
+    const first = drained(model.stream(params, all.slice(0, 3), how));
+    assert.equal(first.state!.starts, [13, 13]);
+    const rest = drained(model.stream(params, all.slice(3), { state: first.state }));
+    [...first.all, ...rest.all].forEach((piece, i) => same(piece.values, whole[i]!.values, `piece ${i}`));
+    const again = drained(model.stream(params, all.slice(0, 5), how));
+    tape.noGrad(() => {
+      const { states } = model.step(params, tape.integers([2, 4], all[5]!.flat()), again.state!);
+      same(model.head(params, states).values(), whole[5]!.values);
+    });
+  };
+suite("streams", {
+  ...streaming,
+  "with earlier states give what steps with them give"() {
+    const { tape, model, params } = made({ position: ["rope", "cope"] });
+    const list = rows(2, 15, 7, 2);
+    const { all } = drained(model.stream(params, cut(list, SIZES), { earlier: 6, ask: "states" }));
+    let state = model.start(params, 2, { earlier: 6 });
+    cut(list, SIZES).forEach((part, i) => {
+      const stepped = model.step(params, tape.integers([2, SIZES[i]!], part.flat()), state);
+      same(all[i]!.values, stepped.states.values(), `piece ${i}`);
+      state = stepped.state;
+    });
+  },
+  "take memory that does not grow, of the tape as of what is claimed, in 500 pieces"() {
+    for (const how of [{ earlier: 8 }, { cache: 2000 }]) {
+      const { tape, model, params } = made({ position: ["rope", "cope"] }, "f32");
+      const held: number[] = [];
+      function* chunks(): Generator<number[][]> {
+        for (let i = 0; i < 500; i++) {
+          held.push(tape.bytes + tape.engine.mark);
+          yield [
+            [1, 2, 3, i % 7],
+            [i % 5, 0, 4, 2],
+          ];
+        }
+      }
+      for (const { values } of model.stream(params, chunks(), how)) assert.ok(Number.isFinite(values[0]));
+      assert.is(held.length, 500);
+      assert.equal(
+        held.slice(5).filter(n => n !== held[5]),
+        [],
+        Object.keys(how).join(),
+      );
+    }
+  },
+  "are evaluations: dropout acts in none, and no generator moves"() {
+    const [wet, dry] = [0.4, 0].map(dropout => {
+      const { tape, model, params } = made({ position: "rope", dropout });
+      const { position } = tape.random;
+      const { all } = drained(model.stream(params, cut(rows(2, 15, 7, 2), SIZES), { cache: 15 }));
+      assert.is(tape.random.position, position);
+      return joined(all).flat();
+    });
+    same(wet!, dry!);
+  },
+  "give nothing and no state where there is no piece, and a state that was left early is whole"() {
+    const { model, params } = made({ position: "rope" });
+    assert.equal(drained(model.stream(params, [])), { all: [], state: undefined });
+    assert.match(
+      thrown(TypeError, () => drained(model.stream(params, [[[1, 2]]], { ask: "loss" }))),
+      /^stream: a piece without targets/,
+    );
+  },
+  "read frozen parameters, which claim half the memory of others and train nothing"() {
+    const { model } = made({ position: ["rope", "cope"] });
+    const claimed = [false, true].map(frozen => {
+      const tape = new Tape("f32");
+      const { mark } = tape.engine;
+      const params = model.params(tape, { seed: 3, frozen });
+      const bytes = tape.engine.mark - mark;
+      assert.is(tape.params.length, frozen ? 0 : leaves(params).length);
+      const loss = model.loss(params, tape.integers([1, 2], [1, 2]), tape.integers([1, 2], [2, 3]));
+      assert.is(loss.wants, !frozen);
+      const { all } = drained(model.stream(params, cut(rows(2, 15, 7, 2), SIZES), { cache: 15 }));
+      return { bytes, numbers: [loss.item(), ...joined(all).flat()] };
+    });
+    assert.is(claimed[0]!.bytes, 2 * claimed[1]!.bytes);
+    same(claimed[1]!.numbers, claimed[0]!.numbers);
   },
 });
