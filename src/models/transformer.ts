@@ -212,7 +212,7 @@ function settled(options: TransformerOptions): Config {
   const myopic = o.myopic && myopia(o.myopic);
   if (o.norm === "post" && myopic?.cut === "pre_ln")
     refuse(RangeError, who, "the cut pre_ln with norm post", "norm pre, or the cut kv or post_ln");
-  const sizes = { d, width: d / heads, heads, kvHeads, context };
+  const sizes = { d, width: d / heads, heads, kvHeads, context, bias: o.bias };
   const kinds = { cope, ...(relative && { relative }), ...(rope && { rope }) };
   const positions = positionsOf(o.position, kinds, sizes, who);
   const limit = Math.min(...positions.map(p => p.limit ?? Infinity));
