@@ -339,7 +339,7 @@ suite("Transformer-XL's states", {
   },
 });
 
-// ------------------------------------------------------------------------------------------------- a carry of one's own
+// ------------------------------------------------------------------------------------------ a carry of one's own
 /** A memory of `slots` (b m 1 d): what comes into a layer reads it, and what the layer made of that is written. */
 function associative(slots: Tensor, memory?: Tensor): Carry {
   const heads = (x: Tensor): Tensor => reshape(x, [x.shape[0]!, x.shape[1]!, 1, x.shape[2]!]);

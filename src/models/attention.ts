@@ -23,7 +23,9 @@ export interface Sight {
   keys?: Tensor | undefined;
   /** t s, from 0 to 1: weighs what queries send back to keys and values; see `scores`. */
   edges?: Tensor | undefined;
-  /** Instead of `edges`: keys and values get the gradient of the query at their own place and no other (strict myopia). */
+  /**
+   * Instead of `edges`: keys and values get the gradient of the query at their own place and no other (strict myopia).
+   */
   own?: boolean;
 }
 
@@ -46,7 +48,9 @@ export interface AttentionOptions extends Sight {
 const optionNames = (): string[] =>
   "causal allowed keys edges own past position tables cope gateKeys rope composed".split(" ");
 
-/** Queries, keys, values and what gates read, head by head: b t h d. Gates read queries and keys that are not turned. */
+/**
+ * Queries, keys, values and what gates read, head by head: b t h d. Gates read queries and keys that are not turned.
+ */
 export interface Heads {
   readonly q: Tensor;
   readonly k: Tensor;
@@ -135,8 +139,8 @@ export function biasOf(positions: readonly Position[], read: (position: Position
 }
 
 /**
- * Turns queries and keys that stand at these places, and says what gates read: under `shared` nothing of their own where
- * they would see the very logits, else keys and queries that are not turned.
+ * Turns queries and keys that stand at these places, and says what gates read: under `shared` nothing of their own
+ * where they would see the very logits, else keys and queries that are not turned.
  */
 export function turn(
   { q, k, v, gateK }: Heads,

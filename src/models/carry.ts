@@ -80,8 +80,8 @@ export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Ca
 }
 
 /**
- * Transformer-XL's cache (Dai et al. 2019, 1901.02860): the states of the last `length` places that came into the layer,
- * stopped; what follows attends to them as well.
+ * Transformer-XL's cache (Dai et al. 2019, 1901.02860): the states of the last `length` places that came into the
+ * layer, stopped; what follows attends to them as well.
  */
 export function stateCache(length: number, earlier?: Tensor): Carry {
   return {

@@ -162,8 +162,8 @@ function project(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, c: La
 }
 
 /**
- * Where queries, keys, values and gate keys lie: in the projection b s n itself, where nothing turns them first; queries
- * are the last t of its places.
+ * Where queries, keys, values and gate keys lie: in the projection b s n itself, where nothing turns them first;
+ * queries are the last t of its places.
  */
 function sources(all: Tensor, gates: Tensor | undefined, c: LayerConfig, places: Places, t: number): Reads {
   const [b, s] = all.shape as [number, number];

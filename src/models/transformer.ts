@@ -105,7 +105,9 @@ export interface StartOptions {
   earlier?: number;
 }
 
-/** What `watch` gets: the states after the embedding (layer 0) and after each layer, and what its attention has inside. */
+/**
+ * What `watch` gets: the states after the embedding (layer 0) and after each layer, and what its attention has inside.
+ */
 export interface Seen {
   readonly states: Tensor;
   readonly attention: Inside | undefined;

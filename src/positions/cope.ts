@@ -17,8 +17,8 @@ export type Scaling = "listing" | "ram" | "eq";
 /** What the gates look at: the attention's own keys, keys of their own (`sep`), or the values (`val`). */
 export type Gates = "shared" | "sep" | "val";
 /**
- * Options of CoPE. `rows` of the position table: positions are capped at rows - 1; one more than `context` unless given.
- * `rotated`: with rope, gates and positions see turned queries and keys.
+ * Options of CoPE. `rows` of the position table: positions are capped at rows - 1; one more than `context` unless
+ * given. `rotated`: with rope, gates and positions see turned queries and keys.
  */
 export interface CopeOptions {
   rows?: number;
