@@ -438,6 +438,23 @@ for (const g of [1, 2])
     };
 suite("options of layers", {
   ...optional,
+  "norm by the root of the mean square, or by mean and deviation"() {
+    for (const rms of [true, false]) {
+      const { tape, model, params } = made({ rms, eps: 0.01 });
+      const before: number[][] = [];
+      const x = model.embed(params, tape.integers([1, 7], rows(1, 7, 7, 2)[0]!));
+      const watch = (_: number, { states }: { states: Tensor }): void => void before.push(Array.from(states.values()));
+      const got = model.states(params, x, { watch }).values();
+      const { weight, bias } = params.ln_f!;
+      for (let row = 0; row < 7; row++) {
+        const state = before[2]!.slice(row * 16, (row + 1) * 16);
+        const mean = rms ? 0 : state.reduce((a, b) => a + b, 0) / 16;
+        const root = Math.sqrt(state.reduce((a, b) => a + (b - mean) ** 2, 0) / 16 + 0.01);
+        const want = state.map((n, i) => ((n - mean) / root) * weight.values()[i]! + (bias?.values()[i] ?? 0));
+        close(got.subarray(row * 16, (row + 1) * 16), want, 1e-12, `row ${row}`);
+      }
+    }
+  },
   "name and shape parameters: no bias anywhere, no shift of norms, fewer rows of keys and values"() {
     const of = (more: TransformerOptions) => shapes(made({ layers: 1, position: "cope", ...more }).params);
     const plain = of({});
