@@ -14,8 +14,8 @@ export function gather(n: usize, d: usize, w: usize, ids: usize, y: usize): void
 }
 
 /**
- * Rows of n numbers from x, `xi` apart, t for each of b sequences, to the places from starts[i] on of y, which has c rows
- * for each.
+ * Rows of n numbers from x, `xi` apart, t for each of b sequences, to the places from starts[i] on of y, which has c
+ * rows for each.
  */
 // threads: serial, a copy of few rows
 export function placeRows(b: usize, t: usize, n: usize, x: usize, xi: usize, starts: usize, c: usize, y: usize): void {

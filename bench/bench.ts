@@ -1,11 +1,12 @@
-// bench.ts: `npm run bench -- kernels | step | ratios | peers | compare`. stdout carries the results (a table, or with
-// --json a line a case), stderr everything else.
+// bench.ts: `npm run bench -- kernels | step | ratios | recurrence | peers | compare`. stdout carries the results (a
+// table, or with --json a line a case), stderr everything else.
 import { args, usage, type Spec } from "./cli.ts";
 import { compare } from "./speed/compare.ts";
 import { kernels } from "./speed/kernels.ts";
 import { check, circumstances, columns, figures, show, type Asked, type Row } from "./speed/measure.ts";
 import { peers } from "./speed/peers.ts";
 import { ratios } from "./speed/ratios.ts";
+import { recurrence } from "./speed/recurrence.ts";
 import { step } from "./speed/step.ts";
 import { many } from "./words.ts";
 
@@ -20,6 +21,7 @@ const benches: { readonly [name: string]: Benchmark } = {
   kernels: { help: "each kernel against what this machine can do", run: kernels },
   step: { help: "training steps", run: step },
   ratios: { help: "one part of farsight against another", run: ratios, ratio: "ratio" },
+  recurrence: { help: "many small operations: a step beside backward", run: recurrence, ratio: "step / backward" },
   peers: { help: "the same steps elsewhere", run: peers, ratio: "theirs / ours" },
   compare: { help: "two builds of farsight, in turns", run: compare, ratio: "second / first", digits: 3 },
 };
@@ -29,7 +31,7 @@ const spec = {
   name: "npm run bench --",
   about:
     "Measures how fast farsight is. Medians, their spread, and a checksum of the result in every row.\n" +
-    names.map(name => `  ${name.padEnd(8)} ${benches[name]!.help}`).join("\n"),
+    names.map(name => `  ${name.padEnd(10)} ${benches[name]!.help}`).join("\n"),
   examples: [
     ['npm run bench -- kernels --case "matmul f32"', "GFLOP/s of the products"],
     ["npm run bench -- step --engine fast --threads 2", "training steps on the fast engine"],

@@ -71,7 +71,7 @@ export { distances } from "./positions/relative.ts";
 export { rotary } from "./positions/rope.ts";
 export { sinusoidal } from "./positions/sinusoidal.ts";
 export { attend, attention, mask, type AttentionOptions } from "./models/attention.ts";
-export { cache, stateCache, type CacheSizes, type Carry, type Reads } from "./models/carry.ts";
+export { cache, stateCache, type Cache, type CacheSizes, type Carry, type Reads } from "./models/carry.ts";
 export {
   attentionBlock,
   layer,

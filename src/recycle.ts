@@ -30,17 +30,20 @@ function bin(bytes: number): number {
 export function spare(): Spare {
   const bins: Block[][] = Array.from({ length: 32 * STEPS }, () => []);
   const starts = new Map<number, Block>();
+  let end = 0; // bins from here on never held a block
 
   function keep(from: number, to: number): void {
     if (from === to) return;
     const block = { from, to };
     starts.set(from, block);
-    bins[bin(to - from)]!.push(block);
+    const b = bin(to - from);
+    bins[b]!.push(block);
+    end = Math.max(end, b + 1);
   }
   return {
     take(bytes) {
       const wanted = Math.ceil(bytes / 16) * 16;
-      for (let b = wanted ? bin(wanted) : bins.length; b < bins.length; b++) {
+      for (let b = wanted ? bin(wanted) : end; b < end; b++) {
         const list = bins[b]!;
         let block = list[list.length - 1];
         while (block && starts.get(block.from) !== block) {

@@ -78,6 +78,16 @@ suite("npm run bench", {
     );
     assert.ok(held!.median === null && Math.abs((held!.ratio as number) - 1) < 0.5, memory.out);
   },
+  async "recurrence measures a step beside backward, which give the same gradient"() {
+    const { code, out, err } = await bench("recurrence", "--quick", "--json");
+    assert.is(code, 0, err);
+    const all = lines(out);
+    assert.equal(
+      all.map(l => l.size),
+      ["1000 places"],
+    );
+    assert.ok((all[0]!.median as number) > 0 && (all[0]!.ratio as number) > 0 && all[0]!.checksum, out);
+  },
   async "compare measures two builds in turns, and says whether their bits are the same"() {
     const words = ["compare", ".", ".", "--quick", "--json", "--case"];
     const [cope, maps] = await Promise.all([bench(...words, "small cope"), bench(...words, "1024x1024")]);

@@ -118,7 +118,9 @@ function mixBack(a: AttentionBackArguments, w: BackWorkspace, dout: usize): void
   packColumns(a.d, w.n, dout, 1, a.d, w.op);
   times(w.end, a.d, 1, w.headV, w.row, W, w.op, ROW, w.dt, w.wide, false);
 }
-/** The weights again, and from their gradients those of the logits. The panel's rows begin `at` rows into a sequence's. */
+/**
+ * The weights again, and from their gradients those of the logits. The panel's rows begin `at` rows into a sequence's.
+ */
 function weighBack(a: AttentionBackArguments, w: BackWorkspace, at: usize, before: usize): void {
   clear(NR, w.lse);
   clear(NR, w.delta);

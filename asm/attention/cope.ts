@@ -3,8 +3,8 @@
 // of pairs (z[f], z[f+1] - z[f]), one load for both; the gradient of z is gathered as pairs too. A gate is at most 1,
 // so positions only fall from the first key to the last, and the keys of a row of z follow each other: their gradients
 // are added up in registers and written, never read (reading and adding took 63 cycles a key of 8 lanes, where this
-// takes 24). Where every lane is beyond the last position the bias is a constant and no gradient reaches the gates: those
-// keys are passed over, exactly. Logits are exponents of 2, as in forward.ts.
+// takes 24). Where every lane is beyond the last position the bias is a constant and no gradient reaches the gates:
+// those keys are passed over, exactly. Logits are exponents of 2, as in forward.ts.
 import { madd, splatAt } from "../simd";
 import { Inlined, exp2Table } from "../math";
 import { NR } from "../matmul";

@@ -19,8 +19,8 @@ import { Workspace, settle, takeForward } from "./workspace";
 const W: usize = sizeof<real>();
 
 /**
- * o_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j for `b` sequences from `first` on. `args`: the address
- * of an AttentionArguments; `work`: the work of a sequence, for whoever divides them.
+ * o_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j for `b` sequences from `first` on. `args`: the
+ * address of an AttentionArguments; `work`: the work of a sequence, for whoever divides them.
  */
 // threads: b first#1 room@ | 0.2 ns b work
 export function attention(args: usize, first: usize, b: usize, work: usize, room: usize): void {

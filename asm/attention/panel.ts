@@ -133,8 +133,8 @@ export function decline(end: usize, first: usize, apart: usize, slopes: usize, s
 
 /**
  * st (rows `si` bytes apart) += z[min(max(0, place - j), r - 1)], lane c's query being at place `first + c apart` and z
- * r rows of lanes `zi` bytes apart; or, `back`, the transpose: z[...] += st. Keys at least r - 1 places before the panel
- * all read z's last row. With more queries than keys the first places lie before the first key: `first` is then a
+ * r rows of lanes `zi` bytes apart; or, `back`, the transpose: z[...] += st. Keys at least r - 1 places before the
+ * panel all read z's last row. With more queries than keys the first places lie before the first key: `first` is then a
  * negative number, wrapped.
  */
 export function shift(
@@ -177,7 +177,9 @@ export function shift(
     }
 }
 
-/** y = 2^(x - by) lane by lane, rows of x ROW apart, of y `yi`. Nothing of x may be above `by` by more than rounding. */
+/**
+ * y = 2^(x - by) lane by lane, rows of x ROW apart, of y `yi`. Nothing of x may be above `by` by more than rounding.
+ */
 function weights(end: usize, x: usize, by: usize, y: usize, yi: usize): void {
   const t = exp2Table();
   const low = splatAt(t, 0);
@@ -213,8 +215,8 @@ export function weightsBack(end: usize, st: usize, lse: usize, delta: usize, pt:
 }
 /**
  * st = 2^(st - top) over the keys, each lane's largest logit taken off; leaves 1/Σ in `inverse` and top + log2 Σ in
- * `lse`. Two keys at a time, in two sums, for one alone waits for itself; an odd last key goes to the second, or, `even`,
- * to the first, as it does where more keys follow.
+ * `lse`. Two keys at a time, in two sums, for one alone waits for itself; an odd last key goes to the second, or,
+ * `even`, to the first, as it does where more keys follow.
  */
 export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize, even: bool): void {
   const least = v128.splat<real>(LEAST);

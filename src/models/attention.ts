@@ -23,7 +23,9 @@ export interface Sight {
   keys?: Tensor | undefined;
   /** t s, from 0 to 1: weighs what queries send back to keys and values; see `scores`. */
   edges?: Tensor | undefined;
-  /** Instead of `edges`: keys and values get the gradient of the query at their own place and no other (strict myopia). */
+  /**
+   * Instead of `edges`: keys and values get the gradient of the query at their own place and no other (strict myopia).
+   */
   own?: boolean;
 }
 
@@ -46,7 +48,9 @@ export interface AttentionOptions extends Sight {
 const optionNames = (): string[] =>
   "causal allowed keys edges own past position tables cope gateKeys rope composed".split(" ");
 
-/** Queries, keys, values and what gates read, head by head: b t h d. Gates read queries and keys that are not turned. */
+/**
+ * Queries, keys, values and what gates read, head by head: b t h d. Gates read queries and keys that are not turned.
+ */
 export interface Heads {
   readonly q: Tensor;
   readonly k: Tensor;
@@ -74,7 +78,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
 }
 
 /** Heads of keys or values, each as often as it serves queries: b s g d -> b s h d. */
-function repeated(x: Tensor, h: number): Tensor {
+export function repeated(x: Tensor, h: number): Tensor {
   const each = h / x.shape[2]!;
   if (each === 1) return x;
   const head = (i: number): Tensor => slice(x, Math.floor(i / each), Math.floor(i / each) + 1, { axis: 2 });
@@ -101,7 +105,7 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): A
     const wants = "at most as many queries as keys, unless causal is false";
     refuse(RangeError, who, `${t} queries and ${s} keys`, wants);
   }
-  const sizes = { d: h * d, width: d, heads: h, kvHeads: k.shape[2]!, context: Math.max(1, s) };
+  const sizes = { d: h * d, width: d, heads: h, kvHeads: k.shape[2]!, context: Math.max(1, s), bias: false };
   const { rope, cope: given = {} } = options;
   const positions = positionsOf(position, { cope: given, ...(rope && { rope }) }, sizes, who);
   const how = copeOptions(given, s, who);
@@ -123,12 +127,20 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): A
 
 /** What all positions add to the logits; `read` finds the parameters of one. */
 export function biasOf(positions: readonly Position[], read: (position: Position) => object | undefined): Bias {
-  return Object.assign({}, ...positions.map(p => p.bias?.(read(p) as never)));
+  const all: { [what: string]: unknown } = {};
+  const from: { [what: string]: string } = {};
+  for (const p of positions)
+    for (const [what, x] of Object.entries(p.bias?.(read(p) as never) ?? {})) {
+      if (all[what]) refuse(RangeError, "position", `${from[what]} and ${p.name} both add ${what}`, "one of the two");
+      all[what] = x;
+      from[what] = p.name;
+    }
+  return all as Bias;
 }
 
 /**
- * Turns queries and keys that stand at these places, and says what gates read: under `shared` nothing of their own where
- * they would see the very logits, else keys and queries that are not turned.
+ * Turns queries and keys that stand at these places, and says what gates read: under `shared` nothing of their own
+ * where they would see the very logits, else keys and queries that are not turned.
  */
 export function turn(
   { q, k, v, gateK }: Heads,

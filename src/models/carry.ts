@@ -44,44 +44,44 @@ export interface CacheSizes {
   readonly gated: boolean;
 }
 
+/** A key-value cache. */
+export interface Cache extends Carry {
+  /** How many places each sequence has so far. */
+  readonly counts: number[];
+}
+
 /**
  * A key-value cache: keys, values and gate keys of all places so far, in room made once; each run puts its own behind
- * them, in place. `counts` says how many places each sequence has so far.
+ * those that `counts` knows of, in place.
  */
-export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Carry & { counts: number[] } {
-  const keys = tape.tensor([b, capacity, width]);
-  const values = tape.tensor([b, capacity, width]);
+export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Cache {
+  const [keys, values] = [0, 1].map(() => tape.tensor([b, capacity, width])) as [Tensor, Tensor];
   const gates = gated ? tape.tensor([b, capacity, width]) : undefined;
-  const counts = new Array<number>(b).fill(0);
-  return {
+  const holding = (counts: number[]): Cache => ({
     counts,
     extend(reads) {
-      const t = reads.k.shape[1]!;
-      const end = t + Math.max(...counts);
+      const after = counts.map(n => n + reads.k.shape[1]!);
+      const end = Math.max(...after);
       if (end > capacity)
         refuse(RangeError, "cache", `${end} places are more than its capacity of ${capacity}`, "a larger capacity");
       if (tape.recording && reads.k.wants)
         refuse(Error, "cache", "gradients are recorded, and a cache has none", "noGrad around the run");
+      if (reads.gateK && !gates) refuse(TypeError, "cache", "gates see keys of their own", "a cache with gated: true");
       const starts = tape.integers([b], counts);
       append(keys, reads.k, starts, { from: reads.kAt });
       append(values, reads.v, starts, { from: reads.vAt });
-      if (gates && reads.gateK) append(gates, reads.gateK, starts);
-      const after = tape.integers(
-        [b],
-        counts.map(n => n + t),
-      );
-      return { ...reads, k: keys, kAt: 0, v: values, vAt: 0, gateK: gates, counts: after };
+      if (reads.gateK) append(gates!, reads.gateK, starts);
+      const gateK = reads.gateK && gates;
+      return { ...reads, k: keys, kAt: 0, v: values, vAt: 0, gateK, counts: tape.integers([b], after) };
     },
-    next(x) {
-      for (let i = 0; i < b; i++) counts[i]! += x.shape[1]!;
-      return this;
-    },
-  };
+    next: x => holding(counts.map(n => n + x.shape[1]!)),
+  });
+  return holding(new Array<number>(b).fill(0));
 }
 
 /**
- * Transformer-XL's cache (Dai et al. 2019, 1901.02860): the states of the last `length` places that came into the layer,
- * stopped; what follows attends to them as well.
+ * Transformer-XL's cache (Dai et al. 2019, 1901.02860): the states of the last `length` places that came into the
+ * layer, stopped; what follows attends to them as well.
  */
 export function stateCache(length: number, earlier?: Tensor): Carry {
   return {

@@ -10,7 +10,7 @@ import { scales, positions as counted, type CopeOptions } from "../positions/cop
 import type { Places, Position } from "../positions/kind.ts";
 import { scores } from "../ops/composed.ts";
 import type { Tensor } from "../tensor.ts";
-import { biasOf, rows, turn, viewOf, weights, type Attended, type Sight } from "./attention.ts";
+import { biasOf, repeated, rows, turn, viewOf, weights, type Attended, type Sight } from "./attention.ts";
 import type { Carry, Reads } from "./carry.ts";
 import type { Cut } from "./myopic.ts";
 
@@ -162,8 +162,8 @@ function project(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, c: La
 }
 
 /**
- * Where queries, keys, values and gate keys lie: in the projection b s n itself, where nothing turns them first; queries
- * are the last t of its places.
+ * Where queries, keys, values and gate keys lie: in the projection b s n itself, where nothing turns them first;
+ * queries are the last t of its places.
  */
 function sources(all: Tensor, gates: Tensor | undefined, c: LayerConfig, places: Places, t: number): Reads {
   const [b, s] = all.shape as [number, number];
@@ -203,14 +203,17 @@ function inside(read: Reads, bias: Attended["bias"], c: LayerConfig, sight: Sigh
     refuse(RangeError, "watch", "sequences of a cache have different lengths", "one length for all that is watched");
   const heads = (x: Tensor, at: number, n: number): Tensor => {
     const part = x.shape[2] === n * width ? x : slice(x, at, at + n * width);
-    const some = end === undefined || x === read.q ? part : slice(part, 0, end, { axis: 1 });
-    return reshape(some, [some.shape[0]!, some.shape[1]!, n, width]);
+    return reshape(part, [x.shape[0]!, x.shape[1]!, n, width]);
   };
-  const values = heads(read.v, read.vAt, c.kvHeads);
-  const gateK = read.gates === "values" ? values : read.gateK && heads(read.gateK, 0, c.kvHeads);
+  const keys = (x: Tensor, at: number): Tensor => {
+    const all = heads(x, at, c.kvHeads);
+    return end === undefined ? all : slice(all, 0, end, { axis: 1 });
+  };
+  const values = keys(read.v, read.vAt);
+  const gateK = read.gates === "values" ? values : read.gateK && keys(read.gateK, 0);
   const a: Attended = {
     q: heads(read.q, 0, c.heads),
-    k: heads(read.k, read.kAt, c.kvHeads),
+    k: keys(read.k, read.kAt),
     v: values,
     gateQ: read.gateQ && heads(read.gateQ, 0, c.heads),
     gateK,
@@ -225,7 +228,8 @@ function inside(read: Reads, bias: Attended["bias"], c: LayerConfig, sight: Sigh
     gates() {
       if (!bias.gating) return undefined;
       const { gate } = scales(width, c.cope.scaling);
-      return counted(scores(a.gateQ ?? a.q, a.gateK ?? a.k, { scale: gate }), viewOf(a.q, a.k, sight));
+      const seen = repeated(a.gateK ?? a.k, c.heads);
+      return counted(scores(a.gateQ ?? a.q, seen, { scale: gate }), viewOf(a.q, a.k, sight));
     },
   };
 }

@@ -105,7 +105,9 @@ export interface StartOptions {
   earlier?: number;
 }
 
-/** What `watch` gets: the states after the embedding (layer 0) and after each layer, and what its attention has inside. */
+/**
+ * What `watch` gets: the states after the embedding (layer 0) and after each layer, and what its attention has inside.
+ */
 export interface Seen {
   readonly states: Tensor;
   readonly attention: Inside | undefined;
@@ -212,7 +214,7 @@ function settled(options: TransformerOptions): Config {
   const myopic = o.myopic && myopia(o.myopic);
   if (o.norm === "post" && myopic?.cut === "pre_ln")
     refuse(RangeError, who, "the cut pre_ln with norm post", "norm pre, or the cut kv or post_ln");
-  const sizes = { d, width: d / heads, heads, kvHeads, context };
+  const sizes = { d, width: d / heads, heads, kvHeads, context, bias: o.bias };
   const kinds = { cope, ...(relative && { relative }), ...(rope && { rope }) };
   const positions = positionsOf(o.position, kinds, sizes, who);
   const limit = Math.min(...positions.map(p => p.limit ?? Infinity));

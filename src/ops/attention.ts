@@ -77,14 +77,15 @@ type Ten<T> = [T, T, T, T, T, T, T, T, T, T];
 /**
  * y_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j, queries being the last t of s places; nothing of
  * size t s is kept. Heads of `d` numbers: `h` of queries, `g` of keys and values, of which each serves h / g of queries
- * (Ainslie et al. 2023). Queries begin at column 0 of `q`, keys at column `kAt` of `k`, or of `q` where there is no `k`;
- * values at `vAt` of `v`, or of what holds the keys.
+ * (Ainslie et al. 2023). Queries begin at column 0 of `q`, keys at column `kAt` of `k`, or of `q` where there is no
+ * `k`; values at `vAt` of `v`, or of what holds the keys.
  *
  * What may be left out: CoPE's `table` (p d, weighed by `reach`) with gate queries and gate keys (the queries, and by
- * `gates` the keys or the values, unless given); relative positions' table (r d); ALiBi's slopes (h); `keys` (b s, 0 for
- * padding); `allowed` (t s, 0 for what may not be seen); `edges` (t s), which weigh what queries send back to keys,
- * values and gate keys, or with `own` only what their own place sends; the pasts of keys, values and gate keys, laid out
- * as their sources, which take the rest; and `counts` (b): how many keys each sequence has, of s, in forward passes.
+ * `gates` the keys or the values, unless given); relative positions' table (r d); ALiBi's slopes (h); `keys` (b s, 0
+ * for padding); `allowed` (t s, 0 for what may not be seen); `edges` (t s), which weigh what queries send back to keys,
+ * values and gate keys, or with `own` only what their own place sends; the pasts of keys, values and gate keys, laid
+ * out as their sources, which take the rest; and `counts` (b): how many keys each sequence has, of s, in forward
+ * passes.
  */
 export const attentionOver = /* @__PURE__ */ op(
   "attention(q, k, v, table, gq, gk, rel, slopes, keys, allowed, edges, pk, pv, pg, counts)",
@@ -139,7 +140,9 @@ export const attentionOver = /* @__PURE__ */ op(
   },
 );
 
-/** Whether the kernel adds to a source's gradient, of whose columns it owns `columns`; what it does not own is cleared. */
+/**
+ * Whether the kernel adds to a source's gradient, of whose columns it owns `columns`; what it does not own is cleared.
+ */
 function adds(K: Kernels, x: Operand, columns: number): boolean {
   if (x.add || !x.grad) return true;
   if (columns === row(x)) return false;

@@ -109,7 +109,8 @@ export const tableScores = /* @__PURE__ */ op("tableScores(q, table)", "b t h d,
     eachHead(K.width, { ...n, s: p }, (i, _, a) => {
       // dq = dz w
       K.matmul(t, p, d, scale, z.grad + a, p, 1, w.data, d, 1, 0, at(q.grad, i), h * d, q.add, K.scratch);
-      K.matmul(p, t, d, scale, z.grad + a, 1, p, q.data + i, h * d, 1, 0, w.grad, d, w.add || a > 0, K.scratch); // dw = dzᵀ q
+      // dw = dzᵀ q
+      K.matmul(p, t, d, scale, z.grad + a, 1, p, q.data + i, h * d, 1, 0, w.grad, d, w.add || a > 0, K.scratch);
     });
   },
 });

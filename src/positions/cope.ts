@@ -17,8 +17,8 @@ export type Scaling = "listing" | "ram" | "eq";
 /** What the gates look at: the attention's own keys, keys of their own (`sep`), or the values (`val`). */
 export type Gates = "shared" | "sep" | "val";
 /**
- * Options of CoPE. `rows` of the position table: positions are capped at rows - 1; one more than `context` unless given.
- * `rotated`: with rope, gates and positions see turned queries and keys.
+ * Options of CoPE. `rows` of the position table: positions are capped at rows - 1; one more than `context` unless
+ * given. `rotated`: with rope, gates and positions see turned queries and keys.
  */
 export interface CopeOptions {
   rows?: number;
@@ -49,7 +49,7 @@ export function copeOptions(options: CopeOptions, context: number, who: string):
 }
 
 /** Sequences may be of any length: positions are capped. */
-export const gated: Kind<CopeOptions> = (options = {}, { d, width, kvHeads, context }, who): Position => {
+export const gated: Kind<CopeOptions> = (options = {}, { d, width, kvHeads, context, bias }, who): Position => {
   const { rows, gates } = copeOptions(options, context, who);
   return {
     name: "cope",
@@ -59,7 +59,7 @@ export const gated: Kind<CopeOptions> = (options = {}, { d, width, kvHeads, cont
         // Zeros, as in the paper: at first every position weighs the same, and the gates start to move once the table
         // has.
         weight: make(`${path}.weight`, [rows, width], 0),
-        gate: gates === "sep" ? linearWeights(make, `${path}.gate`, kvHeads * width, d) : undefined,
+        gate: gates === "sep" ? linearWeights(make, `${path}.gate`, kvHeads * width, d, { bias }) : undefined,
       }),
     ],
     bias(weights: Tree | undefined) {

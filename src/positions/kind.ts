@@ -14,6 +14,8 @@ export interface Sizes {
   readonly kvHeads: number;
   /** Rows of tables that say nothing else. */
   readonly context: number;
+  /** Whether linear layers have biases. */
+  readonly bias: boolean;
 }
 
 /** Which places the tokens of a batch take. */

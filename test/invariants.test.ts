@@ -1,0 +1,184 @@
+// What the design promises of the code, each promise held by reading the files or by watching what is called.
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path/posix";
+import * as assert from "uvu/assert";
+import {
+  Tape,
+  add,
+  concat,
+  kinds,
+  matmul,
+  op,
+  reshape,
+  scale,
+  slice,
+  stopGradient,
+  sum,
+  tanh,
+  type Operand,
+} from "farsight";
+import { suite } from "./check.ts";
+
+const files = (folder: string): string[] =>
+  (readdirSync(folder, { recursive: true }) as string[])
+    .map(f => join(folder, f.replaceAll("\\", "/")))
+    .filter(f => /\.(ts|mjs)$/.test(f) && !f.includes("node_modules"))
+    .sort();
+const read = (file: string): string => readFileSync(file, "utf8");
+/** Code without comments and without what stands in strings. */
+const code = (file: string): string =>
+  read(file)
+    .replace(/("(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`)|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g, (_, s?: string) => s ?? " ")
+    .replace(/"[^"\n]*"/g, '""');
+const models = files("src/models");
+const positions = files("src/positions");
+const others = ["src/positions/kind.ts", "src/positions/index.ts"];
+
+/** What models and positions may not see: addresses, gradients' addresses, kernels, the engine. */
+const below = /\.(?:data|grad|at|root|region)\b(?!\()|\bkernels?\b|\bengine\b|\bEngine\b|\bK\./;
+
+suite("invariants", {
+  "models and positions never see a kernel, an address or the engine"() {
+    assert.ok(models.length > 5 && positions.length > 6);
+    for (const file of [...models, ...positions]) {
+      assert.not.match(code(file), below, file);
+      const upper = [...read(file).matchAll(/^import ([^;]*?) from "[./]+(engine|tape|backward|fast)\.ts"/gm)];
+      for (const [text, names, from] of upper)
+        assert.ok(from === "tape" && /^(?:type \{.*\}|\{ type \w+ \})$/s.test(names!), `${file}: ${text}`);
+    }
+    for (const bad of ["x.data + 4", "tape.engine", "q.grad", "K.matmul(1)", "x.root"]) assert.match(bad, below);
+  },
+  "a rule reads facts: in the order of the inputs, whether each gradient is written or added to"() {
+    const seen: string[] = [];
+    const note = (...xs: Operand[]): number =>
+      seen.push(xs.map(x => (x.grad === 0 ? "nobody" : x.add ? "add" : "write")).join(" "));
+    const three = op("three(a, b, c)", "n, n, n? -> n", {
+      forward: (K, { n }, y, a, b) => K.add(n, a.data, b.data, y.data),
+      backward(K, { n }, y, ...xs) {
+        note(...xs);
+        for (const x of xs) K.accumulate(n, y.grad, x.grad, x.add);
+      },
+    });
+    const tape = new Tape("f64");
+    const [p, q] = [tape.param([3], [1, 2, 3]), tape.param([3], [1, 2, 3])];
+    const constant = tape.tensor([3]);
+    tape.step(() => sum(three(p, p, q)));
+    tape.step(() => sum(three(constant, p, stopGradient(p))));
+    tape.step(() => sum(three(reshape(reshape(p, [1, 3]), [3]), q, p)));
+    tape.step(() => {
+      const x = scale(p, { by: 2 });
+      return add(sum(three(x, q)), sum(three(x, x, q)));
+    });
+    tape.step(() => sum(three(p, q)), { accumulate: true });
+    assert.equal(seen, [
+      "write add write",
+      "nobody write nobody",
+      "write write add",
+      "write add write", // the entry recorded last runs first
+      "add add nobody",
+      "add add nobody",
+    ]);
+    assert.equal(Array.from(q.gradient()), [3, 3, 3]);
+  },
+  "rules change nothing but memory: none assigns to what it was handed, or knows a tape"() {
+    for (const file of files("src/ops")) {
+      const rules = code(file);
+      assert.not.match(rules, /\.(?:grad|add|data|shape|at|blank|spent|wants)\s*(?:[-+|&]?=(?!=)|\+\+)/, file);
+      assert.not.match(rules, /\btape\.(?:record|step|backward|scope|claim|overlay|param)\b/, file);
+    }
+  },
+  "a kind of position is one file and one row of a list"() {
+    const own = positions.filter(file => !others.includes(file));
+    assert.equal(own.map(file => file.replace(/.*\/|\.ts/g, "")).sort(), [...kinds].sort());
+    const list = read("src/positions/index.ts");
+    for (const file of own) {
+      assert.is([...read(file).matchAll(/^export const \w+: Kind\b/gm)].length, 1, file);
+      assert.match(list, new RegExp(`from "\\./${file.replace(/.*\//, "").replace(".", "\\.")}"`), file);
+    }
+    const named = new RegExp(`"(?:${kinds.join("|")})"`, "g");
+    // CoPE's gates are part of attention, tables come by name to those who call it, and a model has a default.
+    const allowed: Record<string, string[]> = {
+      "src/models/attention.ts": ["cope", "relative"],
+      "src/models/layer.ts": ["cope"],
+      "src/models/transformer.ts": ["absolute", "cope"],
+    };
+    for (const file of [...models, ...own]) {
+      const found = [
+        ...read(file)
+          .replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, "")
+          .matchAll(named),
+      ].map(([name]) => name.slice(1, -1));
+      const itself = file.replace(/.*\/|\.ts/g, "");
+      assert.equal(
+        found.filter(name => name !== itself && !allowed[file]?.includes(name)),
+        [],
+        file,
+      );
+    }
+  },
+  "a carry is one object: layers and models know none but by what carries have in common"() {
+    const shared = /\bcarry\w*\b\)?\??\.(\w+)/g;
+    for (const file of ["src/models/layer.ts", "src/models/transformer.ts", "src/models/stream.ts"]) {
+      const used = [...code(file).matchAll(shared)].map(m => m[1]!);
+      for (const name of used)
+        assert.ok(["enter", "earlier", "extend", "held", "next"].includes(name), `${file}: ${name}`);
+    }
+    assert.not.match(code("src/models/layer.ts"), /\b(?:stateCache|cache)\b/);
+  },
+  "no line of the code is longer than 120 characters"() {
+    const all = [...["asm", "src", "bench", "test"].flatMap(files), "build.mjs"];
+    assert.ok(all.length > 100, `${all.length} files`);
+    const long = all.flatMap(file =>
+      read(file)
+        .split("\n")
+        .flatMap((line, i) => (line.length > 120 ? [`${file}:${i + 1} (${line.length})`] : [])),
+    );
+    assert.equal(long, []);
+  },
+});
+
+suite("what a step holds", {
+  "2,000 rows put together take no more than they hold, their gradients and the result"() {
+    const tape = new Tape("f32");
+    const rows = Array.from({ length: 2000 }, (_, i) => tape.param([1, 64], new Float32Array(64).fill(i)));
+    const value = tape.step(() => sum(concat(rows, { axis: 0 })));
+    assert.is(value, (64 * 2000 * 1999) / 2);
+    assert.ok(rows.every(row => row.gradient().every(g => g === 1)));
+    assert.ok(tape.bytes < 3 * 1048576, `${(tape.bytes / 1048576).toFixed(1)} MiB`);
+  },
+  "a recurrence takes memory in proportion to its places, and less in a step than run backwards by hand"() {
+    const held = [500, 1000].map(n =>
+      [true, false].map(step => {
+        const tape = new Tape("f64");
+        const w = tape.param(
+          [16, 16],
+          Float64Array.from({ length: 256 }, (_, i) => Math.sin(i) / 4),
+        );
+        const x = tape.tensor(
+          [n, 16],
+          Float64Array.from({ length: 16 * n }, (_, i) => Math.cos(i)),
+        );
+        const loss = () => {
+          let h = tape.tensor([1, 16]);
+          for (let i = 0; i < n; i++) h = tanh(add(matmul(h, w), slice(x, i, i + 1, { axis: 0 })));
+          return sum(h);
+        };
+        const from = tape.engine.mark;
+        let end = 0;
+        const { engine } = tape;
+        const alloc = engine.alloc.bind(engine);
+        engine.alloc = (size, width) => {
+          const at = alloc(size, width);
+          end = Math.max(end, engine.mark);
+          return at;
+        };
+        if (step) tape.step(loss);
+        else tape.scope(() => tape.backward(loss()));
+        return end - from;
+      }),
+    );
+    const [[step, by], [twice, byTwice]] = held as [[number, number], [number, number]];
+    assert.ok(twice < 2 * step && byTwice < 2.01 * by, `${step} and ${twice}, by hand ${by} and ${byTwice} bytes`);
+    assert.ok(step < 0.75 * by, `${step} of ${by} bytes`);
+  },
+});
