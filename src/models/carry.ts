@@ -30,6 +30,8 @@ export interface Carry {
   extend?(reads: Reads): Reads;
   /** The same carry over other tensors, where it holds any that end with the scope they were made in. */
   held?(hold: (x: Tensor) => Tensor): Carry;
+  /** The same with at most so many places of each sequence, the first ones (a cache). */
+  shorten?(lengths: readonly number[]): Carry;
   /** What the next run gets, given what came into the layer and what it made of it, b t d each. */
   next(x: Tensor, y: Tensor): Carry;
 }
@@ -71,6 +73,10 @@ export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Ca
         counts.map(n => n + t),
       );
       return { ...reads, k: keys, kAt: 0, v: values, vAt: 0, gateK: gates, counts: after };
+    },
+    shorten(lengths) {
+      for (let i = 0; i < b; i++) counts[i] = Math.min(counts[i]!, lengths[i]!);
+      return this;
     },
     next(x) {
       for (let i = 0; i < b; i++) counts[i]! += x.shape[1]!;
