@@ -103,7 +103,7 @@ function settled({ config }: Transformer, rows: readonly number[][], o: Generate
   const places = Math.min(capacity, config.limit);
   const steps = more ?? Math.max(1, places - longest + 1);
   if (longest + steps - 1 > places) {
-    const wants = capacity > config.limit ? "a model with a larger context" : "a larger cache";
+    const wants = capacity >= config.limit ? "a model with a larger context" : "a larger cache";
     const why = `a prompt of ${longest} and ${steps} steps do not fit in ${places} places`;
     refuse(RangeError, who, why, `shorter prompts, fewer steps, or ${wants}`);
   }
