@@ -1,7 +1,8 @@
-// bench.ts: `npm run bench -- kernels | step | ratios | peers | compare`. stdout carries the results (a table, or with
+// bench.ts: `npm run bench -- kernels | step | ratios | generate | peers | compare`. stdout carries the results (a table, or with
 // --json a line a case), stderr everything else.
 import { args, usage, type Spec } from "./cli.ts";
 import { compare } from "./speed/compare.ts";
+import { generating } from "./speed/generate.ts";
 import { kernels } from "./speed/kernels.ts";
 import { check, circumstances, columns, figures, show, type Asked, type Row } from "./speed/measure.ts";
 import { peers } from "./speed/peers.ts";
@@ -20,6 +21,7 @@ const benches: { readonly [name: string]: Benchmark } = {
   kernels: { help: "each kernel against what this machine can do", run: kernels },
   step: { help: "training steps", run: step },
   ratios: { help: "one part of farsight against another", run: ratios, ratio: "ratio" },
+  generate: { help: "a token, with a cache, without, and in PyTorch", run: generating, ratio: "theirs / ours" },
   peers: { help: "the same steps elsewhere", run: peers, ratio: "theirs / ours" },
   compare: { help: "two builds of farsight, in turns", run: compare, ratio: "second / first", digits: 3 },
 };

@@ -72,7 +72,8 @@ export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Ca
         [b],
         counts.map(n => n + t),
       );
-      return { ...reads, k: keys, kAt: 0, v: values, vAt: 0, gateK: gates, counts: after };
+      const { q, gateQ, gates: see } = reads;
+      return { q, k: keys, kAt: 0, v: values, vAt: 0, gateQ, gateK: gates, gates: see, counts: after };
     },
     shorten(lengths) {
       for (let i = 0; i < b; i++) counts[i] = Math.min(counts[i]!, lengths[i]!);

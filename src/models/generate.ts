@@ -163,7 +163,8 @@ function ran(
   const { tape } = params.wte.weight;
   const b = rows.length;
   const t = Math.max(...rows.map(row => row.length));
-  const tokens = rows.flatMap(row => [...row, ...new Array<number>(t - row.length).fill(0)]);
+  const tokens = new Array<number>(b * t).fill(0);
+  rows.forEach((row, i) => row.forEach((token, j) => (tokens[i * t + j] = token)));
   const { states, state } = model.step(params, tape.integers([b, t], tokens), before);
   if (t === 1) return { logits: model.head(params, states), after: state };
   const starts = rows.map((row, i) => before.starts[i]! + row.length);
