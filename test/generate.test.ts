@@ -6,7 +6,11 @@ import {
   generate,
   kinds,
   leaves,
+  linear,
   random,
+  reshape,
+  scores,
+  slice,
   transformer,
   type GenerateOptions,
   type Tensor,
@@ -143,6 +147,32 @@ for (const [title, more] of Object.entries(models))
   }
 suite("generate: prompts of different lengths", batches);
 suite("generate: cached steps", passes);
+
+const products: Record<string, () => void> = {};
+for (const dtype of ["f32", "f64"] as const)
+  for (const scale of [1, 0.3])
+    products[`${dtype}, times ${scale}: a row or two have the bits of the same rows among more`] = () => {
+      const tape = new Tape(dtype);
+      const rng = random(2);
+      const normal = (...shape: number[]): Tensor => {
+        const x = tape.tensor(shape);
+        x.values().set(x.values().map(() => rng.normal()));
+        return x;
+      };
+      const product = (x: Tensor, w: Tensor, b: Tensor): number[] => {
+        const [t, k] = x.shape as [number, number];
+        const n = w.shape[0]!;
+        if (scale === 1) return Array.from(linear(x, w, b).values());
+        return Array.from(scores(reshape(x, [1, t, 1, k]), reshape(w, [1, n, 1, k]), { scale }).values());
+      };
+      for (const k of [2, 8, 384, 400, 399, 1024])
+        for (const n of [1, 5, 16, 37, 64]) {
+          const [x, w, b] = [normal(7, k), normal(n, k), normal(n)];
+          const want = product(x, w, b);
+          for (const m of [1, 2, 3]) assert.equal(product(slice(x, 0, m, { axis: 0 }), w, b), want.slice(0, m * n));
+        }
+    };
+suite("generate: products of few rows", products);
 
 /** A model whose logits are these at each place, whatever comes in. */
 function giving(logits: readonly number[]): { model: Transformer; params: TransformerWeights } {
