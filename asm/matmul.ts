@@ -45,6 +45,8 @@ const NC: usize = 512;
  */
 const WIDE_COLUMNS: usize = ASC_FEATURE_RELAXED_SIMD ? 256 : 128;
 const WIDE_ROWS: usize = ASC_FEATURE_RELAXED_SIMD ? 512 : 128;
+/** So many rows are too few for packing b to pay. */
+const FEW: usize = 2;
 /** Where the edge tile and the panels of b lie in scratch, behind the panels of a. */
 const EDGE = MC * KC * W;
 const PANELS = EDGE + MR * NR * W;
@@ -144,6 +146,25 @@ class Inlined {
       Inlined.put(y, v128.shuffle<f64>(r0, r1, 0, 2), add);
       Inlined.put(y + yi, v128.shuffle<f64>(r0, r1, 1, 3), add);
     }
+  }
+  /** sum + Σ_i a[i] b[i] over LANES numbers of LANES columns of b, whose numbers lie together. */
+  @inline static across(a: usize, b: usize, bn: usize, sum: v128): v128 {
+    const r0 = v128.load(b);
+    const r1 = v128.load(b + bn);
+    if (sizeof<real>() == 8) {
+      sum = madd(v128.load_splat<real>(a), v128.shuffle<f64>(r0, r1, 0, 2), sum);
+      return madd(v128.load_splat<real>(a, W), v128.shuffle<f64>(r0, r1, 1, 3), sum);
+    }
+    const r2 = v128.load(b + 2 * bn);
+    const r3 = v128.load(b + 3 * bn);
+    const a0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+    const b0 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+    sum = madd(v128.load_splat<real>(a), v128.shuffle<f64>(a0, b0, 0, 2), sum);
+    sum = madd(v128.load_splat<real>(a, W), v128.shuffle<f64>(a0, b0, 1, 3), sum);
+    const a1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+    const b1 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+    sum = madd(v128.load_splat<real>(a, 2 * W), v128.shuffle<f64>(a1, b1, 0, 2), sum);
+    return madd(v128.load_splat<real>(a, 3 * W), v128.shuffle<f64>(a1, b1, 1, 3), sum);
   }
   @inline static put(y: usize, v: v128, add: bool): void {
     v128.store(y, add ? v128.add<real>(v128.load(y), v) : v);
@@ -480,6 +501,58 @@ function copyEdge(rows: usize, n: usize, edge: usize, c: usize, ci: usize, y: us
 }
 
 /**
+ * y = c + alpha a b for one row of 4 LANES columns; in a its numbers lie together, in b those of a column, columns `bn`
+ * apart.
+ */
+function strip(k: usize, alpha: real, a: usize, b: usize, bn: usize, c: usize, y: usize): void {
+  let s0 = v128.splat<real>(0);
+  let s1 = s0;
+  let s2 = s0;
+  let s3 = s0;
+  const next = LANES * bn;
+  for (const end = a + k * W; a != end; a += 16, b += 16) {
+    s0 = Inlined.across(a, b, bn, s0);
+    s1 = Inlined.across(a, b + next, bn, s1);
+    s2 = Inlined.across(a, b + 2 * next, bn, s2);
+    s3 = Inlined.across(a, b + 3 * next, bn, s3);
+  }
+  if (alpha != 1) {
+    const by = v128.splat<real>(alpha);
+    s0 = v128.mul<real>(by, s0);
+    s1 = v128.mul<real>(by, s1);
+    s2 = v128.mul<real>(by, s2);
+    s3 = v128.mul<real>(by, s3);
+  }
+  putRow(y, s0, s1, c);
+  putRow(y + 32, s2, s3, c && c + 32);
+}
+/** `matmul` of few rows, each column of b from end to end: nothing is packed. */
+function strips(
+  m: usize,
+  k: usize,
+  n: usize,
+  alpha: real,
+  a: usize,
+  ai: usize,
+  b: usize,
+  bn: usize,
+  bias: usize,
+  y: usize,
+  yi: usize,
+  add: bool,
+): void {
+  for (let j: usize = 0; j < n; j += 4 * LANES)
+    for (let p: usize = 0; p < k; p += KC) {
+      const kc = min(KC, k - p);
+      for (let i: usize = 0; i < m; i++) {
+        const to = y + (i * yi + j) * W;
+        const c = add || p > 0 ? to : bias ? bias + j * W : 0;
+        strip(kc, alpha, a + (i * ai + p) * W, b + (j * bn + p) * W, bn * W, c, to);
+      }
+    }
+}
+
+/**
  * y = alpha a b, plus `bias` in every row (n numbers; 0 for none); added to y instead when `add`. a is m x k, b is
  * k x n. Rows of a lie `ai` apart and columns `ak`, one of the two being 1; rows of b `bk` and columns `bn`, likewise;
  * rows of y `yi` and columns 1.
@@ -504,6 +577,14 @@ export function matmul(
   scratch: usize,
 ): void {
   if (!y) return;
+  if (m <= FEW && ak == 1 && bk == 1 && k % LANES == 0 && k) {
+    const whole = n & ~(4 * LANES - 1);
+    strips(m, k, whole, alpha, a, ai, b, bn, bias, y, yi, add);
+    n -= whole;
+    b += whole * bn * W;
+    if (bias) bias += whole * W;
+    y += whole * W;
+  }
   const packedB = scratch + PANELS;
   const packs = n >= (ai == 1 ? WIDE_COLUMNS : WIDE_ROWS);
   for (let j: usize = 0; j < n; j += NC) {

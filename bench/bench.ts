@@ -1,7 +1,8 @@
-// bench.ts: `npm run bench -- kernels | step | ratios | recurrence | peers | compare`. stdout carries the results (a
-// table, or with --json a line a case), stderr everything else.
+// bench.ts: `npm run bench -- kernels | step | ratios | recurrence | generate | peers | compare`. stdout carries the
+// results (a table, or with --json a line a case), stderr everything else.
 import { args, usage, type Spec } from "./cli.ts";
 import { compare } from "./speed/compare.ts";
+import { generating } from "./speed/generate.ts";
 import { kernels } from "./speed/kernels.ts";
 import { check, circumstances, columns, figures, show, type Asked, type Row } from "./speed/measure.ts";
 import { peers } from "./speed/peers.ts";
@@ -22,6 +23,7 @@ const benches: { readonly [name: string]: Benchmark } = {
   step: { help: "training steps", run: step },
   ratios: { help: "one part of farsight against another", run: ratios, ratio: "ratio" },
   recurrence: { help: "many small operations: a step beside backward", run: recurrence, ratio: "step / backward" },
+  generate: { help: "a token, with a cache, without, and in PyTorch", run: generating, ratio: "theirs / ours" },
   peers: { help: "the same steps elsewhere", run: peers, ratio: "theirs / ours" },
   compare: { help: "two builds of farsight, in turns", run: compare, ratio: "second / first", digits: 3 },
 };

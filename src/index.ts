@@ -72,6 +72,7 @@ export { rotary } from "./positions/rope.ts";
 export { sinusoidal } from "./positions/sinusoidal.ts";
 export { attend, attention, mask, type AttentionOptions } from "./models/attention.ts";
 export { cache, stateCache, type Cache, type CacheSizes, type Carry, type Reads } from "./models/carry.ts";
+export { generate, type GenerateOptions } from "./models/generate.ts";
 export {
   attentionBlock,
   layer,

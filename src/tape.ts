@@ -180,6 +180,21 @@ export class Tape {
     }
   }
 
+  /**
+   * @internal What `make` makes outlives this call; `release` gives its memory back, unless something lies behind it by
+   * then, or the scope around it has ended.
+   */
+  lend<T>(make: () => T): { made: T; release(): void } {
+    const region = this.#region;
+    const { mark } = this.engine;
+    const made = this.allOrNothing(make);
+    const end = this.engine.mark;
+    const release = (): void => {
+      if (region.alive && this.engine.mark === end) this.engine.rewind(mark);
+    };
+    return { made, release };
+  }
+
   /** Runs `body` without recording: nothing made in it can be run backwards, and dropout keeps every number. */
   noGrad<T>(body: () => T): T {
     const evaluating = this.#evaluating;

@@ -31,7 +31,7 @@ const ranks = [
   ["src/models/layer.ts"],
   ["src/models/transformer.ts"],
   ["src/models/recurrent.ts"],
-  ["src/models/rmt.ts", "src/models/encoder.ts"],
+  ["src/models/rmt.ts", "src/models/encoder.ts", "src/models/generate.ts"],
   ["src/tasks/counting.ts", "src/tasks/memorize.ts", "src/tasks/sine.ts"],
   ["src/index.ts"],
 ];

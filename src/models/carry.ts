@@ -30,6 +30,8 @@ export interface Carry {
   extend?(reads: Reads): Reads;
   /** The same carry over other tensors, where it holds any that end with the scope they were made in. */
   held?(hold: (x: Tensor) => Tensor): Carry;
+  /** The same with at most so many places of each sequence, the first ones (a cache). */
+  shorten?(lengths: readonly number[]): Carry;
   /** What the next run gets, given what came into the layer and what it made of it, b t d each. */
   next(x: Tensor, y: Tensor): Carry;
 }
@@ -72,8 +74,11 @@ export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Ca
       append(values, reads.v, starts, { from: reads.vAt });
       if (reads.gateK) append(gates!, reads.gateK, starts);
       const gateK = reads.gateK && gates;
-      return { ...reads, k: keys, kAt: 0, v: values, vAt: 0, gateK, counts: tape.integers([b], after) };
+      const { q, gateQ, gates: see } = reads;
+      const all = tape.integers([b], after);
+      return { q, k: keys, kAt: 0, v: values, vAt: 0, gateQ, gateK, gates: see, counts: all };
     },
+    shorten: lengths => holding(counts.map((n, i) => Math.min(n, lengths[i]!))),
     next: x => holding(counts.map(n => n + x.shape[1]!)),
   });
   return holding(new Array<number>(b).fill(0));

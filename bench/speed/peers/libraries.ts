@@ -94,13 +94,25 @@ function install(): string | undefined {
   return status === 0 ? undefined : "npm install in bench/speed/peers failed";
 }
 
+/** PyTorch, of the python3 that is found first. */
+export function pytorch(): Library {
+  const torch = spawnSync("python3", ["-c", "import torch; print(torch.__version__)"], { encoding: "utf8" });
+  const version = torch.status === 0 ? torch.stdout.trim() : "";
+  return {
+    name: "pytorch",
+    label: () => `PyTorch ${version}`.trim(),
+    missing: version ? undefined : "python3 cannot import torch",
+    ways: ["manual", "fused"],
+    notes: { cope: "the paper's listing", myopic: "the authors' dense attention" },
+    ...spoken("python3", [join(folder, "pytorch.py")]),
+  };
+}
+
 /** Every library, those that are not here with the reason. */
 export async function libraries(): Promise<Library[]> {
   const npm = install();
   const node = (file: string): Pick<Library, "ask" | "end"> =>
     spoken(process.execPath, ["--enable-source-maps", join(programs, file)]);
-  const torch = spawnSync("python3", ["-c", "import torch; print(torch.__version__)"], { encoding: "utf8" });
-  const version = torch.status === 0 ? torch.stdout.trim() : "";
   const one =
     (name: string) =>
     (threads: number): string =>
@@ -114,14 +126,7 @@ export async function libraries(): Promise<Library[]> {
       notes: {},
       ...node("ours.mjs"),
     },
-    {
-      name: "pytorch",
-      label: () => `PyTorch ${version}`.trim(),
-      missing: version ? undefined : "python3 cannot import torch",
-      ways: ["manual", "fused"],
-      notes: { cope: "the paper's listing", myopic: "the authors' dense attention" },
-      ...spoken("python3", [join(folder, "pytorch.py")]),
-    },
+    pytorch(),
     {
       name: "jax-js",
       label: one("jax-js"),

@@ -116,8 +116,54 @@ class Model:
         return loss.item()
 
 
+class Decoder:
+    """Decodes greedily, eager, in inference mode: keys and values lie in room made once, a step runs the newest token alone."""
+
+    def __init__(self, work):
+        self.shape, self.way, self.p, self.steps = work["shape"], work["way"], tensors(work["file"]), work["steps"]
+        d, h, t = self.shape["d"], self.shape["heads"], self.shape["t"]
+        self.keys, self.values = (torch.zeros(self.shape["layers"], 1, h, t, d // h) for _ in range(2))
+        self.start = len(work["prompt"])
+        self.first = self.step(torch.tensor([work["prompt"]]), 0)
+
+    @torch.inference_mode()
+    def step(self, tokens, at):
+        p, h, d = self.p, self.shape["heads"], self.shape["d"]
+        t = tokens.shape[1]
+        end = at + t
+        x = F.embedding(tokens, p["wte.weight"]) + p["wpe.weight"][at:end]
+        for i in range(self.shape["layers"]):
+            w = lambda name: p[f"h.{i}.{name}"]
+            norm = F.layer_norm(x, (d,), w("ln_1.weight"), w("ln_1.bias"))
+            q, k, v = F.linear(norm, w("attn.c_attn.weight"), w("attn.c_attn.bias")).view(1, t, 3, h, d // h).permute(2, 0, 3, 1, 4)
+            self.keys[i, :, :, at:end] = k
+            self.values[i, :, :, at:end] = v
+            k, v = self.keys[i, :, :, :end], self.values[i, :, :, :end]
+            if self.way == "fused":
+                y = F.scaled_dot_product_attention(q, k, v, is_causal=t > 1)
+            else:
+                logits = q @ k.transpose(-2, -1) / (d // h) ** 0.5
+                y = (logits if t == 1 else logits + causal(t).log()).softmax(-1) @ v
+            x = x + F.linear(y.transpose(1, 2).reshape(1, t, d), w("attn.c_proj.weight"), w("attn.c_proj.bias"))
+            norm = F.layer_norm(x, (d,), w("ln_2.weight"), w("ln_2.bias"))
+            x = x + F.linear(F.gelu(F.linear(norm, w("mlp.c_fc.weight"), w("mlp.c_fc.bias")), approximate="tanh"), w("mlp.c_proj.weight"), w("mlp.c_proj.bias"))
+        x = F.layer_norm(x[:, -1:], (d,), p["ln_f.weight"], p["ln_f.bias"])
+        return F.linear(x, p.get("lm_head.weight", p["wte.weight"])).argmax(-1)
+
+    def run(self):
+        """All tokens behind the prompt; the first comes with the prompt itself, before the clock starts."""
+        token, text = self.first, [self.first.item()]
+        for at in range(self.start, self.start + self.steps - 1):
+            token = self.step(token, at)
+            text.append(token.item())
+        return text
+
+
 def prepare(work):
     torch.set_num_threads(work["threads"])
+    if work["kind"] == "generate":
+        decoder = Decoder(work)
+        return decoder.run, decoder.run()
     if work["kind"] == "step":
         if work["variant"] in ("cope", "myopic") and work.get("way") == "fused":
             raise ValueError("no fused attention does this")
