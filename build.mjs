@@ -130,8 +130,8 @@ function division(kernel, line, names) {
 }
 
 /**
- * Functions that run once a row, a panel or more seldom, and are called from several places: inlined they take a kilobyte
- * of a page, gzipped.
+ * Functions that run once a row, a panel or more seldom, and are called from several places: inlined they take a
+ * kilobyte of a page, gzipped.
  */
 const APART = [
   "row/loadTail",

@@ -15,7 +15,9 @@ function put(y: usize, n: usize, v: v128): void {
   if (n == LANES) v128.store(y, v);
   else storeTail(y, n, v);
 }
-/** n numbers of a mask's row from byte `o` on, times those of `keys`, the sequence's row of padding, if there is one. */
+/**
+ * n numbers of a mask's row from byte `o` on, times those of `keys`, the sequence's row of padding, if there is one.
+ */
 function seen(n: usize, allowed: usize, keys: usize, o: usize): v128 {
   const a = some(allowed + o, n, 0);
   return keys ? v128.mul<real>(a, some(keys + o, n, 0)) : a;

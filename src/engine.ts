@@ -152,7 +152,10 @@ export class Engine {
     if (this.view(scratch, 1)[0] !== 1) wrong();
   }
 
-  /** @internal Claims room for `n` numbers of `width` bytes, padded to 16 bytes; what it holds is left over from earlier use. */
+  /**
+   * @internal Claims room for `n` numbers of `width` bytes, padded to 16 bytes; what it holds is left over from earlier
+   * use.
+   */
   alloc(n: number, width: number = this.width): number {
     const at = this.#top;
     const end = at + Math.ceil((n * width) / 16) * 16;

@@ -18,8 +18,8 @@ export interface Stored {
 }
 
 /**
- * The bytes of a file, in a buffer of their own, which a Blob takes. Compilers before 5.7 know no type of bytes by their
- * buffer; this is the one that each has.
+ * The bytes of a file, in a buffer of their own, which a Blob takes. Compilers before 5.7 know no type of bytes by
+ * their buffer; this is the one that each has.
  */
 export type Bytes = ReturnType<Uint8Array["slice"]>;
 /** What `serialize` takes for one tensor; the kind of `values` decides the dtype in the file. */

@@ -35,7 +35,7 @@ const positions = files("src/positions");
 const others = ["src/positions/kind.ts", "src/positions/index.ts"];
 
 /** What models and positions may not see: addresses, gradients' addresses, kernels, the engine. */
-const below = /\.(?:data|grad|at|root|region)\b(?!\()|\bkernels?\b|\bengine\b|\bEngine\b|\bK\./;
+const below = /\.(?:data|grad|root|region|blank|spent)\b|\bkernels?\b|\bengine\b|\bEngine\b|\bK\./;
 
 suite("invariants", {
   "models and positions never see a kernel, an address or the engine"() {

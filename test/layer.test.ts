@@ -187,7 +187,7 @@ suite("a kind of position of one's own", {
       /^transformer: position names .* twice\n {2}wants each kind once/s,
     );
     const { loss } = toyed(["relative", toy]);
-    assert.match(thrown(RangeError, loss), /^position: relative and toy both add distances\n/);
+    assert.match(thrown(RangeError, loss), /^toy: another position adds distances as well\n {2}wants one of the two/);
   },
 });
 

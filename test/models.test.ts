@@ -1,6 +1,6 @@
 // Whole models against differences, in f64: every kind of position, norm, activation and head; the recurrent memory
-// decoder and encoder, kept and replayed; input in pieces. Parameters are stirred first, so that gains, biases and CoPE's tables are no
-// ones and zeros.
+// decoder and encoder, kept and replayed; input in pieces. Parameters are stirred first, so that gains, biases and
+// CoPE's tables are no ones and zeros.
 import * as assert from "uvu/assert";
 import {
   Tape,

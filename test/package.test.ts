@@ -105,21 +105,51 @@ for (const single of [new Tape("f32"), new Tape("f32", { module })]) {
 const expected = "1.6769 1.4176 1.2014";
 
 const typed = `
-import { Engine, Tape, adamw, concat, crossEntropy, cumsum, fit, layerNorm, linear, load, matmul, op, parted, rmt, save } from "farsight";
+import {
+  Engine,
+  Tape,
+  adamw,
+  concat,
+  crossEntropy,
+  cumsum,
+  fit,
+  layerNorm,
+  linear,
+  load,
+  matmul,
+  op,
+  parted,
+  rmt,
+  save,
+} from "farsight";
 import { scale, softmax, sum, transformer, type Op, type Tensor } from "farsight";
 import { fast, type FastEngine } from "farsight/fast";
 declare const console: { log(...words: unknown[]): void };
-const engine: FastEngine = fast("f64", { fma: false, threads: 2 }), tape = new Tape("f64", { seed: 1, engine }), w: Tensor = tape.param([2, 2], [1, 2, 3, 4]);
-const model = transformer({ vocab: 5, d: 8, heads: 2, layers: 1, context: 4, position: "cope" }), params = model.params(tape), optimizer = adamw(params);
-for await (const { step, loss } of fit({ params, optimizer, steps: 2, loss: () => sum(matmul(w, cumsum(w))) })) console.log(step + loss);
-const bytes: Uint8Array = save({ params, optimizer, step: 2 }), k: number | undefined = rmt(model, { segment: 2, memory: 1 }).options.k;
-const twice: Op<"... -> ..."> = op("twice", "... -> ...", { forward: (K, { rows }, y, x) => K.scale(rows, 2, 0, x.data, y.data) });
+const engine: FastEngine = fast("f64", { fma: false, threads: 2 });
+const tape = new Tape("f64", { seed: 1, engine });
+const w: Tensor = tape.param([2, 2], [1, 2, 3, 4]);
+const model = transformer({ vocab: 5, d: 8, heads: 2, layers: 1, context: 4, position: "cope" });
+const params = model.params(tape);
+const optimizer = adamw(params);
+for await (const { step, loss } of fit({ params, optimizer, steps: 2, loss: () => sum(matmul(w, cumsum(w))) }))
+  console.log(step + loss);
+const bytes: Uint8Array = save({ params, optimizer, step: 2 });
+const k: number | undefined = rmt(model, { segment: 2, memory: 1 }).options.k;
+const twice: Op<"... -> ..."> = op("twice", "... -> ...", {
+  forward: (K, { rows }, y, x) => K.scale(rows, 2, 0, x.data, y.data),
+});
 console.log(load({ params, optimizer }, bytes).step, k, twice(w).values()[0]);
-const { limit, memory, module } = new Engine("f32", { limit: 1e6 }), again = new Engine("f32", { module });
+const { limit, memory, module } = new Engine("f32", { limit: 1e6 });
+const again = new Engine("f32", { module });
 console.log(limit, memory.buffer.byteLength, memory.grow(1), again.dtype);
-const list: readonly Op[] = [layerNorm, softmax, parted, twice], found: Tensor = concat([linear(w, w), linear(w, w, w)]);
-const y: Tensor = layerNorm(w, w), z: Tensor = layerNorm(w, w, { eps: 1e-6 }), same: Tensor = layerNorm(y, z, undefined, { eps: 1 });
-const pair: [Tensor, Tensor] = parted(same, w), eps: number = layerNorm.attrs.eps, name: "softmax" = softmax.opName;
+const list: readonly Op[] = [layerNorm, softmax, parted, twice];
+const found: Tensor = concat([linear(w, w), linear(w, w, w)]);
+const y: Tensor = layerNorm(w, w);
+const z: Tensor = layerNorm(w, w, { eps: 1e-6 });
+const same: Tensor = layerNorm(y, z, undefined, { eps: 1 });
+const pair: [Tensor, Tensor] = parted(same, w);
+const eps: number = layerNorm.attrs.eps;
+const name: "softmax" = softmax.opName;
 console.log(list[0]!.signature, found, pair, eps, name, scale(w, { by: 2 }), crossEntropy(w, w, { reduction: "sum" }));
 `;
 /** What only programs with the types of a page can say. */

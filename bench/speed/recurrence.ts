@@ -1,5 +1,5 @@
-// recurrence.ts: a recurrence written by hand, h = tanh(h w + x w), place by place: many small operations, whose cost is
-// that of the record. A step, which gives memory back as it goes, beside backward, which keeps it.
+// recurrence.ts: a recurrence written by hand, h = tanh(h w + x w), place by place: many small operations, whose cost
+// is that of the record. A step, which gives memory back as it goes, beside backward, which keeps it.
 import { add, matmul, slice, sum, tanh, type Tape, type Tensor } from "farsight";
 import { random } from "./kernels.ts";
 import { contest, deviation, digest, median, release, show, tapeOf, wanted, type Asked, type Row } from "./measure.ts";

@@ -127,15 +127,14 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): A
 
 /** What all positions add to the logits; `read` finds the parameters of one. */
 export function biasOf(positions: readonly Position[], read: (position: Position) => object | undefined): Bias {
-  const all: { [what: string]: unknown } = {};
-  const from: { [what: string]: string } = {};
-  for (const p of positions)
-    for (const [what, x] of Object.entries(p.bias?.(read(p) as never) ?? {})) {
-      if (all[what]) refuse(RangeError, "position", `${from[what]} and ${p.name} both add ${what}`, "one of the two");
-      all[what] = x;
-      from[what] = p.name;
-    }
-  return all as Bias;
+  let all: Bias = {};
+  for (const p of positions) {
+    const added = p.bias?.(read(p) as never);
+    for (const what in added)
+      if (what in all) refuse(RangeError, p.name, `another position adds ${what} as well`, "one of the two");
+    all = { ...all, ...added };
+  }
+  return all;
 }
 
 /**

@@ -38,7 +38,9 @@ export type Recurrent = Required<Omit<RecurrentOptions, "k">> & { readonly k: nu
 export interface RmtWeights extends TransformerWeights {
   readonly memory: Tensor;
 }
-/** What passes from one segment to the next: the memory b m d, and how many tokens of the longest sequence it has seen. */
+/**
+ * What passes from one segment to the next: the memory b m d, and how many tokens of the longest sequence it has seen.
+ */
 export interface RmtState {
   readonly memory: Tensor;
   readonly at: number;

@@ -30,7 +30,9 @@ import {
 import { pieces, streamed, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
 import type { Transformer } from "./transformer.ts";
 
-/** Which edges keep weight 1 under myopic training: none, those out of memory ("source"), or at either end ("touch"). */
+/**
+ * Which edges keep weight 1 under myopic training: none, those out of memory ("source"), or at either end ("touch").
+ */
 type Exempt = "none" | "source" | "touch";
 
 /** Options of `rmt`. */
@@ -52,7 +54,10 @@ export interface Rmt {
   params(tape: Tape, options?: { seed?: number; frozen?: boolean }): RmtWeights;
   /** The state before the first segment of b sequences. */
   start(params: RmtWeights, b: number): RmtState;
-  /** One segment, tokens b l or fewer -> states of the tokens b l d, and the state after it. Without dropout unless asked. */
+  /**
+   * One segment, tokens b l or fewer -> states of the tokens b l d, and the state after it. Without dropout unless
+   * asked.
+   */
   step(params: RmtWeights, tokens: Rows, state: RmtState, how?: RmtHow): RmtStep;
   /** States b l d -> logits b l v. */
   head(params: RmtWeights, states: Tensor): Tensor;

@@ -1,6 +1,5 @@
 // stream.ts: a model over input that comes in pieces: an iterator in, an iterator out, in memory that does not grow.
 import { choice, known, refuse } from "../check.ts";
-import type { Numbers } from "../engine.ts";
 import { tokens, type Weights } from "../nn.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import type { Tape } from "../tape.ts";
@@ -21,7 +20,7 @@ export type Ask = "logits" | "states" | "loss";
 /** Numbers that outlive the scope they were computed in. */
 export interface Given {
   readonly shape: readonly number[];
-  readonly values: Numbers;
+  readonly values: ReturnType<Tensor["values"]>;
 }
 /** What a stream gives, "logits" unless asked for something else, and the state it starts from: the model's first. */
 export interface StreamOptions<State> {
