@@ -241,14 +241,17 @@ async function kernels() {
   for (const f of ["f32", "f64"]) for (const end of ["js", "d.ts"]) rmSync(`dist/${f}.${end}`, { force: true });
 }
 
-/** Characters that need no escape in any kind of string; those behind them, | and }, announce one of the rarer bytes. */
+/**
+ * Characters that need no escape in any kind of string; those behind them, | and }, announce one of the rarer bytes.
+ */
 const CODES = Array.from({ length: 124 - 32 }, (_, i) => i + 32).filter(
   c => !['"', "'", "\\", "`"].includes(String.fromCharCode(c)),
 );
 
 /**
  * Kernels as text, for all modules by one alphabet: a character for each of the commonest bytes, two for the others
- * (src/engine.ts reads it). Gzipped a twentieth smaller than one that needs escapes, and a third smaller than base64, which hides from gzip what repeats.
+ * (src/engine.ts reads it). Gzipped a twentieth smaller than one that needs escapes, and a third smaller than base64,
+ * which hides from gzip what repeats.
  */
 function alphabet() {
   const counts = new Array(256).fill(0);

@@ -163,8 +163,8 @@ export async function* generating(asked: Asked): AsyncGenerator<Row, string> {
     rmSync(folder, { recursive: true, force: true });
   }
   return (
-    "ms: of one new token, prompts not counted; small: all of a text of 256 places, gpt2: 32 tokens behind 512, random " +
-    "parameters. Recomputing runs the whole text and the head of its last place. theirs / ours: medians of rounds in " +
-    "turns. checksum: of the text; recomputing writes less of it under gpt2."
+    "ms: of one new token, prompts not counted; small: all of a text of 256 places, gpt2: 32 tokens behind 512, " +
+    "random parameters. Recomputing runs the whole text and the head of its last place. theirs / ours: medians of " +
+    "rounds in turns. checksum: of the text; recomputing writes less of it under gpt2."
   );
 }

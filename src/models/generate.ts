@@ -1,6 +1,5 @@
 // generate.ts: prompts in, tokens out, step by step, each by one run of the model over the newest tokens and a cache.
 import { integer, known, number, refuse, shown, tensor } from "../check.ts";
-import type { Numbers } from "../engine.ts";
 import { exp } from "../math.ts";
 import { embedding } from "../ops/rows.ts";
 import { reshape } from "../ops/shapes.ts";
@@ -47,11 +46,13 @@ const who = "generate";
 
 /**
  * Continues prompts, rows of tokens of any lengths (or one row): gives at each step the next token of every prompt,
- * nothing for one that has ended, and at the end all tokens, prompts included. In the exact engine the tokens of a prompt
- * do not depend on the others, and logits have the bits of a forward pass. Records nothing. Memory of the cache is given
- * back at the end, also by `return()`, unless tensors were made on the tape meanwhile: then with the scope around it.
+ * nothing for one that has ended, and at the end all tokens, prompts included. In the exact engine the tokens of a
+ * prompt do not depend on the others, and logits have the bits of a forward pass. Records nothing. Memory of the cache
+ * is given back at the end, also by `return()`, unless tensors were made on the tape meanwhile: then with the scope
+ * around it.
  *
- *     for (const [token] of generate(model, params, [3, 1, 4], { steps: 20, temperature: 0.8, topP: 0.9 })) show(token);
+ *     const options = { steps: 20, temperature: 0.8, topP: 0.9 };
+ *     for (const [token] of generate(model, params, [3, 1, 4], options)) show(token);
  */
 export function generate(
   model: Transformer,
@@ -178,7 +179,7 @@ function ran(
 }
 
 /** The token that is chosen by its logits. */
-function chosen(logits: Numbers, { temperature, topK, topP }: Choice, rng: Random): number {
+function chosen(logits: ArrayLike<number>, { temperature, topK, topP }: Choice, rng: Random): number {
   let top = -Infinity;
   let best = 0;
   for (let i = 0; i < logits.length; i++) {
