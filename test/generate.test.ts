@@ -246,7 +246,7 @@ suite("generate: the choice", {
     assert.not.equal(run(5).texts[0], run(5).texts[1]);
     const [a, b] = run([5, 5]).texts;
     assert.equal(a, b);
-    assert.equal(run(5).texts[0], [1, 12, 12, 12, 12, 4, 12, 12, 12, 10, 10, 12, 5]);
+    assert.equal(run(5).texts[0], [1, 5, 12, 12, 12, 12, 4, 12, 12, 12, 10, 10, 12]);
   },
 });
 
@@ -376,14 +376,9 @@ const refusals: Record<string, [kind: new (m: string) => Error, prompts: unknown
     RangeError,
     [[1], [2, 13]],
     {},
-    "prompt 1 at 1 is 13\n  wants an integer from 0 to 12\n  got   13",
+    "prompt 1 at 1 is 13\n  wants an integer from 0 to 12",
   ],
-  "a token that is no number": [
-    TypeError,
-    [["a"]],
-    {},
-    'prompt 0 at 0 is "a"\n  wants an integer from 0 to 12\n  got   "a"',
-  ],
+  "a token that is no number": [TypeError, [["a"]], {}, 'prompt 0 at 0 is "a"\n  wants an integer from 0 to 12'],
   "a temperature below 0": [RangeError, [1], { temperature: -1 }, "temperature is -1\n  wants a number from 0"],
   "a temperature without end": [
     RangeError,
@@ -393,14 +388,9 @@ const refusals: Record<string, [kind: new (m: string) => Error, prompts: unknown
   ],
   "topP of 0": [RangeError, [1], { topP: 0 }, "topP is 0\n  wants a number above 0, at most 1"],
   "topP above 1": [RangeError, [1], { topP: 1.5 }, "topP is 1.5\n  wants a number above 0, at most 1"],
-  "topK of 0": [RangeError, [1], { topK: 0 }, "topK is 0\n  wants an integer from 1 to 9007199254740991\n  got   0"],
-  "steps of 0": [RangeError, [1], { steps: 0 }, "steps is 0\n  wants an integer from 1 to 9007199254740991\n  got   0"],
-  "a stop token that is none": [
-    RangeError,
-    [1],
-    { stop: [13] },
-    "stop is 13\n  wants an integer from 0 to 12\n  got   13",
-  ],
+  "topK of 0": [RangeError, [1], { topK: 0 }, "topK is 0\n  wants an integer from 1 to 9007199254740991"],
+  "steps of 0": [RangeError, [1], { steps: 0 }, "steps is 0\n  wants an integer from 1 to 9007199254740991"],
+  "a stop token that is none": [RangeError, [1], { stop: [13] }, "stop is 13\n  wants an integer from 0 to 12"],
   "a stop that is no list": [TypeError, [1], { stop: 3 }, "stop is 3\n  wants a list of tokens"],
   "seeds for other prompts": [
     RangeError,
