@@ -98,6 +98,4 @@ export type { Ask, Chunk, Given, Rows, StreamOptions } from "./models/stream.ts"
 export type { RecurrentOptions, RmtHow, RmtState, RmtStep, RmtWeights, Truncation } from "./models/recurrent.ts";
 export { rmt, type Rmt, type RmtOptions } from "./models/rmt.ts";
 export { rmtEncoder, type RmtEncoder, type RmtEncoderOptions, type RmtEncoderWeights } from "./models/encoder.ts";
-export * from "./tasks/counting.ts";
-export * from "./tasks/memorize.ts";
-export * from "./tasks/sine.ts";
+export * from "./tasks/index.ts";

@@ -33,6 +33,7 @@ const ranks = [
   ["src/models/recurrent.ts"],
   ["src/models/rmt.ts", "src/models/encoder.ts", "src/models/generate.ts"],
   ["src/tasks/counting.ts", "src/tasks/memorize.ts", "src/tasks/sine.ts"],
+  ["src/tasks/index.ts"],
   ["src/index.ts"],
 ];
 const rank = new Map(ranks.flatMap((files, i) => files.map(file => [file, i] as const)));
