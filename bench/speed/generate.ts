@@ -58,7 +58,9 @@ function ours(tape: Tape, c: Case): { runners: [Runner, Runner]; prompt: number[
         const t = tokens.length;
         const states = model.states(params, model.embed(params, tape.integers([1, t], tokens)));
         const logits = model.head(params, slice(states, t - 1, t, { axis: 1 })).values();
-        return logits.reduce((best, x, i) => (x > logits[best]! ? i : best), 0);
+        let best = 0;
+        for (let i = 1; i < logits.length; i++) if (logits[i]! > logits[best]!) best = i;
+        return best;
       }),
     );
   }
@@ -85,6 +87,7 @@ function ours(tape: Tape, c: Case): { runners: [Runner, Runner]; prompt: number[
 async function theirs(c: Case, prompt: number[], file: string, library: Library, asked: Asked) {
   const { d, layers, heads, vocab, context } = c.options;
   const shape = { d, layers, heads, vocab, inner: 4 * d, b: 1, t: context };
+  // What pytorch.py alone understands, beside the work of serve.ts.
   const work = { kind: "generate", shape, prompt, steps: c.steps, threads: asked.threads, file };
   const runners: Runner[] = [];
   let refusal = library.missing;

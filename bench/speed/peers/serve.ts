@@ -28,7 +28,6 @@ export type Work = {
   | { kind: "step"; size: string; variant: string; shape: Shape; segments: number; memory: number; lr: number }
   | { kind: "attention"; variant: "plain" | "cope"; b: number; h: number; t: number; d: number; p: number }
   | { kind: "map"; name: string; rows: number; d: number }
-  | { kind: "generate"; shape: Shape; prompt: number[]; steps: number }
 );
 /** A case that is set up. `results` must agree between peers. */
 export interface Prepared {
