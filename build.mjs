@@ -18,7 +18,7 @@ const dtypes = {
   f32: { real: "f32", bits: "i32" },
   f64: { real: "f64", bits: "i64" },
 };
-const BUDGET = 69_000; // bytes of a page's share: minified, gzipped, both dtypes inside
+const BUDGET = 60_000; // bytes of a page's share: minified, gzipped, both dtypes inside
 
 if (
   !existsSync("node_modules/assemblyscript") ||
@@ -273,6 +273,56 @@ function alphabet() {
 }
 
 /**
+ * Bytes of f32 and those that stand for the same in f64, mostly instructions. The text of f64 has the two change places,
+ * so that gzip finds f64 in f32: 2.2 kB less of a page. Each found by the size of a page with it and without; the order
+ * counts.
+ */
+const SWAPS = [
+  ["41 02 74", "41 03 74"], // i32.const, i32.shl: numbers -> bytes
+  ["fd e4", "fd f0"], // add
+  ["fd e6", "fd f2"], // mul
+  ["fd e5", "fd f1"], // sub
+  ["fd 09 02", "fd 0a 03"], // v128.load_splat
+  ["2a 02", "2b 03"], // load
+  ["fd 13", "fd 14"], // splat
+  ["38 02", "39 03"], // store
+  ["43 00 00 00 00", "44 00 00 00 00 00 00 00 00"], // const 0
+  ["eb", "f7"], // pmax
+  ["7d 20", "7c 20"], // the type of locals, before local.get
+  ["41 7c", "41 7e"], // i32.const, minus the lanes of a vector
+  ["41 04", "41 08"], // i32.const, the bytes of a number
+  ["03 71", "01 71"], // i32.and: numbers beyond whole vectors
+  ["fd e7", "fd f3"], // div
+  ["ea 01", "f6 01"], // pmin
+  ["fd 1f", "fd 21"], // extract_lane
+  ["02 76", "03 76"], // i32.shr_u: bytes -> numbers
+  ["43 00 00 80 3f", "44 00 00 00 00 00 00 f0 3f"], // const 1
+];
+
+/** The text of f64, swapped by those of `SWAPS` that give it back when swapped once more; and these, as text. */
+function alike(text, chars) {
+  const word = bytes =>
+    bytes
+      .split(" ")
+      .map(byte => chars[parseInt(byte, 16)])
+      .join("");
+  const swaps = [];
+  for (const [a, b] of SWAPS.map(pair => pair.map(word))) {
+    const swapped = swap(text, [a, b]);
+    if (swap(swapped, [a, b]) !== text) continue;
+    text = swapped;
+    swaps.unshift([a, b]);
+  }
+  return { text, swaps };
+}
+/** A text in which two words have changed places. */
+const swap = (text, [a, b]) =>
+  text
+    .split(a)
+    .map(part => part.split(b).join(a))
+    .join(b);
+
+/**
  * The kernels of both dtypes as text, the layouts of argument blocks, and how kernels divide. Pieces of the two take
  * turns, since they are alike and gzip looks back no further than 32 kB: 3 kB less than one after the other.
  */
@@ -285,8 +335,9 @@ const inline = {
     }));
     onLoad({ filter: /./, namespace: "kernels" }, ({ path: folder }) => {
       const { chars, common } = alphabet();
-      const text = dtype => Array.from(readFileSync(join(folder, `${dtype}.wasm`)), byte => chars[byte]).join("");
-      const [f32, f64] = Object.keys(dtypes).map(text);
+      const textOf = dtype => Array.from(readFileSync(join(folder, `${dtype}.wasm`)), byte => chars[byte]).join("");
+      const f32 = textOf("f32");
+      const { text: f64, swaps } = alike(textOf("f64"), chars);
       const pieces = [];
       for (let at = 0, n = 5000; at < Math.max(f32.length, f64.length); at += n)
         pieces.push(f32.slice(at, at + n), f64.slice(at, at + n));
@@ -294,7 +345,10 @@ const inline = {
       const every = i => `/* @__PURE__ */ pieces.filter((_, i) => i % 2 === ${i}).join("")`;
       return {
         contents:
-          `const pieces = ${JSON.stringify(pieces)};\nexport const f32 = ${every(0)}, f64 = ${every(1)};\n` +
+          `const pieces = ${JSON.stringify(pieces)};\n` +
+          `const swap = ${swap};\n` +
+          `export const f32 = ${every(0)};\n` +
+          `export const f64 = /* @__PURE__ */ ${JSON.stringify(swaps)}.reduce(swap, ${every(1)});\n` +
           `export const common = "${common}";\n` +
           `export const layouts = ${layouts};\nexport const divisions = ${divisions};`,
         loader: "js",

@@ -98,14 +98,11 @@ export class Tape {
   param(shape: readonly number[], values?: ArrayLike<number>): Tensor {
     const checked = sized("param", shape, values);
     const copy = this.#kept(values);
-    const { mark } = this.engine;
-    const t = new Tensor(this, checked, this.engine.alloc(product(checked)), this.#region, { wants: true });
-    try {
-      t.at = this.engine.alloc(t.size);
-    } catch (error) {
-      this.engine.rewind(mark);
-      throw error;
-    }
+    const t = this.allOrNothing(() => {
+      const made = this.claim(checked, true);
+      made.at = this.engine.alloc(made.size);
+      return made;
+    });
     this.engine.zero(t.at, t.size);
     if (copy) t.values().set(copy);
     else this.engine.zero(t.data, t.size);

@@ -20,7 +20,7 @@ export function score(a: AttentionArguments, w: Workspace, rows: usize): void {
   logitsOf(a, w, w.headGk, gatesAsk(w), w.ut);
 }
 function logitsOf(a: AttentionArguments, w: Workspace, k: usize, qp: usize, st: usize): void {
-  times(w.end, a.d, w.scale2, k, w.row, W, qp, ROW, st, ROW, false);
+  times(w.end, a.d, <real>w.scale2, k, w.row, W, qp, ROW, st, ROW, false);
   hide(a, w, st);
 }
 /** The panel of queries that gates and CoPE's table are read with. */
@@ -73,12 +73,12 @@ export function place(a: AttentionArguments, w: Workspace): void {
     const p = a.p;
     w.certain = copePlaces(end, p, w.gk ? w.ut : w.st, w.gates, w.rests, w.indices);
     w.far = copeReach(w.certain, p, w.indices);
-    times(w.far, d, w.reach2, a.table, w.row, W, gatesAsk(w), ROW, w.zt, ROW, false);
+    times(w.far, d, <real>w.reach2, a.table, w.row, W, gatesAsk(w), ROW, w.zt, ROW, false);
     copeTable(w.far, w.zt, w.pairs);
     copeLogits(end, p, w.certain, w.st, w.rests, w.indices, w.pairs, w.rises);
   }
   if (a.rel) {
-    times(a.r, d, w.scale2, a.rel, w.row, W, w.qp, ROW, w.zt, ROW, false);
+    times(a.r, d, <real>w.scale2, a.rel, w.row, W, w.qp, ROW, w.zt, ROW, false);
     shift(end, w.first, w.apart, a.r, w.zt, ROW, w.st, ROW, false);
   }
   if (a.slopes) decline(end, w.first, w.apart, w.slopes, w.st);

@@ -29,7 +29,7 @@ function logitsOfHeads(a: AttentionArguments, w: Workspace, k: usize, ki: usize,
  * lanes, heads `first` to `last`, which also stands in for heads that are not there.
  */
 function dots(w: Workspace, k: usize, step: usize, first: usize, last: usize, qp: usize, st: usize): void {
-  const by = v128.splat<real>(w.scale2);
+  const by = v128.splat<real>(<real>w.scale2);
   const row = w.row;
   const share = w.share;
   const head = min(first, last) / share;

@@ -12,13 +12,13 @@ export const GROUP: usize = 4;
 
 @unmanaged
 export class Workspace {
-  // The call.
+  // The call. Its numbers come first and as wide in either dtype, for all places to be the same in both.
+  scale2: f64; // scale and reach, for logits that are exponents of 2
+  reach2: f64;
   top: usize; // where the room that is taken ends
   row: usize; // bytes of a head's d numbers
   share: usize; // query heads of a key-value head
   apart: usize; // places between the queries of neighbouring lanes: 1, or 0 where lanes are heads of one query
-  scale2: real; // scale and reach, for logits that are exponents of 2
-  reach2: real;
   gq: usize; // gate queries and gate keys: 0 where gates read what the content logits read, or nobody reads them
   gk: usize;
 

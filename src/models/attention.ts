@@ -12,6 +12,7 @@ import { positionsOf, type PositionChoice } from "../positions/index.ts";
 import type { Bias, Places, Position } from "../positions/kind.ts";
 import { distances } from "../positions/relative.ts";
 import type { Tensor } from "../tensor.ts";
+import type { Reads } from "./carry.ts";
 
 /** Which keys queries see, and what they send back. */
 export interface Sight {
@@ -71,8 +72,9 @@ export interface Attended extends Heads {
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
   const a = attended(q, k, v, options);
-  if (!options.composed) return fused(a, options);
-  const h = q.shape[2]!;
+  const [, , h, d] = q.shape as [number, number, number, number];
+  if (!options.composed)
+    return reshape(fused(laid(a), a.past && laid({ q, ...a.past }), { ...a, h, g: k.shape[2]!, d }, options), q.shape);
   const old = options.past && repeated(options.past.v, h);
   return mix(weights(a, options), repeated(v, h), edgesOf(q, k, options), old);
 }
@@ -162,26 +164,40 @@ export function turn(
   };
 }
 
-/** Heads side by side in a row, as the kernel reads them. */
-export function rows(x: Tensor): Tensor {
-  const [b, t, h, d] = x.shape as [number, number, number, number];
-  return reshape(x, [b, t, h * d]);
+/** Heads side by side in rows, as the kernel reads them. */
+export function laid({ q, k, v, gateQ, gateK }: Heads): Reads {
+  const rows = (x: Tensor): Tensor => reshape(x, [x.shape[0]!, x.shape[1]!, x.shape[2]! * x.shape[3]!]);
+  return {
+    q: rows(q),
+    k: rows(k),
+    kAt: 0,
+    v: rows(v),
+    vAt: 0,
+    gateQ: gateQ && rows(gateQ),
+    gateK: gateK && gateK !== v ? rows(gateK) : undefined,
+    gates: !gateK ? "keys" : gateK === v ? "values" : "own",
+  };
 }
 
-function fused({ q, k, v, gateQ, gateK, past, bias, cope }: Attended, sight: Sight): Tensor {
-  const { allowed, causal = true, keys, edges, own = false } = sight;
-  const { tape } = q;
-  const [, , h, d] = q.shape as [number, number, number, number];
+/** Attention by the kernel, over what lies in `read` and, of a stopped state, in `past`: heads side by side, b t n. */
+export function fused(
+  { q, k, kAt, v, vAt, gateQ, gateK, gates, counts }: Reads,
+  past: Reads | undefined,
+  { bias, cope, h, g, d }: { bias: Bias; cope: Required<CopeOptions>; h: number; g: number; d: number },
+  { allowed, causal = true, keys, edges, own = false }: Sight,
+): Tensor {
   const { content, position } = scales(d, bias.gating ? cope.scaling : "listing");
-  const slopes = bias.slopes && tape.tensor([h], bias.slopes);
-  const flat = (x: Tensor | undefined): Tensor | undefined => x && rows(x);
-  const old = past && rows(past.k);
-  const y = attentionOver(
-    ...([rows(q), rows(k), rows(v), bias.gating?.table, flat(gateQ), flat(gateK), bias.distances, slopes] as const),
-    ...([keys, allowed, edges, old, flat(past?.v), flat(past?.gateK), undefined] as const),
-    { h, g: k.shape[2]!, d, causal: causal && !allowed, own, scale: content, reach: position },
+  const slopes = bias.slopes && q.tape.tensor([h], bias.slopes);
+  return attentionOver(
+    ...([q, k === q ? undefined : k, v === k ? undefined : v, bias.gating?.table, gateQ, gateK] as const),
+    ...([bias.distances, slopes, keys, allowed, edges] as const),
+    ...([past?.k, past && past.v !== past.k ? past.v : undefined, past?.gateK, counts] as const),
+    {
+      ...{ h, g, d, kAt, vAt, own, scale: content, reach: position },
+      causal: causal && !allowed,
+      gates: gates === "values" ? "values" : "keys",
+    },
   );
-  return reshape(y, q.shape);
 }
 
 /** The edge weights of an attention: those given, or for `own` those of the diagonal. */

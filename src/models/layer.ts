@@ -2,7 +2,6 @@
 // passes from one run to the next, a carry, and gives it on (carry.ts).
 import { refuse } from "../check.ts";
 import { apply, drop, mlp, norm, type Activation, type MlpWeights, type Tree, type Weights } from "../nn.ts";
-import { attentionOver } from "../ops/attention.ts";
 import { add } from "../ops/elementwise.ts";
 import { parted, restated } from "../ops/myopic.ts";
 import { concat, reshape, slice, stopGradient } from "../ops/shapes.ts";
@@ -10,7 +9,7 @@ import { scales, positions as counted, type CopeOptions } from "../positions/cop
 import type { Places, Position } from "../positions/kind.ts";
 import { scores } from "../ops/composed.ts";
 import type { Tensor } from "../tensor.ts";
-import { biasOf, repeated, rows, turn, viewOf, weights, type Attended, type Sight } from "./attention.ts";
+import { biasOf, fused, laid, repeated, turn, viewOf, weights, type Attended, type Sight } from "./attention.ts";
 import type { Carry, Reads } from "./carry.ts";
 import type { Cut } from "./myopic.ts";
 
@@ -115,27 +114,7 @@ export function attentionBlock(
   const width = c.d / c.heads;
   const bias = biasOf(c.positions, ({ layer: [key] = [""] }) => p[key] as object | undefined);
   if (run.watch) run.watch(inside(read, bias, c, run));
-  const { content, position } = scales(width, bias.gating ? c.cope.scaling : "listing");
-  const slopes = bias.slopes && x.tape.tensor([c.heads], bias.slopes);
-  const { q, k, v, gateQ, gateK } = read;
-  const y = attentionOver(
-    ...([q, k === q ? undefined : k, v === (k === q ? q : k) ? undefined : v] as const),
-    ...([bias.gating?.table, gateQ, gateK, bias.distances, slopes] as const),
-    ...([run.keys, run.allowed, run.edges, past?.k, past && past.v !== past.k ? past.v : undefined] as const),
-    ...([past?.gateK, read.counts] as const),
-    {
-      h: c.heads,
-      g: c.kvHeads,
-      d: width,
-      kAt: read.kAt,
-      vAt: read.vAt,
-      causal: (run.causal ?? true) && !run.allowed,
-      own: run.own ?? false,
-      scale: content,
-      reach: position,
-      gates: read.gates === "values" ? "values" : "keys",
-    },
-  );
+  const y = fused(read, past, { bias, cope: c.cope, h: c.heads, g: c.kvHeads, d: width }, run);
   return apply(y, p.c_proj);
 }
 
@@ -182,17 +161,7 @@ function sources(all: Tensor, gates: Tensor | undefined, c: LayerConfig, places:
   const gateK = gates && reshape(gates, k.shape);
   const keyPlaces: Places = t === s ? places : { b, t: s };
   const queryPlaces: Places = t === s ? places : { b, t, starts: new Array<number>(b).fill(s - t) };
-  const turned = turn({ q: heads(q, 0, c.heads), k, v, gateK }, c.positions, queryPlaces, keyPlaces, c.cope);
-  return {
-    q: rows(turned.q),
-    k: rows(turned.k),
-    kAt: 0,
-    v: rows(turned.v),
-    vAt: 0,
-    gateQ: turned.gateQ && rows(turned.gateQ),
-    gateK: turned.gateK && turned.gateK !== v ? rows(turned.gateK) : undefined,
-    gates: !turned.gateK ? "keys" : turned.gateK === v ? "values" : "own",
-  };
+  return laid(turn({ q: heads(q, 0, c.heads), k, v, gateK }, c.positions, queryPlaces, keyPlaces, c.cope));
 }
 
 /** What attention has inside, from what it reads. */

@@ -1,7 +1,7 @@
 // myopic.ts: training without foresight (Wu, Morris, Levine 2024, arXiv 2404.00859). The forward pass never changes.
 // Backward, what reader i sends to the state of an earlier place j is multiplied by an edge weight: 0 for strict
 // myopia.
-import { known } from "../check.ts";
+import { choice, known, number } from "../check.ts";
 import { pow } from "../math.ts";
 
 /**
@@ -25,13 +25,10 @@ export type Cut = "kv" | "post_ln" | "pre_ln";
 export function myopia(options: Myopia): Required<Myopia> {
   known("myopia", options, "cut", "mode", "horizon", "gamma");
   const { cut = "post_ln", mode = "diagonal", horizon = 0, gamma = 0 } = options;
-  if (!["kv", "post_ln", "pre_ln"].includes(cut))
-    throw new RangeError(`myopia: cut is ${cut}\n  wants kv, post_ln or pre_ln`);
-  if (!["diagonal", "window", "discount"].includes(mode))
-    throw new RangeError(`myopia: mode is ${mode}\n  wants diagonal, window or discount`);
-  if (!(Number.isInteger(horizon) && horizon >= 0))
-    throw new RangeError(`myopia: horizon is ${horizon}\n  wants a whole number from 0`);
-  if (!(gamma >= 0 && gamma <= 1)) throw new RangeError(`myopia: gamma is ${gamma}\n  wants a number from 0 to 1`);
+  choice("myopia", "cut", cut, ["kv", "post_ln", "pre_ln"]);
+  choice("myopia", "mode", mode, ["diagonal", "window", "discount"]);
+  number("myopia", "horizon", horizon, Number.isInteger(horizon) && horizon >= 0, "a whole number from 0");
+  number("myopia", "gamma", gamma, gamma >= 0 && gamma <= 1, "a number from 0 to 1");
   return { cut, mode, horizon, gamma };
 }
 

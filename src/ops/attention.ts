@@ -28,9 +28,12 @@ function sources<T extends Source>(n: Heads, q: T, k: T, v: T, gq: T, gk: T, tab
   return { keys, values, gates, at };
 }
 
+/** The inputs, in the order of the signature. */
+type Fifteen<T> = readonly [T, T, T, T, T, T, T, T, T, T, T, T, T, T, T];
+
 /** What both kernels of attention read. */
-function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: readonly Source[]): AttentionArguments {
-  const [q, k, v, table, gq, gk, rel, slopes, padding, allowed, counts] = inputs as [Source, ...Ten<Source>];
+function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: Fifteen<Source>): AttentionArguments {
+  const [q, k, v, table, gq, gk, rel, slopes, padding, allowed, , , , , counts] = inputs;
   const { keys, values, gates, at } = sources(n, q, k, v, gq, gk, table);
   const { t, s } = n;
   const [qi, ki, vi, gqi, gki] = [row(q), row(keys), row(values), row(gq), row(gates)] as const;
@@ -72,7 +75,6 @@ function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: readonly Source[])
     lse: n.lse,
   };
 }
-type Ten<T> = [T, T, T, T, T, T, T, T, T, T];
 
 /**
  * y_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j, queries being the last t of s places; nothing of
@@ -118,19 +120,19 @@ export const attentionOver = /* @__PURE__ */ op(
       return { s, p: p ?? 0, r: r ?? 0, o: h * d, limit: s + 1 };
     },
     room: (K, { b, h, g, t, s, d, p, r }) => b * (p + r) * d + K.attentionRoom(h, g, t, s, d, p, r, K.scratch),
-    forward(K, n, y, q, k, v, table, gq, gk, rel, slopes, keys, allowed, _edges, _pk, _pv, _pg, counts) {
-      const given = argumentsOf(K, n, y, [q, k, v, table, gq, gk, rel, slopes, keys, allowed, counts]);
+    forward(K, n, y, ...inputs) {
+      const given = argumentsOf(K, n, y, inputs);
       K.attention(K.block("AttentionArguments", given), 0, n.b, n.h * n.t * n.s * n.d, n.room);
     },
     backward(K, n, y, ...inputs) {
-      const [q, k, v, table, gq, gk, rel, slopes, keys, allowed] = inputs;
+      const [, , , table, , , rel] = inputs;
       const { b, h, t, s, d, p, r, room } = n;
       if (inputs[14].data) refuse(RangeError, "attention", "counts where gradients are wanted", "a forward pass alone");
       const dtable = room;
       const drel = dtable + b * p * d * K.width;
       const rest = drel + b * r * d * K.width; // a table for each sequence
       K.fill(b * (p + r) * d, 0, room);
-      const given = argumentsOf(K, n, y, [q, k, v, table, gq, gk, rel, slopes, keys, allowed, inputs[14]]);
+      const given = argumentsOf(K, n, y, inputs);
       const tables = { table: table.grad && dtable, rel: rel.grad && drel };
       const args = K.block("AttentionBackArguments", given, gradientsOf(K, n, y, inputs, tables));
       K.attentionBack(args, 0, b, h * t * s * d, rest);
@@ -155,16 +157,10 @@ function gradientsOf(
   K: Kernels,
   n: Heads & { own: boolean },
   y: Result,
-  inputs: readonly Operand[],
+  inputs: Fifteen<Operand>,
   tables: { table: number; rel: number },
 ): AttentionBackArguments {
-  const [q, k, v, table, gq, gk, , , , , edges, pk, pv, pg] = inputs as [
-    Operand,
-    ...Ten<Operand>,
-    Operand,
-    Operand,
-    Operand,
-  ];
+  const [q, k, v, table, gq, gk, , , , , edges, pk, pv, pg] = inputs;
   const { keys, values, gates, at } = sources(n, q, k, v, gq, gk, table);
   const kv = n.g * n.d;
   const addQ = adds(K, q, n.h * n.d + (keys === q ? kv + (values === q ? kv : 0) : 0));
