@@ -273,9 +273,9 @@ function alphabet() {
 }
 
 /**
- * Bytes of f32 and those that stand for the same in f64, mostly instructions. The text of f64 has the two change places,
- * so that gzip finds f64 in f32: 2.2 kB less of a page. Each found by the size of a page with it and without; the order
- * counts.
+ * Bytes of f32 and those that stand for the same in f64, mostly instructions. The text of f64 has the two change
+ * places, so that gzip finds f64 in f32: 2.2 kB less of a page. Each found by the size of a page with it and without;
+ * the order counts.
  */
 const SWAPS = [
   ["41 02 74", "41 03 74"], // i32.const, i32.shl: numbers -> bytes

@@ -127,7 +127,7 @@ suite("layers", {
     ]);
   },
   "tasks are functions of random numbers and nothing else"() {
-    for (const file of sources.filter(f => f.startsWith("src/tasks/")))
+    for (const file of sources.filter(f => f.startsWith("src/tasks/") && f !== "src/tasks/index.ts"))
       assert.equal(
         imports(file).filter(to => !pure.includes(to)),
         [],
