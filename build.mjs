@@ -342,13 +342,13 @@ const inline = {
       for (let at = 0, n = 5000; at < Math.max(f32.length, f64.length); at += n)
         pieces.push(f32.slice(at, at + n), f64.slice(at, at + n));
       const [layouts, divisions] = ["layouts", "divisions"].map(name => readFileSync(`dist/dev/${name}.json`, "utf8"));
-      const every = i => `/* @__PURE__ */ pieces.filter((_, i) => i % 2 === ${i}).join("")`;
+      const every = i => `pieces.filter((_, i) => i % 2 === ${i}).join("")`;
       return {
         contents:
           `const pieces = ${JSON.stringify(pieces)};\n` +
           `const swap = ${swap};\n` +
-          `export const f32 = ${every(0)};\n` +
-          `export const f64 = /* @__PURE__ */ ${JSON.stringify(swaps)}.reduce(swap, ${every(1)});\n` +
+          `export const f32 = () => ${every(0)};\n` +
+          `export const f64 = () => ${JSON.stringify(swaps)}.reduce(swap, ${every(1)});\n` +
           `export const common = "${common}";\n` +
           `export const layouts = ${layouts};\nexport const divisions = ${divisions};`,
         loader: "js",

@@ -29,18 +29,19 @@ export interface Kernels extends Exports {
 }
 
 /** The exact kernels, as text. */
-const code: Readonly<Record<Dtype, string>> = { f32, f64 };
-const unpacked = new Map<string, BufferSource>();
+const code: Readonly<Record<Dtype, () => string>> = { f32, f64 };
+const unpacked = new Map<() => string, BufferSource>();
 /** @internal The bytes of kernels that build.mjs made text: common bytes are a character, others one behind | or }. */
-export function bytesOf(code: string): BufferSource {
+export function bytesOf(code: () => string): BufferSource {
   const before = unpacked.get(code);
   if (before) return before;
-  const bytes = new Uint8Array(code.length);
+  const text = code();
+  const bytes = new Uint8Array(text.length);
   const alphabet = bytesByCode();
   let n = 0;
   let page = 0;
-  for (let i = 0; i < code.length; i++) {
-    const c = code.charCodeAt(i);
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
     if (c < 124) bytes[n++] = alphabet[page + c]!;
     page = c < 124 ? 0 : (c - 123) * 128;
   }

@@ -37,7 +37,7 @@ export interface FastEngine extends Engine {
   close(): void;
 }
 
-const exactCode: Readonly<Record<Dtype, string>> = { f32, f64 };
+const exactCode: Readonly<Record<Dtype, () => string>> = { f32, f64 };
 const fusedCode: typeof exactCode = { f32: fused32, f64: fused64 };
 const PAGE = 65536;
 const MOST = 64; // threads
@@ -234,7 +234,7 @@ export function fast(dtype: Dtype, options: FastOptions = {}): FastEngine {
   const { fma = true, threads: asked = 1, limit = PAGE * PAGE } = options;
   if (typeof fma !== "boolean") refuse(TypeError, "fast", `fma is ${String(fma)}`, "true or false");
   const threads = checked(asked);
-  const text = (fma ? fusedCode : exactCode)[dtype];
+  const code = (fma ? fusedCode : exactCode)[dtype];
   if (fma && !relaxed()) {
     const wants = "Node 22 or later, or a current browser; or fma: false";
     refuse(Error, "fast", "this host has no relaxed SIMD", wants);
@@ -242,7 +242,7 @@ export function fast(dtype: Dtype, options: FastOptions = {}): FastEngine {
   const engine = new Engine(
     dtype,
     { limit },
-    !text ? {} : threads > 1 ? { bytes: sharable(bytesOf(text)), memory: shared(limit) } : { bytes: bytesOf(text) },
+    !code ? {} : threads > 1 ? { bytes: sharable(bytesOf(code)), memory: shared(limit) } : { bytes: bytesOf(code) },
   );
   let kernels = engine.kernels;
   let working = (): number => 1;
