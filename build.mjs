@@ -130,22 +130,10 @@ function division(kernel, line, names) {
 }
 
 /**
- * Functions that run once a row, a panel or more seldom, and are called from several places: inlined they take a
- * kilobyte of a page, gzipped.
+ * Functions that run once a row or more seldom, and are called from many places: inlined they take 2 kB of a page,
+ * gzipped. Out of line, what runs once a panel of attention (copyFew, clear, putRow) would cost it 7 %.
  */
-const APART = [
-  "row/loadTail",
-  "row/storeTail",
-  "row/writeOrAddTail",
-  "matmul/putRow",
-  "random/block",
-  "attention/panel/copyFew",
-  "attention/panel/clear",
-  "attention/logits/setSlopes",
-  "attention/send/keep",
-  "attention/send/gradient",
-  "attention/send/blank",
-].map(f => `asm/${f}`);
+const APART = ["row/loadTail", "row/storeTail", "row/writeOrAddTail", "random/block"].map(f => `asm/${f}`);
 
 /**
  * Optimizes a module in place. asc's own -O3 inlines as much and leaves modules 4 % larger when gzipped, and no faster
