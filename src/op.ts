@@ -123,6 +123,7 @@ interface Plan {
 /** How many plans an operation keeps: a transformer calls linear with some five shapes. */
 const PLANS = 8;
 
+const NOTHING: readonly number[] = [];
 const NONE: Source = { data: 0, size: 0, shape: [] };
 
 /** Makes an operation out of its name, its signature and its rule; the name may list the inputs: "linear(x, w, b)". */
@@ -327,12 +328,13 @@ function run(def: Definition, tape: Tape, plan: Plan, xs: Tensors, recorded: boo
   const { name, rule, saved, specs } = def;
   const { engine } = tape;
   const { kernels, mark } = engine;
-  const names = recorded && saved.length ? { ...plan.sizes } : plan.sizes;
+  const names = plan.sizes;
   bounded(def, xs, names);
   if (recorded && !rule.backward) fail(def, xs, TypeError, "has no gradient; pass stopGradient of its input");
   try {
     const results = claimed(def, tape, plan, xs, recorded);
-    if (recorded) for (let i = 0; i < saved.length; i++) names[saved[i]!.key] = engine.alloc(plan.saves[i]!);
+    const kept = recorded ? plan.saves.map(n => engine.alloc(n)) : NOTHING;
+    for (let i = 0; i < saved.length; i++) names[saved[i]!.key] = kept[i] ?? 0;
     const end = engine.mark;
     if (rule.room) names.room = engine.reserve(rule.room(kernels, names as never));
     const y = results.length === 1 ? results[0] : results;
@@ -345,6 +347,7 @@ function run(def: Definition, tape: Tape, plan: Plan, xs: Tensors, recorded: boo
     tape.noteReads(xs);
     if (!recorded) return results;
     const back = (K: Kernels, gradients: Gradients): void => {
+      for (let i = 0; i < saved.length; i++) names[saved[i]!.key] = kept[i]!;
       if (rule.room) names.room = engine.reserve(rule.room(K, names as never));
       rule.backward!(K, names as never, y as never, ...(operandsOf(def, xs, gradients) as never));
     };

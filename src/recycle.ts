@@ -28,23 +28,21 @@ function bin(bytes: number): number {
 
 /** No memory at first. Of a bin only the block released last is looked at. */
 export function spare(): Spare {
-  const bins: Block[][] = Array.from({ length: 32 * STEPS }, () => []);
+  const bins: (Block[] | undefined)[] = []; // made when first needed: a small step has few
   const starts = new Map<number, Block>();
-  let end = 0; // bins from here on never held a block
 
   function keep(from: number, to: number): void {
     if (from === to) return;
     const block = { from, to };
     starts.set(from, block);
-    const b = bin(to - from);
-    bins[b]!.push(block);
-    end = Math.max(end, b + 1);
+    (bins[bin(to - from)] ??= []).push(block);
   }
   return {
     take(bytes) {
       const wanted = Math.ceil(bytes / 16) * 16;
-      for (let b = wanted ? bin(wanted) : end; b < end; b++) {
-        const list = bins[b]!;
+      for (let b = wanted ? bin(wanted) : bins.length; b < bins.length; b++) {
+        const list = bins[b];
+        if (!list) continue;
         let block = list[list.length - 1];
         while (block && starts.get(block.from) !== block) {
           list.pop();

@@ -46,8 +46,8 @@ export interface AttentionOptions extends Sight {
   composed?: boolean;
 }
 
-const optionNames = (): string[] =>
-  "causal allowed keys edges own past position tables cope gateKeys rope composed".split(" ");
+const optionNames =
+  /* @__PURE__ */ "causal allowed keys edges own past position tables cope gateKeys rope composed".split(" ");
 
 /**
  * Queries, keys, values and what gates read, head by head: b t h d. Gates read queries and keys that are not turned.
@@ -98,9 +98,11 @@ export function attend(q: Tensor, k: Tensor, v: Tensor, options: AttentionOption
 /** Checks what a caller gave, and turns queries and keys. */
 function attended(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Attended {
   const who = "attention";
-  known(who, options, ...optionNames());
+  known(who, options, ...optionNames);
   const { position = "none", tables = {}, gateKeys, past } = options;
-  for (const [name, x] of Object.entries({ q, k, v })) tensor(who, name, x, "b t h d");
+  tensor(who, "q", q, "b t h d");
+  tensor(who, "k", k, "b t h d");
+  tensor(who, "v", v, "b t h d");
   const [b, t, h, d] = q.shape as [number, number, number, number];
   const s = k.shape[1]!;
   if (t > s && (options.own || ((options.causal ?? true) && !options.allowed))) {

@@ -37,6 +37,7 @@ export function positionsOf(
   sizes: Sizes,
   who: string,
 ): readonly Position[] {
+  if (chosen === "none") return [];
   const several = (Array.isArray(chosen) ? chosen : [chosen]) as readonly (OnePosition | "none")[];
   const list = several.filter(kind => kind !== "none");
   list.forEach((kind, i) => {
