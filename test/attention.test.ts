@@ -282,3 +282,58 @@ suite("fused attention", {
     }
   },
 });
+
+/** The gradients of attention over three tensors of which some are one; `step`: written anew, not added to zeros. */
+function overOne(places: readonly number[], more: AttentionOptions, edges: boolean, composed: boolean): Float64Array[] {
+  const tape = new Tape("f64");
+  const rng = random(9);
+  const [b, t, h, d] = [2, 37, 2, 4]; // more than two groups of panels
+  const draw = (...shape: number[]): Tensor =>
+    tape.param(
+      shape,
+      Float64Array.from({ length: shape.reduce((a, n) => a * n, 1) }, () => rng.normal()),
+    );
+  const all = [draw(b, t, h, d), draw(b, t, h, d), draw(b, t, h, d)];
+  const [q, k, v] = places.map(i => all[i]!) as [Tensor, Tensor, Tensor];
+  const tables = { cope: draw(6, d) };
+  const weighed = edges
+    ? tape.tensor(
+        [t, t],
+        Float64Array.from({ length: t * t }, () => rng.uniform()),
+      )
+    : undefined;
+  const toll = tape.tensor(
+    [b, t, h, d],
+    Float64Array.from({ length: b * t * h * d }, () => rng.normal()),
+  );
+  const params = [...all, tables.cope];
+  for (const p of params) p.gradient().fill(NaN);
+  tape.step(() => sum(mul(attention(q, k, v, { ...more, edges: weighed, tables, composed }), toll)));
+  return params.map(p => Float64Array.from(p.gradient()));
+}
+suite(
+  "one tensor as several of attention's inputs",
+  Object.fromEntries(
+    (["cope", ["rope", "cope"]] as const).flatMap(position =>
+      [true, false].flatMap(causal =>
+        (["all", "edges", "own"] as const).map(way => [
+          `gets the sum of their gradients: ${String(position)}, ${causal ? "causal" : "open"}, ${way}`,
+          () => {
+            for (const places of [
+              [0, 0, 1],
+              [0, 1, 0],
+              [0, 1, 1],
+              [0, 0, 0],
+            ])
+              for (const gates of ["shared", "val"] as const) {
+                const more = { position, causal, own: way === "own", cope: { gates } };
+                const got = overOne(places, more, way === "edges", false);
+                const want = overOne(places, more, way === "edges", true);
+                got.forEach((values, i) => close(values, want[i]!, 1e-10, `${places} ${gates} ${i}`, 1));
+              }
+          },
+        ]),
+      ),
+    ),
+  ),
+);

@@ -154,7 +154,7 @@ function scoreBack(a: AttentionBackArguments, w: BackWorkspace, at: usize): void
   spreadTo(dgq, w, at);
 }
 function spreadTo(x: Gradient, w: BackWorkspace, at: usize): void {
-  spread(w.n, w.row / W, w.ot, 0, x.to + at * x.i + w.j * w.row, x.i, x.add != 0);
+  spread(w.n, w.row / W, w.ot, 0, x.to + at * x.i + w.j * w.row, x.i, (x.add | x.early) != 0);
 }
 /**
  * Leaves in ot, or adds to it, what CoPE sends to the queries of its gates: through the table's logits, and through

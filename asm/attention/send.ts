@@ -25,6 +25,7 @@ export class Gradient {
   i: usize;
   b: usize;
   add: usize; // whether it is added to
+  early: usize; // whether keys send there before all queries have written: it is cleared and added to
   to: usize;
 }
 /** Those of queries and gate queries, and for each side those of its source and of its past, in this order. */
@@ -40,6 +41,7 @@ function keep(w: BackWorkspace, n: usize, argument: usize, i: usize, b: usize): 
   const x = gradient(w, n);
   x.all = load<usize>(argument);
   x.add = load<u32>(argument, sizeof<usize>());
+  x.early = 0;
   x.i = i * W;
   x.b = b * W;
 }
@@ -60,14 +62,14 @@ export function settleGradients(a: AttentionBackArguments, w: BackWorkspace): vo
   keep(w, PASTS + VALUES, args + offsetof<AttentionBackArguments>("pv"), a.pvi, a.pvb);
   keep(w, PASTS + KEYS, args + offsetof<AttentionBackArguments>("pk"), a.pki, a.pkb);
   keep(w, PASTS + GATE_KEYS, args + offsetof<AttentionBackArguments>("pg"), a.pgi, a.pgb);
-  join(w);
+  join(w, w.shared && !a.causal);
 }
 /**
  * Of gradients in one place the first is written, unless all are to be added, and the later ones are added. So it is
- * where gate keys are the keys or the values, and where one tensor is query, key and value.
+ * where gate keys are the keys or the values, and where one tensor is query, key and value. Shares are `sent` group by
+ * group to keys on both sides: what the queries of later groups are still to write must not undo them.
  */
-function join(w: BackWorkspace): void {
-  w.early = false;
+function join(w: BackWorkspace, sent: bool): void {
   for (let n: usize = 1; n < GRADIENTS; n++)
     for (let m: usize = 0; m < n; m++) {
       const first = gradient(w, m);
@@ -75,8 +77,7 @@ function join(w: BackWorkspace): void {
       if (!later.all || later.all != first.all) continue;
       first.add &= later.add;
       later.add = 1;
-      // Shares are sent group by group: what other groups' queries are still to write must not undo them.
-      if (w.shared && !m && !first.add) w.early = true;
+      if (sent && m < SOURCES && n >= SOURCES && !first.add) first.early = 1;
     }
 }
 
@@ -94,8 +95,8 @@ export function beginGradients(a: AttentionBackArguments, w: BackWorkspace, i: u
 function unwritten(a: AttentionBackArguments, w: BackWorkspace, n: usize): usize {
   const s = w.s;
   const t = a.t;
-  if (n == 0) return w.early ? t : 0;
-  if (n == 1) return w.gq ? 0 : t;
+  if (gradient(w, n).early) return t;
+  if (n < SOURCES) return n && !w.gq ? t : 0;
   if ((n - SOURCES) % SIDES == GATE_KEYS && !w.gk) return s;
   if (n >= PASTS) return a.own ? 0 : s;
   if (w.shared) return s;

@@ -119,7 +119,6 @@ export class BackWorkspace extends Workspace {
   // The call.
   panels: usize; // of a group
   wide: usize; // bytes of a wide row
-  early: bool; // whether something is sent to the gradient of the queries before it is complete
   shared: bool; // whether edges share out what is sent
   alone: bool; // whether a query sends to its own place and nowhere else
   gradients: usize; // GRADIENTS of them: see send.ts
