@@ -197,12 +197,13 @@ export class Tape {
     const evaluating = this.#evaluating;
     this.#evaluating = true;
     try {
-      return synchronous("noGrad", this.#unrecorded(body));
+      return synchronous("noGrad", this.unrecorded(body));
     } finally {
       this.#evaluating = evaluating;
     }
   }
-  #unrecorded<T>(body: () => T): T {
+  /** @internal Runs `body` without recording, as a part of training all the same: dropout drops. */
+  unrecorded<T>(body: () => T): T {
     const before = this.#recording;
     this.#recording = false;
     try {
@@ -346,7 +347,7 @@ export class Tape {
     return this.scope(() => {
       this.#reads = { of: this.#region, tensors };
       try {
-        const made = this.#unrecorded(body);
+        const made = this.unrecorded(body);
         const list = [made].flat();
         if (!list.every(isTensor)) {
           refuse(TypeError, "checkpoint", `the function returned ${String(made)}`, "a tensor, or a list of tensors");
@@ -363,9 +364,11 @@ export class Tape {
   #again(body: () => Tensor | readonly Tensor[], position: number, outputs: readonly Tensor[]): void {
     const after = this.random.position;
     const recording = this.#recording;
+    const evaluating = this.#evaluating;
     const from = this.#entries.length;
     this.random.position = position;
     this.#recording = true;
+    this.#evaluating = false;
     try {
       const again = [body()].flat();
       if (again.length !== outputs.length || !outputs.every((y, i) => same(again[i]!.values(), y.values())))
@@ -378,14 +381,16 @@ export class Tape {
       outputs.forEach((y, i) => {
         const { root, wants } = again[i]!;
         if (!y.grad || !wants) return;
-        if (root.at) this.engine.kernels.accumulate(y.size, y.grad, root.at, !root.blank);
-        else root.at = y.grad;
+        const add = root.at !== 0 && !root.blank;
+        root.at ||= this.engine.alloc(root.size);
+        this.engine.kernels.accumulate(y.size, y.grad, root.at, add);
         root.blank = false;
       });
       this.#replay(from, true);
     } finally {
       this.random.position = after;
       this.#recording = recording;
+      this.#evaluating = evaluating;
     }
   }
 

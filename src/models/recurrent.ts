@@ -158,7 +158,7 @@ export function summed(
     }
   } else {
     const detached = [first];
-    tape.noGrad(() => {
+    tape.unrecorded(() => {
       for (let s = 0; s + 1 < n; s++) detached.push(after(s, detached[s]!, false));
     });
     for (let s = 0; s < n; s++) {
