@@ -215,7 +215,8 @@ function inspected(def: Definition, xs: Tensors, options: Values | undefined): {
       fail(def, xs, TypeError, `input ${i} ${why}`);
     }
     if (!x!.wants) continue;
-    if (rule.constant?.includes(i)) fail(def, xs, TypeError, `input ${i} gets no gradient; pass stopGradient of it`);
+    if (rule.constant?.includes(list ? 0 : i))
+      fail(def, xs, TypeError, `input ${i} gets no gradient; pass stopGradient of it`);
     wants = true;
   }
   return { tape: tape!, wants };
@@ -237,7 +238,8 @@ function fits({ specs, keys, attrs }: Definition, plan: Plan, xs: Tensors, optio
     const before = plan.shapes[i];
     if (shape === undefined || before === undefined ? shape !== before : !same(shape, before)) return false;
   }
-  for (let i = 0; i < keys.length; i++) if ((options?.[keys[i]!] ?? attrs[keys[i]!]) !== plan.options[i]) return false;
+  for (let i = 0; i < keys.length; i++)
+    if (!Object.is(options?.[keys[i]!] ?? attrs[keys[i]!], plan.options[i])) return false;
   return true;
 }
 function same(a: readonly number[], b: readonly number[]): boolean {
@@ -309,11 +311,12 @@ function measure(def: Definition, xs: Tensors, sizes: Values): readonly number[]
 
 /** Throws unless integers stay within what they index. */
 function bounded(def: Definition, xs: Tensors, names: Values): void {
-  def.specs.forEach(({ below }, i) => {
-    if (!below || !xs[i]) return;
+  xs.forEach((x, i) => {
+    const { below } = def.specs[def.specs[0]!.list ? 0 : i]!;
+    if (!below || !x) return;
     const limit = names[below] as number;
     const allowed = def.rule.allow?.(names as never);
-    const ids = xs[i].values();
+    const ids = x.values();
     for (let j = 0; j < ids.length; j++) {
       const id = ids[j]!;
       if ((id >= 0 && id < limit) || id === allowed) continue;

@@ -288,7 +288,7 @@ export class Tape {
       refuse(RangeError, who, `${show(loss)} is no scalar`, `${scalar}, or the gradient to start from`);
     if (seed && seed.length !== loss.size)
       refuse(RangeError, who, `the gradient to start from has ${seed.length} numbers, ${show(loss)} has ${loss.size}`);
-    if (this.#entries.length === this.#region.records || loss.root.spent)
+    if ((this.#entries.length === this.#region.records && !loss.grad) || loss.root.spent)
       refuse(Error, who, "nothing is recorded in this scope, or it ran already");
     if (!loss.grad && loss.root.region !== this.#region) {
       const why = `${show(loss)} was made outside of this scope`;
@@ -328,6 +328,7 @@ export class Tape {
     this.noteReads(inputs);
     const wants = inputs.length > 0;
     const outputs = results.map(({ shape, values }) => {
+      if (values instanceof Int32Array) return this.integers(shape, values);
       const y = this.claim(shape, wants);
       y.values().set(values);
       return y;

@@ -283,57 +283,60 @@ suite("fused attention", {
   },
 });
 
-/** The gradients of attention over three tensors of which some are one; `step`: written anew, not added to zeros. */
-function overOne(places: readonly number[], more: AttentionOptions, edges: boolean, composed: boolean): Float64Array[] {
+const roles = ["q", "k", "v", "gateKeys", "past k", "past v", "past gateKeys"] as const;
+/**
+ * The gradients of attention whose tensors are those that `which` names for its roles, added up by name; `apart`: with
+ * equal numbers in a tensor for each role. In a step, over NaN: what is to be written may not be added.
+ */
+function sharing(which: readonly number[], more: AttentionOptions, edges: boolean, apart: boolean): Float64Array[] {
   const tape = new Tape("f64");
   const rng = random(9);
   const [b, t, h, d] = [2, 37, 2, 4]; // more than two groups of panels
-  const draw = (...shape: number[]): Tensor =>
-    tape.param(
-      shape,
-      Float64Array.from({ length: shape.reduce((a, n) => a * n, 1) }, () => rng.normal()),
-    );
-  const all = [draw(b, t, h, d), draw(b, t, h, d), draw(b, t, h, d)];
-  const [q, k, v] = places.map(i => all[i]!) as [Tensor, Tensor, Tensor];
-  const tables = { cope: draw(6, d) };
+  const normal = (n: number): Float64Array => Float64Array.from({ length: n }, () => rng.normal());
+  const numbers = roles.map(() => normal(b * t * h * d));
+  const table = tape.param([6, d], normal(6 * d));
+  const toll = tape.tensor([b, t, h, d], normal(b * t * h * d));
   const weighed = edges
     ? tape.tensor(
         [t, t],
         Float64Array.from({ length: t * t }, () => rng.uniform()),
       )
     : undefined;
-  const toll = tape.tensor(
-    [b, t, h, d],
-    Float64Array.from({ length: b * t * h * d }, () => rng.normal()),
-  );
-  const params = [...all, tables.cope];
-  for (const p of params) p.gradient().fill(NaN);
-  tape.step(() => sum(mul(attention(q, k, v, { ...more, edges: weighed, tables, composed }), toll)));
-  return params.map(p => Float64Array.from(p.gradient()));
+  const made = new Map<string, Tensor>();
+  const [q, k, v, gateKeys, pastK, pastV, pastG] = roles.map((role, i) => {
+    const name = apart ? `${which[i]} ${role}` : `${which[i]}`;
+    if (!made.has(name)) made.set(name, tape.param([b, t, h, d], numbers[which[i]!]));
+    return made.get(name)!;
+  }) as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor];
+  for (const p of [...made.values(), table]) p.gradient().fill(NaN);
+  const past = { k: pastK, v: pastV, ...(more.cope?.gates === "sep" && { gateKeys: pastG }) };
+  const options = { ...more, edges: weighed, tables: { cope: table }, gateKeys };
+  const y = () => attention(q, k, v, { ...options, past: edges || more.own ? past : undefined });
+  tape.step(() => sum(mul(y(), toll)));
+  const sums = roles.map(() => new Float64Array(b * t * h * d));
+  for (const [name, x] of made) x.gradient().forEach((g, i) => (sums[Number.parseInt(name)]![i]! += g));
+  return [...sums, Float64Array.from(table.gradient())];
 }
 suite(
-  "one tensor as several of attention's inputs",
+  "one tensor in several of attention's roles gets the sum of their gradients",
   Object.fromEntries(
-    (["cope", ["rope", "cope"]] as const).flatMap(position =>
-      [true, false].flatMap(causal =>
-        (["all", "edges", "own"] as const).map(way => [
-          `gets the sum of their gradients: ${String(position)}, ${causal ? "causal" : "open"}, ${way}`,
-          () => {
-            for (const places of [
-              [0, 0, 1],
-              [0, 1, 0],
-              [0, 1, 1],
-              [0, 0, 0],
-            ])
-              for (const gates of ["shared", "val"] as const) {
+    (["all", "edges", "own"] as const).flatMap(way =>
+      [true, false].map(causal => [
+        `${causal ? "causal" : "open"}, ${way}`,
+        () => {
+          const rng = random(causal ? 1 : 2).fork(way);
+          for (const position of ["cope", ["rope", "cope"]] as const)
+            for (const gates of ["shared", "sep", "val"] as const)
+              for (let round = 0; round < 6; round++) {
+                const which = roles.map(() => rng.integer(round < 3 ? 4 : 2));
                 const more = { position, causal, own: way === "own", cope: { gates } };
-                const got = overOne(places, more, way === "edges", false);
-                const want = overOne(places, more, way === "edges", true);
-                got.forEach((values, i) => close(values, want[i]!, 1e-10, `${places} ${gates} ${i}`, 1));
+                const got = sharing(which, more, way === "edges", false);
+                const want = sharing(which, more, way === "edges", true);
+                const what = `${String(position)} ${gates} ${which}`;
+                got.forEach((values, i) => close(values, want[i]!, 1e-10, `${what}, ${i}`, 1));
               }
-          },
-        ]),
-      ),
+        },
+      ]),
     ),
   ),
 );

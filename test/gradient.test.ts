@@ -61,17 +61,18 @@ function draw(
   label: keyof typeof sizesOf,
   wanted: (i: number) => boolean,
   optional: Optional,
+  given?: Record<string, number>,
 ): Tensors {
   const rng = random(3).fork(o.opName);
   const list = sizesOf[label];
-  const sizes: Record<string, number> = { ...special[o.opName]?.sizes };
+  const sizes: Record<string, number> = given ?? { ...special[o.opName]?.sizes };
   const sizeOf = (dim: string): number => (sizes[dim] ??= list[Object.keys(sizes).length % list.length]!);
   const { inputs } = signature(o.signature);
   // Of a list three tensors, of one, two and three places.
   const specs = inputs[0]!.list ? [1, 2, 3].map(() => inputs[0]!) : inputs;
   return specs.map((s, i) => {
     const size = (dim: string): number => (dim.startsWith("Σ") ? i + 1 : Number(dim) || sizeOf(dim));
-    const shape = [...(s.lead ? [2, 3] : []), ...s.dims.map(size)];
+    const shape = [...(s.lead ? (given ? [1] : [2, 3]) : []), ...s.dims.map(size)];
     const n = shape.reduce((a, b) => a * b, 1);
     const [low, high] = o.domain;
     if (s.optional && (unseen[o.opName]?.includes(i) || (optional !== "all" && optional !== i))) return undefined;
@@ -126,6 +127,28 @@ function check(o: AnyOp, xs: Tensors, directions = 1): void {
     list[0]!.tape.step(() => against(call(o, xs)));
     list.forEach((x, i) => close(x.gradient(), alone[i]!, 1e-12, "through results that give it no gradient"));
   }
+}
+/** Sizes under which inputs i and j hold equally many numbers, some; found by trial, or not at all. */
+function evenSizes(o: AnyOp, i: number, j: number): Record<string, number> | undefined {
+  const { inputs } = signature(o.signature);
+  const letters = [...new Set(inputs.flatMap(s => [...s.dims, s.below]))].filter(d => d && !(Number(d) >= 0));
+  const rng = random(4).fork(o.opName);
+  for (let trial = 0; trial < 3000; trial++) {
+    const sizes: Record<string, number> = {};
+    for (const letter of letters) sizes[letter] = [1, 2, 4, 6][rng.integer(4)]!;
+    const size = (k: number): number => inputs[k]!.dims.reduce((n, d) => n * (Number(d) || sizes[d]!), 1);
+    if (size(i) < 4 || size(i) !== size(j)) continue;
+    try {
+      call(
+        o,
+        draw(new Tape("f64"), o, "primes", () => true, "all", { ...sizes }),
+      );
+      return sizes;
+    } catch {
+      continue; // sizes that do not go together
+    }
+  }
+  return undefined;
 }
 const params = (xs: Tensors): Record<string, Tensor> =>
   Object.fromEntries(xs.flatMap((x, i) => (x?.wants ? [[`input ${i}`, x]] : [])));
@@ -195,6 +218,33 @@ for (const o of ops.filter(o => !inPlace.includes(o.opName))) {
       ),
     );
   };
+  const both = real.filter(i => !unseen[o.opName]?.includes(i));
+  const pairs = inputs[0]!.list ? [] : both.flatMap(i => both.flatMap(j => (i < j ? [[i, j] as const] : [])));
+  if (pairs.length && o.opName !== "attention" && !special[o.opName]?.inputs)
+    // attention.test.ts has attention's
+    tests["one tensor as two inputs gets the sum of their gradients"] = () => {
+      let found = 0;
+      for (const [i, j] of pairs) {
+        const sizes = evenSizes(o, i, j);
+        if (!sizes) continue;
+        found++;
+        const gradientOf = (apart: boolean): Float64Array => {
+          const tape = new Tape("f64");
+          const xs = [...draw(tape, o, "primes", () => true, "all", { ...sizes })];
+          const one = xs[i]!;
+          const other = apart ? tape.param(xs[j]!.shape, one.values()) : one;
+          one.gradient().fill(NaN); // which a step writes over
+          tape.step(() => {
+            const mine = [...xs];
+            mine[j] = reshape(other, xs[j]!.shape);
+            return against(call(o, mine));
+          });
+          return Float64Array.from(one.gradient(), (g, k) => g + (apart ? other.gradient()[k]! : 0));
+        };
+        close(gradientOf(false), gradientOf(true), 1e-12, `inputs ${i} and ${j}`);
+      }
+      assert.ok(found > 0, "no sizes under which two inputs are equally large");
+    };
   suite(`${o.opName}: ${o.signature}`, tests);
 }
 

@@ -58,10 +58,12 @@ export interface Heads {
   readonly v: Tensor;
   readonly gateQ?: Tensor | undefined;
   readonly gateK?: Tensor | undefined;
+  /** What gates see: see `Reads`. By tensors it cannot be told: one may be several of them. */
+  readonly gates?: Reads["gates"];
 }
 /** Heads and, as far as there are any, their pasts; and what positions add to their logits. */
 export interface Attended extends Heads {
-  readonly past?: { readonly k: Tensor; readonly v: Tensor; readonly gateK?: Tensor | undefined } | undefined;
+  readonly past?: Heads | undefined;
   readonly bias: Bias;
   readonly cope: Required<CopeOptions>;
 }
@@ -74,7 +76,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   const a = attended(q, k, v, options);
   const [, , h, d] = q.shape as [number, number, number, number];
   if (!options.composed)
-    return reshape(fused(laid(a), a.past && laid({ q, ...a.past }), { ...a, h, g: k.shape[2]!, d }, options), q.shape);
+    return reshape(fused(laid(a), a.past && laid(a.past), { ...a, h, g: k.shape[2]!, d }, options), q.shape);
   const old = options.past && repeated(options.past.v, h);
   return mix(weights(a, options), repeated(v, h), edgesOf(q, k, options), old);
 }
@@ -126,7 +128,7 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): A
   const turned = turn({ q, k, v, gateK: gateKeys }, positions, { b, t, starts: [s - t] }, { b, t: s }, how);
   const old =
     past && turn({ q: past.k, k: past.k, v: past.v, gateK: past.gateKeys }, positions, { b, t: s }, { b, t: s }, how);
-  return { ...turned, past: old && { k: old.k, v: old.v, gateK: old.gateK }, bias: all, cope: how };
+  return { ...turned, past: old, bias: all, cope: how };
 }
 
 /** What all positions add to the logits; `read` finds the parameters of one. */
@@ -157,17 +159,19 @@ export function turn(
   const turned = (x: Tensor, places: Places): Tensor => turns.reduce((x, turn) => turn(x, places)(x), x);
   const apart = isCope && turns.length > 0 && !rotated;
   const source = gates === "val" ? v : gates === "sep" ? gateK : apart ? k : undefined;
+  const moved = turns.length > 0 && rotated;
   return {
     q: turned(q, queries),
     k: turned(k, keys),
     v,
     gateQ: apart ? q : undefined,
-    gateK: isCope && source && turns.length > 0 && rotated ? turned(source, keys) : isCope ? source : undefined,
+    gateK: isCope && source && moved ? turned(source, keys) : isCope ? source : undefined,
+    gates: !isCope || !source ? "keys" : gates === "val" && !moved ? "values" : "own",
   };
 }
 
 /** Heads side by side in rows, as the kernel reads them. */
-export function laid({ q, k, v, gateQ, gateK }: Heads): Reads {
+export function laid({ q, k, v, gateQ, gateK, gates = "keys" }: Heads): Reads {
   const rows = (x: Tensor): Tensor => reshape(x, [x.shape[0]!, x.shape[1]!, x.shape[2]! * x.shape[3]!]);
   return {
     q: rows(q),
@@ -176,8 +180,8 @@ export function laid({ q, k, v, gateQ, gateK }: Heads): Reads {
     v: rows(v),
     vAt: 0,
     gateQ: gateQ && rows(gateQ),
-    gateK: gateK && gateK !== v ? rows(gateK) : undefined,
-    gates: !gateK ? "keys" : gateK === v ? "values" : "own",
+    gateK: gates === "own" ? rows(gateK!) : undefined,
+    gates,
   };
 }
 

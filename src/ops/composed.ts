@@ -59,11 +59,13 @@ export const mix = /* @__PURE__ */ op("mix(weights, v, edges, past)", "b h t s, 
   backward(K, n, y, a, v, edges, past) {
     const { t, s, d, h, part } = n;
     eachHead(K.width, n, (i, j, o) => {
-      const dy = y.grad + i;
       // da = dy vᵀ
-      K.matmul(t, d, s, 1, dy, h * d, 1, v.data + j, 1, h * d, 0, at(a.grad, o), s, a.add, K.scratch);
+      K.matmul(t, d, s, 1, y.grad + i, h * d, 1, v.data + j, 1, h * d, 0, at(a.grad, o), s, a.add, K.scratch);
+    });
+    // Heads lie elsewhere in da than in dv: where the two are one, all of da is written before dv is added.
+    eachHead(K.width, n, (i, j, o) => {
       const toValues = (g: number, dv: number, add: boolean) =>
-        K.matmul(s, t, d, 1, g, 1, s, dy, h * d, 1, 0, dv, h * d, add, K.scratch); // dv = aᵀ dy
+        K.matmul(s, t, d, 1, g, 1, s, y.grad + i, h * d, 1, 0, dv, h * d, add, K.scratch); // dv = aᵀ dy
       sendBack(K, t * s, edges.data, a.data + o, part, v, past, j, toValues);
     });
   },
@@ -109,6 +111,8 @@ export const tableScores = /* @__PURE__ */ op("tableScores(q, table)", "b t h d,
     eachHead(K.width, { ...n, s: p }, (i, _, a) => {
       // dq = dz w
       K.matmul(t, p, d, scale, z.grad + a, p, 1, w.data, d, 1, 0, at(q.grad, i), h * d, q.add, K.scratch);
+    });
+    eachHead(K.width, { ...n, s: p }, (i, _, a) => {
       // dw = dzᵀ q
       K.matmul(p, t, d, scale, z.grad + a, 1, p, q.data + i, h * d, 1, 0, w.grad, d, w.add || a > 0, K.scratch);
     });

@@ -8,12 +8,17 @@ import { op } from "../op.ts";
 export const parted = /* @__PURE__ */ op("parted(x, weight, bias)", "... k, n k, n? -> ... n, ... n", {
   overlays: [[1, "output", 0]],
   stops: [[1, 0]],
+  room: (_, { rows, n }) => rows * n,
   forward: (K, { rows: m, k, n }, [y], x, w, b) =>
     K.matmul(m, k, n, 1, x.data, k, 1, w.data, 1, k, b.data, y.data, n, false, K.scratch),
-  backward(K, { rows: m, k, n }, [y, past], x, w, b) {
-    const dy = y.grad || past.grad;
+  backward(K, { rows: m, k, n, room }, [y, past], x, w, b) {
+    let dy = y.grad || past.grad;
     K.matmul(m, n, k, 1, dy, n, 1, w.data, k, 1, 0, x.grad, k, x.add, K.scratch); // dx = dy w
-    if (y.grad && past.grad) K.accumulate(m * n, past.grad, dy, true);
+    if (y.grad && past.grad) {
+      K.accumulate(m * n, dy, room, false);
+      K.accumulate(m * n, past.grad, room, true);
+      dy = room;
+    }
     K.matmul(n, m, k, 1, dy, 1, n, x.data, k, 1, 0, w.grad, k, w.add, K.scratch); // dw = (dy + dpast)ᵀ x
     K.biasBack(m, n, dy, n, b.grad, b.add);
   },
@@ -27,6 +32,10 @@ export const restated = /* @__PURE__ */ op("restated(y, x, weight, bias)", "... 
   attrs: { start: 0 },
   overlays: [[0, "input", 0]],
   constant: [0],
+  derive({ start, n }) {
+    if (!(Number.isInteger(start) && start >= 0 && start <= n))
+      throw new RangeError(`start is ${start}; wants an integer from 0 to ${n}`);
+  },
   forward() {},
   backward(K, { rows, k, n, start }, y, _y, x, w, b) {
     const m = n - start;
