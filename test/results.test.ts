@@ -217,7 +217,7 @@ const tables: Record<string, () => string> = {
 };
 tables.decoding = () =>
   [
-    `| ms a token | farsight | ${ways.map(way => (way === "recomputing" ? way : `PyTorch 2.13, ${way}`)).join(" | ")} |`,
+    `| ms a token | farsight | ${ways.join(" | ").replace(/(manual|fused)/g, "PyTorch 2.13, $1")} |`,
     "|---|---|---|---|---|",
     decodingRow("`small`: d 128, 4 layers, all of 256 places", "generate small"),
     decodingRow("`gpt2`: d 768, 12 layers, 32 places after 512", "generate gpt2"),

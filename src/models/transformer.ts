@@ -1,6 +1,6 @@
 // transformer.ts: one decoder or encoder for every study here. Parameters carry nanoGPT's names, linear weights are
 // [out, in].
-import { choice, integer, known, number, refuse, show, tensor } from "../check.ts";
+import { choice, integer, known, number, refuse, shapeOf, tensor } from "../check.ts";
 import {
   apply,
   drop,
@@ -69,15 +69,15 @@ export interface TransformerOptions extends PositionOptions {
   myopic?: Myopia | undefined;
 }
 
-type Settled = Required<Omit<TransformerOptions, keyof PositionOptions | "myopic">> & {
+type Complete = Required<Omit<TransformerOptions, keyof PositionOptions | "myopic">> & {
   positions: readonly Position[];
   cope: Required<CopeOptions>;
   /** Most places of a sequence; Infinity where no position has a table of places. */
   limit: number;
   myopic: Required<Myopia> | undefined;
 };
-/** A transformer's options, all settled. */
-export type Config = { readonly [K in keyof Settled]: Settled[K] } & LayerConfig;
+/** A transformer's options, complete. */
+export type Config = { readonly [K in keyof Complete]: Complete[K] } & LayerConfig;
 
 /** A transformer's parameters. `wte` is a linear layer's weights where the model reads vectors. */
 export interface TransformerWeights {
@@ -187,7 +187,7 @@ const named = (): string[] => [
 ]; // a call: bundlers keep a list made at the top level
 
 /** Checks options and fills in what was left out. */
-function settled(options: TransformerOptions): Config {
+function completed(options: TransformerOptions): Config {
   const who = "transformer";
   known(who, options, ...named());
   const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) as TransformerOptions;
@@ -230,7 +230,7 @@ function settled(options: TransformerOptions): Config {
  *     const loss = tape.step(() => model.loss(params, tokens, targets));
  */
 export function transformer(options: TransformerOptions): Transformer {
-  const c = settled(options);
+  const c = completed(options);
   const model: Transformer = {
     config: c,
     params: (tape, { seed = 0, frozen = false } = {}) =>
@@ -238,7 +238,7 @@ export function transformer(options: TransformerOptions): Transformer {
     embed: (params, x) => embedded(c, params, x),
     states(params, x, how = {}) {
       tensor("transformer", "the input", x, `batch time ${c.d}`);
-      if (x.shape[2] !== c.d) refuse(RangeError, "transformer", `got ${show(x)}`, `embeddings [batch time ${c.d}]`);
+      if (x.shape[2] !== c.d) refuse(RangeError, "transformer", `got ${shapeOf(x)}`, `embeddings [batch time ${c.d}]`);
       if (params.h.length !== c.layers)
         refuse(RangeError, "transformer", `the parameters have ${params.h.length} layers`, `${c.layers} layers`);
       return run(c, params, x, how).states;
@@ -296,7 +296,7 @@ function embedded(c: Config, params: TransformerWeights, x: Tensor): Tensor {
   tensor("transformer", "the input", x, wants);
   if (x.integral !== c.vocab > 0) {
     const kind = c.vocab ? "integers" : "numbers";
-    const got = `got ${show(x)}${x.integral ? " integers" : ""}`;
+    const got = `got ${shapeOf(x)}${x.integral ? " integers" : ""}`;
     refuse(TypeError, "transformer", got, `a tensor of ${kind} [${wants}]`);
   }
   return c.vocab ? embedding(params.wte.weight, x) : apply(x, params.wte);
