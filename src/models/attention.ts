@@ -202,7 +202,7 @@ export function fused(
       vAt,
       own,
       scale: content,
-      reach: position,
+      tableScale: position,
       causal: causal && !allowed,
       gates: gates === "values" ? "values" : "keys",
     },
