@@ -278,7 +278,6 @@ interface Team {
   /** The slots, as words and as numbers; slot 0, the caller's, is not used. */
   readonly words: Int32Array;
   readonly numbers: Float64Array;
-  /** Whether this thread may sleep. */
   readonly sleeps: boolean;
   /** Slots whose workers have reported in. */
   readonly present: number[];

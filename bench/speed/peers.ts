@@ -202,7 +202,6 @@ function outcome(c: Case, work: Work, mine: readonly Runner[], ours: Runner, ref
   };
 }
 
-/** One case in all libraries. */
 async function* contested(
   c: Case,
   key: number,

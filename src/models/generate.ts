@@ -27,7 +27,6 @@ export interface GenerateOptions {
   cache?: number;
 }
 
-/** How tokens are chosen. */
 interface Choice {
   readonly temperature: number;
   readonly topK: number;
@@ -178,7 +177,6 @@ function ran(
   return { logits: model.head(params, last), after: { carries, starts } };
 }
 
-/** The token that is chosen by its logits. */
 function chosen(logits: ArrayLike<number>, { temperature, topK, topP }: Choice, rng: Random): number {
   let top = -Infinity;
   let best = 0;

@@ -330,7 +330,6 @@ function edgesOf(tape: Tape, t: number, c: Config, { edges }: How) {
   return { edges: tape.tensor([t, t], edgeWeights(times, c.myopic)), own: false, cut: c.myopic.cut };
 }
 
-/** Fresh parameters. */
 function weightsOf(make: Maker, c: Config): TransformerWeights {
   const norms = (path: string) => normWeights(make, path, c.d, { bias: c.bias && !c.rms });
   const table = (path: string, rows: number) => ({ weight: make(`${path}.weight`, [rows, c.d], 1 / Math.sqrt(c.d)) });
