@@ -499,7 +499,7 @@ async function programs(folder, entries) {
     outdir: `dist/dev/${folder}`,
     outbase: folder,
     platform: "node",
-    external: ["farsight", "farsight/*", "esbuild", "prettier", "typescript"],
+    external: ["farsight", "farsight/*", "esbuild", "prettier", "typescript", "typescript-oldest"],
     sourcemap: "inline",
     outExtension: { ".js": ".mjs" },
   });

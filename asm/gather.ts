@@ -65,9 +65,9 @@ export function interpolate(rows: usize, p: usize, s: usize, z: usize, x: usize,
   for (let r: usize = 0; r < rows; r++, z += p * W)
     for (let j: usize = 0; j < s; j++, x += W, y += W) {
       const place = min<real>(load<real>(x), most);
-      const whole = floor<real>(place);
-      const w = place - whole;
-      const low = load<real>(z + <usize>whole * W);
+      const below = floor<real>(place);
+      const w = place - below;
+      const low = load<real>(z + <usize>below * W);
       const high = load<real>(z + <usize>ceil<real>(place) * W);
       store<real>(y, (1 - w) * low + w * high);
     }
@@ -92,10 +92,10 @@ export function interpolateBack(
   for (let r: usize = 0; r < rows; r++) {
     for (let o: usize = 0; o < s * W; o += W) {
       const place = min<real>(load<real>(x + o), most);
-      const whole = floor<real>(place);
-      const w = place - whole;
+      const below = floor<real>(place);
+      const w = place - below;
       const g = load<real>(dy + o);
-      const low = <usize>whole * W;
+      const low = <usize>below * W;
       const high = <usize>ceil<real>(place) * W;
       if (dx) store<real>(dx + o, (addX ? load<real>(dx + o) : 0) + g * (load<real>(z + high) - load<real>(z + low)));
       if (dz) {

@@ -14,7 +14,7 @@
 //    take 1.5 ns each. Arguments that are the same for all parts are left out. Of several such lines the one counts
 //    whose size is the largest. Or it is // threads: serial, and why. build.mjs reads these lines.
 // 5. No `@ts-ignore`; no `@inline` where -O3 does it anyway. What is inlined, for its constants to lie in registers or
-//    a choice to be settled, is a static method of a class `Inlined`.
+//    a choice to be made, is a static method of a class `Inlined`.
 export {
   exp,
   expBack,

@@ -127,7 +127,7 @@ function packWide(k: usize, b: usize, bn: usize, to: usize): void {
     for (let c: usize = 0; c < LANES; c++) store<real>(to + c * W, load<real>(b + c * bn));
 }
 class Inlined {
-  /** `add` is settled in each copy: asked at run time, a square takes three times as long. */
+  /** `add` is fixed in each copy: asked at run time, a square takes three times as long. */
   @inline static transpose(x: usize, xi: usize, y: usize, yi: usize, add: bool): void {
     const r0 = v128.load(x);
     const r1 = v128.load(x + xi);

@@ -4,7 +4,7 @@ import { args, usage, type Spec } from "./cli.ts";
 import { compare } from "./speed/compare.ts";
 import { generating } from "./speed/generate.ts";
 import { kernels } from "./speed/kernels.ts";
-import { check, circumstances, columns, figures, show, type Asked, type Row } from "./speed/measure.ts";
+import { aligned, check, circumstances, figures, show, type Asked, type Row } from "./speed/measure.ts";
 import { peers } from "./speed/peers.ts";
 import { ratios } from "./speed/ratios.ts";
 import { recurrence } from "./speed/recurrence.ts";
@@ -101,7 +101,7 @@ function table(rows: readonly Row[], { ratio = "ratio", digits = 2 }: Benchmark)
   const all = [...head, "checksum", ""];
   const used = all.map((_, i) => body.some(r => r[i]));
   const pick = (list: readonly string[]): string[] => list.filter((_, i) => used[i]);
-  return columns(pick(all), body.map(pick));
+  return aligned(pick(all), body.map(pick));
 }
 
 /** Runs a benchmark and prints what it gives; whether all results were right. */

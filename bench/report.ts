@@ -165,8 +165,8 @@ const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word :
 /** The command that repeats one study: the run's own options with that study in place of the list of studies. */
 function again(run: Entry | undefined, study: Study, studies: readonly Study[]): string {
   const given = run?.["arguments"];
-  const whole = typeof run?.["command"] === "string" ? run["command"] : "";
-  if (!Array.isArray(given) || !/^npm start\b/.test(whole)) return whole;
+  const command = typeof run?.["command"] === "string" ? run["command"] : "";
+  if (!Array.isArray(given) || !/^npm start\b/.test(command)) return command;
   const options = given.map(String).filter(word => !studies.some(s => s.name === word));
   return ["npm start --", study.name, ...options.map(quoted)].join(" ");
 }

@@ -1,6 +1,6 @@
 // backward.ts: runs recorded operations backwards. Before each it settles, for every input in order, whether that
 // input's gradient is written or added to; the operation reads that as a fact.
-import { refuse, show } from "./check.ts";
+import { refuse, shapeOf } from "./check.ts";
 import type { Engine, Kernels } from "./engine.ts";
 import { spare, type Spare } from "./recycle.ts";
 import type { Region, Tensor } from "./tensor.ts";
@@ -72,11 +72,11 @@ function refuseUnreachable({ name, inputs }: Entry, region: Region): void {
   for (const x of inputs) {
     if (!x?.wants) continue;
     if (x.root.spent) {
-      const why = `${name} read ${show(x)}, through which backward ran already`;
+      const why = `${name} read ${shapeOf(x)}, through which backward ran already`;
       refuse(Error, "backward", `${why}\n  add the losses up and call backward once, or read it through stopGradient`);
     }
     if (!x.grad && x.root.region !== region) {
-      const why = `${name} read ${show(x)} from outside of this scope`;
+      const why = `${name} read ${shapeOf(x)} from outside of this scope`;
       refuse(Error, "backward", `${why}\n  call backward in the scope where it was made`);
     }
   }

@@ -14,7 +14,7 @@ export function refuse(kind: Kind, who: string, why: string, wants = "", got = "
 export const shown = (value: unknown): string => (typeof value === "string" ? JSON.stringify(value) : String(value));
 
 /** A shape as errors and listings print it. */
-export const show = (t: { readonly shape: readonly number[] }): string => `[${t.shape.join(" ")}]`;
+export const shapeOf = (t: { readonly shape: readonly number[] }): string => `[${t.shape.join(" ")}]`;
 
 /** How many numbers a shape holds. */
 export function product(shape: readonly number[]): number {
@@ -114,6 +114,6 @@ export function tensor<T extends Live>(who: string, name: string, x: T, axes = "
   const wants = `a tensor${axes && ` [${axes}]`}`;
   if (!isTensor(x)) refuse(TypeError, who, `${name} is ${String(x)}`, wants);
   x.alive(who);
-  if (axes && x.shape.length !== axes.split(" ").length) refuse(RangeError, who, `${name} is ${show(x)}`, wants);
+  if (axes && x.shape.length !== axes.split(" ").length) refuse(RangeError, who, `${name} is ${shapeOf(x)}`, wants);
   return x;
 }

@@ -1,6 +1,6 @@
 // checkpoint.ts: the state of a run as the bytes of a safetensors file, and back. Where the bytes go is the caller's
 // business.
-import { integer, refuse, show } from "./check.ts";
+import { integer, refuse, shapeOf } from "./check.ts";
 import { leaves, tapeOf, type Tree } from "./nn.ts";
 import { optimizersOf, type Optimizer } from "./optim.ts";
 import { random } from "./random.ts";
@@ -111,7 +111,7 @@ function complain(
     const s = theirs.get(path);
     if (!s) return [];
     if (s.shape.length !== t.shape.length || s.shape.some((n, i) => n !== t.shape[i]))
-      return [`${path} is ${show(s)}, wants ${show(t)}`];
+      return [`${path} is ${shapeOf(s)}, wants ${shapeOf(t)}`];
     const why = other(s);
     return why ? [`${path} ${why}`] : [];
   });

@@ -278,7 +278,6 @@ interface Team {
   /** The slots, as words and as numbers; slot 0, the caller's, is not used. */
   readonly words: Int32Array;
   readonly numbers: Float64Array;
-  /** Whether this thread may sleep. */
   readonly sleeps: boolean;
   /** Slots whose workers have reported in. */
   readonly present: number[];
@@ -310,7 +309,7 @@ function working({ threads, words, present }: Team): number {
  * Computes the part in `slot` here if nobody has begun it, or waits until it is done: asleep after a while, for the
  * worker may need this core.
  */
-function settle({ words, numbers, sleeps }: Team, slot: number, kernel: Kernel): void {
+function finish({ words, numbers, sleeps }: Team, slot: number, kernel: Kernel): void {
   const at = place(slot);
   for (let turn = 0; ; turn++) {
     const state = Atomics.load(words, at);
@@ -376,7 +375,7 @@ function divided(
       kernel(...args);
     } finally {
       done = performance.now();
-      for (let part = 1; part < n; part++) settle(team, team.present[part - 1]!, kernel);
+      for (let part = 1; part < n; part++) finish(team, team.present[part - 1]!, kernel);
     }
     const waited = performance.now() - done;
     if (waited > 0.1 + 3 * (done - begun)) team.rest = done + 20 * waited;

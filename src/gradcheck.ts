@@ -1,5 +1,5 @@
 // gradcheck.ts: gradients against central differences, along random directions.
-import { integer, known, refuse, show } from "./check.ts";
+import { integer, known, refuse, shapeOf } from "./check.ts";
 import { leaves, tapeOf, type Tree } from "./nn.ts";
 import { random } from "./random.ts";
 import type { Tensor } from "./tensor.ts";
@@ -66,7 +66,7 @@ export function gradcheck(params: Tree, loss: () => Tensor, options: GradcheckOp
       if (gap <= noise) continue;
       if (!(gap <= tolerance * size)) {
         const off = `off by ${(gap / size).toExponential(1)} of it, allowed ${tolerance}`;
-        const why = `${path} ${show(p)}: backward says ${exact}, differences say ${numeric} (${off})`;
+        const why = `${path} ${shapeOf(p)}: backward says ${exact}, differences say ${numeric} (${off})`;
         refuse(Error, "gradcheck", why);
       }
       worst = Math.max(worst, gap / size);

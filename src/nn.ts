@@ -1,6 +1,6 @@
 // nn.ts: parameters as plain nested objects, and the layers that read them. A tree's dotted paths are its state dict,
 // with PyTorch's names and layouts (a linear weight is [out, in]).
-import { choice, refuse, show } from "./check.ts";
+import { choice, refuse, shapeOf } from "./check.ts";
 import { dropout, gelu, geluErf, mul, relu, silu } from "./ops/elementwise.ts";
 import { linear } from "./ops/products.ts";
 import { layerNorm, rmsNorm } from "./ops/rows.ts";
@@ -104,7 +104,7 @@ export const drop = (x: Tensor, p: number): Tensor => (p ? dropout(x, { p }) : x
 export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly ArrayLike<number>[], b?: number): Tensor {
   if (ids instanceof Tensor) {
     if (ids.shape.length !== 2 || !ids.integral)
-      refuse(TypeError, "tokens", show(ids) + (ids.integral ? "" : " of numbers"), "integers [batch time]");
+      refuse(TypeError, "tokens", shapeOf(ids) + (ids.integral ? "" : " of numbers"), "integers [batch time]");
     return ids;
   }
   if (typeof ids !== "object" || ids === null)

@@ -1,6 +1,6 @@
 // op.ts: an operation is a name, a shape signature (signature.ts), and the kernel calls of its two directions.
 import type { Gradients } from "./backward.ts";
-import { isTensor, product, refuse, show } from "./check.ts";
+import { isTensor, product, refuse, shapeOf } from "./check.ts";
 import type { Kernels } from "./engine.ts";
 import {
   signature,
@@ -110,8 +110,8 @@ interface Definition {
 }
 
 /**
- * What the shapes of inputs and the options settle, kept for the next call with the same: the check, the sizes, and the
- * shapes of the results.
+ * What follows from the shapes of inputs and the options, kept for the next call with the same: the check, the sizes,
+ * and the shapes of the results.
  */
 interface Plan {
   readonly shapes: readonly (readonly number[] | undefined)[];
@@ -176,7 +176,7 @@ function defined(head: string, text: string, rule: AnyRule): Definition {
 }
 
 function fail({ name, text }: Definition, xs: Tensors, kind: typeof RangeError | typeof TypeError, why: string): never {
-  const got = xs.map(x => (isTensor(x) ? show(x!) + (x!.integral ? " integers" : "") : String(x)));
+  const got = xs.map(x => (isTensor(x) ? shapeOf(x!) + (x!.integral ? " integers" : "") : String(x)));
   refuse(kind, name, why, text, got.join(", "));
 }
 
@@ -224,9 +224,9 @@ function inspected(def: Definition, xs: Tensors, options: Values | undefined): {
 
 /** The plan for these shapes and options: one that was made before, or a new one. */
 function planned(def: Definition, xs: Tensors, options: Values | undefined): Plan {
-  if (def.specs[0]!.list) return settle(def, xs, options);
+  if (def.specs[0]!.list) return workOut(def, xs, options);
   for (const plan of def.plans) if (fits(def, plan, xs, options)) return plan;
-  const plan = settle(def, xs, options);
+  const plan = workOut(def, xs, options);
   def.plans = [plan, ...def.plans.slice(0, PLANS - 1)];
   return plan;
 }
@@ -249,7 +249,7 @@ function same(a: readonly number[], b: readonly number[]): boolean {
 }
 
 /** Checks shapes and options and works out what follows from them. */
-function settle(def: Definition, xs: Tensors, options: Values | undefined): Plan {
+function workOut(def: Definition, xs: Tensors, options: Values | undefined): Plan {
   const { specs, attrs, keys, rule, saved } = def;
   const sizes: Values = { ...attrs };
   for (const key in options) {
@@ -259,7 +259,7 @@ function settle(def: Definition, xs: Tensors, options: Values | undefined): Plan
     sizes[key] = options[key];
   }
   const lead = measure(def, xs, sizes);
-  const settled = keys.map(key => sizes[key]);
+  const given = keys.map(key => sizes[key]);
   try {
     Object.assign(sizes, rule.derive?.(sizes as never));
   } catch (error) {
@@ -278,7 +278,7 @@ function settle(def: Definition, xs: Tensors, options: Values | undefined): Plan
   });
   for (const { key } of saved) sizes[key] = 0;
   sizes.room = 0;
-  return { shapes: specs.map((_, i) => xs[i]?.shape), options: settled, sizes, outputs, saves };
+  return { shapes: specs.map((_, i) => xs[i]?.shape), options: given, sizes, outputs, saves };
 }
 
 /** Reads the sizes off the inputs, and returns the leading axes. */

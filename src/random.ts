@@ -97,6 +97,18 @@ function derived(low: number, top: number, key: number | string): number {
   return mixed[0]! + (mixed[1]! & 0x1fffff) * WORD; // 53 bits
 }
 
+/** The items in an order that `below` draws (Fisher and Yates). */
+function shuffled<T>(items: ArrayLike<T>, below: (n: number) => number): T[] {
+  const list = Array.from(items);
+  for (let i = list.length - 1; i > 0; i--) {
+    const j = below(i + 1);
+    const item = list[i]!;
+    list[i] = list[j]!;
+    list[j] = item;
+  }
+  return list;
+}
+
 /**
  * A random number generator: the same numbers for the same seed on every machine, from any position at once.
  *
@@ -154,17 +166,7 @@ export function random(seed: number, position = 0): Random {
       if (!(items.length > 0)) refuse(RangeError, "choice", "nothing to choose from", "at least one item");
       return items[below(items.length)]!;
     },
-    shuffle<T>(items: ArrayLike<T>): T[] {
-      const list = Array.from(items);
-      for (let i = list.length - 1; i > 0; i--) {
-        // Fisher and Yates
-        const j = below(i + 1);
-        const item = list[i]!;
-        list[i] = list[j]!;
-        list[j] = item;
-      }
-      return list;
-    },
+    shuffle: items => shuffled(items, below),
     aligned: () => (position = Math.ceil(position / 4) * 4),
     skip(n) {
       position = integer("skip", "position", position + integer("skip", "n", n));

@@ -4,15 +4,15 @@
 // are allocated before.
 import { listed, refuse, type Kind } from "./check.ts";
 
-/** The dtypes this library reads. It writes F32, F64, I32 and I64. */
-export type Dtype = "F32" | "F64" | "F16" | "BF16" | "I32" | "I64";
+/** The kinds of number in files that this library reads. It writes F32, F64, I32 and I64. */
+export type FileDtype = "F32" | "F64" | "F16" | "BF16" | "I32" | "I64";
 
 /** Numbers as a file can hold them; I64 stays BigInt64Array, since a float would lose what lies beyond 2^53. */
 export type Values = Float32Array | Float64Array | Int32Array | BigInt64Array;
 
 /** One tensor of a file. F16 and BF16 are widened to Float32Array, which holds each of their values exactly. */
 export interface Stored {
-  readonly dtype: Dtype;
+  readonly dtype: FileDtype;
   readonly shape: readonly number[];
   readonly values: Values;
 }
@@ -27,11 +27,11 @@ export type Storable = Omit<Stored, "dtype">;
 type Pairs = Iterable<readonly [name: string, tensor: Storable]>;
 
 const MAX_HEADER = 100_000_000; // bytes, as in the reference reader
-const WIDTH: Record<Dtype, number> = { F32: 4, F64: 8, F16: 2, BF16: 2, I32: 4, I64: 8 };
+const WIDTH: Record<FileDtype, number> = { F32: 4, F64: 8, F16: 2, BF16: 2, I32: 4, I64: 8 };
 const ARRAYS = { F32: Float32Array, F64: Float64Array, I32: Int32Array, I64: BigInt64Array };
 
 /** The numbers in a buffer. */
-function numbers(dtype: Dtype, buffer: ArrayBuffer): Values {
+function numbers(dtype: FileDtype, buffer: ArrayBuffer): Values {
   if (dtype !== "F16" && dtype !== "BF16") return new ARRAYS[dtype](buffer);
   // Widened as bits, not as numbers: an engine may change the payload of a NaN that passes as a number.
   const bits = Uint32Array.from(new Uint16Array(buffer), dtype === "F16" ? half : bits => bits << 16);
@@ -165,7 +165,7 @@ function refuseTwins(text: string): void {
 
 function readEntry([name, entry]: [string, unknown]): {
   name: string;
-  dtype: Dtype;
+  dtype: FileDtype;
   shape: readonly number[];
   begin: number;
   end: number;
@@ -233,7 +233,7 @@ function wrong(why: string, kind: Kind = RangeError, wants = "", cause?: unknown
   refuse(kind, "safetensors", why, wants, "", cause);
 }
 const wellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text);
-const isDtype = (dtype: unknown): dtype is Dtype => typeof dtype === "string" && Object.hasOwn(WIDTH, dtype);
+const isDtype = (dtype: unknown): dtype is FileDtype => typeof dtype === "string" && Object.hasOwn(WIDTH, dtype);
 const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0 && !Object.is(n, -0);
 /** "Float32Array", "Object" and so on, also for objects of another realm (a frame, a test runner's vm). */
 const kind = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);

@@ -1,7 +1,7 @@
 // tape.ts: the record of what ran, and the regions of memory that tensors live in. Nothing is freed one by one: a
 // region ends and everything made in it is gone.
 import { replay, type Entry, type Pass, type Trace } from "./backward.ts";
-import { callable, isTensor, known, product, refuse, show, sized, synchronous } from "./check.ts";
+import { callable, isTensor, known, product, refuse, shapeOf, sized, synchronous } from "./check.ts";
 import { Engine, type Dtype, type EngineOptions, type Numbers } from "./engine.ts";
 import { random, type Random } from "./random.ts";
 import { Tensor, type Region } from "./tensor.ts";
@@ -283,15 +283,17 @@ export class Tape {
     if (!isTensor(loss)) refuse(TypeError, who, `got ${String(loss)}`, scalar);
     if (loss.tape !== this) refuse(TypeError, who, "the tensor is of another tape");
     loss.alive(who);
-    if (!loss.wants) refuse(Error, who, `${show(loss)} depends on no parameter, or was computed in noGrad`);
+    if (!loss.wants) refuse(Error, who, `${shapeOf(loss)} depends on no parameter, or was computed in noGrad`);
     if (!seed && loss.size !== 1)
-      refuse(RangeError, who, `${show(loss)} is no scalar`, `${scalar}, or the gradient to start from`);
-    if (seed && seed.length !== loss.size)
-      refuse(RangeError, who, `the gradient to start from has ${seed.length} numbers, ${show(loss)} has ${loss.size}`);
+      refuse(RangeError, who, `${shapeOf(loss)} is no scalar`, `${scalar}, or the gradient to start from`);
+    if (seed && seed.length !== loss.size) {
+      const has = `${seed.length} numbers, ${shapeOf(loss)} has ${loss.size}`;
+      refuse(RangeError, who, `the gradient to start from has ${has}`);
+    }
     if ((this.#entries.length === this.#region.records && !loss.grad) || loss.root.spent)
       refuse(Error, who, "nothing is recorded in this scope, or it ran already");
     if (!loss.grad && loss.root.region !== this.#region) {
-      const why = `${show(loss)} was made outside of this scope`;
+      const why = `${shapeOf(loss)} was made outside of this scope`;
       refuse(Error, who, `${why}\n  call backward in the scope where it was made`);
     }
   }
@@ -310,8 +312,8 @@ export class Tape {
       place.unshift(rest % y.shape[axis]!);
       rest = Math.floor(rest / y.shape[axis]!);
     }
-    const ranges = inputs.filter(x => x !== undefined).map(x => `${show(x)} in ${range(x.values())}`);
-    refuse(RangeError, who, `${values[bad]} at [${place.join(" ")}] of ${show(y)}; inputs ${ranges.join(", ")}`);
+    const ranges = inputs.filter(x => x !== undefined).map(x => `${shapeOf(x)} in ${range(x.values())}`);
+    refuse(RangeError, who, `${values[bad]} at [${place.join(" ")}] of ${shapeOf(y)}; inputs ${ranges.join(", ")}`);
   }
 
   /**
@@ -398,13 +400,13 @@ export class Tape {
   /** The recorded program, one operation a line with shapes: `%2 matmul [4 8] <- %1 [4 3], param [3 8]`. */
   toString(): string {
     const numbers = new Map<Tensor, string>();
-    const name = (x: Tensor): string => `${numbers.get(x.root) ?? (x.wants ? "param" : "const")} ${show(x)}`;
+    const name = (x: Tensor): string => `${numbers.get(x.root) ?? (x.wants ? "param" : "const")} ${shapeOf(x)}`;
     let next = 0;
     const lines = this.#entries.map(e => {
       const from = e.inputs.filter(x => x !== undefined).map(name);
       for (const y of e.outputs) numbers.set(y.root, `%${next++}`);
       const to = e.outputs.map(y => numbers.get(y.root));
-      return `${to.join(" ")} ${e.name} ${e.outputs.map(show).join(" ")} <- ${from.join(", ")}`;
+      return `${to.join(" ")} ${e.name} ${e.outputs.map(shapeOf).join(" ")} <- ${from.join(", ")}`;
     });
     return lines.join("\n");
   }
@@ -414,9 +416,9 @@ export class Tape {
   }
 }
 
-/** Throws unless a tape of `dtype` may take `engine`; `settled`: whether options of an engine were given as well. */
-function usable(engine: Engine, dtype: Dtype, settled: boolean): void {
-  if (!(engine instanceof Engine) || engine.dtype !== dtype || settled) {
+/** Throws unless a tape of `dtype` may take `engine`; `more`: whether options of an engine were given as well. */
+function usable(engine: Engine, dtype: Dtype, more: boolean): void {
+  if (!(engine instanceof Engine) || engine.dtype !== dtype || more) {
     const is = engine instanceof Engine ? `of ${engine.dtype}` : String(engine);
     const wants = `an engine of ${dtype}, and module and limit given to the engine`;
     refuse(TypeError, "tape", `the engine is ${is}`, wants);

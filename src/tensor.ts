@@ -1,5 +1,5 @@
 // tensor.ts: an array on a tape: an address, a shape, and where its gradient lies.
-import { TENSOR, product, refuse, show } from "./check.ts";
+import { TENSOR, product, refuse, shapeOf } from "./check.ts";
 import type { Numbers } from "./engine.ts";
 import type { Tape } from "./tape.ts";
 
@@ -76,7 +76,7 @@ export class Tensor {
   /** The gradient: a view of it, or zeros where none arrived. Throws where none was asked for. */
   gradient(): Float32Array | Float64Array {
     this.alive("gradient");
-    if (!this.wants) refuse(Error, "gradient", `${show(this)} asked for none; make it with tape.param`);
+    if (!this.wants) refuse(Error, "gradient", `${shapeOf(this)} asked for none; make it with tape.param`);
     const { engine } = this.tape;
     if (this.grad) return engine.view(this.grad, this.size);
     return engine.width === 4 ? new Float32Array(this.size) : new Float64Array(this.size);
@@ -84,23 +84,23 @@ export class Tensor {
 
   /** The number a tensor of size 1 holds. */
   item(): number {
-    if (this.size !== 1) refuse(RangeError, "item", `${show(this)} holds ${this.size} numbers, not one`);
+    if (this.size !== 1) refuse(RangeError, "item", `${shapeOf(this)} holds ${this.size} numbers, not one`);
     return this.values()[0]!;
   }
 
   /** @internal Throws if the region this tensor was made in has ended. */
   alive(who: string): void {
     if (this.region.alive) return;
-    const why = `tensor ${show(this)} was used after its scope ended`;
+    const why = `tensor ${shapeOf(this)} was used after its scope ended`;
     refuse(Error, who, `${why}\n  copy what you need out of the scope with .values().slice()`);
   }
 
   /** Its dtype, its shape and its first numbers. */
   toString(): string {
-    if (!this.region.alive) return `Tensor ${show(this)} (its scope has ended)`;
+    if (!this.region.alive) return `Tensor ${shapeOf(this)} (its scope has ended)`;
     const some = Array.from(this.values().subarray(0, 6), x => Number(x.toPrecision(5)));
     const dtype = this.integral ? "i32" : this.tape.dtype;
-    return `Tensor ${dtype} ${show(this)} ${some.join(" ")}${this.size > 6 ? " ..." : ""}`;
+    return `Tensor ${dtype} ${shapeOf(this)} ${some.join(" ")}${this.size > 6 ? " ..." : ""}`;
   }
   [Symbol.for("nodejs.util.inspect.custom")](): string {
     return this.toString();

@@ -89,7 +89,8 @@ function put(engine: Engine, kind: Kind, { b, h, g, t, s, d, counts }: Sizes, x:
   }
   const o = engine.alloc(b * t * h * d);
   const args = {
-    ...{ h, g, t, s, d, p: cope ? P : 0, r: kind === "relative" ? R : 0, causal, scale: 0.7, reach: 0.8, counts: list },
+    ...{ h, g, t, s, d, p: cope ? P : 0, r: kind === "relative" ? R : 0, causal },
+    ...{ scale: 0.7, tableScale: 0.8, counts: list },
     ...{ q: copy(x.q.values), qi: x.q.row, qb: x.q.batch },
     ...{ k, ki: x.k.row, kb: x.k.batch, v, vi: x.v.row, vb: x.v.batch },
     ...{ gq: kind === "cope with gate queries" ? copy(x.gq.values) : 0, gqi: x.gq.row, gqb: x.gq.batch },

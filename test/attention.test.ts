@@ -15,6 +15,7 @@ import {
   slice,
   sum,
   type AttentionOptions,
+  type Random,
   type Tensor,
 } from "farsight";
 import { close, suite, thrown } from "./check.ts";
@@ -33,21 +34,11 @@ function over(
   return attentionOver(rows(q), rows(k), rows(v), e, gq && rows(gq), gk && rows(gk), all);
 }
 
-/**
- * Runs attention and its gradients; returns the result and the gradients of q, k, v, gate keys and the tables. With
- * `step` in a step, over gradients that hold NaN: what it has to write there it may not add to.
- */
-function run(
-  position: (typeof kinds)[number],
-  sizes: { b: number; h: number; t: number; s: number; d: number },
-  more: AttentionOptions & { pastless?: boolean },
-  gates: "shared" | "sep" | "val",
-  composed: boolean,
-  step = false,
-): Float64Array[] {
-  const tape = new Tape("f64");
-  const rng = random(4);
-  const { b, h, t, s, d } = sizes;
+type Sizes = { b: number; h: number; t: number; s: number; d: number };
+type Way = AttentionOptions & { pastless?: boolean };
+
+/** Drawn queries, keys, values, gate keys and tables, and with `own` the past of keys, values and gate keys. */
+function drawn(tape: Tape, rng: Random, { b, h, t, s, d }: Sizes, more: Way) {
   const draw = (...shape: number[]): Tensor =>
     tape.param(
       shape,
@@ -58,63 +49,64 @@ function run(
   const v = draw(b, s, h, d);
   const gateKeys = draw(b, s, h, d);
   const tables = { cope: draw(4, d), relative: draw(3, d) };
+  if (!more.own || more.pastless) return { q, k, v, gateKeys, tables };
+  const past = { k: draw(b, s, h, d), v: draw(b, s, h, d), gateKeys: draw(b, s, h, d) };
+  past.k.values().set(k.values());
+  past.v.values().set(v.values());
+  past.gateKeys.values().set(gateKeys.values());
+  return { q, k, v, gateKeys, tables, past };
+}
+
+/** Padding, a mask and edges, where `more` asks for them. */
+function masks(tape: Tape, { b, t, s }: Sizes, more: Way) {
+  const table = (asked: unknown, rows: number, value: (i: number) => number): Tensor | undefined =>
+    asked
+      ? tape.tensor(
+          [rows, s],
+          Float64Array.from({ length: rows * s }, (_, i) => value(i)),
+        )
+      : undefined;
+  return {
+    keys: table(more.keys, b, i => (i % 5 === 3 ? 0 : 1)),
+    allowed: table(more.allowed, t, i => (i % 7 === 2 ? 0 : 1)),
+    edges: table(more.edges, t, i => (i % 4) / 3),
+  };
+}
+
+/**
+ * Runs attention and its gradients; returns the result and the gradients of q, k, v, gate keys and the tables. With
+ * `step` in a step, over gradients that hold NaN: what it has to write there it may not add to.
+ */
+function run(
+  position: (typeof kinds)[number],
+  sizes: Sizes,
+  more: Way,
+  gates: "shared" | "sep" | "val",
+  composed: boolean,
+  step = false,
+): Float64Array[] {
+  const tape = new Tape("f64");
+  const rng = random(4);
+  const { q, k, v, gateKeys, tables, past } = drawn(tape, rng, sizes, more);
   const { pastless, ...given } = more;
-  const own =
-    more.own && !pastless ? { past: { k: draw(b, s, h, d), v: draw(b, s, h, d), gateKeys: draw(b, s, h, d) } } : {};
-  if (own.past) {
-    own.past.k.values().set(k.values());
-    own.past.v.values().set(v.values());
-    own.past.gateKeys.values().set(gateKeys.values());
-  }
-  const keys = more.keys
-    ? tape.tensor(
-        [b, s],
-        Float64Array.from({ length: b * s }, (_, i) => (i % 5 === 3 ? 0 : 1)),
-      )
-    : undefined;
-  const allowed = more.allowed
-    ? tape.tensor(
-        [t, s],
-        Float64Array.from({ length: t * s }, (_, i) => (i % 7 === 2 ? 0 : 1)),
-      )
-    : undefined;
-  const edges = more.edges
-    ? tape.tensor(
-        [t, s],
-        Float64Array.from({ length: t * s }, (_, i) => (i % 4) / 3),
-      )
-    : undefined;
-  const forward = (): Tensor =>
-    attention(q, k, v, {
-      ...given,
-      ...own,
-      keys,
-      allowed,
-      edges,
-      position,
-      tables,
-      gateKeys,
-      cope: { gates },
-      composed,
-    });
-  const u = Float64Array.from({ length: b * t * h * d }, () => rng.normal());
+  const seen = masks(tape, sizes, more);
+  const options = { ...given, ...(past && { past }), ...seen, position, tables, gateKeys, cope: { gates }, composed };
+  const u = Float64Array.from({ length: q.size }, () => rng.normal());
   let y!: ArrayLike<number>;
   if (step) {
     for (const p of tape.params) p.gradient().fill(NaN);
     tape.step(() => {
-      const x = forward();
+      const x = attention(q, k, v, options);
       y = x.values().slice();
       return sum(mul(x, tape.tensor(x.shape, u)));
     });
   } else {
-    const x = forward();
+    const x = attention(q, k, v, options);
     tape.backward(x, u);
     y = x.values();
   }
-  return [
-    y,
-    ...[q, k, v, gateKeys, tables.cope, tables.relative, ...Object.values(own.past ?? {})].map(x => x.gradient()),
-  ].map(x => Float64Array.from(x));
+  const inputs = [q, k, v, gateKeys, tables.cope, tables.relative, ...Object.values(past ?? {})];
+  return [y, ...inputs.map(x => x.gradient())].map(x => Float64Array.from(x));
 }
 
 const some = {} as Tensor; // stands for a mask, which `run` makes
@@ -146,7 +138,7 @@ for (const [way, more] of Object.entries(ways)) {
   suite(`fused attention, ${way}`, tests);
 }
 
-const written: Record<string, AttentionOptions & { pastless?: boolean }> = {
+const written: Record<string, Way> = {
   ...ways,
   "edges of any weight": { edges: some },
   "both ways, edges of any weight": { causal: false, edges: some },

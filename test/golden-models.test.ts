@@ -54,66 +54,60 @@ function heads(tape: Tape, g: Golden, name: string): Tensor {
   return tape.param([b, t, h, d], exchange(g.values(name), [b, h, t, d]));
 }
 
+/** What attention reads, as parameters; where there is none of its kind, nothing. */
+function attentionInputs(tape: Tape, g: Golden) {
+  const [q, k, v] = ["q", "k", "v"].map(n => heads(tape, g, `in.${n}`)) as [Tensor, Tensor, Tensor];
+  const inputs = g.names("in.");
+  const params = g.names("param.");
+  const table = (n: string): Tensor | undefined =>
+    params.includes(n) ? tape.param(g.shape(`param.${n}`), g.values(`param.${n}`)) : undefined;
+  return {
+    q,
+    k,
+    v,
+    gateKeys: inputs.includes("gate_keys") ? heads(tape, g, "in.gate_keys") : undefined,
+    keys: inputs.includes("key_mask") ? tape.tensor(g.shape("in.key_mask"), g.values("in.key_mask")) : undefined,
+    tables: { cope: table("cope.weight"), relative: table("rel.weight") },
+  };
+}
+type Inputs = ReturnType<typeof attentionInputs>;
+
+/** The options of a case, edges of myopic training from the times 0, 1, 2... */
+function attentionOptions(tape: Tape, c: Keys, { q, k, gateKeys, keys, tables }: Inputs, composed: boolean) {
+  const [t, s] = [q.shape[1]!, k.shape[1]!];
+  const my = myopicOf(c);
+  const own = my?.mode === "diagonal";
+  const times = Array.from({ length: t }, (_, i) => i);
+  const edges = my && !own ? tape.tensor([t, s], edgeWeights(times, myopia(my))) : undefined;
+  const seen = { causal: c.causal, keys, edges, own };
+  return { composed, ...seen, position: listOf(c.pos), tables, cope: copeOf(c), gateKeys, rope: ropeOf(c) };
+}
+
+/** CoPE's positions, composed. */
+function copePositions(tape: Tape, c: Keys, { q, k, v, gateKeys, keys }: Inputs): Float64Array {
+  const [, t, , d] = q.shape as [number, number, number, number];
+  const s = k.shape[1]!;
+  const { cos, sin } = rotary(tape, s, d);
+  const turned = (x: Tensor) => (c.gates_rotated ? rope(x, cos, sin) : x);
+  const source = c.gates === "sep" ? gateKeys! : c.gates === "val" ? v : k;
+  const u = scores(turned(q), turned(source), { scale: scales(d, c.scaling).gate });
+  const allowed = tape.tensor([t, s], mask(t, s, c.causal));
+  return positions(u, { allowed, keys }).positions.values() as Float64Array;
+}
+
 function attentionCase(g: Golden, dtype: Dtype, v: string, composed: boolean): void {
   const c = variant(g, v).attention as unknown as Keys;
   const tape = new Tape(dtype);
-  const names = g.names("in.");
-  const has = (n: string) => names.includes(n);
-  const [q, k, value] = ["q", "k", "v"].map(n => heads(tape, g, `in.${n}`)) as [Tensor, Tensor, Tensor];
-  const gateKeys = has("gate_keys") ? heads(tape, g, "in.gate_keys") : undefined;
-  const [b, t, h, d] = q.shape as [number, number, number, number];
-  const s = k.shape[1]!;
-  const params = g.names("param.");
-  const tables = {
-    cope: params.includes("cope.weight")
-      ? tape.param(g.shape("param.cope.weight"), g.values("param.cope.weight"))
-      : undefined,
-    relative: params.includes("rel.weight")
-      ? tape.param(g.shape("param.rel.weight"), g.values("param.rel.weight"))
-      : undefined,
-  };
-  const keys = has("key_mask") ? tape.tensor([b, s], g.values("in.key_mask")) : undefined;
-  const my = myopicOf(c);
-  const own = my?.mode === "diagonal";
-  const edges =
-    my && !own
-      ? tape.tensor(
-          [t, s],
-          edgeWeights(
-            Array.from({ length: t }, (_, i) => i),
-            myopia(my),
-          ),
-        )
-      : undefined;
-  const options = {
-    composed,
-    causal: c.causal,
-    keys,
-    edges,
-    own,
-    position: listOf(c.pos),
-    tables,
-    cope: copeOf(c),
-    gateKeys,
-    rope: ropeOf(c),
-  };
+  const inputs = attentionInputs(tape, g);
+  const { q, k, v: value, gateKeys, tables } = inputs;
+  const options = attentionOptions(tape, c, inputs, composed);
   const y = attention(q, k, value, options);
-  match(g, dtype, exchange(y.values(), [b, t, h, d]), g.expected("out", "y", v), `${v} y`);
-  if (g.names("out.").includes("weights"))
+  match(g, dtype, exchange(y.values(), y.shape), g.expected("out", "y", v), `${v} y`);
+  const outputs = g.names("out.");
+  if (outputs.includes("weights"))
     match(g, dtype, attend(q, k, value, options).values(), g.expected("out", "weights", v), `${v} weights`);
-  if (g.names("out.").includes("positions")) {
-    const { cos, sin } = rotary(tape, s, d);
-    const turned = (x: Tensor) => (c.gates_rotated ? rope(x, cos, sin) : x);
-    const source = c.gates === "sep" ? gateKeys! : c.gates === "val" ? value : k;
-    const u = scores(turned(q), turned(source), { scale: scales(d, c.scaling).gate });
-    match(
-      g,
-      dtype,
-      positions(u, { allowed: tape.tensor([t, s], mask(t, s, c.causal)), keys }).positions.values(),
-      g.expected("out", "positions", v),
-      `${v} positions`,
-    );
-  }
+  if (outputs.includes("positions"))
+    match(g, dtype, copePositions(tape, c, inputs), g.expected("out", "positions", v), `${v} positions`);
   tape.backward(y, exchange(g.values("in.dout"), g.shape("in.dout")));
   const grads: Record<string, Tensor | undefined> = {
     q,
@@ -125,13 +119,8 @@ function attentionCase(g: Golden, dtype: Dtype, v: string, composed: boolean): v
   };
   for (const n of g.names("grad.")) {
     const x = grads[n]!;
-    match(
-      g,
-      dtype,
-      x.shape.length === 4 ? exchange(x.gradient(), x.shape) : x.gradient(),
-      g.expected("grad", n, v),
-      `${v} grad ${n}`,
-    );
+    const got = x.shape.length === 4 ? exchange(x.gradient(), x.shape) : x.gradient();
+    match(g, dtype, got, g.expected("grad", n, v), `${v} grad ${n}`);
   }
 }
 

@@ -72,7 +72,7 @@ function draw(
   const specs = inputs[0]!.list ? [1, 2, 3].map(() => inputs[0]!) : inputs;
   return specs.map((s, i) => {
     const size = (dim: string): number => (dim.startsWith("Σ") ? i + 1 : Number(dim) || sizeOf(dim));
-    const shape = [...(s.lead ? (given ? [1] : [2, 3]) : []), ...s.dims.map(size)];
+    const shape = [...(s.lead ? (given ? [given["..."]!] : [2, 3]) : []), ...s.dims.map(size)];
     const n = shape.reduce((a, b) => a * b, 1);
     const [low, high] = o.domain;
     if (s.optional && (unseen[o.opName]?.includes(i) || (optional !== "all" && optional !== i))) return undefined;
@@ -134,9 +134,10 @@ function evenSizes(o: AnyOp, i: number, j: number): Record<string, number> | und
   const letters = [...new Set(inputs.flatMap(s => [...s.dims, s.below]))].filter(d => d && !(Number(d) >= 0));
   const rng = random(4).fork(o.opName);
   for (let trial = 0; trial < 3000; trial++) {
-    const sizes: Record<string, number> = {};
+    const sizes: Record<string, number> = { "...": letters.length ? 1 : 6 };
     for (const letter of letters) sizes[letter] = [1, 2, 4, 6][rng.integer(4)]!;
-    const size = (k: number): number => inputs[k]!.dims.reduce((n, d) => n * (Number(d) || sizes[d]!), 1);
+    const size = (k: number): number =>
+      [...(inputs[k]!.lead ? ["..."] : []), ...inputs[k]!.dims].reduce((n, d) => n * (Number(d) || sizes[d]!), 1);
     if (size(i) < 4 || size(i) !== size(j)) continue;
     try {
       call(

@@ -1,6 +1,7 @@
 // What the design promises of the code, each promise held by reading the files or by watching what is called.
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path/posix";
+import ts from "typescript-oldest"; // which has the compiler's interface for JavaScript
 import * as assert from "uvu/assert";
 import {
   Tape,
@@ -30,6 +31,24 @@ const code = (file: string): string =>
   read(file)
     .replace(/("(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`)|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g, (_, s?: string) => s ?? " ")
     .replace(/"[^"\n]*"/g, '""');
+/** All code but the tests. */
+const everything = [...["asm", "src", "bench"].flatMap(files), "build.mjs"];
+/** Functions of a file that have more than `most` lines, and how many. */
+function long(file: string, text: string, most: number): string[] {
+  const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true);
+  const lineOf = (at: number): number => source.getLineAndCharacterOfPosition(at).line;
+  const found: string[] = [];
+  const visit = (node: ts.Node): void => {
+    const lines = lineOf(node.end) - lineOf(node.getStart(source)) + 1;
+    if (ts.isFunctionLike(node) && lines > most) {
+      const name = (node as ts.NamedDeclaration).name ?? (node.parent as ts.NamedDeclaration).name;
+      found.push(`${file}: ${name?.getText(source) ?? "a function"} (${lines})`);
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  return found;
+}
 const models = files("src/models");
 const positions = files("src/positions");
 const others = ["src/positions/kind.ts", "src/positions/index.ts"];
@@ -125,8 +144,20 @@ suite("invariants", {
     }
     assert.not.match(code("src/models/layer.ts"), /\b(?:stateCache|cache)\b/);
   },
+  "no function is longer than a screen, 60 lines, the register tiles of products excepted"() {
+    const tiles = /^asm\/matmul\.ts: (?:tile|tileRows) /;
+    const found = everything.flatMap(file => long(file, read(file), 60));
+    assert.equal(
+      found.filter(name => !tiles.test(name)),
+      [],
+    );
+    assert.is(found.length, 2, "the tiles are longer");
+    const lines = (n: number): string => "{\n" + "x();\n".repeat(n - 2) + "}";
+    const text = `function f() ${lines(61)}\nconst g = () => ${lines(61)};\nclass C { h() ${lines(60)} }`;
+    assert.equal(long("a.ts", text, 60), ["a.ts: f (61)", "a.ts: g (61)"]);
+  },
   "no line of the code is longer than 120 characters"() {
-    const all = [...["asm", "src", "bench", "test"].flatMap(files), "build.mjs"];
+    const all = [...everything, ...files("test")];
     assert.ok(all.length > 100, `${all.length} files`);
     const long = all.flatMap(file =>
       read(file)

@@ -24,7 +24,7 @@ const scalars: Record<string, number> = {
   addZ: 1,
   causal: 1,
   scale: 0.1,
-  reach: 0.2,
+  tableScale: 0.2,
   own: 0,
   lr: 0.1,
   keep: 0.99,

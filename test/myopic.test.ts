@@ -33,6 +33,7 @@ import {
   tableScores,
   transformer,
   type BlockWeights,
+  type Config,
   type Cut,
   type Dtype,
   type Myopia,
@@ -85,6 +86,57 @@ function run(
   return { loss, grads: grads(params), params };
 }
 
+const norm = (c: Config, x: Tensor, p: Weights): Tensor => layerNorm(x, p.weight, p.bias, { eps: c.eps });
+/** x, whose gradient is weighed by m. */
+const weighed = (x: Tensor, m: number): Tensor =>
+  m === 1 ? x : m === 0 ? stopGradient(x) : add(scale(x, { by: m }), scale(stopGradient(x), { by: 1 - m }));
+
+/** Queries (0), keys (1), values (2) or CoPE's own gate keys (3) of one place. */
+function part({ d, heads: h }: Config, x: Tensor, { attn: { c_attn, cope } }: BlockWeights, n: number): Tensor {
+  const y =
+    n === 3
+      ? linear(x, cope!.gate!.weight, cope!.gate!.bias)
+      : slice(linear(x, c_attn.weight, c_attn.bias), n * d, n * d + d);
+  return reshape(y, [1, 1, h, d / h]);
+}
+
+/** Queries or keys of one place, turned where positions are rotary. */
+function turned({ d, heads: h, position }: Config, x: Tensor, place: number): Tensor {
+  if (position !== "rope") return x;
+  const { cos, sin } = rotary(x.tape, 1, d / h, { start: place });
+  return rope(x, cos, sin);
+}
+
+/** The state of place i before the first layer. */
+function embedded(tape: Tape, { d, position }: Config, { wte, wpe }: TransformerWeights, i: number): Tensor {
+  const word = embedding(wte.weight, tape.integers([1, 1], [TOKENS[i]!]));
+  return position === "absolute" ? add(word, reshape(slice(wpe!.weight, i, i + 1, { axis: 0 }), [1, 1, d])) : word;
+}
+
+/**
+ * What attention gives reader `q`, a query of place i, of which `read(1)`, `read(2)` and `read(3)` are the keys, values
+ * and gate keys that it may see.
+ */
+function attended(c: Config, q: Tensor, i: number, { attn }: BlockWeights, read: (n: number) => Tensor): Tensor {
+  const scaled = { scale: 1 / Math.sqrt(c.d / c.heads) };
+  let logits = scores(turned(c, q, i), read(1), scaled);
+  if (c.position === "cope") {
+    const gates = sigmoid(c.cope.gates === "sep" ? scores(q, read(3), scaled) : logits);
+    logits = add(logits, interpolate(tableScores(q, attn.cope!.weight), cumsum(gates, { reverse: true })));
+  }
+  return linear(reshape(mix(softmax(logits), read(2)), [1, 1, c.d]), attn.c_proj.weight, attn.c_proj.bias);
+}
+
+/** The state behind a layer of a place whose state is x and whose attention gives y. */
+function behind(c: Config, x: Tensor, y: Tensor, p: BlockWeights): Tensor {
+  if (c.norm === "post") {
+    const z = norm(c, add(x, y), p.ln_1);
+    return norm(c, add(z, mlp(z, p.mlp, c.activation)), p.ln_2);
+  }
+  const z = add(x, y);
+  return add(z, mlp(norm(c, z, p.ln_2), p.mlp, c.activation));
+}
+
 /**
  * The losses at each place. `copies[i]` computes place i; `edge(i, j)` weighs what reader i sends to the state of place
  * j.
@@ -98,62 +150,31 @@ function literal(
   last = T - 1,
 ): Tensor[] {
   const c = transformer({ ...small, ...more }).config;
-  const { d, heads: h } = c;
-  const w = d / h;
-  const kind = c.position;
-  const norm = (x: Tensor, p: Weights): Tensor => layerNorm(x, p.weight, p.bias, { eps: c.eps });
-  /** Queries (0), keys (1), values (2) or CoPE's own gate keys (3) of one place. */
-  const part = (x: Tensor, { attn: { c_attn, cope } }: BlockWeights, n: number): Tensor =>
-    reshape(
-      n === 3
-        ? linear(x, cope!.gate!.weight, cope!.gate!.bias)
-        : slice(linear(x, c_attn.weight, c_attn.bias), n * d, n * d + d),
-      [1, 1, h, w],
-    );
-  const weighed = (x: Tensor, m: number): Tensor =>
-    m === 1 ? x : m === 0 ? stopGradient(x) : add(scale(x, { by: m }), scale(stopGradient(x), { by: 1 - m }));
-  const turned = (x: Tensor, place: number): Tensor => {
-    const { cos, sin } = rotary(tape, 1, w, { start: place });
-    return kind === "rope" ? rope(x, cos, sin) : x;
-  };
-  let x = Array.from({ length: last + 1 }, (_, i) => {
-    const word = embedding(copies[i]!.wte.weight, tape.integers([1, 1], [TOKENS[i]!]));
-    return kind === "absolute"
-      ? add(word, reshape(slice(copies[i]!.wpe!.weight, i, i + 1, { axis: 0 }), [1, 1, d]))
-      : word;
-  });
+  let x = Array.from({ length: last + 1 }, (_, i) => embedded(tape, c, copies[i]!, i));
   for (let l = 0; l < c.layers; l++) {
-    const state = x.map((xj, j) => (c.norm === "pre" ? norm(xj, copies[j]!.h[l]!.ln_1) : xj));
+    const blocks = copies.map(copy => copy.h[l]!);
+    const state = x.map((xj, j) => (c.norm === "pre" ? norm(c, xj, blocks[j]!.ln_1) : xj));
+    /** Keys (1), values (2) or gate keys (3) of place j as reader i sees them. */
+    const seen = (i: number, j: number, n: number): Tensor => {
+      const p = blocks[i]!;
+      const m = i === j ? 1 : edge(i, j);
+      const turn = (y: Tensor): Tensor => (n === 1 ? turned(c, y, j) : y);
+      if (cut === "kv") return weighed(turn(part(c, state[j]!, blocks[j]!, n)), m);
+      return turn(part(c, cut === "post_ln" ? weighed(state[j]!, m) : norm(c, weighed(x[j]!, m), p.ln_1), p, n));
+    };
     x = x.map((xi, i) => {
-      const p = copies[i]!.h[l]!;
+      const p = blocks[i]!;
       const read = (n: number): Tensor =>
         concat(
-          x.slice(0, i + 1).map((xj, j) => {
-            const m = i === j ? 1 : edge(i, j);
-            const turn = (y: Tensor): Tensor => (n === 1 ? turned(y, j) : y);
-            if (cut === "kv") return weighed(turn(part(state[j]!, copies[j]!.h[l]!, n)), m);
-            return turn(part(cut === "post_ln" ? weighed(state[j]!, m) : norm(weighed(xj, m), p.ln_1), p, n));
-          }),
+          x.slice(0, i + 1).map((_, j) => seen(i, j, n)),
           { axis: 1 },
         );
-      const q = part(state[i]!, p, 0);
-      let logits = scores(turned(q, i), read(1), { scale: 1 / Math.sqrt(w) });
-      const gates = (): Tensor =>
-        sigmoid(c.cope.gates === "sep" ? scores(q, read(3), { scale: 1 / Math.sqrt(w) }) : logits);
-      if (kind === "cope")
-        logits = add(logits, interpolate(tableScores(q, p.attn.cope!.weight), cumsum(gates(), { reverse: true })));
-      const y = linear(reshape(mix(softmax(logits), read(2)), [1, 1, d]), p.attn.c_proj.weight, p.attn.c_proj.bias);
-      if (c.norm === "post") {
-        const z = norm(add(xi, y), p.ln_1);
-        return norm(add(z, mlp(z, p.mlp, c.activation)), p.ln_2);
-      }
-      const z = add(xi, y);
-      return add(z, mlp(norm(z, p.ln_2), p.mlp, c.activation));
+      return behind(c, xi, attended(c, part(c, state[i]!, p, 0), i, p, read), p);
     });
   }
   return x.map((xi, i) => {
     const p = copies[i]!;
-    const y = p.ln_f ? norm(xi, p.ln_f) : xi;
+    const y = p.ln_f ? norm(c, xi, p.ln_f) : xi;
     return crossEntropy(linear(y, p.lm_head!.weight!), tape.integers([1, 1], [TARGETS[i]!]));
   });
 }

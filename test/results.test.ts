@@ -72,15 +72,17 @@ type Measured = {
   fraction: number | null;
   best?: number;
   ratio?: number;
+  ratios?: [number, number];
   gain?: number;
   note?: string;
 };
-const [peers, kernels, ratios, steps] = ["peers", "kernels", "ratios", "step"].map(name => read<Measured>(name)) as [
-  Measured[],
-  Measured[],
-  Measured[],
-  Measured[],
+const [peers, kernels, ratios, steps] = [
+  read<Measured>("peers"),
+  read<Measured>("kernels"),
+  read<Measured>("ratios"),
+  read<Measured>("step"),
 ];
+const [decoding, recurrences] = [read<Measured>("generate"), read<Measured>("recurrence")];
 const FAST = "fast fma";
 const EXACT = "exact";
 const NODE = 24;
@@ -140,6 +142,24 @@ function speedRow(head: readonly string[], of: { case: string; size?: string; en
   const theirs = ["PyTorch", "jax-js", "tfjs"].map(peer => times(measured(peers, { ...of, peer })));
   return `| ${[...head, ours, ...theirs].join(" | ")} |`;
 }
+const ways = ["recomputing", "manual attention", "fused attention"];
+/** Milliseconds a token of each who decodes, and theirs over ours in brackets. */
+function decodingRow(label: string, name: string): string {
+  const list = decoding.filter(l => l.case === name);
+  const found = ["farsight", ...ways].map(peer => list.find(l => l.peer!.endsWith(peer))!);
+  assert.is(new Set(found).size, list.length, `lines of ${name}`);
+  const [ours, ...theirs] = found.map(l => figure(l.median!)) as [string, ...string[]];
+  return `| ${label} | ${ours} | ${theirs.map((ms, i) => `${ms} (${times(found[i + 1]!)})`).join(" | ")} |`;
+}
+/** Cases in which somebody decodes faster, and how long they take. */
+function lost(): string {
+  const names = [...new Set(decoding.filter(l => l.ratio! < 1).map(l => l.case))];
+  const each = names.map(name => {
+    const list = decoding.filter(l => l.case === name && l.ratio! < 1);
+    return `\`${name}\` (${list.map(l => `${l.peer!.replace(/ .*, /, ", ")}: ${times(l)}`).join("; ")})`;
+  });
+  return `farsight loses ${each.length ? each.join(" and ") : "none"}.`;
+}
 /** What a reader may find in the README, each from recorded lines. */
 const tables: Record<string, () => string> = {
   speed: () =>
@@ -195,16 +215,37 @@ const tables: Record<string, () => string> = {
         }),
     ].join("\n"),
 };
+tables.decoding = () =>
+  [
+    `| ms a token | farsight | ${ways.join(" | ").replace(/(manual|fused)/g, "PyTorch 2.13, $1")} |`,
+    "|---|---|---|---|---|",
+    decodingRow("`small`: d 128, 4 layers, all of 256 places", "generate small"),
+    decodingRow("`gpt2`: d 768, 12 layers, 32 places after 512", "generate gpt2"),
+    "",
+    lost(),
+  ].join("\n");
+tables.recurrence = () =>
+  [
+    "| places | a step, ms | a place, µs | a step / backward by hand |",
+    "|---|---|---|---|",
+    ...recurrences.map(l => {
+      const places = Number.parseInt(l.size);
+      const range = l.ratios!.map(x => x.toFixed(2)).join(" to ");
+      const micros = ((1000 * l.median!) / places).toFixed(1);
+      return `| ${places.toLocaleString("en")} | ${figure(l.median!)} | ${micros} | ${times(l)} (${range}) |`;
+    }),
+  ].join("\n");
+
 suite("recorded benchmarks", {
   "say where they come from: a commit without changes, a machine, a version; and have a checksum"() {
-    for (const l of [...peers, ...kernels, ...ratios, ...steps]) {
+    for (const l of [...peers, ...kernels, ...ratios, ...steps, ...decoding, ...recurrences]) {
       assert.match(l.commit, /^[0-9a-f]{12}$/, `${l.case}: ${l.commit}`);
       assert.ok(
         l.machine && l.node && (l.checksum || l.case.startsWith("ceiling") || l.note?.startsWith("cannot")),
         JSON.stringify(l),
       );
     }
-    for (const [name, list] of Object.entries({ peers, kernels, ratios, steps }))
+    for (const [name, list] of Object.entries({ peers, kernels, ratios, steps, decoding, recurrences }))
       assert.is(new Set(list.map(l => l.commit)).size, 1, `${name}: lines of different commits`);
   },
   ...Object.fromEntries(

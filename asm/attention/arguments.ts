@@ -16,7 +16,7 @@ export class AttentionArguments {
   /** Weighs q·k. */
   scale: f64;
   /** Weighs a query times CoPE's table. */
-  reach: f64;
+  tableScale: f64;
   /** Query heads. */
   h: usize;
   /** Key-value heads, of which `h` is a multiple. */

@@ -21,9 +21,9 @@ import {
   sendAll,
   sendGroup,
   sentTo,
-  settleGradients,
+  prepareGradients,
 } from "./send";
-import { BackWorkspace, settle, takeBackward } from "./workspace";
+import { BackWorkspace, prepare, takeBackward } from "./workspace";
 
 const W: usize = sizeof<real>();
 
@@ -36,8 +36,8 @@ export function attentionBack(args: usize, first: usize, b: usize, work: usize, 
   const a = changetype<AttentionBackArguments>(args);
   const w = changetype<BackWorkspace>(room);
   takeBackward(w, a.h, a.g, a.t, a.s, a.d, a.p, a.r);
-  settle(a, w);
-  settleGradients(a, w);
+  prepare(a, w);
+  prepareGradients(a, w);
   w.s = a.s;
   // What a panel knows of its gates is forgotten when its group sends shares.
   w.gates = w.ut;
@@ -90,7 +90,7 @@ function group(a: AttentionBackArguments, w: BackWorkspace, i: usize, start: usi
   sendGroup(a, w, VALUES, w.os + rows);
   sendGroup(a, w, KEYS, q);
   if (w.gk) sendGroup(a, w, GATE_KEYS, asked);
-  if (a.dtable) sendAll(w, w.reached, NEVER, <real>a.reach, w.dzs, asked, a.dtable + i * a.p * row, row);
+  if (a.dtable) sendAll(w, w.reached, NEVER, <real>a.tableScale, w.dzs, asked, a.dtable + i * a.p * row, row);
   if (a.drel) sendAll(w, a.r, NEVER, <real>a.scale, w.drs, q, a.drel + i * a.r * row, row);
 }
 
@@ -161,6 +161,6 @@ function spreadTo(x: Gradient, w: BackWorkspace, at: usize): void {
  * gate keys of their own.
  */
 function gatesBack(a: AttentionBackArguments, w: BackWorkspace, add: bool): void {
-  times(a.d, w.far, <real>a.reach, a.table, W, w.row, w.dz, w.wide, w.ot, ROW, add);
+  times(a.d, w.far, <real>a.tableScale, a.table, W, w.row, w.dz, w.wide, w.ot, ROW, add);
   if (w.gk) times(a.d, w.end, <real>a.scale, w.headGk, W, w.row, w.dut, w.wide, w.ot, ROW, true);
 }

@@ -14,7 +14,7 @@ import { AttentionArguments } from "./arguments";
 import { place, score, setSlopes } from "./logits";
 import { ROW, copyFew, draw, softmaxPanel, spread, times } from "./panel";
 import { mixHeads, scoreHeads } from "./query";
-import { Workspace, settle, takeForward } from "./workspace";
+import { Workspace, prepare, takeForward } from "./workspace";
 
 const W: usize = sizeof<real>();
 
@@ -27,7 +27,7 @@ export function attention(args: usize, first: usize, b: usize, work: usize, room
   const a = changetype<AttentionArguments>(args);
   const w = changetype<Workspace>(room);
   takeForward(w, offsetof<Workspace>(), a.h, a.g, a.t, a.s, a.d, a.p, a.r);
-  settle(a, w);
+  prepare(a, w);
   // Each is read for the last time where the other is written.
   w.gates = w.rests;
   w.indices = w.ut;

@@ -73,7 +73,7 @@ export function place(a: AttentionArguments, w: Workspace): void {
     const p = a.p;
     w.certain = copePlaces(end, p, w.gk ? w.ut : w.st, w.gates, w.rests, w.indices);
     w.far = copeReach(w.certain, p, w.indices);
-    times(w.far, d, <real>w.reach2, a.table, w.row, W, gatesAsk(w), ROW, w.zt, ROW, false);
+    times(w.far, d, <real>w.tableScale2, a.table, w.row, W, gatesAsk(w), ROW, w.zt, ROW, false);
     copeTable(w.far, w.zt, w.pairs);
     copeLogits(end, p, w.certain, w.st, w.rests, w.indices, w.pairs, w.rises);
   }

@@ -47,7 +47,7 @@ function keep(w: BackWorkspace, n: usize, argument: usize, i: usize, b: usize): 
 }
 
 /** What holds for every sequence of a call: who gets what, and whether it is written or added. */
-export function settleGradients(a: AttentionBackArguments, w: BackWorkspace): void {
+export function prepareGradients(a: AttentionBackArguments, w: BackWorkspace): void {
   w.shared = a.edges != 0 && !a.own;
   // Where nothing is sent off the diagonal, nor to a table, there is nothing to add up over panels: a group is one.
   w.alone = a.own != 0 && !a.pk && !a.pv && !a.pg && !a.table && !a.rel;

@@ -13,8 +13,8 @@ export const GROUP: usize = 4;
 @unmanaged
 export class Workspace {
   // The call. Its numbers come first and as wide in either dtype, for all places to be the same in both.
-  scale2: f64; // scale and reach, for logits that are exponents of 2
-  reach2: f64;
+  scale2: f64; // scale and tableScale, for logits that are exponents of 2
+  tableScale2: f64;
   top: usize; // where the room that is taken ends
   row: usize; // bytes of a head's d numbers
   share: usize; // query heads of a key-value head
@@ -103,12 +103,12 @@ export function takeForward(
   take(w, offsetof<Workspace>("gks"), offsetof<Workspace>("gks"), p ? keys : 0);
 }
 /** What holds for every sequence of a call. */
-export function settle(a: AttentionArguments, w: Workspace): void {
+export function prepare(a: AttentionArguments, w: Workspace): void {
   w.row = a.d * W;
   w.share = a.g ? a.h / a.g : 1;
   w.apart = 1;
   w.scale2 = <real>a.scale * LOG2E;
-  w.reach2 = <real>a.reach * LOG2E;
+  w.tableScale2 = <real>a.tableScale * LOG2E;
   w.gq = a.table ? a.gq : 0;
   w.gk = a.table ? a.gk : 0;
 }

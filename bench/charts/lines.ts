@@ -69,10 +69,10 @@ export function thin(points: readonly Point[], column: (x: number) => number): P
 
 /** Centred running mean over `window` points; gaps stay gaps. */
 function smoothed(points: readonly Point[], window: number): Point[] {
-  const reach = Math.floor(window / 2);
+  const half = Math.floor(window / 2);
   return points.map((p, i) => {
     if (!sound(p)) return p;
-    const near = points.slice(Math.max(0, i - reach), i + reach + 1).filter(sound);
+    const near = points.slice(Math.max(0, i - half), i + half + 1).filter(sound);
     return [p[0], near.reduce((sum, q) => sum + q[1], 0) / near.length];
   });
 }

@@ -53,7 +53,6 @@ function attention(library: Library, q: Tensor, k: Tensor, v: Tensor, table?: Te
   }
 }
 
-/** The build in a folder. */
 async function load(folder: string, { engine, threads, fma }: Asked): Promise<Build> {
   const module = (name: string): Promise<unknown> => {
     const path = resolve(folder, "dist", name);

@@ -64,11 +64,11 @@ function ours(tape: Tape, c: Case): { runners: [Runner, Runner]; prompt: number[
       }),
     );
   }
-  const whole: number[] = [];
+  const rewritten: number[] = [];
   function recomputed(): number {
-    whole.splice(0, whole.length, text[0]!);
+    rewritten.splice(0, rewritten.length, text[0]!);
     const from = performance.now();
-    for (let i = 0; i < c.again; i++) whole.push(last([...prompt, ...whole]));
+    for (let i = 0; i < c.again; i++) rewritten.push(last([...prompt, ...rewritten]));
     return (performance.now() - from) / c.again;
   }
   cached();
@@ -76,7 +76,7 @@ function ours(tape: Tape, c: Case): { runners: [Runner, Runner]; prompt: number[
   return {
     runners: [
       { peer: "farsight", turn: cached, text, rounds: [], every: 1 },
-      { peer: "farsight, recomputing", turn: recomputed, text: whole, rounds: [], every: 3 },
+      { peer: "farsight, recomputing", turn: recomputed, text: rewritten, rounds: [], every: 3 },
     ],
     prompt,
     bytes: () => serialize(new Map(leaves(params).map(([path, x]) => [path, { shape: x.shape, values: x.values() }]))),

@@ -120,7 +120,7 @@ export const deviation = (list: readonly number[]): number => {
   return median(list.map(x => Math.abs(x - m)));
 };
 
-/** Milliseconds a call, warm: called until its speed has settled (V8 compiles twice), then timed by tinybench. */
+/** Milliseconds a call, warm: called until its speed is steady (V8 compiles twice), then timed by tinybench. */
 export function time(
   body: () => void,
   { quick }: Pick<Asked, "quick">,
@@ -222,7 +222,7 @@ export const figures = (x: number): string =>
   x === 0 || !Number.isFinite(x) ? String(x) : Math.abs(x) >= 1000 ? x.toFixed(0) : x.toPrecision(3);
 
 /** Rows of text as aligned columns; those of numbers to the right. */
-export function columns(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function aligned(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const width = head.map((h, i) => Math.max(h.length, ...rows.map(r => (r[i] ?? "").length)));
   const numeric = head.map(
     (_, i) => rows.length > 0 && rows.every(r => /^(|-|[-+]?[\d.]+(e[-+]?\d+)?( ?%)?( [x±].*)?)$/.test(r[i] ?? "")),

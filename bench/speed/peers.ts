@@ -142,7 +142,7 @@ async function turns(runners: Runner[], key: number, asked: Asked): Promise<void
     }
 }
 
-const shown = (x: number): string => Number(x.toPrecision(6)).toString();
+const rounded = (x: number): string => Number(x.toPrecision(6)).toString();
 
 /** What came of the rows, for the lines under the table. */
 interface Tally {
@@ -179,9 +179,14 @@ function outcome(c: Case, work: Work, mine: readonly Runner[], ours: Runner, ref
   const middle = (r: Runner): number => (r.rounds.length ? median(r.rounds.flat()) : Infinity);
   const [best] = [...mine].sort((a, b) => middle(a) - middle(b));
   if (!best) return { ...none, checksum: "", note: `cannot: ${refusal}` };
-  const checksum = best.results.map(shown).join(" ");
+  const checksum = best.results.map(rounded).join(" ");
   if (off(best, ours, c))
-    return { ...none, checksum, wrong: true, note: `not compared: farsight has ${ours.results.map(shown).join(" ")}` };
+    return {
+      ...none,
+      checksum,
+      wrong: true,
+      note: `not compared: farsight has ${ours.results.map(rounded).join(" ")}`,
+    };
   const flat = best.rounds.flat();
   const each = best.rounds.map((r, i) => median(r) / median(ours.rounds[i]!));
   return {
@@ -197,7 +202,6 @@ function outcome(c: Case, work: Work, mine: readonly Runner[], ours: Runner, ref
   };
 }
 
-/** One case in all libraries. */
 async function* contested(
   c: Case,
   key: number,

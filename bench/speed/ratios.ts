@@ -57,7 +57,7 @@ const myopic = (shape: Heads): Ratio => ({
     const lse = tape.tensor([b, h, t]).data;
     const room = tape.engine.alloc(K.attentionRoom(h, h, t, t, d, 0, 0, K.scratch));
     const rows = { qi: n, qb: t * n, ki: n, kb: t * n, vi: n, vb: t * n };
-    const sizes = { h, g: h, t, s: t, d, p: 0, r: 0, causal: true, scale: 1 / Math.sqrt(d), reach: 1 };
+    const sizes = { h, g: h, t, s: t, d, p: 0, r: 0, causal: true, scale: 1 / Math.sqrt(d), tableScale: 1 };
     const given = { ...sizes, ...rows, q: q!, k: k!, v: v!, o: o!, lse };
     const work = h * t * t * d;
     K.attention(K.block("AttentionArguments", given), 0, b, work, room);

@@ -158,7 +158,7 @@ function rows({ measures, metrics }: Group): Measure[] {
 }
 
 /** Up to what length at least 90 % is answered right, without a gap. */
-function reach(measures: readonly Measure[], trained: number | undefined): string {
+function distance(measures: readonly Measure[], trained: number | undefined): string {
   const good = (m: Measure): boolean => m.here >= 90;
   const first = measures.findIndex(good);
   if (first < 0) return " It never reaches 90 %.";
@@ -194,7 +194,7 @@ function conclusion(gs: readonly Group[]): string {
       near && helps(near)
         ? ` The memory works at the length it was trained on but has lost the fact by ${many(far.key, "segment")}.`
         : " The memory did not help in this run.";
-  return begin + numbers + reach(one.measures, trained) + verdict;
+  return begin + numbers + distance(one.measures, trained) + verdict;
 }
 
 /** Curves of recorded figures or, without them, of results. */
@@ -251,7 +251,7 @@ export const remember: Study = {
   title: "Remembering",
   trains: "remembering across segments (RMT)",
   mechanism: "a recurrent memory, which carries facts across segments (RMT)",
-  question: "How far past its training length does a recurrent memory carry one fact?",
+  question: "How far beyond its training length does a recurrent memory carry one fact?",
   paper: {
     title: "Bulatov et al. 2023, Scaling Transformer to 1M tokens and beyond with RMT",
     link: "https://arxiv.org/abs/2304.11062",

@@ -7,7 +7,7 @@ import { maskedSoftmax, mix, pick, scores, tableScores } from "../ops/composed.t
 import { add, bias } from "../ops/elementwise.ts";
 import { concat, reshape, slice } from "../ops/shapes.ts";
 import { alibi } from "../positions/alibi.ts";
-import { cope, copeOptions, scales, type CopeOptions, type View } from "../positions/cope.ts";
+import { cope, copeOptions, scales, type CopeOptions, type Masks } from "../positions/cope.ts";
 import { positionsOf, type PositionChoice } from "../positions/index.ts";
 import type { Bias, Places, Position } from "../positions/kind.ts";
 import { distances } from "../positions/relative.ts";
@@ -206,7 +206,7 @@ export function fused(
       vAt,
       own,
       scale: content,
-      reach: position,
+      tableScale: position,
       causal: causal && !allowed,
       gates: gates === "values" ? "values" : "keys",
     },
@@ -224,7 +224,7 @@ function edgesOf(q: Tensor, k: Tensor, { edges, own = false }: Sight): Tensor | 
 }
 
 /** Who may look at whom, as a table. */
-export function viewOf(q: Tensor, k: Tensor, sight: Sight): View {
+export function masksOf(q: Tensor, k: Tensor, sight: Sight): Masks {
   const { causal = true, allowed, keys } = sight;
   const [t, s] = [q.shape[1]!, k.shape[1]!];
   return { allowed: allowed ?? q.tape.tensor([t, s], mask(t, s, causal)), keys, edges: edgesOf(q, k, sight) };
@@ -235,13 +235,13 @@ export function weights({ q, k, gateQ, gateK, past, bias: added, cope: how }: At
   const { tape } = q;
   const [b, t, h, d] = q.shape as [number, number, number, number];
   const s = k.shape[1]!;
-  const view = viewOf(q, k, sight);
+  const masks = masksOf(q, k, sight);
   const { content } = scales(d, added.gating ? how.scaling : "listing");
   const all = (x: Tensor | undefined): Tensor | undefined => x && repeated(x, h);
-  let logits = scores(q, repeated(k, h), view.edges, all(past?.k), { scale: content }); // b h t s
+  let logits = scores(q, repeated(k, h), masks.edges, all(past?.k), { scale: content }); // b h t s
   if (added.gating) {
     const reads = { scaling: how.scaling, gateKeys: all(gateK), past: all(past?.gateK) };
-    logits = cope(logits, gateQ ?? q, added.gating.table, view, reads);
+    logits = cope(logits, gateQ ?? q, added.gating.table, masks, reads);
   }
   if (added.distances) {
     const index = tape.integers([t, s], distances(t, s, added.distances.shape[0]!));
@@ -251,7 +251,7 @@ export function weights({ q, k, gateQ, gateK, past, bias: added, cope: how }: At
     const falling = tape.tensor([h * t * s], alibi(h, t, s));
     logits = reshape(bias(reshape(logits, [b, h * t * s]), falling), [b, h, t, s]);
   }
-  return maskedSoftmax(logits, view.allowed, sight.keys);
+  return maskedSoftmax(logits, masks.allowed, sight.keys);
 }
 
 /** 1 where query i (the last `t` of `s` places) may look at key j: j <= i, or everywhere when not `causal`. */

@@ -15,7 +15,7 @@ import {
   follows,
   heldState,
   rowsOf,
-  settled,
+  completed,
   summed,
   through,
   type RecurrentOptions,
@@ -122,7 +122,7 @@ function headWeights(make: Maker, { classes, pooler }: { classes: number; pooler
  */
 export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtEncoder {
   const who = "rmtEncoder";
-  const o = settled(who, options, { classes: 0, cls: 1, sep: 2, pad: 0, pooler: false });
+  const o = completed(who, options, { classes: 0, cls: 1, sep: 2, pad: 0, pooler: false });
   const { memory: m, segment: l, classes, cls, sep, pad } = o;
   const c = model.config;
   if (!c.vocab || c.causal || c.norm !== "post") {

@@ -27,14 +27,13 @@ export interface GenerateOptions {
   cache?: number;
 }
 
-/** How tokens are chosen. */
 interface Choice {
   readonly temperature: number;
   readonly topK: number;
   readonly topP: number;
 }
 /** What was asked for, checked. */
-interface Settled extends Choice {
+interface Complete extends Choice {
   readonly rows: readonly number[][];
   readonly steps: number;
   readonly capacity: number;
@@ -68,7 +67,7 @@ export function generate(
   }
   tensor(who, "params.wte.weight", params?.wte?.weight);
   const rows = rowsOf(prompts, vocab);
-  return continued(model, params, settled(model, rows, options));
+  return continued(model, params, completed(model, rows, options));
 }
 
 /** The prompts, copied. */
@@ -86,7 +85,7 @@ function rowsOf(prompts: ArrayLike<number> | readonly ArrayLike<number>[], vocab
 }
 
 /** Checks options and fills in what was left out. */
-function settled({ config }: Transformer, rows: readonly number[][], o: GenerateOptions): Settled {
+function completed({ config }: Transformer, rows: readonly number[][], o: GenerateOptions): Complete {
   const { temperature = 0, topK = config.outputs, topP = 1, seed = 0, stop = [] } = o;
   number(who, "temperature", temperature, temperature >= 0 && temperature < Infinity, "a number from 0");
   integer(who, "topK", topK, 1);
@@ -115,7 +114,7 @@ function settled({ config }: Transformer, rows: readonly number[][], o: Generate
 function* continued(
   model: Transformer,
   params: TransformerWeights,
-  s: Settled,
+  s: Complete,
 ): Generator<(number | undefined)[], number[][], void> {
   const { tape } = params.wte.weight;
   const b = s.rows.length;
@@ -178,7 +177,6 @@ function ran(
   return { logits: model.head(params, last), after: { carries, starts } };
 }
 
-/** The token that is chosen by its logits. */
 function chosen(logits: ArrayLike<number>, { temperature, topK, topP }: Choice, rng: Random): number {
   let top = -Infinity;
   let best = 0;

@@ -9,7 +9,7 @@ import { scales, positions as counted, type CopeOptions } from "../positions/cop
 import type { Places, Position } from "../positions/kind.ts";
 import { scores } from "../ops/composed.ts";
 import type { Tensor } from "../tensor.ts";
-import { biasOf, fused, laid, repeated, turn, viewOf, weights, type Attended, type Sight } from "./attention.ts";
+import { biasOf, fused, laid, masksOf, repeated, turn, weights, type Attended, type Sight } from "./attention.ts";
 import type { Carry, Reads } from "./carry.ts";
 import type { Cut } from "./myopic.ts";
 
@@ -198,7 +198,7 @@ function inside(read: Reads, bias: Attended["bias"], c: LayerConfig, sight: Sigh
       if (!bias.gating) return undefined;
       const { gate } = scales(width, c.cope.scaling);
       const seen = repeated(a.gateK ?? a.k, c.heads);
-      return counted(scores(a.gateQ ?? a.q, seen, { scale: gate }), viewOf(a.q, a.k, sight));
+      return counted(scores(a.gateQ ?? a.q, seen, { scale: gate }), masksOf(a.q, a.k, sight));
     },
   };
 }

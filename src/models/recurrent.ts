@@ -1,6 +1,6 @@
 // recurrent.ts: what recurrent memory models share: their options, the memory that passes from segment to segment, and
 // how far gradients follow it back.
-import { choice, integer, known, number, refuse, show, tensor } from "../check.ts";
+import { choice, integer, known, number, refuse, shapeOf, tensor } from "../check.ts";
 import { maker, tokens } from "../nn.ts";
 import { add } from "../ops/elementwise.ts";
 import { embedding } from "../ops/rows.ts";
@@ -31,7 +31,7 @@ export interface RecurrentOptions extends Truncation {
   /** Recompute segments in the backward pass (unless false) instead of keeping their activations. */
   replay?: boolean;
 }
-/** The same, settled. */
+/** The same, complete. */
 export type Recurrent = Required<Omit<RecurrentOptions, "k">> & { readonly k: number | undefined };
 
 /** A transformer's parameters and the memory of the first segment, [memory d]. */
@@ -56,7 +56,7 @@ export type RmtHow = Pick<How, "dropout" | "watch">;
 const defaults = { memory: 4, losses: "all", replay: true, truncation: "sliding", k: undefined };
 
 /** Checks options and fills in what was left out; `own` are the defaults of options that this model alone has. */
-export function settled<O extends RecurrentOptions, Own extends object>(who: string, options: O, own: Own) {
+export function completed<O extends RecurrentOptions, Own extends object>(who: string, options: O, own: Own) {
   const all = { ...defaults, ...own };
   known(who, options, "segment", ...Object.keys(all));
   const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined));
@@ -82,7 +82,8 @@ export function follows(who: string, state: RmtState, b: number, n: number, o: R
   if (n > o.segment) refuse(RangeError, who, `a segment of ${n} tokens`, `at most ${o.segment}`);
   const { shape } = tensor(who, "memory", state.memory, "b m d");
   const wants = [b, o.memory, d];
-  if (shape.join() !== wants.join()) refuse(RangeError, who, `memory is ${show({ shape })}`, show({ shape: wants }));
+  if (shape.join() !== wants.join())
+    refuse(RangeError, who, `memory is ${shapeOf({ shape })}`, shapeOf({ shape: wants }));
   integer(who, "at", state.at);
 }
 

@@ -1,7 +1,7 @@
 // rmt.ts: the Recurrent Memory Transformer (Bulatov et al. 2022, arXiv 2207.06881), around any decoder. It reads memory
 // before a segment and writes it after; only the memory crosses from segment to segment. Training replays segments
 // (tape.checkpoint), so that the memory it takes does not grow with their number.
-import { choice, refuse, show } from "../check.ts";
+import { choice, refuse, shapeOf } from "../check.ts";
 import { tokens as integers } from "../nn.ts";
 import { fade, scale } from "../ops/elementwise.ts";
 import { crossEntropy } from "../ops/losses.ts";
@@ -17,7 +17,7 @@ import {
   follows,
   heldState,
   rowsOf,
-  settled,
+  completed,
   summed,
   through,
   type Recurrent,
@@ -82,7 +82,7 @@ export interface Rmt {
 /** The sizes b and t of tokens or targets; throws unless they are integers b t, and some. */
 function sizes(x: Tensor): [b: number, t: number] {
   const { shape, size } = integers(x?.tape, x);
-  if (!size) refuse(RangeError, "rmt", `no tokens in ${show(x)}`, "integers [batch time]");
+  if (!size) refuse(RangeError, "rmt", `no tokens in ${shapeOf(x)}`, "integers [batch time]");
   return shape as unknown as [number, number];
 }
 
@@ -149,8 +149,8 @@ function edgesOf(m: number, n: number, at: number, myopic: Required<Myopia>, exe
 function lossOf({ model, options: o, start, step }: Rmt, params: RmtWeights, tokens: Tensor, targets: Tensor): Tensor {
   const [b] = sizes(tokens);
   const [, t] = sizes(targets);
-  if (show(targets) !== show(tokens))
-    refuse(RangeError, "rmt", `targets are ${show(targets)}`, `${show(tokens)}, as the tokens`);
+  if (shapeOf(targets) !== shapeOf(tokens))
+    refuse(RangeError, "rmt", `targets are ${shapeOf(targets)}`, `${shapeOf(tokens)}, as the tokens`);
   const l = o.segment;
   const counts = new Array<number>(Math.ceil(t / l)).fill(0); // targets that count, by segment
   targets.values().forEach((target, i) => {
@@ -181,7 +181,7 @@ function lossOf({ model, options: o, start, step }: Rmt, params: RmtWeights, tok
  */
 export function rmt(model: Transformer, options: RmtOptions): Rmt {
   const who = "rmt";
-  const o = settled(who, options, { bidirectional: false, exempt: "none" as Exempt });
+  const o = completed(who, options, { bidirectional: false, exempt: "none" as Exempt });
   choice(who, "exempt", o.exempt, ["none", "source", "touch"]);
   const { memory: m, segment: l } = o;
   const c = model.config;

@@ -106,10 +106,10 @@ export function* pieces<Targets>(chunks: Iterable<Chunk<Targets>>): Generator<Pi
   const wants = "an iterable of pieces, each rows of tokens, a tensor b t, or { input, targets }";
   if (typeof chunks?.[Symbol.iterator] !== "function") refuse(TypeError, "stream", `got ${String(chunks)}`, wants);
   for (const chunk of chunks) {
-    const whole = (chunk as Piece<Targets>)?.input ? (chunk as Piece<Targets>) : { input: chunk as Rows };
-    const { input } = whole;
+    const piece = (chunk as Piece<Targets>)?.input ? (chunk as Piece<Targets>) : { input: chunk as Rows };
+    const { input } = piece;
     if (!(input as Tensor)?.shape && typeof (input as Sequences)?.[0] !== "object")
       refuse(TypeError, "stream", `a piece is ${String(input)}`, wants);
-    yield whole;
+    yield piece;
   }
 }

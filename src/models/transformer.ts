@@ -1,6 +1,6 @@
 // transformer.ts: one decoder or encoder for every study here. Parameters carry nanoGPT's names, linear weights are
 // [out, in].
-import { choice, integer, known, number, refuse, show, tensor } from "../check.ts";
+import { choice, integer, known, number, refuse, shapeOf, tensor } from "../check.ts";
 import {
   apply,
   drop,
@@ -69,15 +69,15 @@ export interface TransformerOptions extends PositionOptions {
   myopic?: Myopia | undefined;
 }
 
-type Settled = Required<Omit<TransformerOptions, keyof PositionOptions | "myopic">> & {
+type Complete = Required<Omit<TransformerOptions, keyof PositionOptions | "myopic">> & {
   positions: readonly Position[];
   cope: Required<CopeOptions>;
   /** Most places of a sequence; Infinity where no position has a table of places. */
   limit: number;
   myopic: Required<Myopia> | undefined;
 };
-/** A transformer's options, all settled. */
-export type Config = { readonly [K in keyof Settled]: Settled[K] } & LayerConfig;
+/** A transformer's options, complete. */
+export type Config = { readonly [K in keyof Complete]: Complete[K] } & LayerConfig;
 
 /** A transformer's parameters. `wte` is a linear layer's weights where the model reads vectors. */
 export interface TransformerWeights {
@@ -187,7 +187,7 @@ const named = (): string[] => [
 ]; // a call: bundlers keep a list made at the top level
 
 /** Checks options and fills in what was left out. */
-function settled(options: TransformerOptions): Config {
+function completed(options: TransformerOptions): Config {
   const who = "transformer";
   known(who, options, ...named());
   const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) as TransformerOptions;
@@ -230,77 +230,26 @@ function settled(options: TransformerOptions): Config {
  *     const loss = tape.step(() => model.loss(params, tokens, targets));
  */
 export function transformer(options: TransformerOptions): Transformer {
-  const c = settled(options);
-
-  /** Blocks over embeddings that take places from `starts` on, with a carry a layer where there is a state. */
-  function run(params: TransformerWeights, x: Tensor, how: How, before?: TransformerState) {
-    const { tape } = x;
-    const { dropout = 0, allowed, keys, watch } = how;
-    const [b, t] = x.shape as [number, number];
-    const starts = before?.starts.some(n => n > 0) ? before.starts : undefined;
-    const places = { b, t, starts };
-    const { edges, own, cut } = edgesOf(tape, t, c, how);
-    const { causal } = c;
-    let state = x;
-    for (const { embed, model: [key] = [""] } of c.positions)
-      if (embed) state = embed(state, params[key] as Tree | undefined, places);
-    if (params.ln_emb) state = norm(state, params.ln_emb, c);
-    state = drop(state, dropout);
-    watch?.(0, { states: state, attention: undefined });
-    const carries: Carry[] = [];
-    params.h.forEach((p, i) => {
-      let attention: Inside | undefined;
-      const seen = watch && ((inside: Inside) => (attention = inside));
-      const carry = before?.carries[i];
-      // One literal: V8 builds the hidden class of one put together from others anew at every call (5 % of decoding).
-      const made = layer(state, p, c, { causal, allowed, keys, edges, own, cut, dropout, places, carry, watch: seen });
-      state = made.x;
-      if (made.carry) carries.push(made.carry);
-      watch?.(i + 1, { states: state, attention });
-    });
-    return { states: params.ln_f ? norm(state, params.ln_f, c) : state, carries };
-  }
-
+  const c = completed(options);
   const model: Transformer = {
     config: c,
     params: (tape, { seed = 0, frozen = false } = {}) =>
       tape.allOrNothing(() => weightsOf(maker(tape, random(seed).fork("params"), frozen), c)),
-    embed(params, x) {
-      const wants = c.vocab ? "batch time" : `batch time ${c.inputs}`;
-      tensor("transformer", "the input", x, wants);
-      if (x.integral !== c.vocab > 0)
-        refuse(
-          TypeError,
-          "transformer",
-          `got ${show(x)}${x.integral ? " integers" : ""}`,
-          `a tensor of ${c.vocab ? "integers" : "numbers"} [${wants}]`,
-        );
-      return c.vocab ? embedding(params.wte.weight, x) : apply(x, params.wte);
-    },
+    embed: (params, x) => embedded(c, params, x),
     states(params, x, how = {}) {
       tensor("transformer", "the input", x, `batch time ${c.d}`);
-      if (x.shape[2] !== c.d) refuse(RangeError, "transformer", `got ${show(x)}`, `embeddings [batch time ${c.d}]`);
+      if (x.shape[2] !== c.d) refuse(RangeError, "transformer", `got ${shapeOf(x)}`, `embeddings [batch time ${c.d}]`);
       if (params.h.length !== c.layers)
         refuse(RangeError, "transformer", `the parameters have ${params.h.length} layers`, `${c.layers} layers`);
-      return run(params, x, how).states;
+      return run(c, params, x, how).states;
     },
     head: (params, x) => linear(x, params.lm_head?.weight ?? params.wte.weight, params.lm_head?.bias),
     logits: (params, x, how) => model.head(params, model.states(params, model.embed(params, x), how)),
     loss: (params, x, targets) => crossEntropy(model.logits(params, x, { dropout: c.dropout }), targets),
-    start(params, b, { cache: capacity, earlier } = {}) {
-      const { tape } = params.wte.weight;
-      if (earlier !== undefined) integer("start", "earlier", earlier, 0);
-      const most = integer("start", "cache", capacity ?? c.context, 1);
-      const width = (c.d / c.heads) * c.kvHeads;
-      const gated = c.positions.some(p => p.name === "cope") && gatesApart(c);
-      const one = () =>
-        earlier === undefined ? cache(tape, { b, capacity: most, width, gated }) : stateCache(earlier);
-      const carries = tape.allOrNothing(() => params.h.map(one));
-      return { carries, starts: new Array<number>(integer("start", "b", b, 1)).fill(0) };
-    },
+    start: (params, b, how = {}) => started(c, params, b, how),
     step(params, input, before, how = {}) {
       const x = model.embed(params, tensorOf(params.wte.weight.tape, input));
-      const { states, carries } = run(params, x, how, before);
+      const { states, carries } = run(c, params, x, how, before);
       return { states, state: { carries, starts: before.starts.map(n => n + x.shape[1]!) } };
     },
     stream: (params, chunks, how = {}) =>
@@ -310,6 +259,60 @@ export function transformer(options: TransformerOptions): Transformer {
       })),
   };
   return model;
+}
+
+/** Blocks over embeddings at the places after the state before, with a carry a layer where there is one. */
+function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?: TransformerState) {
+  const { tape } = x;
+  const { dropout = 0, allowed, keys, watch } = how;
+  const [b, t] = x.shape as [number, number];
+  const starts = before?.starts.some(n => n > 0) ? before.starts : undefined;
+  const places = { b, t, starts };
+  const { edges, own, cut } = edgesOf(tape, t, c, how);
+  const { causal } = c;
+  let state = x;
+  for (const { embed, model: [key] = [""] } of c.positions)
+    if (embed) state = embed(state, params[key] as Tree | undefined, places);
+  if (params.ln_emb) state = norm(state, params.ln_emb, c);
+  state = drop(state, dropout);
+  watch?.(0, { states: state, attention: undefined });
+  const carries: Carry[] = [];
+  params.h.forEach((p, i) => {
+    let attention: Inside | undefined;
+    const seen = watch && ((inside: Inside) => (attention = inside));
+    const carry = before?.carries[i];
+    // One literal: V8 builds the hidden class of one put together from others anew at every call (5 % of decoding).
+    const made = layer(state, p, c, { causal, allowed, keys, edges, own, cut, dropout, places, carry, watch: seen });
+    state = made.x;
+    if (made.carry) carries.push(made.carry);
+    watch?.(i + 1, { states: state, attention });
+  });
+  return { states: params.ln_f ? norm(state, params.ln_f, c) : state, carries };
+}
+
+/** Embeddings b t d of tokens b t, or of vectors b t inputs. */
+function embedded(c: Config, params: TransformerWeights, x: Tensor): Tensor {
+  const wants = c.vocab ? "batch time" : `batch time ${c.inputs}`;
+  tensor("transformer", "the input", x, wants);
+  if (x.integral !== c.vocab > 0) {
+    const kind = c.vocab ? "integers" : "numbers";
+    const got = `got ${shapeOf(x)}${x.integral ? " integers" : ""}`;
+    refuse(TypeError, "transformer", got, `a tensor of ${kind} [${wants}]`);
+  }
+  return c.vocab ? embedding(params.wte.weight, x) : apply(x, params.wte);
+}
+
+/** The state before the first token of b sequences: a carry a layer. */
+function started(c: Config, params: TransformerWeights, b: number, options: StartOptions): TransformerState {
+  const { cache: capacity, earlier } = options;
+  const { tape } = params.wte.weight;
+  if (earlier !== undefined) integer("start", "earlier", earlier, 0);
+  const most = integer("start", "cache", capacity ?? c.context, 1);
+  const width = (c.d / c.heads) * c.kvHeads;
+  const gated = c.positions.some(p => p.name === "cope") && gatesApart(c);
+  const one = () => (earlier === undefined ? cache(tape, { b, capacity: most, width, gated }) : stateCache(earlier));
+  const carries = tape.allOrNothing(() => params.h.map(one));
+  return { carries, starts: new Array<number>(integer("start", "b", b, 1)).fill(0) };
 }
 
 /** Whether CoPE's gates read keys that are neither the attention's keys nor its values as they lie in a cache. */
@@ -327,7 +330,6 @@ function edgesOf(tape: Tape, t: number, c: Config, { edges }: How) {
   return { edges: tape.tensor([t, t], edgeWeights(times, c.myopic)), own: false, cut: c.myopic.cut };
 }
 
-/** Fresh parameters. */
 function weightsOf(make: Maker, c: Config): TransformerWeights {
   const norms = (path: string) => normWeights(make, path, c.d, { bias: c.bias && !c.rms });
   const table = (path: string, rows: number) => ({ weight: make(`${path}.weight`, [rows, c.d], 1 / Math.sqrt(c.d)) });

@@ -6,7 +6,7 @@ import { op, type Operand, type Result, type Source } from "../op.ts";
 
 /** Sizes, columns and factors that both directions read. */
 type Heads = Record<
-  | ("b" | "t" | "s" | "h" | "g" | "d" | "p" | "r" | "room" | "lse" | "scale" | "reach")
+  | ("b" | "t" | "s" | "h" | "g" | "d" | "p" | "r" | "room" | "lse" | "scale" | "tableScale")
   | ("kAt" | "vAt" | "gqAt" | "gkAt"),
   number
 > & { causal: boolean; gates: "keys" | "values" };
@@ -40,7 +40,7 @@ function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: Fifteen<Source>): 
   // One literal: V8 builds the hidden class of one put together from others anew at every call (5 % of a small step).
   return {
     scale: n.scale,
-    reach: n.reach,
+    tableScale: n.tableScale,
     h: n.h,
     g: n.g,
     t,
@@ -82,8 +82,8 @@ function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: Fifteen<Source>): 
  * (Ainslie et al. 2023). Queries begin at column 0 of `q`, keys at column `kAt` of `k`, or of `q` where there is no
  * `k`; values at `vAt` of `v`, or of what holds the keys.
  *
- * What may be left out: CoPE's `table` (p d, weighed by `reach`) with gate queries and gate keys (the queries, and by
- * `gates` the keys or the values, unless given); relative positions' table (r d); ALiBi's slopes (h); `keys` (b s, 0
+ * What may be left out: CoPE's `table` (p d, weighed by `tableScale`) with gate queries and gate keys (the queries, and
+ * by `gates` the keys or the values, unless given); relative positions' table (r d); ALiBi's slopes (h); `keys` (b s, 0
  * for padding); `allowed` (t s, 0 for what may not be seen); `edges` (t s), which weigh what queries send back to keys,
  * values and gate keys, or with `own` only what their own place sends; the pasts of keys, values and gate keys, laid
  * out as their sources, which take the rest; and `counts` (b): how many keys each sequence has, of s, in forward
@@ -103,7 +103,7 @@ export const attentionOver = /* @__PURE__ */ op(
       gkAt: 0,
       causal: true,
       scale: 1,
-      reach: 1,
+      tableScale: 1,
       own: false,
       gates: "keys" as "keys" | "values",
     },

@@ -1,6 +1,6 @@
 // shapes.ts: operations that move numbers or add them up along an axis. An entry sees three axes: what lies before the
 // axis (o), itself (n), and what lies after (i); the functions reshape.
-import { known, product, refuse, show, sized, tensor } from "../check.ts";
+import { known, product, refuse, shapeOf, sized, tensor } from "../check.ts";
 import { op } from "../op.ts";
 import type { Tensor } from "../tensor.ts";
 import { scale } from "./elementwise.ts";
@@ -53,7 +53,7 @@ export function reshape(x: Tensor, shape: readonly number[]): Tensor {
   tensor("reshape", "the input", x);
   const to = sized("reshape", shape, undefined);
   if (product(to) !== x.size) {
-    const why = `${show(x)} holds ${x.size} numbers, [${to.join(" ")}] would hold ${product(to)}`;
+    const why = `${shapeOf(x)} holds ${x.size} numbers, [${to.join(" ")}] would hold ${product(to)}`;
     refuse(RangeError, "reshape", why);
   }
   return x.tape.alias(x, to, x.wants);
@@ -67,7 +67,7 @@ export function stopGradient(x: Tensor): Tensor {
 /** x as three axes around `axis`. */
 function around(name: string, x: Tensor, axis: number): Tensor {
   if (!(Number.isInteger(axis) && axis >= 0 && axis < x.shape.length))
-    refuse(RangeError, name, `axis ${axis} of ${show(x)}`, `0 to ${x.shape.length - 1}`);
+    refuse(RangeError, name, `axis ${axis} of ${shapeOf(x)}`, `0 to ${x.shape.length - 1}`);
   return reshape(x, [product(x.shape.slice(0, axis)), x.shape[axis]!, product(x.shape.slice(axis + 1))]);
 }
 function replaced(shape: readonly number[], axis: number, ...by: number[]): number[] {
@@ -107,7 +107,7 @@ export function concat(list: readonly Tensor[], options: { axis?: number } = {})
   const parts = (list as readonly Tensor[]).map(x => around("concat", x, axis));
   for (const x of list as readonly Tensor[])
     if (x.shape.length !== first.shape.length || x.shape.some((n, i) => i !== axis && n !== first.shape[i]))
-      refuse(RangeError, "concat", `${show(first)} and ${show(x)} differ beyond axis ${axis}`);
+      refuse(RangeError, "concat", `${shapeOf(first)} and ${shapeOf(x)} differ beyond axis ${axis}`);
   if (parts.length === 1) return first;
   const y = concatMiddle(parts);
   return reshape(y, replaced(first.shape, axis, y.shape[1]!));

@@ -70,7 +70,7 @@ export const gated: Kind<CopeOptions> = (options = {}, { d, width, kvHeads, cont
 };
 
 /** Who may look at whom: `allowed` is t s, `keys` b s, both 1 or 0; `edges` t s weighs gradients to earlier places. */
-export interface View {
+export interface Masks {
   readonly allowed: Tensor;
   readonly keys?: Tensor | undefined;
   readonly edges?: Tensor | undefined;
@@ -80,8 +80,8 @@ export interface View {
  * Gates g = sigmoid(gate logit), 0 where masked (eq. 3), and positions p_ij = Σ of the gates from key j to the query
  * (eq. 4), both b h t s.
  */
-export function positions(gateLogits: Tensor, view: View): { gates: Tensor; positions: Tensor } {
-  const gates = maskedSigmoid(gateLogits, view.allowed, view.keys);
+export function positions(gateLogits: Tensor, masks: Masks): { gates: Tensor; positions: Tensor } {
+  const gates = maskedSigmoid(gateLogits, masks.allowed, masks.keys);
   return { gates, positions: cumsum(gates, { reverse: true }) };
 }
 
@@ -95,11 +95,11 @@ export interface CopeReads {
 }
 
 /** Adds the position logits q·e[p] to `logits` (eq. 9). `q` b t h d; `table` rows d. */
-export function cope(logits: Tensor, q: Tensor, table: Tensor, view: View, reads: CopeReads = {}): Tensor {
+export function cope(logits: Tensor, q: Tensor, table: Tensor, masks: Masks, reads: CopeReads = {}): Tensor {
   const { scaling = "listing", gateKeys, past } = reads;
   const { gate, position } = scales(q.shape[3]!, scaling);
-  const u = gateKeys ? scores(q, gateKeys, view.edges, past, { scale: gate }) : logits; // b h t s
-  const { positions: p } = positions(u, view); // b h t s
+  const u = gateKeys ? scores(q, gateKeys, masks.edges, past, { scale: gate }) : logits; // b h t s
+  const { positions: p } = positions(u, masks); // b h t s
   const z = tableScores(q, table, { scale: position }); // b h t rows (eq. 7)
   return add(logits, interpolate(z, p)); // eq. 8
 }

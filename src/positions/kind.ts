@@ -42,7 +42,7 @@ export interface Bias {
   readonly gating?: Gating | undefined;
 }
 
-/** A kind of position, its options settled. All but the name may be left out. */
+/** A kind of position, its options complete. All but the name may be left out. */
 export interface Position {
   readonly name: string;
   /** Most places of a sequence, where there is a table of them. */

@@ -52,6 +52,39 @@ export interface Counting {
   words(ids: ArrayLike<number>): string[];
 }
 
+/** The variables that are set. */
+const known = (value: Int32Array): number[] => Array.from(value.keys()).filter(v => value[v]! >= 0);
+
+/** The next step of a program whose variables have these values: a variable and its new value, or nothing: `pass;`. */
+function step(
+  rng: Random,
+  value: Int32Array,
+  { set, pass, increment, top }: { set: number; pass: number; increment: number; top: number },
+): [v: number, to: number] | undefined {
+  const all = known(value);
+  const ready = all.filter(v => value[v]! < top); // the variables that can be incremented
+  // The script picks a known variable first, and fails at `top`.
+  const up = ready.length && (increment * ready.length) / all.length;
+  const u = rng.uniform() * (set + pass + up);
+  if (u < set) return [rng.integer(value.length), 0];
+  if (u >= set + up) return undefined;
+  const v = rng.choice(ready);
+  return [v, value[v]! + 1];
+}
+
+/** The last `block` tokens of each sample, in rows. */
+function padded(samples: readonly CountingSample[], block: number): CountingBatch {
+  const lengths = Int32Array.from(samples, s => Math.min(s.tokens.length, block));
+  const t = lengths.reduce((most, n) => Math.max(most, n), 0);
+  const tokens = new Int32Array(samples.length * t);
+  const targets = new Int32Array(samples.length * t).fill(-100);
+  samples.forEach((s, i) => {
+    tokens.set(s.tokens.slice(-lengths[i]!), i * t);
+    targets[i * t + lengths[i]! - 1] = s.answer;
+  });
+  return { tokens, targets, lengths, t };
+}
+
 /**
  * Counting: keep `a = 0 ;` and `a ++;` in mind among many `pass;`, then `print a`. Majority answers `top`, about 21 %
  * of the samples.
@@ -86,30 +119,23 @@ export function counting({
   const id = (word: string) => vocab.indexOf(word);
   const name = id("a");
   const digit = id("0");
-  const all = names.map((_, v) => v);
 
   function sample(rng: Random): CountingSample {
     for (;;) {
       const tokens: number[] = [];
       const value = new Int32Array(vars).fill(-1); // -1: not set yet
-      const known = (): number[] => all.filter(v => value[v]! >= 0);
       for (let n = minSteps + rng.integer(steps - minSteps + 1); n > 0; n--) {
-        const ready = known().filter(v => value[v]! < top); // the variables that can be incremented
-        // the script picks a known variable first, and fails at `top`
-        const up = ready.length && (increment * ready.length) / known().length;
-        const u = rng.uniform() * (set + pass + up);
-        if (u < set) {
-          const v = rng.integer(vars);
-          value[v] = 0;
-          tokens.push(name + v, id("="), digit, id(";"));
-        } else if (u < set + up) {
-          const v = rng.choice(ready);
-          value[v]!++;
-          tokens.push(name + v, id("++;"));
-        } else tokens.push(id("pass;"));
+        const next = step(rng, value, { set, pass, increment, top });
+        if (!next) tokens.push(id("pass;"));
+        else {
+          const [v, to] = next;
+          value[v] = to;
+          tokens.push(name + v, ...(to ? [id("++;")] : [id("="), digit, id(";")]));
+        }
       }
-      if (!known().length) continue; // nothing to ask about: the whole sample is redrawn
-      const v = rng.choice(known());
+      const all = known(value);
+      if (!all.length) continue; // nothing to ask about: the whole sample is redrawn
+      const v = rng.choice(all);
       tokens.push(id("print"), name + v);
       return { tokens, answer: digit + value[v]!, value: value[v]! };
     }
@@ -123,15 +149,7 @@ export function counting({
       integer("counting", "b", b, 1);
       if (block !== Infinity) integer("counting", "block", block, 1);
       const samples = Array.from({ length: b }, () => sample(rng));
-      const lengths = Int32Array.from(samples, s => Math.min(s.tokens.length, block));
-      const t = lengths.reduce((most, n) => Math.max(most, n), 0);
-      const tokens = new Int32Array(b * t);
-      const targets = new Int32Array(b * t).fill(-100);
-      samples.forEach((s, i) => {
-        tokens.set(s.tokens.slice(-lengths[i]!), i * t);
-        targets[i * t + lengths[i]! - 1] = s.answer;
-      });
-      return { tokens, targets, lengths, t };
+      return padded(samples, block);
     },
     words: ids => Array.from(ids, i => vocab[i] ?? `?${i}`),
   };

@@ -100,6 +100,34 @@ function frequent(tokens: string[], count: number, taken: Set<string>): string[]
     .map(([token]) => token);
 }
 
+/** `count` words of a book from a random one on, and again from its first after its last. */
+function excerpt(rng: Random, count: number, book: Int32Array): number[] {
+  const from = rng.integer(book.length);
+  return Array.from({ length: count }, (_, i) => book[(from + i) % book.length]!);
+}
+
+/** `count` tokens of sentences of 4 to 12 made-up words, of `words` whose ids begin at `base`. */
+function sentences(
+  rng: Random,
+  count: number,
+  { words, base, dot, comma }: { words: number; base: number; dot: number; comma: number },
+): number[] {
+  const spread = log(words + 1);
+  const out: number[] = [];
+  while (out.length < count) {
+    const length = 4 + rng.integer(9);
+    const pause = rng.integer(24); // a comma after word 2 to length - 2, in some of the sentences
+    for (let i = 1; i <= length; i++) {
+      const rank = Math.floor(exp(rng.uniform() * spread)) - 1; // P(rank <= r) = log(r + 2) / log(words + 1)
+      out.push(base + Math.min(rank, words - 1));
+      if (i === pause && i > 1 && i < length - 1) out.push(comma);
+    }
+    out.push(dot);
+  }
+  out.length = count;
+  return out;
+}
+
 /**
  * Memorize, or detect and memorize: "mary moved to the garden ." somewhere in a text of `segments` segments, "where is
  * mary ?" at its end.
@@ -128,27 +156,7 @@ export function memorize({ segment, at = "start", text, words = 200 }: MemorizeO
   const encode = (sentence: string) => sentence.split(" ").map(word => vocab.indexOf(word));
   const [dot, comma] = encode(". ,") as [number, number];
   const places = encode(PLACES.join(" "));
-  const spread = log(words + 1);
-  const base = own.length;
-
-  function background(rng: Random, count: number): number[] {
-    const out: number[] = [];
-    if (text !== undefined)
-      for (let i = rng.integer(book.length); out.length < count; i++) out.push(book[i % book.length]!);
-    else
-      while (out.length < count) {
-        const length = 4 + rng.integer(9);
-        const pause = rng.integer(24); // a comma after word 2 to length - 2, in some of the sentences
-        for (let i = 1; i <= length; i++) {
-          const rank = Math.floor(exp(rng.uniform() * spread)) - 1; // P(rank <= r) = log(r + 2) / log(words + 1)
-          out.push(base + Math.min(rank, words - 1));
-          if (i === pause && i > 1 && i < length - 1) out.push(comma);
-        }
-        out.push(dot);
-      }
-    out.length = count;
-    return out;
-  }
+  const made = { words, base: own.length, dot, comma };
 
   function sample(rng: Random, segments: number): MemorizeSample {
     const total = segments * segment;
@@ -159,7 +167,7 @@ export function memorize({ segment, at = "start", text, words = 200 }: MemorizeO
     const question = encode(`where is ${name} ?`);
     const room = total - statement.length - question.length;
     const fact = at === "start" ? 0 : at === "segment" ? segment * rng.integer(segments) : rng.integer(room + 1);
-    const tokens = background(rng, room);
+    const tokens = text === undefined ? sentences(rng, room, made) : excerpt(rng, room, book);
     tokens.splice(fact, 0, ...statement);
     tokens.push(...question);
     return { tokens, answer: places[place]!, place, name: statement[0]!, fact, length: statement.length };
