@@ -152,11 +152,8 @@ for (const [title, more] of Object.entries(positioned)) {
           tape.noGrad(() => {
             const { carries } = model.start(params, 3, { cache: 20 });
             const padded = list.flatMap((row, i) => row.slice(0, lengths[i]).concat([6, 6, 6, 6]).slice(0, 5));
-            let state: TransformerState = { carries, starts: [0, 0, 0] };
-            model.step(params, tape.integers([3, 5], padded), state);
-            for (const carry of carries)
-              lengths.forEach((m, i) => ((carry as Carry & { counts: number[] }).counts[i] = m));
-            state = { carries, starts: lengths };
+            const whole = model.step(params, tape.integers([3, 5], padded), { carries, starts: [0, 0, 0] }).state;
+            let state: TransformerState = { carries: whole.carries.map(c => c.shorten!(lengths)), starts: lengths };
             for (let at = 0; at < 6; at += n) {
               const x = list.flatMap((row, i) => row.slice(lengths[i]! + at, lengths[i]! + at + n));
               const { states, state: after } = model.step(params, tape.integers([3, n], x), state);
@@ -534,5 +531,46 @@ suite("streams", {
     });
     assert.is(claimed[0]!.bytes, 2 * claimed[1]!.bytes);
     same(claimed[1]!.numbers, claimed[0]!.numbers);
+  },
+});
+
+suite("states that share a room", {
+  "one whose places another run wrote over is refused, and the other goes on with its own bits"() {
+    const tape = new Tape("f64");
+    const model = transformer({ vocab: 11, d: 16, layers: 2, heads: 2, context: 16, position: ["rope", "cope"] });
+    const params = model.params(tape, { seed: 2 });
+    tape.noGrad(() => {
+      const whole = (ids: number[]) => {
+        const { states } = model.step(params, [ids], model.start(params, 1));
+        return Array.from(states.values().slice(-16));
+      };
+      const root = model.step(params, [[1, 2]], model.start(params, 1)).state;
+      const one = model.step(params, [[3]], root).state;
+      const two = model.step(params, [[4, 5]], root);
+      assert.equal(Array.from(two.states.values().slice(-16)), whole([1, 2, 4, 5]));
+      const refused = thrown(Error, () => model.step(params, [[6]], one));
+      assert.match(refused, /another run wrote over its places\n {2}wants the state that the last run gave/);
+      const { states } = model.step(params, [[6]], two.state);
+      assert.equal(Array.from(states.values()), whole([1, 2, 4, 5, 6]));
+      // Going back to a state that is still there is no harm, nor is trying again what threw.
+      assert.throws(() => model.step(params, [new Array(20).fill(1)], two.state));
+      const again = model.step(params, [[6]], two.state);
+      assert.equal(Array.from(again.states.values()), whole([1, 2, 4, 5, 6]));
+      const shorter = { carries: again.state.carries.map(c => c.shorten!([3])), starts: [3] };
+      assert.equal(Array.from(model.step(params, [[7]], shorter).states.values()), whole([1, 2, 4, 7]));
+    });
+  },
+  "a stream of states takes no more than twice their memory"() {
+    const tape = new Tape("f32");
+    const model = transformer({ vocab: 11, d: 32, layers: 2, heads: 2, context: 16, position: "rope" });
+    const params = model.params(tape, { seed: 2, frozen: true });
+    const before = tape.engine.mark;
+    for (const _ of model.stream(
+      params,
+      Array.from({ length: 320 }, (_, i) => [[i % 11]]),
+      { earlier: 300 },
+    ));
+    const needed = 2 * 300 * 32 * 4;
+    assert.ok(tape.engine.mark - before < 4.5 * needed, `${tape.engine.mark - before} bytes for ${needed}`);
   },
 });

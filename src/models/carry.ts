@@ -49,39 +49,69 @@ export interface CacheSizes {
 /** A key-value cache. */
 export interface Cache extends Carry {
   /** How many places each sequence has so far. */
-  readonly counts: number[];
+  readonly counts: readonly number[];
 }
 
 /**
  * A key-value cache: keys, values and gate keys of all places so far, in room made once; each run puts its own behind
- * those that `counts` knows of, in place.
+ * those that `counts` knows of, in place. A cache whose places a later run has written over, from another one on the
+ * same room, is refused.
  */
 export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Cache {
   const [keys, values] = [0, 1].map(() => tape.tensor([b, capacity, width])) as [Tensor, Tensor];
   const gates = gated ? tape.tensor([b, capacity, width]) : undefined;
-  const holding = (counts: number[]): Cache => ({
-    counts,
-    extend(reads) {
-      const after = counts.map(n => n + reads.k.shape[1]!);
-      const end = Math.max(...after);
-      if (end > capacity)
-        refuse(RangeError, "cache", `${end} places are more than its capacity of ${capacity}`, "a larger capacity");
-      if (tape.recording && reads.k.wants)
-        refuse(Error, "cache", "gradients are recorded, and a cache has none", "noGrad around the run");
-      if (reads.gateK && !gates) refuse(TypeError, "cache", "gates see keys of their own", "a cache with gated: true");
-      const starts = tape.integers([b], counts);
-      append(keys, reads.k, starts, { from: reads.kAt });
-      append(values, reads.v, starts, { from: reads.vAt });
-      if (reads.gateK) append(gates!, reads.gateK, starts);
-      const gateK = reads.gateK && gates;
-      const { q, gateQ, gates: see } = reads;
-      const all = tape.integers([b], after);
-      return { q, k: keys, kAt: 0, v: values, vAt: 0, gateQ, gateK, gates: see, counts: all };
-    },
-    shorten: lengths => holding(counts.map((n, i) => Math.min(n, lengths[i]!))),
-    next: x => holding(counts.map(n => n + x.shape[1]!)),
-  });
-  return holding(new Array<number>(b).fill(0));
+  const written = Array.from({ length: b }, (): number[] => []); // which run wrote each place
+  let run = 0;
+  /** The cache that ends, in each sequence, with what run `last` wrote. */
+  const holding = (counts: readonly number[], last: readonly number[]): Cache => {
+    const lost = (): boolean => counts.some((n, i) => n > 0 && written[i]![n - 1] !== last[i]);
+    const live = (): void => {
+      if (!lost()) return;
+      refuse(Error, "cache", "another run wrote over its places", "the state that the last run gave, or a new start");
+    };
+    return {
+      counts,
+      extend(reads) {
+        live();
+        const t = reads.k.shape[1]!;
+        const after = counts.map(n => n + t);
+        const end = Math.max(...after);
+        if (end > capacity)
+          refuse(RangeError, "cache", `${end} places are more than its capacity of ${capacity}`, "a larger capacity");
+        if (tape.recording && reads.k.wants)
+          refuse(Error, "cache", "gradients are recorded, and a cache has none", "noGrad around the run");
+        if (reads.gateK && !gates)
+          refuse(TypeError, "cache", "gates see keys of their own", "a cache with gated: true");
+        const starts = tape.integers([b], counts);
+        append(keys, reads.k, starts, { from: reads.kAt });
+        append(values, reads.v, starts, { from: reads.vAt });
+        if (reads.gateK) append(gates!, reads.gateK, starts);
+        run++;
+        written.forEach((runs, i) => {
+          runs.length = counts[i]!;
+          for (let n = 0; n < t; n++) runs.push(run);
+        });
+        const gateK = reads.gateK && gates;
+        const { q, gateQ, gates: see } = reads;
+        const all = tape.integers([b], after);
+        return { q, k: keys, kAt: 0, v: values, vAt: 0, gateQ, gateK, gates: see, counts: all };
+      },
+      shorten(lengths) {
+        live();
+        const least = counts.map((n, i) => Math.min(n, lengths[i]!));
+        return holding(
+          least,
+          least.map((n, i) => written[i]![n - 1] ?? 0),
+        );
+      },
+      next: x =>
+        holding(
+          counts.map(n => n + x.shape[1]!),
+          new Array<number>(b).fill(run),
+        ),
+    };
+  };
+  return holding(new Array<number>(b).fill(0), []);
 }
 
 /**

@@ -48,8 +48,8 @@ const copied = (x: Tensor): Given => ({ shape: x.shape, values: x.values().slice
 
 /**
  * Runs through pieces without recording and gives what each was asked for (a loss is NaN where no target counts); at
- * the end the state, as the generator's return value. What passes from piece to piece lies in memory made when its
- * shape is first met: `held` gives the same state over other tensors, asking `hold` for each, always in the same order.
+ * the end the state, as the generator's return value. What passes from piece to piece lies in memory made when so much
+ * of it is first met: `held` gives the same state over other tensors, asking `hold` for each, always in the same order.
  */
 export function* streamed<Params extends { readonly wte: Weights }, State, Options>(
   model: Streamed<Params, State, Options>,
@@ -62,7 +62,7 @@ export function* streamed<Params extends { readonly wte: Weights }, State, Optio
   known("stream", how, "ask", "state", "cache", "earlier");
   const { ask = "logits", state: first, ...options } = how;
   choice("stream", "ask", ask, ["logits", "states", "loss"]);
-  const holds: Tensor[] = [];
+  const rooms: Tensor[] = [];
   let state = first;
   for (const { input, targets } of pieces(chunks)) {
     if (ask === "loss" && !targets) refuse(TypeError, "stream", "a piece without targets", "{ input, targets }");
@@ -84,9 +84,12 @@ export function* streamed<Params extends { readonly wte: Weights }, State, Optio
         return tape.scope(() => run(before));
       }),
     );
-    kept.forEach(({ shape, values }, i) => {
-      if (holds[i]?.shape.join() === shape.join()) holds[i]!.values().set(values);
-      else holds[i] = tape.tensor(shape, values);
+    // What grows, like the states of a cache of Transformer-XL, finds room for twice as much.
+    const holds = kept.map(({ shape, values }, i) => {
+      if (!(rooms[i] && rooms[i].size >= values.length)) rooms[i] = tape.tensor([(rooms[i] ? 2 : 1) * values.length]);
+      const hold = tape.overlay(shape, rooms[i].data, false);
+      hold.values().set(values);
+      return hold;
     });
     let i = 0;
     state = held(next, () => holds[i++]!);
