@@ -77,7 +77,12 @@ export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Ca
         const after = counts.map(n => n + t);
         const end = Math.max(...after);
         if (end > capacity)
-          refuse(RangeError, "cache", `${end} places are more than its capacity of ${capacity}`, "a larger capacity");
+          refuse(
+            RangeError,
+            "cache",
+            `${end} places are more than its capacity of ${capacity}`,
+            "start with a larger cache, or with earlier",
+          );
         if (tape.recording && reads.k.wants)
           refuse(Error, "cache", "gradients are recorded, and a cache has none", "noGrad around the run");
         if (reads.gateK && !gates)
