@@ -52,21 +52,36 @@ export interface Cache extends Carry {
   readonly counts: readonly number[];
 }
 
+/** Who wrote the places of b sequences last, to tell a state whose places are still its own. */
+function ledger(b: number) {
+  const writers = Array.from({ length: b }, (): number[] => []);
+  let run = 0;
+  return {
+    /** The last writers of the first `counts` places; 0 of none. */
+    last: (counts: readonly number[]): readonly number[] => counts.map((n, i) => writers[i]![n - 1] ?? 0),
+    /** A new run writes t places behind the first `counts`. */
+    write(counts: readonly number[], t: number): void {
+      run++;
+      writers.forEach((list, i) => {
+        list.length = counts[i]!;
+        for (let n = 0; n < t; n++) list.push(run);
+      });
+    },
+  };
+}
+
 /**
  * A key-value cache: keys, values and gate keys of all places so far, in room made once; each run puts its own behind
- * those that `counts` knows of, in place. A cache whose places a later run has written over, from another one on the
- * same room, is refused.
+ * those that `counts` knows of, in place. A cache whose places a run from another one has written over is refused.
  */
 export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Cache {
   const [keys, values] = [0, 1].map(() => tape.tensor([b, capacity, width])) as [Tensor, Tensor];
   const gates = gated ? tape.tensor([b, capacity, width]) : undefined;
-  const written = Array.from({ length: b }, (): number[] => []); // which run wrote each place
-  let run = 0;
-  /** The cache that ends, in each sequence, with what run `last` wrote. */
-  const holding = (counts: readonly number[], last: readonly number[]): Cache => {
-    const lost = (): boolean => counts.some((n, i) => n > 0 && written[i]![n - 1] !== last[i]);
+  const { last, write } = ledger(b);
+  const holding = (counts: readonly number[]): Cache => {
+    const own = last(counts);
     const live = (): void => {
-      if (!lost()) return;
+      if (last(counts).every((run, i) => run === own[i])) return;
       refuse(Error, "cache", "another run wrote over its places", "the state that the last run gave, or a new start");
     };
     return {
@@ -75,27 +90,12 @@ export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Ca
         live();
         const t = reads.k.shape[1]!;
         const after = counts.map(n => n + t);
-        const end = Math.max(...after);
-        if (end > capacity)
-          refuse(
-            RangeError,
-            "cache",
-            `${end} places are more than its capacity of ${capacity}`,
-            "start with a larger cache, or with earlier",
-          );
-        if (tape.recording && reads.k.wants)
-          refuse(Error, "cache", "gradients are recorded, and a cache has none", "noGrad around the run");
-        if (reads.gateK && !gates)
-          refuse(TypeError, "cache", "gates see keys of their own", "a cache with gated: true");
+        checkRun(reads, Math.max(...after), capacity, gated);
         const starts = tape.integers([b], counts);
         append(keys, reads.k, starts, { from: reads.kAt });
         append(values, reads.v, starts, { from: reads.vAt });
         if (reads.gateK) append(gates!, reads.gateK, starts);
-        run++;
-        written.forEach((runs, i) => {
-          runs.length = counts[i]!;
-          for (let n = 0; n < t; n++) runs.push(run);
-        });
+        write(counts, t);
         const gateK = reads.gateK && gates;
         const { q, gateQ, gates: see } = reads;
         const all = tape.integers([b], after);
@@ -103,20 +103,23 @@ export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Ca
       },
       shorten(lengths) {
         live();
-        const least = counts.map((n, i) => Math.min(n, lengths[i]!));
-        return holding(
-          least,
-          least.map((n, i) => written[i]![n - 1] ?? 0),
-        );
+        return holding(counts.map((n, i) => Math.min(n, lengths[i]!)));
       },
-      next: x =>
-        holding(
-          counts.map(n => n + x.shape[1]!),
-          new Array<number>(b).fill(run),
-        ),
+      next: x => holding(counts.map(n => n + x.shape[1]!)),
     };
   };
-  return holding(new Array<number>(b).fill(0), []);
+  return holding(new Array<number>(b).fill(0));
+}
+
+/** Throws unless a cache of such a capacity can take what a run reads, up to place `end`. */
+function checkRun({ k, gateK }: Reads, end: number, capacity: number, gated: boolean): void {
+  if (end > capacity) {
+    const why = `${end} places are more than its capacity of ${capacity}`;
+    refuse(RangeError, "cache", why, "start with a larger cache, or with earlier");
+  }
+  if (k.tape.recording && k.wants)
+    refuse(Error, "cache", "gradients are recorded, and a cache has none", "noGrad around the run");
+  if (gateK && !gated) refuse(TypeError, "cache", "gates see keys of their own", "a cache with gated: true");
 }
 
 /**

@@ -87,7 +87,7 @@ export function* streamed<Params extends { readonly wte: Weights }, State, Optio
     // What grows, like the states of a cache of Transformer-XL, finds room for twice as much.
     const holds = kept.map(({ shape, values }, i) => {
       if (!(rooms[i] && rooms[i].size >= values.length)) rooms[i] = tape.tensor([(rooms[i] ? 2 : 1) * values.length]);
-      const hold = tape.overlay(shape, rooms[i].data, false);
+      const hold = tape.alias(rooms[i], shape, false);
       hold.values().set(values);
       return hold;
     });
