@@ -5,7 +5,7 @@ import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { availableParallelism, constants } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -491,11 +491,11 @@ function named(text, entries) {
 }
 
 /** Bundles programs (tests, bench) that import the library by its own name. */
-async function programs(folder, entries) {
+async function programs(folder) {
   rmSync(`dist/dev/${folder}`, { recursive: true, force: true });
   await esbuild.build({
     ...bundle,
-    entryPoints: entries,
+    entryPoints: files(folder, ".ts"),
     outdir: `dist/dev/${folder}`,
     outbase: folder,
     platform: "node",
@@ -505,9 +505,52 @@ async function programs(folder, entries) {
   });
 }
 
+/** The parent of a process, where the system says so. */
+function parentOf(pid) {
+  try {
+    return Number(readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1).split(" ")[1]);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Calls `end` when npm has ended, for whatever reason: it passes signals on to the shell between it and this program,
+ * or to nobody, and the shell to nobody.
+ */
+function withNpm(end) {
+  if (!process.env.npm_lifecycle_event) return;
+  const { ppid } = process;
+  const name = existsSync(`/proc/${ppid}/comm`) ? readFileSync(`/proc/${ppid}/comm`, "utf8").trim() : "";
+  const above = () => (name.endsWith("sh") ? parentOf(ppid) : undefined);
+  const npm = above();
+  const watch = setInterval(() => {
+    if (process.ppid === ppid && above() === npm) return;
+    clearInterval(watch);
+    end();
+  }, 200);
+}
+
+/** Runs a program, which ends when this one is told to or is no more; ends with its status. */
+function run(program, words, cwd) {
+  const child = spawn(process.execPath, ["--enable-source-maps", join(root, "dist/dev", program), ...words], {
+    stdio: ["inherit", "inherit", "inherit", "ipc"],
+    cwd,
+  });
+  // Not the signal: Ctrl-C reaches the program as well, and a second one ends it at once.
+  const stop = () => child.connected && child.send("stop", () => {});
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
+  for (const signal of signals) process.on(signal, stop);
+  withNpm(stop);
+  child.on("close", (code, signal) =>
+    process.exit(code ?? (signals.includes(signal) ? 130 : 128 + constants.signals[signal])),
+  );
+}
+
 const words = process.argv.slice(2).filter(w => w !== "--debug");
 const debug = process.argv.includes("--debug");
 const command = ["start", "test", "bench"].includes(words[0]) ? words.shift() : "";
+process.stderr.on("error", () => {}); // nobody reads on
 mkdirSync("dist/dev", { recursive: true });
 try {
   const asm = files("asm", ".ts");
@@ -516,18 +559,16 @@ try {
   await unlessBuilt("library", [...asm, ...src], library);
   if (!command) say(readFileSync("dist/dev/sizes", "utf8"));
   await unlessBuilt("types", [...asm, ...src, "tsconfig.json"], types);
-  for (const folder of command === "test" ? ["test", "bench"] : command ? ["bench"] : [])
-    await programs(folder, files(folder, ".ts"));
+  // Only when they changed: another run may be starting its threads from these files.
+  const bench = files("bench", ".ts");
+  if (command) await unlessBuilt("bench", bench, () => programs("bench"));
+  if (command === "test")
+    await unlessBuilt("test", [...src, ...bench, ...files("test", ".ts")], () => programs("test"));
 } catch (error) {
   say(String(error.message ?? error));
   process.exit(1);
 }
 if (command) {
   const program = { start: "bench/start.mjs", test: "test/run.mjs", bench: "bench/bench.mjs" }[command];
-  process.on("SIGINT", () => {}); // the program has it too, and ends in its own time
-  const child = spawn(process.execPath, ["--enable-source-maps", join(root, "dist/dev", program), ...words], {
-    stdio: "inherit",
-    cwd: command === "test" ? root : caller,
-  });
-  child.on("close", code => process.exit(code ?? 130));
+  run(program, words, command === "test" ? root : caller);
 }

@@ -1,7 +1,9 @@
 // again.ts: the table or the page of a run once more, from its records: JSON lines in a file or on stdin.
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { args } from "./cli.ts";
+import { reason, saveFile } from "./files.ts";
 import { table } from "./finding.ts";
+import { leave } from "./options.ts";
 import { parsed } from "./records.ts";
 import { report } from "./report.ts";
 import { studies } from "./studies/index.ts";
@@ -19,6 +21,21 @@ const { values, positionals } = args({
     table: { type: "boolean", help: "print the table instead" },
   },
 });
-const records = parsed(readFileSync(positionals[0] ?? 0, "utf8"));
+process.stdout.on("error", () => process.exit(1)); // nobody reads on
+const [file] = positionals;
+let text = "";
+try {
+  text = readFileSync(file ?? 0, "utf8");
+} catch (error) {
+  leave(2, `could not read ${file ?? "stdin"}: ${reason(error as NodeJS.ErrnoException)}`);
+}
+const records = parsed(text);
 if (values.table) process.stdout.write(table(records, studies));
-else writeFileSync(values.out, report(records, studies));
+else {
+  const page = report(records, studies);
+  try {
+    saveFile(values.out, page);
+  } catch (error) {
+    leave(1, (error as Error).message);
+  }
+}

@@ -1,6 +1,7 @@
 // bench.ts: `npm run bench -- kernels | step | ratios | recurrence | generate | peers | compare`. stdout carries the
 // results (a table, or with --json a line a case), stderr everything else.
 import { args, usage, type Spec } from "./cli.ts";
+import { endings } from "./ending.ts";
 import { compare } from "./speed/compare.ts";
 import { generating } from "./speed/generate.ts";
 import { kernels } from "./speed/kernels.ts";
@@ -142,6 +143,7 @@ function mistake(bench: string | undefined, folders: readonly string[], o: Pick<
 
 async function main(): Promise<void> {
   const { values, positionals } = args(spec);
+  endings((_, code) => process.exit(code));
   const [bench, ...folders] = positionals;
   const { quick, engine, threads, fma, json } = values;
   const wrong = mistake(bench, folders, values);

@@ -144,13 +144,12 @@ function read(
   if (o.type === "choice" && !o.choices.includes(text)) {
     return { error: `${name} wants ${wants(o)}, got "${text}"${meant(text, o.choices)}` };
   }
+  if (o.type === "string" && text === "") return { error: `${name} needs ${wants(o)}, got ""` };
   if (o.type !== "number") return { value: text };
-  const wrong =
-    !Number.isFinite(number) ||
-    (o.integer && !Number.isInteger(number)) ||
-    number < (o.min ?? -Infinity) ||
-    number > (o.max ?? Infinity);
-  return wrong ? { error: `${name} wants ${wants(o)}, got "${text}"` } : { value: number };
+  // Beyond 2^53 - 1 a whole number would be taken for another.
+  const right = o.integer ? Number.isSafeInteger(number) : Number.isFinite(number);
+  const wrong = !right || number < (o.min ?? -Infinity) || number > (o.max ?? Infinity);
+  return wrong ? { error: `${name} wants ${wants(o)}, got "${text}"` } : { value: number + 0 };
 }
 
 /** What a value must be, in words. */
@@ -210,16 +209,20 @@ function help(spec: Spec, options: { [name: string]: Option }): string {
   return `${spec.about}\n\nUsage: ${usage(spec)}\n\nExamples\n${columns(spec.examples)}\n\nOptions\n${columns(rows)}\n`;
 }
 
+/** Writes to a stream that nobody may be reading, and ends. */
+function end(code: number, stream: 1 | 2, text: string): never {
+  try {
+    writeSync(stream, text);
+  } catch {
+    process.exit(code || 1);
+  }
+  process.exit(code);
+}
+
 /** Parses the command line of this process; prints help or the one-line error, and leaves with 0 or 2. */
 export function args<const S extends Spec>(spec: S, argv: readonly string[] = process.argv.slice(2)): Parsed<S> {
   const got = parse(argv, spec);
-  if ("help" in got) {
-    writeSync(1, got.help);
-    process.exit(0);
-  }
-  if ("error" in got) {
-    writeSync(2, `${got.error}\nUsage: ${usage(spec)}    (--help lists the options)\n`);
-    process.exit(2);
-  }
+  if ("help" in got) end(0, 1, got.help);
+  if ("error" in got) end(2, 2, `${got.error}\nUsage: ${usage(spec)}    (--help lists the options)\n`);
   return got;
 }

@@ -6,16 +6,70 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  readdirSync,
   renameSync,
-  unlinkSync,
+  rmSync,
   writeSync,
 } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
+import { threadId } from "node:worker_threads";
 
-function reason({ code, message }: NodeJS.ErrnoException): string {
-  if (code === "ENOSPC") return "no space left on the device";
-  if (code === "EACCES" || code === "EROFS") return "no permission to write there";
-  return message;
+const reasons: { readonly [code: string]: string } = {
+  ENOSPC: "no space left on the device",
+  EDQUOT: "no space left of what this user may fill",
+  EACCES: "no permission",
+  EPERM: "no permission",
+  EROFS: "no permission to write there",
+  EEXIST: "a file stands where a folder is wanted",
+  ENOTDIR: "a file stands where a folder is wanted",
+  EISDIR: "a folder stands where a file is wanted",
+};
+/** What a system's error says, in words. */
+export const reason = ({ code, message }: NodeJS.ErrnoException): string => reasons[code ?? ""] ?? message;
+
+/** Writes a new file to the disk itself; flags as `openSync` has them. */
+function write(path: string, bytes: Uint8Array, flags: "w" | "wx"): void {
+  const file = openSync(path, flags);
+  try {
+    for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** A change of names survives a crash only once its folder is flushed; some systems cannot open folders. */
+function flush(folder: string): void {
+  try {
+    const file = openSync(folder, "r");
+    try {
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+  } catch {
+    /* then it is as safe as the system makes it */
+  }
+}
+
+/**
+ * Makes a file whole before it has its name: writes to a part that no other thread or process writes to, flushes, then
+ * lets `place` give it the name. The part goes, whatever happens.
+ */
+export function placed(path: string, data: Uint8Array | string, place: (part: string, path: string) => void): void {
+  const part = `${path}.${process.pid}.${threadId}.part`;
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    write(part, typeof data === "string" ? Buffer.from(data) : data, "w");
+    place(part, path);
+  } finally {
+    try {
+      rmSync(part, { force: true });
+    } catch {
+      /* what was wrong before is what is told */
+    }
+  }
+  flush(dirname(path));
 }
 
 /**
@@ -23,41 +77,20 @@ function reason({ code, message }: NodeJS.ErrnoException): string {
  * failure the old one stays, the half-written one goes, and the error says what was being written.
  */
 export function saveFile(path: string, data: Uint8Array | string): void {
-  const part = `${path}.part`;
-  const bytes = typeof data === "string" ? Buffer.from(data) : data;
   try {
-    mkdirSync(dirname(path), { recursive: true });
-    const file = openSync(part, "w");
-    try {
-      for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    renameSync(part, path);
+    placed(path, data, renameSync);
   } catch (error) {
-    try {
-      unlinkSync(part);
-    } catch {
-      /* it may never have come to be */
-    }
-    const size = `${(bytes.length / 1024).toFixed(0)} KiB`;
+    const size = `${(data.length / 1024).toFixed(0)} KiB`;
     const whole = existsSync(path) ? "; the file that was there is whole" : "";
     throw new Error(`could not write ${path} (${size}): ${reason(error as NodeJS.ErrnoException)}${whole}`, {
       cause: error,
     });
   }
-  // The rename itself survives a crash only once its folder is flushed; some systems cannot open folders.
-  try {
-    const folder = openSync(dirname(path), "r");
-    try {
-      fsyncSync(folder);
-    } finally {
-      closeSync(folder);
-    }
-  } catch {
-    /* then the rename is as safe as the system makes it */
-  }
+}
+
+/** Removes the parts that killed writers left in a folder. Nobody else may be writing there: see lock.ts. */
+export function sweep(folder: string): void {
+  for (const name of readdirSync(folder)) if (/\.\d+\.\d+\.part$/.test(name)) rmSync(join(folder, name));
 }
 
 /** A file's bytes, or nothing where there is none. */
@@ -66,6 +99,16 @@ export function readFile(path: string): Uint8Array | undefined {
     return readFileSync(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
+    throw new Error(`could not read ${path}: ${reason(error as NodeJS.ErrnoException)}`, { cause: error });
   }
+}
+
+/** Removes a file that may not be there, for good. */
+export function removeFile(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch (error) {
+    throw new Error(`could not remove ${path}: ${reason(error as NodeJS.ErrnoException)}`, { cause: error });
+  }
+  flush(dirname(path));
 }

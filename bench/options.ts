@@ -43,16 +43,27 @@ function specOf(studies: readonly Study[]) {
     ],
     positionals: { name: "study", help: `which studies; ${all} unless given`, choices: names },
     options: {
-      seed: { type: "number", default: 1, min: 0, integer: true, help: "of parameters, batches and dropout" },
+      seed: {
+        type: "number",
+        default: 1,
+        min: 0,
+        max: Number.MAX_SAFE_INTEGER,
+        integer: true,
+        help: "of parameters, batches and dropout",
+      },
       quick: {
         type: "boolean",
         help: "a fraction of the steps: shows that everything works, not what the papers found",
       },
-      steps: { type: "number", min: 1, integer: true, help: "training steps of every arm" },
+      steps: { type: "number", min: 1, max: 1_000_000_000, integer: true, help: "training steps of every arm" },
       ...(textOptions(studies) as {}),
       out: { type: "string", default: "out", help: "folder of report.html, run.jsonl and checkpoints" },
       resume: { type: "boolean", help: "go on with the run that was interrupted in --out" },
       fresh: { type: "boolean", help: "throw away an interrupted run in --out" },
+      anyway: {
+        type: "boolean",
+        help: "with --resume: though the run was begun by another program, or an arm has to begin again",
+      },
       fast: {
         type: "boolean",
         help: "fused multiply-add and all cores (farsight/fast): quicker, with other last digits",
@@ -60,6 +71,7 @@ function specOf(studies: readonly Study[]) {
       jobs: {
         type: "number",
         min: 1,
+        max: 64,
         integer: true,
         help: "arms trained at once; one a core, two at most, unless given",
       },
@@ -71,6 +83,9 @@ function specOf(studies: readonly Study[]) {
 /** What a person asked for: the options, the studies in their own order, and the texts of the files they named. */
 export function asked(studies: readonly Study[]) {
   const { values, positionals } = args(specOf(studies));
+  if (values.resume && values.fresh)
+    leave(2, "--resume --fresh: the one goes on with a run, the other throws it away; nothing was done");
+  if (values.anyway && !values.resume) leave(2, "--anyway: only with --resume");
   const texts: { [option: string]: string | undefined } = {};
   for (const option of Object.keys(textOptions(studies))) {
     const path = (values as { [option: string]: unknown })[option] as string | undefined;

@@ -1,7 +1,8 @@
 // place.ts: where the repository is, seen from a program bundled into dist/dev or a folder below it, and which version
 // it holds.
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -23,3 +24,17 @@ export function commit(): string {
   const digits = git("rev-parse", "--short=12", "HEAD");
   return digits && git("status", "--porcelain", "--untracked-files=no") ? `${digits}, changed` : digits;
 }
+
+/** Twelve digits of a text. */
+export const digest = (...texts: (string | Uint8Array)[]): string => {
+  const hash = createHash("sha256");
+  for (const text of texts) hash.update(text);
+  return hash.digest("hex").slice(0, 12);
+};
+
+/** Twelve digits of a program and the library as they were built, which tell changes that no commit has. */
+export const build = (program: URL): string =>
+  digest(
+    ...["index", "engine", "fast"].map(name => readFileSync(join(root, `dist/${name}.js`))),
+    readFileSync(program),
+  );

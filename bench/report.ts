@@ -7,7 +7,7 @@ import { page } from "./page-style.ts";
 import { span } from "./progress.ts";
 import { bag, num, of, type Entry } from "./records.ts";
 import { label, rank, type Figure, type Group, type Study } from "./study.ts";
-import { brief, capital, join, plain, spelled, worth } from "./words.ts";
+import { brief, capital, join, plain, quoted, spelled, worth } from "./words.ts";
 
 /** The page. */
 export function report(records: readonly Entry[], studies: readonly Study[]): string {
@@ -160,8 +160,6 @@ function training(records: readonly Entry[], study: Study): Figure[] {
   return [{ charts, caption: `How the arms learned.${thick}${speeds(steps, study)}` }];
 }
 
-const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word));
-
 /** The command that repeats one study: the run's own options with that study in place of the list of studies. */
 function again(run: Entry | undefined, study: Study, studies: readonly Study[]): string {
   const given = run?.["arguments"];
@@ -178,6 +176,7 @@ function footer(run: Entry): string {
     ["command", run["command"]],
     ["seed", run["seed"]],
     ["commit", run["commit"]],
+    ["begun at commit", bag(run["begun"])["commit"]],
     ["date", run["date"]],
     ["versions", versions.map(([name, v]) => `${name} ${v}`).join(", ")],
     ["machine", [machine["cpu"], num(machine["cores"]) && `${machine["cores"]} cores`].filter(Boolean).join(", ")],

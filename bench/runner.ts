@@ -1,96 +1,57 @@
 // runner.ts: a run of studies, arm by arm, two at a time, in threads; prints a table and writes a report. stdout
 // carries the result (the table, or with --json a record a line), stderr everything else.
-import { createHash } from "node:crypto";
-import { existsSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { join, relative } from "node:path";
 import { Worker, isMainThread } from "node:worker_threads";
 import { fast } from "farsight/fast";
-import { readFile, saveFile } from "./files.ts";
+import { endings } from "./ending.ts";
+import { reason, removeFile, saveFile, sweep } from "./files.ts";
 import { table } from "./finding.ts";
+import { lock } from "./lock.ts";
 import { asked, leave, version, type Asked } from "./options.ts";
-import { commit } from "./place.ts";
+import { build, commit, digest } from "./place.ts";
 import { progress, span, type Progress, type Report } from "./progress.ts";
-import { parsed, type Entry } from "./records.ts";
+import type { Entry } from "./records.ts";
 import { report } from "./report.ts";
+import { agenda, named, origin, type Job } from "./resume.ts";
 import type { Study } from "./study.ts";
+import { quoted } from "./words.ts";
 import { work, type Order } from "./worker.ts";
 
-/** An arm to train, and where its checkpoint is. */
-interface Job {
-  study: string;
-  arm: string;
-  file: string;
-}
-const same = (e: Entry, { study, arm }: Job): boolean => e["study"] === study && e["arm"] === arm;
-const named = ({ study, arm }: Job): string => `${study} ${arm}`;
+/** Milliseconds between checkpoints of an arm. */
+const EVERY = 30_000;
 
 const jobsOf = (o: Asked): Job[] =>
   o.studies.flatMap(({ name: study, arms }) =>
-    Object.keys(arms).map(arm => ({ study, arm, file: join(o.out, `${study}-${arm}-${o.seed}.safetensors`) })),
+    Object.keys(arms).map(arm => {
+      const file = join(o.out, `${study}-${arm}-${o.seed}.safetensors`);
+      return { study, arm, file, resume: false };
+    }),
   );
 
+/** What was typed, less what is about an earlier run. */
+const given = (): string[] => process.argv.slice(2).filter(word => !/^--(resume|fresh|anyway)$/.test(word));
+
 /** The first record: what a reader needs to repeat the run. */
-function headOf(o: Asked, jobs: readonly Job[]): Entry {
-  const given = process.argv.slice(2);
-  const digest = (text: string | undefined): string =>
-    text === undefined ? "" : createHash("sha256").update(text).digest("hex").slice(0, 12);
-  const texts = Object.fromEntries(Object.entries(o.texts).map(([option, text]) => [option, digest(text)]));
+function headOf(o: Asked, jobs: readonly Job[], program: URL): Entry {
+  const words = given();
+  const texts = Object.fromEntries(
+    Object.entries(o.texts).map(([option, text]) => [option, text === undefined ? "" : digest(text)]),
+  );
   return {
     type: "run",
-    command: ["npm start", ...(given.length ? ["--", ...given] : [])].join(" "),
-    arguments: given,
+    command: ["npm start", ...(words.length ? ["--", ...words] : [])].join(" "),
+    arguments: words,
     seed: o.seed,
     versions: { farsight: version, node: process.versions.node },
     commit: commit(),
+    program: build(program),
     machine: { cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism() },
     date: new Date().toISOString(),
     // What results depend on, and what is to be trained: compared before a run is taken up again.
     choice: { seed: o.seed, quick: o.quick, steps: o.steps ?? 0, ...texts, fast: o.fast },
     jobs: jobs.map(named),
-  };
-}
-
-/** What is to be done: the records so far, head first, and the jobs left. */
-interface Agenda {
-  records: Entry[];
-  jobs: Job[];
-  /** Arms of the whole run, those of before included. */
-  total: number;
-}
-
-/** What an interrupted run left: finished arms stay, others go on from their checkpoints. */
-function agenda(o: Asked, jobs: Job[], head: Entry, log: string): Agenda {
-  const old = readFile(log);
-  const before = old ? parsed(Buffer.from(old).toString("utf8")) : [];
-  const run = before.find(e => e.type === "run");
-  const folder = relative(".", o.out) || ".";
-  const results = before.filter(e => e.type === "result" && e["seed"] === run?.["seed"]);
-  const done = (job: Job): boolean => results.some(e => same(e, job));
-  const names = (run?.["jobs"] ?? []) as readonly string[];
-  const finished = results.map(e => `${String(e["study"])} ${String(e["arm"])}`);
-  const left = new Set([
-    ...names.filter(name => !finished.includes(name)),
-    ...jobs.filter(job => existsSync(job.file)).map(named),
-  ]);
-  if (left.size && !o.resume && !o.fresh)
-    leave(
-      2,
-      `${folder} holds an interrupted run (${[...left].join(", ")})\n` +
-        "  go on with it: --resume; throw it away: --fresh; leave it alone: --out another-folder",
-    );
-  if (o.fresh) for (const job of jobs) rmSync(job.file, { force: true });
-  if (!o.resume) return { records: [head], jobs, total: jobs.length };
-  if (!run && !left.size) leave(2, `--resume: ${folder} holds no run`);
-  const [wants, got] = [run?.["choice"], head["choice"]].map(choice => JSON.stringify(choice));
-  if (run && wants !== got)
-    leave(2, `--resume: the run in ${folder} made other choices\n  wants ${wants}\n  got   ${got}`);
-  const kept = jobs.filter(job => done(job) || existsSync(job.file));
-  const all = [...new Set([...names, ...jobs.map(named)])];
-  return {
-    records: [{ ...head, jobs: all }, ...before.filter(e => e.type !== "run" && kept.some(job => same(e, job)))],
-    jobs: jobs.filter(job => !done(job)),
-    total: all.length,
   };
 }
 
@@ -101,11 +62,20 @@ interface Run {
   show: Progress;
   log: string;
   records: Entry[];
+  /** The steps of checkpoints, by arm. */
+  saved: Map<string, number>;
   stopped: Entry[];
   stop: Int32Array;
+  /** The exit status of a run that was asked to end. */
+  end: { code: number };
+  every: number;
   failed: boolean;
   total: number;
 }
+
+/** The result of an arm, if it has one. */
+const resultOf = (run: Run, job: Job): Entry | undefined =>
+  run.records.find(e => e.type === "result" && named(e) === named(job));
 
 /** Writes a file; whether it could. */
 function keep({ show }: Run, path: string, data: string): boolean {
@@ -117,22 +87,43 @@ function keep({ show }: Run, path: string, data: string): boolean {
     return false;
   }
 }
-const keepLog = (run: Run): boolean => keep(run, run.log, run.records.map(e => JSON.stringify(e)).join("\n") + "\n");
+
+/** Writes the log: all records, and which checkpoints there must be. */
+function keepLog(run: Run): boolean {
+  const marks = [...run.saved].map(([name, step]) => {
+    const [study, arm] = name.split(" ");
+    return { type: "saved", study, arm, step };
+  });
+  return keep(run, run.log, [...run.records, ...marks].map(e => `${JSON.stringify(e)}\n`).join(""));
+}
+
+/** Writes the log, and only then removes the checkpoints of arms whose results are in it; whether it could. */
+function settle(run: Run, jobs: readonly Job[]): boolean {
+  const done = jobs.filter(job => resultOf(run, job));
+  for (const job of done) run.saved.delete(named(job));
+  if (!keepLog(run)) return false;
+  try {
+    for (const job of done) removeFile(job.file);
+  } catch (error) {
+    run.show.log((error as Error).message);
+  }
+  return true;
+}
 
 /** Does with a worker's message what its type asks for; all others are records. */
 function heard(run: Run, job: Job, e: Entry): void {
   const { show } = run;
   const name = named(job);
   if (e.type === "progress") show.step(job.study, job.arm, e as unknown as Report);
-  else if (e.type === "saved") keepLog(run);
-  else if (e.type === "warning") show.log(`${name}: ${String(e["text"])}`);
+  else if (e.type === "saved") {
+    run.saved.set(name, Number(e["step"]));
+    keepLog(run);
+  } else if (e.type === "warning") show.log(`${name}: ${String(e["text"])}`);
   else if (e.type === "stopped") run.stopped.push(e);
-  else if (e.type === "resumed") {
-    show.log(`${name}: going on from step ${String(e["step"])}`);
-    const later = (r: Entry): boolean => r.type === "step" && same(r, job) && Number(r["step"]) > Number(e["step"]);
-    run.records = run.records.filter(r => !later(r));
-  } else {
+  else if (e.type === "resumed") show.log(`${name}: going on from step ${String(e["step"])}`);
+  else {
     run.records.push(e);
+    if (e.type === "result") settle(run, [job]);
     if (run.o.json) {
       show.clear();
       process.stdout.write(`${JSON.stringify(e)}\n`);
@@ -146,7 +137,9 @@ function heard(run: Run, job: Job, e: Entry): void {
 /** Trains one arm in a thread; resolves when it has ended, however it did. */
 function train(run: Run, job: Job, threads: number | undefined): Promise<void> {
   const { seed, steps, quick, texts } = run.o;
-  const order: Order = { ...job, choice: { seed, steps, quick, texts, threads }, stop: run.stop };
+  const { stop, every } = run;
+  const made = JSON.stringify(origin(run.records[0]!));
+  const order: Order = { ...job, choice: { seed, steps, quick, texts, threads }, origin: made, every, stop };
   return new Promise(resolve => {
     const worker = new Worker(run.program, { workerData: order });
     worker.on("message", (e: Entry) => heard(run, job, e));
@@ -172,14 +165,24 @@ async function trainAll(run: Run, jobs: readonly Job[], atOnce: number, threads:
   await Promise.all(Array.from({ length: atOnce }, lane));
 }
 
-/** How to go on with a run that was interrupted. */
-function interrupted({ stopped }: Run, missing: readonly Job[]): string {
-  const where = missing.map(job => {
-    const e = stopped.find(e => same(e, job));
-    return named(job) + (e ? ` step ${String(e["step"])} of ${String(e["steps"])}` : "");
-  });
-  const words = process.argv.slice(2).filter(w => w !== "--resume" && w !== "--fresh");
-  return `interrupted at ${where.join(", ")}\n` + `  go on with: npm start -- ${[...words, "--resume"].join(" ")}`;
+/** Where a run stands that did not come to its end, what of it is not on disk, and how to go on; and the exit status. */
+function unfinished(run: Run, missing: readonly Job[], logged: boolean): { code: number; text: string } {
+  const where: string[] = [];
+  const lost: string[] = [];
+  for (const job of missing) {
+    const e = run.stopped.find(e => named(e) === named(job));
+    where.push(named(job) + (e ? ` step ${String(e["step"])} of ${String(e["steps"])}` : ""));
+    if (e && e["saved"] !== e["step"])
+      lost.push(`  ${named(job)} is not saved${e["saved"] ? ` since step ${String(e["saved"])}` : ""}`);
+  }
+  const any = logged || missing.some(job => existsSync(job.file));
+  const command = ["npm start --", ...given().map(quoted), "--resume"].join(" ");
+  const text = [
+    run.failed ? "an arm failed" : `interrupted at ${where.join(", ")}`,
+    ...lost,
+    any ? `  go on with: ${command}` : "  nothing of it is saved",
+  ];
+  return { code: lost.length || !logged || run.failed ? 1 : run.end.code, text: text.join("\n") };
 }
 
 /** Writes what came of it and ends the process as it deserves. */
@@ -187,16 +190,18 @@ function finish(run: Run, jobs: readonly Job[], studies: readonly Study[]): void
   const { o, records } = run;
   const path = join(o.out, "report.html");
   run.show.clear();
-  keepLog(run);
+  const logged = settle(run, jobs);
   const ended = records.some(e => e.type === "result");
   const wrote = ended && keep(run, path, report(records, studies));
   const styled = process.stdout.isTTY && !process.env["NO_COLOR"];
   if (ended && !o.json) process.stdout.write(table(records, studies, { styled }));
   if (wrote) process.stderr.write(`report: ${relative(".", path)}\n`);
-  if (run.failed) leave(1, "an arm failed; the others left their checkpoints");
-  const missing = jobs.filter(job => !records.some(e => e.type === "result" && same(e, job)));
-  if (Atomics.load(run.stop, 0) && missing.length) leave(130, interrupted(run, missing));
-  if (!wrote) process.exitCode = 1;
+  const missing = jobs.filter(job => !resultOf(run, job));
+  if (missing.length || run.failed) {
+    const { code, text } = unfinished(run, missing, logged);
+    leave(code, text);
+  }
+  if (!logged || !wrote) leave(1, logged ? "the report is not written" : "the results above are not saved");
 }
 
 /** Ends at once where the fast engine is asked for and there is none. */
@@ -208,28 +213,59 @@ function checkFast(): void {
   }
 }
 
+/** Takes the folder for this process, or ends it before anything is changed. */
+function take({ out, resume }: Asked): void {
+  const folder = relative(".", out) || ".";
+  if (resume && !existsSync(out)) leave(2, `--resume: ${folder} holds no run`);
+  try {
+    lock(join(out, "lock"));
+    sweep(out);
+  } catch (error) {
+    const why = reason(error as NodeJS.ErrnoException);
+    leave(2, `--out: ${folder} cannot be used: ${why}\n  wants a folder of its own: --out another-folder`);
+  }
+}
+
+/** What is to be done, in a folder that is this process's. */
+function planned(o: Asked, studies: readonly Study[], program: URL, log: string) {
+  const jobs = jobsOf(o);
+  try {
+    return agenda(o, studies, jobs, headOf(o, jobs, program), log);
+  } catch (error) {
+    return leave(2, (error as Error).message);
+  }
+}
+
 /** Runs what the command line asks for of these studies. `program`: the file that calls `main`, for its threads. */
-async function start(studies: readonly Study[], program: URL): Promise<void> {
+async function start(studies: readonly Study[], program: URL, every: number): Promise<void> {
   const o = asked(studies);
   if (o.fast) checkFast();
-  const every = jobsOf(o);
+  const stop = new Int32Array(new SharedArrayBuffer(4));
+  const show = progress();
+  const end = { code: 130 };
+  endings((why, code) => {
+    if (Atomics.exchange(stop, 0, 1)) return;
+    end.code = code;
+    show.log(`stopping after this step (${why})`);
+  });
+  take(o);
   const log = join(o.out, "run.jsonl");
-  const { records, jobs, total } = agenda(o, every, headOf(o, every), log);
+  const { records, saved, jobs, total, notices } = planned(o, studies, program, log);
   const atOnce = Math.max(1, Math.min(o.jobs ?? Math.min(2, availableParallelism()), jobs.length));
   // of each arm
   const threads = o.fast ? Math.min(64, Math.max(1, Math.floor(availableParallelism() / atOnce))) : undefined;
   if (threads) records[0] = { ...records[0]!, engine: { name: "farsight/fast", fma: true, threads } };
+  const run: Run = { o, program, show, log, records, saved, stopped: [], stop, end, every, failed: false, total };
+  notices.forEach(show.log);
+  if (!keepLog(run)) leave(2, "nothing was trained");
   if (o.json) for (const e of records) process.stdout.write(`${JSON.stringify(e)}\n`);
-  const stop = new Int32Array(new SharedArrayBuffer(4));
-  const run: Run = { o, program, show: progress(), log, records, stopped: [], stop, failed: false, total };
-  process.on("SIGINT", () => {
-    if (Atomics.exchange(stop, 0, 1)) process.exit(130);
-    run.show.log("stopping after this step (Ctrl-C again to stop at once)");
-  });
   await trainAll(run, jobs, atOnce, threads);
   finish(run, jobs, studies);
 }
 
-/** A program that runs these studies; it is the program of its own threads too. */
-export const main = (studies: readonly Study[], program: string): Promise<void> =>
-  isMainThread ? start(studies, new URL(program)) : work(studies);
+/**
+ * A program that runs these studies; it is the program of its own threads too. `every`: milliseconds between
+ * checkpoints, half a minute unless given.
+ */
+export const main = (studies: readonly Study[], program: string, { every = EVERY } = {}): Promise<void> =>
+  isMainThread ? start(studies, new URL(program), every) : work(studies);

@@ -27,3 +27,5 @@ export const brief = (config: { readonly [name: string]: unknown }): string =>
     .join(", ");
 /** The arithmetic mean. */
 export const mean = (v: readonly number[]): number => v.reduce((a, b) => a + b, 0) / v.length;
+/** A word of a command line, quoted where a shell would take it apart. */
+export const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word));

@@ -1,92 +1,115 @@
 // worker.ts: trains one arm of a study in a thread of its own and posts records. It looks at the stop flag after every
-// step, and leaves a checkpoint every half minute and when it is stopped.
-import { unlinkSync } from "node:fs";
+// step, and leaves a checkpoint now and then and when it is stopped.
+import { relative } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { fit, load, save } from "farsight";
 import { readFile, saveFile } from "./files.ts";
 import type { Entry } from "./records.ts";
+import { wayOut, type Job } from "./resume.ts";
 import type { Choice, Study, Trial } from "./study.ts";
 
 /** What a worker is told. `stop` holds one number, not 0 once the run is to end. */
-export interface Order {
-  study: string;
-  arm: string;
+export interface Order extends Job {
   choice: Choice;
-  file: string;
+  /** What trains: kept with a checkpoint, and compared before it is taken up. */
+  origin: string;
+  /** Milliseconds between checkpoints. */
+  every: number;
   stop: Int32Array;
 }
 
-const EVERY = 30_000; // milliseconds between checkpoints
-
 const post = (entry: Entry): void => parentPort!.postMessage(entry);
 
-/** The checkpoint of an arm: what was there, writing it, removing it. */
-function checkpoints(trial: Trial, { study, arm, choice, file }: Order) {
-  const config = JSON.stringify({ study, arm, seed: choice.seed, ...trial.config });
+/** What an arm has said of its steps: its records, and the sum of n losses since the last one. */
+interface Told {
+  records: Entry[];
+  sum: number;
+  n: number;
+}
+
+/** The checkpoint of an arm: what was there, and writing it. */
+function checkpoints(trial: Trial, { study, arm, choice, file, resume, origin }: Order) {
+  const config = JSON.stringify({ study, arm, seed: choice.seed, steps: trial.steps, ...trial.config });
   const started = performance.now();
+  const told: Told = { records: [], sum: 0, n: 0 };
   let before = 0;
+  let saved = 0;
   const seconds = (): number => before + (performance.now() - started) / 1000;
+
+  function take(bytes: Uint8Array): number {
+    const { step, metadata } = load(trial, bytes);
+    if (metadata.config !== config)
+      throw new Error(`this is a checkpoint of another run\n  wants ${config}\n  got   ${metadata.config}`);
+    Object.assign(told, JSON.parse(metadata.told!));
+    before = Number(metadata.seconds) || 0;
+    return step;
+  }
+
   return {
+    told,
     /** Seconds of training, those before an interruption included. */
     seconds,
-    /** Takes up a checkpoint that is there, and returns its step; one of another run is refused. */
+    /** The step of the last checkpoint; 0 without one. */
+    saved: (): number => saved,
+    /** Takes up the checkpoint if the order says so, and returns its step. */
     resume(): number {
-      const bytes = readFile(file);
-      if (!bytes) return 0;
-      const { step, metadata } = load(trial, bytes);
-      if (metadata.config !== config)
-        throw new Error(`${file} is a checkpoint of another run\n  wants ${config}\n  got   ${metadata.config}`);
-      post({ type: "resumed", study, arm, step });
-      before = Number(metadata.seconds) || 0;
-      return step;
+      if (!resume) return 0;
+      try {
+        saved = take(readFile(file)!);
+      } catch (error) {
+        throw new Error(`${(error as Error).message}\n  in ${relative(".", file)}\n  ${wayOut}`, { cause: error });
+      }
+      post({ type: "resumed", study, arm, step: saved });
+      told.records.forEach(post);
+      return saved;
     },
     save(step: number): void {
+      const metadata = { config, origin, told: JSON.stringify(told), seconds: String(seconds()) };
       try {
-        saveFile(file, save({ ...trial, step }, { config, seconds: String(seconds()) }));
+        saveFile(file, save({ ...trial, step }, metadata));
+        saved = step;
         post({ type: "saved", study, arm, step });
       } catch (error) {
         post({ type: "warning", study, arm, text: (error as Error).message });
-      }
-    },
-    remove(): void {
-      try {
-        unlinkSync(file);
-      } catch {
-        /* none was written */
       }
     },
   };
 }
 
 /** Posts progress twelve times a second at most, and a record of some 150 in all; to be told every step's loss. */
-function reporter(trial: Trial, { study, arm, choice }: Order, from: number): (step: number, loss: number) => void {
+function reporter(
+  trial: Trial,
+  { study, arm, choice }: Order,
+  from: number,
+  told: Told,
+): (step: number, loss: number) => void {
   const { steps, tokens } = trial;
   const interval = Math.max(1, Math.floor(steps / 150));
   const look = Math.max(1, Math.floor(steps / 12));
-  let told = 0;
-  let sum = 0;
-  let n = 0;
+  let shown = 0;
   let accuracy: number | undefined;
   const pace = { from: performance.now(), step: from };
 
   function progress(step: number, loss: number, now: number): void {
-    told = now;
+    shown = now;
     const rate = (tokens * (step - pace.step)) / ((now - pace.from) / 1000);
     post({ type: "progress", study, arm, step, steps, loss, accuracy, rate });
     if (now - pace.from > 3000) Object.assign(pace, { from: now, step });
   }
   return (step, loss) => {
-    sum += loss;
-    n++;
+    told.sum += loss;
+    told.n++;
     const last = step === steps;
     const measured = trial.accuracy !== undefined && (step % look === 0 || last);
     if (measured) accuracy = trial.accuracy!();
     const now = performance.now();
-    if (now - told > 80 || last) progress(step, loss, now);
+    if (now - shown > 80 || last) progress(step, loss, now);
     if (step % interval !== 0 && !measured && !last) return;
-    const mean = Number((sum / n).toPrecision(6));
-    post({ type: "step", study, arm, seed: choice.seed, step, loss: mean, ...(measured ? { accuracy } : {}) });
-    sum = n = 0;
+    const mean = Number((told.sum / told.n).toPrecision(6));
+    const record = { type: "step", study, arm, seed: choice.seed, step, loss: mean, ...(measured ? { accuracy } : {}) };
+    told.records.push(record);
+    post(record);
+    told.sum = told.n = 0;
   };
 }
 
@@ -108,21 +131,19 @@ export async function work(studies: readonly Study[]): Promise<void> {
   if (choice.threads !== undefined) trial.config["engine"] = "fused multiply-add";
   const checkpoint = checkpoints(trial, order);
   const from = checkpoint.resume();
-  const tell = reporter(trial, order, from);
+  const tell = reporter(trial, order, from, checkpoint.told);
   let kept = performance.now();
   for await (const { step, loss } of fit({ ...trial, from })) {
     tell(step, loss);
+    if (step === trial.steps) break;
     if (Atomics.load(stop, 0)) {
-      checkpoint.save(step);
-      post({ type: "stopped", study, arm, step, steps: trial.steps });
-      if (step < trial.steps) return;
-      break;
+      if (checkpoint.saved() !== step) checkpoint.save(step);
+      return post({ type: "stopped", study, arm, step, steps: trial.steps, saved: checkpoint.saved() });
     }
-    if (performance.now() - kept > EVERY && step < trial.steps) {
+    if (performance.now() - kept >= order.every) {
       checkpoint.save(step);
       kept = performance.now();
     }
   }
   conclude(trial, order, checkpoint.seconds);
-  checkpoint.remove();
 }

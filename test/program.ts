@@ -7,26 +7,37 @@ import { fileURLToPath } from "node:url";
 
 export interface Ended {
   code: number | null;
+  /** The signal that ended it. */
+  by: NodeJS.Signals | null;
   out: string;
   err: string;
 }
 
-/** Runs a program, "../bench/start" for instance; sends Ctrl-C once its output matches `interrupt`. */
-export function run(
-  program: string,
-  words: readonly string[],
-  { input = "", interrupt }: { input?: string; interrupt?: RegExp } = {},
-): Promise<Ended> {
+interface How {
+  input?: string;
+  /** Once its output matches this it is sent `signal`, Ctrl-C unless given. */
+  interrupt?: RegExp | undefined;
+  signal?: NodeJS.Signals;
+  env?: { [name: string]: string };
+  /** Options of Node. */
+  node?: readonly string[];
+}
+
+/** The file of a program, "../bench/start" for instance. */
+export const fileOf = (program: string): string => fileURLToPath(new URL(`${program}.mjs`, import.meta.url));
+
+/** Runs a command to the end of all that it started, which hold its streams. */
+export function command(name: string, words: readonly string[], how: How & { cwd?: string } = {}): Promise<Ended> {
+  const { input = "", interrupt, signal = "SIGINT", env, cwd } = how;
   return new Promise(resolve => {
-    const file = fileURLToPath(new URL(`${program}.mjs`, import.meta.url));
-    const child = spawn(process.execPath, [file, ...words], { stdio: ["pipe", "pipe", "pipe"] });
+    const child = spawn(name, words, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...env }, cwd });
     let out = "";
     let err = "";
     let sent = false;
     const look = (): void => {
       if (!interrupt || sent || !interrupt.test(out + err)) return;
       sent = true;
-      child.kill("SIGINT");
+      child.kill(signal);
     };
     child.stdout.on("data", d => {
       out += d;
@@ -36,10 +47,14 @@ export function run(
       err += d;
       look();
     });
-    child.on("close", code => resolve({ code, out, err }));
+    child.on("close", (code, by) => resolve({ code, by, out, err }));
     child.stdin.end(input);
   });
 }
+
+/** Runs a program, "../bench/start" for instance. */
+export const run = (program: string, words: readonly string[], how: How = {}): Promise<Ended> =>
+  command(process.execPath, [...(how.node ?? []), fileOf(program), ...words], how);
 
 export type Line = Record<string, unknown>;
 export const lines = (text: string): Line[] =>

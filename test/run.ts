@@ -1,10 +1,11 @@
 // npm test [-- WORD...]: type checks, then every *.test.ts in a process of its own, two at a time.
 // Fails when a file ran no test: uvu itself would pass it.
-import { spawn } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { endings } from "../bench/ending.ts";
 
 interface Outcome {
   name: string;
@@ -14,6 +15,12 @@ interface Outcome {
   text: string;
 }
 
+const children = new Set<ChildProcess>();
+endings((_, code) => process.exit(code));
+process.on("exit", () => {
+  for (const child of children) child.kill();
+});
+
 /** Runs one program and reads uvu's closing lines, `Total:` and `Passed:`. */
 function run(name: string, command: string[], counts: boolean): Promise<Outcome> {
   const start = performance.now();
@@ -22,6 +29,7 @@ function run(name: string, command: string[], counts: boolean): Promise<Outcome>
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, FORCE_COLOR: "0" },
     });
+    children.add(child);
     let text = "";
     child.stdout.on("data", d => {
       text += d;
@@ -30,6 +38,7 @@ function run(name: string, command: string[], counts: boolean): Promise<Outcome>
       text += d;
     });
     child.on("close", code => {
+      children.delete(child);
       const number = (label: string) => Number(new RegExp(`${label}:\\s+(\\d+)`).exec(text)?.[1] ?? 0);
       const total = counts ? number("Total") : 1;
       const passed = counts ? number("Passed") : code === 0 ? 1 : 0;

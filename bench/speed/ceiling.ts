@@ -2,7 +2,6 @@
 // copies. The loops are compiled when a benchmark first runs, and run on as many threads as the kernels get.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { renameSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { Dtype } from "farsight";
@@ -95,8 +94,7 @@ function compiled(dtype: Dtype, fused: boolean): WebAssembly.Module {
     const { status, stdout, stderr } = spawnSync(process.execPath, words, { cwd: root, input: text, encoding: "utf8" });
     if (status !== 0) throw new Error(`ceiling: asc failed\n${stderr}`);
     wasm = Buffer.from(stdout, "base64");
-    saveFile(`${file}.${process.pid}`, wasm); // two benchmarks may be here at once
-    renameSync(`${file}.${process.pid}`, file);
+    saveFile(file, wasm);
   }
   return new WebAssembly.Module(wasm as BufferSource);
 }

@@ -1,0 +1,235 @@
+// npm start on disks that fail: a kill or a full disk at every write loses nothing that was there, and going on gives
+// what an undisturbed run gives.
+import {
+  existsSync,
+  mkdirSync,
+  openSync,
+  closeSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import * as assert from "uvu/assert";
+import { parse } from "farsight";
+import { suite } from "./check.ts";
+import { fileOf, lines, losses, run, scratch, type Ended } from "./program.ts";
+
+const out = scratch("disk");
+const start = (words: readonly string[], env: { [name: string]: string } = {}, interrupt?: RegExp): Promise<Ended> => {
+  const node = env["COUNTER"] ? ["--import", pathToFileURL(fileOf("./disk-faults")).href] : [];
+  return run("./toy-start", ["near", ...words], { env, node, interrupt, signal: "SIGTERM" });
+};
+/** What a log says, less what differs from run to run. */
+function said(folder: string): string[] {
+  const list = lines(readFileSync(join(folder, "run.jsonl"), "utf8"));
+  const results = list.filter(l => l.type === "result").map(l => `${l.arm} ${JSON.stringify(l.metrics)}`);
+  return [...losses(list), ...results.sort()];
+}
+/** The files of a folder, with their bytes. */
+const contents = (folder: string): string[] =>
+  readdirSync(folder)
+    .sort()
+    .map(name => `${name} ${readFileSync(join(folder, name)).toString("base64")}`);
+const noStack = (text: string): void => assert.not.match(text, /^ {4}at /m);
+
+/** Every file of a folder under its own name is whole. */
+function whole(folder: string): void {
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    const bytes = readFileSync(join(folder, name));
+    if (name.endsWith(".safetensors")) parse(bytes);
+    if (name === "run.jsonl") assert.is(lines(bytes.toString())[0]!.type, "run");
+    if (name === "report.html") assert.match(bytes.toString(), /<\/html>\n$/);
+  }
+}
+
+const WORDS = ["--steps", "2", "--jobs", "1"];
+/** Runs into a fault at every change of the disk, and goes on after each; `check` sees how the run ended. */
+async function everywhere(fault: string, check: (ended: Ended, folder: string, at: number) => void): Promise<void> {
+  const reference = out(`${fault} nowhere`);
+  const counter = out(`${fault} nowhere.count`);
+  const never = { FAULT: fault, FAULT_AT: "1e9", EVERY: "0" };
+  assert.is((await start([...WORDS, "--out", reference], { COUNTER: counter, ...never })).code, 0);
+  const { size: changes } = statSync(counter);
+  assert.ok(changes > 9, `${changes} changes of the disk`);
+  let next = 1;
+  async function lane(): Promise<void> {
+    for (let at = next++; at <= changes; at = next++) {
+      const folder = out(`${fault} ${at}`);
+      const env = { COUNTER: `${folder}.count`, ...never, FAULT_AT: String(at) };
+      const ended = await start([...WORDS, "--out", folder], env);
+      noStack(ended.err);
+      whole(folder);
+      check(ended, folder, at);
+      const on = await start([...WORDS, "--out", folder, "--resume"], { ...env, ...never });
+      if (/holds no run/.test(on.err)) await start([...WORDS, "--out", folder], { ...env, ...never });
+      else assert.is(on.code, 0, `going on after ${at}: ${on.err}`);
+      assert.equal(said(folder), said(reference), `going on after ${at}`);
+      assert.equal(readdirSync(folder).sort(), ["report.html", "run.jsonl"], `left over after ${at}`);
+    }
+  }
+  await Promise.all([lane(), lane()]);
+}
+
+suite("npm start on a disk that fails", {
+  async "goes on after a kill at every write, with the same records"() {
+    if (process.platform === "win32") return console.log("skipped: no SIGKILL on Windows");
+    await everywhere("kill", (ended, _, at) => assert.is(ended.by, "SIGKILL", `${at}: ${ended.err}`));
+  },
+  async "says that the disk is full at every write, and goes on once it is not"() {
+    await everywhere("full", ({ code, err }, folder, at) => {
+      const report = existsSync(join(folder, "report.html"));
+      const results = report
+        ? lines(readFileSync(join(folder, "run.jsonl"), "utf8")).filter(l => l.type === "result")
+        : [];
+      if (results.length === 2) return;
+      assert.ok(code === 1 || code === 2, `${at}: ${code} ${err}`);
+      assert.match(err, /no space left on the device/, String(at));
+    });
+  },
+  async "does not say that it can go on from what it could not save"() {
+    const folder = out("unsaved");
+    const env = { COUNTER: `${folder}.count`, FAULT: "full", FAULT_AT: "3" };
+    const { code, err } = await start(["--steps", "1000000", "--json", "--out", folder], env, /"step":6666,/);
+    assert.is(code, 1, err);
+    assert.match(err, /near bold: could not write .*near-bold-1\.safetensors \(\d+ KiB\): no space left on the device/);
+    assert.match(err, /interrupted at near bold step \d+ of 1000000.*\n {2}near bold is not saved\n/);
+    noStack(err);
+  },
+  async "refuses a folder that it cannot use, before it trains"() {
+    writeFileSync(out("a file"), "kept");
+    const file = await start(["--out", out("a file")]);
+    assert.is(file.code, 2);
+    assert.match(
+      file.err,
+      /^--out: .*a file cannot be used: a file stands where a folder is wanted\n {2}wants .*--out/,
+    );
+    const below = await start(["--out", join(out("a file"), "deeper")]);
+    assert.is(below.code, 2);
+    assert.is(readFileSync(out("a file"), "utf8"), "kept");
+    mkdirSync(out("denied"));
+    const env = { COUNTER: out("denied.count"), FAULT: "denied", FAULT_AT: "1" };
+    const denied = await start(["--out", out("denied")], env);
+    assert.is(denied.code, 2);
+    assert.match(denied.err, /^--out: .*denied cannot be used: no permission\n/);
+    for (const err of [file.err, below.err, denied.err]) assert.is(err.split("\n").length, 3, err);
+  },
+  async "refuses a folder in the place of each file, before it trains"() {
+    for (const name of ["run.jsonl", "report.html", "near-shy-1.safetensors"]) {
+      const folder = out(`no ${name}`);
+      mkdirSync(join(folder, name), { recursive: true });
+      for (const words of [[], ["--fresh"], ["--resume"]]) {
+        const { code, err } = await start([...words, "--out", folder]);
+        assert.is(code, 2, err);
+        assert.is(err.split("\n").length, 2, err);
+        assert.ok(err.includes(`${name} is a folder, not a file`), err);
+      }
+      assert.equal(readdirSync(folder), [name]);
+    }
+  },
+  async "ends with 1 and without a stack where stdout is full"() {
+    if (!existsSync("/dev/full")) return console.log("skipped: no /dev/full");
+    const full = openSync("/dev/full", "w");
+    const words = [fileOf("./toy-start"), "--steps", "1000000", "--json", "--out", out("stdout")];
+    const { status, stderr } = spawnSync(process.execPath, words, {
+      stdio: ["ignore", full, "pipe"],
+      encoding: "utf8",
+    });
+    closeSync(full);
+    assert.is(status, 1, stderr);
+    assert.match(stderr, /stopping after this step \(stdout: no space left on the device\)/);
+    assert.match(stderr, /go on with: npm start/);
+    noStack(stderr);
+  },
+});
+
+suite("a run that is taken up again", {
+  async "is refused with --resume --fresh, and nothing is deleted"() {
+    const folder = out("both");
+    await start(["--steps", "100000", "--out", folder, "--json"], {}, /"step":666,/);
+    const before = contents(folder);
+    assert.ok(before.length > 1);
+    for (const order of [
+      ["--resume", "--fresh"],
+      ["--fresh", "--resume"],
+    ]) {
+      const { code, err } = await start(["--steps", "100000", "--out", folder, ...order]);
+      assert.is(code, 2);
+      assert.match(err, /^--resume --fresh: .*nothing was done\n$/);
+    }
+    assert.equal(contents(folder), before);
+  },
+  async "names a checkpoint that is missing or broken, and the ways out"() {
+    const folder = out("checkpoints");
+    const words = ["--steps", "6000", "--out", folder, "--json"];
+    await start(words, {}, /"step":400,/);
+    const path = join(folder, "near-bold-1.safetensors");
+    const good = readFileSync(path);
+    const other = Buffer.from(good.toString("latin1").replace(/("size\\":)64/, "$165"), "latin1");
+    assert.not.equal(other, good);
+    for (const [what, bytes] of [
+      ["missing", undefined],
+      ["empty", Buffer.alloc(0)],
+      ["truncated", good.subarray(0, good.length - 4)],
+      ["of something else", Buffer.from("what is this")],
+      ["of another run", other],
+    ] as const) {
+      if (bytes) writeFileSync(path, bytes);
+      else spawnSync("rm", [path]);
+      const { code, err } = await start([...words, "--resume"]);
+      assert.is(code, 1, what);
+      assert.match(
+        err,
+        /near bold: .*near-bold-1\.safetensors\n {2}put a whole copy there; .*--resume --anyway.*--fresh/s,
+      );
+      noStack(err);
+      assert.equal(existsSync(path) ? readFileSync(path) : undefined, bytes, what);
+    }
+    spawnSync("rm", [path]);
+    const anyway = await start([...words, "--resume", "--anyway"]);
+    assert.is(anyway.code, 0, anyway.err);
+    assert.match(anyway.err, /near bold: the checkpoint is missing\n.*\n {2}this arm is trained from its beginning/);
+    await start(["--steps", "6000", "--out", out("undisturbed")]);
+    assert.equal(said(folder), said(out("undisturbed")));
+  },
+  async "says that another program began it, and goes on only when told to"() {
+    const folder = out("programs");
+    const log = join(folder, "run.jsonl");
+    const words = ["--steps", "6000", "--out", folder, "--json"];
+    await start(words, {}, /"step":400,/);
+    const good = readFileSync(log, "utf8");
+    const head = lines(good)[0] as { commit: string; program: string; versions: { node: string } };
+    for (const [from, to] of [
+      [`"commit":"${head.commit}"`, '"commit":"0123456789ab"'],
+      [`"node":"${head.versions.node}"`, '"node":"18.0.0"'],
+      [`"program":"${head.program}"`, '"program":"ba9876543210"'],
+    ] as const) {
+      writeFileSync(log, good.replace(from, to));
+      assert.not.equal(readFileSync(log, "utf8"), good);
+      const before = contents(folder);
+      const { code, err } = await start([...words, "--resume"]);
+      assert.is(code, 2, err);
+      const [name, value] = to.replaceAll('"', "").split(":");
+      assert.match(
+        err,
+        new RegExp(`begun by another program\\n {2}wants .*${name} ${value}.*\\n {2}got .*\\n.*--anyway`),
+      );
+      assert.equal(contents(folder), before);
+    }
+    const { code, err } = await start([...words, "--resume", "--anyway"]);
+    assert.is(code, 0, err);
+    assert.match(err, /begun by another program \(.*ba9876543210.*\)/);
+    assert.is((lines(readFileSync(log, "utf8"))[0]!.begun as { program: string }).program, "ba9876543210");
+  },
+  async "keeps the results of studies that are finished"() {
+    const folder = out("finished");
+    await start(["--steps", "2", "--out", folder]);
+    const before = said(folder);
+    const again = await start(["--steps", "2", "--out", folder, "--resume"]);
+    assert.is(again.code, 0, again.err);
+    assert.equal(said(folder), before);
+  },
+});
