@@ -9,6 +9,7 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
@@ -22,14 +23,28 @@ const reasons: { readonly [code: string]: string } = {
   EROFS: "no permission to write there",
   EEXIST: "a file stands where a folder is wanted",
   ENOTDIR: "a file stands where a folder is wanted",
+  ENOENT: "there is no such place",
   EISDIR: "a folder stands where a file is wanted",
 };
 /** What a system's error says, in words. */
 export const reason = ({ code, message }: NodeJS.ErrnoException): string => reasons[code ?? ""] ?? message;
 
-/** Writes a new file to the disk itself; flags as `openSync` has them. */
-function write(path: string, bytes: Uint8Array, flags: "w" | "wx"): void {
-  const file = openSync(path, flags);
+/** Makes a folder, and those above it. Node's own `recursive` never ends where the system denies that it could be. */
+export function makeFolder(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
+  const above = dirname(path);
+  if (above !== path) makeFolder(above);
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    // another process may have been first
+    if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw error;
+  }
+}
+
+/** Writes a new file to the disk itself. */
+function write(path: string, bytes: Uint8Array): void {
+  const file = openSync(path, "w");
   try {
     for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
     fsyncSync(file);
@@ -59,8 +74,8 @@ function flush(folder: string): void {
 export function placed(path: string, data: Uint8Array | string, place: (part: string, path: string) => void): void {
   const part = `${path}.${process.pid}.${threadId}.part`;
   try {
-    mkdirSync(dirname(path), { recursive: true });
-    write(part, typeof data === "string" ? Buffer.from(data) : data, "w");
+    makeFolder(dirname(path));
+    write(part, typeof data === "string" ? Buffer.from(data) : data);
     place(part, path);
   } finally {
     try {

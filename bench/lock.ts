@@ -1,10 +1,10 @@
 // lock.ts: one process at a time, by files that say who holds a lock. PATH.1 is the first holder's, PATH.2 that of who
 // took over from a dead one, and so on: whoever made the highest number holds it. A number is made once and whole, so
 // of two who find the same holder dead only one takes over.
-import { constants, copyFileSync, linkSync, mkdirSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { constants, copyFileSync, linkSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname } from "node:path";
-import { placed, readFile } from "./files.ts";
+import { makeFolder, placed, readFile } from "./files.ts";
 
 /** A process. `born`: when it began, in the system's own count; a number of a process is used again some time. */
 interface Owner {
@@ -83,7 +83,7 @@ function claim(file: string, owner: Owner): boolean {
  */
 export function lock(path: string): () => void {
   const owner: Owner = { pid: process.pid, host: hostname(), born: born(process.pid) };
-  mkdirSync(dirname(path), { recursive: true });
+  makeFolder(dirname(path));
   for (;;) {
     const last = numbers(path).at(-1) ?? 0;
     const holder = last ? ownerOf(`${path}.${last}`) : undefined;

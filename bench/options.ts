@@ -29,7 +29,8 @@ const textOptions = (studies: readonly Study[]): Spec["options"] =>
     ),
   );
 
-function specOf(studies: readonly Study[]) {
+/** The command line of these studies. */
+export function specOf(studies: readonly Study[]) {
   const names = studies.map(s => s.name);
   const all = studies.length === 1 ? "the study" : `all ${spelled(studies.length)}`;
   const number = `${spelled(studies.length)} small ${studies.length === 1 ? "study" : "studies"}`;

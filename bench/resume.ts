@@ -121,11 +121,10 @@ function remaining(o: Asked, jobs: readonly Job[], head: Entry, { folder, run, f
   return { jobs: left, notices };
 }
 
-/** A folder in the place of a file is found before hours of training, not after. */
+/** What stands in the place of a file is found before hours of training, not after. */
 function mustBeFiles(paths: readonly string[]): void {
   for (const path of paths)
-    if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
-      leave(2, `${relative(".", path)} is a folder, not a file`);
+    if (statSync(path, { throwIfNoEntry: false })?.isFile() === false) leave(2, `${relative(".", path)} is not a file`);
 }
 
 /** The log of an earlier run. */

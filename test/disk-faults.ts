@@ -1,16 +1,20 @@
-// A disk that fails, to be imported before a program: what changes it is counted, over all threads, in the file COUNTER
-// (a byte each), and from the FAULT_AT-th on it fails. FAULT: "kill" (the process, with half of a write done), "full"
-// (nothing can be written; only writes count), "denied" (nothing can be written or listed), or nothing, to count.
+// A disk that fails, to be imported before a program as disk-faults.mjs?counter=FILE&fault=KIND&at=N: what changes the
+// disk is counted, over all threads, by the bytes of a file, and from the Nth change on it fails. Kinds: "kill" (ends
+// the process, with half of a write done), "full" (nothing can be written; only writes count), "denied" (nothing can be
+// written or listed).
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 
-const { COUNTER, FAULT, FAULT_AT } = process.env;
+const about = new URL(import.meta.url).searchParams;
+const counter = about.get("counter")!;
+const fault = about.get("fault");
+const at = Number(about.get("at"));
 const { appendFileSync, existsSync, statSync, writeSync } = fs;
 
 /** Whether it is time to fail. */
 function due(): boolean {
-  appendFileSync(COUNTER!, "x");
-  return FAULT !== undefined && statSync(COUNTER!).size >= Number(FAULT_AT);
+  appendFileSync(counter, "x");
+  return statSync(counter).size >= at;
 }
 
 function fail(code: string): never {
@@ -24,20 +28,20 @@ function die(): never {
 
 /** What the fault does before a change of the disk. */
 function before(change: "write" | "name" | "remove", half: () => void): void {
-  if ((FAULT === "full" && change !== "write") || !due()) return;
-  if (FAULT === "kill") {
+  if ((fault === "full" && change !== "write") || !due()) return;
+  if (fault === "kill") {
     half();
     die();
   }
-  if (change !== "remove") fail(FAULT === "full" ? "ENOSPC" : "EACCES");
+  if (change !== "remove") fail(fault === "full" ? "ENOSPC" : "EACCES");
 }
 
 Object.assign(fs, {
   fsyncSync() {}, // takes most of a test's time, and a kill loses nothing that was written
-  writeSync(file: number, bytes: Uint8Array, at = 0): number {
-    const half = (bytes.length - at) >> 1;
-    if (file > 2) before("write", () => writeSync(file, bytes, at, half));
-    return writeSync(file, bytes, at);
+  writeSync(file: number, bytes: Uint8Array, from = 0): number {
+    const half = (bytes.length - from) >> 1;
+    if (file > 2) before("write", () => writeSync(file, bytes, from, half));
+    return writeSync(file, bytes, from);
   },
 });
 for (const [name, change] of [
@@ -51,5 +55,5 @@ for (const [name, change] of [
     return original(path, ...more);
   };
 }
-if (FAULT === "denied") (fs as unknown as Record<string, unknown>)["readdirSync"] = () => fail("EACCES");
+if (fault === "denied") (fs as unknown as Record<string, unknown>)["readdirSync"] = () => fail("EACCES");
 syncBuiltinESMExports();

@@ -1,8 +1,8 @@
 // How npm start is ended: by whatever signal, through whichever of the processes that it is, or by nobody reading on,
 // every arm leaves a checkpoint and nothing goes on alone.
-import { readFileSync, readdirSync } from "node:fs";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";

@@ -1,5 +1,5 @@
 // Locks: one holder at a time, whoever dies, and however many come at once.
-import { spawn, type ChildProcess } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
@@ -24,6 +24,25 @@ const PROGRAM = `
   });
   process.stdin.resume();
   console.log("ready");`;
+
+/** Takes a lock, but at the moment of taking it another process takes the number above, as its own. */
+const OVERTAKEN = `
+  import fs from "node:fs";
+  import { syncBuiltinESMExports } from "node:module";
+  const [path, above, owner] = process.argv.slice(1);
+  const { linkSync } = fs;
+  fs.linkSync = (part, mine) => {
+    fs.writeFileSync(above, owner);
+    linkSync(part, mine);
+  };
+  syncBuiltinESMExports();
+  const { lock } = await import(${JSON.stringify(pathToFileURL(fileOf("../bench/lock")).href)});
+  try {
+    lock(path);
+    console.log("held");
+  } catch (error) {
+    console.log(error.message);
+  }`;
 
 interface Taker {
   child: ChildProcess;
@@ -106,6 +125,14 @@ suite("a lock", {
       assert.equal(readdirSync(folder), ["lock.42"]);
       release();
     });
+  },
+  "goes to whoever made the highest number, and the others step back"() {
+    mkdirSync(out("overtaken"));
+    const path = join(out("overtaken"), "lock");
+    const owner = JSON.stringify({ pid: process.pid, host: hostname() });
+    const words = ["--input-type=module", "-e", OVERTAKEN, path, `${path}.2`, owner];
+    assert.is(spawnSync(process.execPath, words).stdout.toString(), `in use by process ${process.pid}\n`);
+    assert.equal(readdirSync(out("overtaken")), ["lock.2"]);
   },
   "is left to another machine, with what to do"() {
     mkdirSync(out("far"));

@@ -4,6 +4,9 @@ import { existsSync, readFileSync, readdirSync, truncateSync, writeFileSync } fr
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
+import { parse } from "../bench/cli.ts";
+import { specOf } from "../bench/options.ts";
+import { root } from "../bench/place.ts";
 import { studies } from "../bench/studies/index.ts";
 import { suite } from "./check.ts";
 import { lines, losses, run, scratch, type Ended, type Line } from "./program.ts";
@@ -129,6 +132,60 @@ suite("npm start", {
       ["fused multiply-add", "fused multiply-add"],
     );
     assert.is((lines(all.out)[0]!.engine as Line).threads, availableParallelism());
+  },
+  "refuses numbers beyond sense in every option that takes one, and empty words"() {
+    const spec = specOf(studies);
+    const wrong = (words: string[]): string => {
+      const got = parse(words, spec);
+      return "error" in got ? got.error : "";
+    };
+    for (const [name, option] of Object.entries(spec.options)) {
+      if (option.type === "boolean") continue;
+      const numbers = [
+        "1e308",
+        "1e16",
+        "-1",
+        "0.5",
+        "1e-7",
+        "1e400",
+        "NaN",
+        "Infinity",
+        "9007199254740993",
+        "0x10",
+        "1_0",
+      ];
+      for (const text of option.type === "number" ? [...numbers, ""] : [""])
+        assert.match(
+          wrong([`--${name}=${text}`]),
+          new RegExp(`^--${name} (wants|needs) .*got "${text}"$`),
+          `${name} ${text}`,
+        );
+    }
+    assert.equal(parse(["--seed", "9007199254740991"], spec), {
+      values: { ...(parse([], spec) as { values: object }).values, seed: 2 ** 53 - 1 },
+      positionals: [],
+    });
+    assert.is((parse(["--seed", "-0"], spec) as { values: { seed: number } }).values.seed, 0);
+  },
+  async "writes the page and the table again, or says in a line why it cannot"() {
+    const again = (...words: string[]): Promise<Ended> => run("../bench/again", words);
+    const records = join(root, "bench/results/start.jsonl");
+    const page = await again(records, "--out", out("again.html"));
+    assert.equal([page.code, page.err], [0, ""]);
+    assert.match(readFileSync(out("again.html"), "utf8"), /^<!doctype html>/i);
+    for (const [words, code, said] of [
+      [[out("nothing")], 2, /^could not read .*nothing: there is no such place\n$/],
+      [[root], 2, /^could not read .*: a folder stands where a file is wanted\n$/],
+      [
+        [records, "--out", join(out("again.html"), "x")],
+        1,
+        /^could not write .*: a file stands where a folder is wanted\n$/,
+      ],
+    ] as const) {
+      const got = await again(...words);
+      assert.is(got.code, code);
+      assert.match(got.err, said);
+    }
   },
   async "says what is wrong with a text file that is not there"() {
     const { code, err } = await start(["near", "--letters", out("nothing.txt")]);
