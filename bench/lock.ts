@@ -6,7 +6,7 @@ import { hostname } from "node:os";
 import { basename, dirname } from "node:path";
 import { makeFolder, placed, readFile } from "./files.ts";
 
-/** A process. `born`: when it began, in the system's own count; a number of a process is used again some time. */
+/** A process. `born`: when it began, as the system has it; the number of a process is used again some time. */
 interface Owner {
   pid: number;
   host: string;

@@ -5,7 +5,7 @@ import { join, relative } from "node:path";
 import { parse } from "farsight";
 import { readFile, removeFile } from "./files.ts";
 import { leave, type Asked } from "./options.ts";
-import { bag, parsed, type Entry } from "./records.ts";
+import { bag, list, parsed, type Entry } from "./records.ts";
 import type { Study } from "./study.ts";
 
 /** An arm to train, where its checkpoint is, and whether it goes on from there. */
@@ -74,6 +74,7 @@ function checkpoints(
   });
 }
 
+/** Whether anything but the head's own program wrote what was found. */
 const differs = (found: Origin, head: Entry): boolean =>
   Object.entries(origin(head)).some(([part, value]) => found[part] !== value);
 
@@ -137,7 +138,7 @@ function logged(o: Asked, log: string): Earlier {
   const records = entries.filter(e => e.type !== "run" && e.type !== "saved" && finished.has(named(e)));
   const marks = entries.filter(e => e.type === "saved" && !finished.has(named(e)));
   const saved = new Map(marks.map(e => [named(e), Number(e["step"])]));
-  const names = (run?.["jobs"] ?? []) as readonly string[];
+  const names = list(run?.["jobs"]).map(String);
   return { folder: relative(".", o.out) || ".", run, names, finished, records, saved };
 }
 

@@ -165,7 +165,7 @@ async function trainAll(run: Run, jobs: readonly Job[], atOnce: number, threads:
   await Promise.all(Array.from({ length: atOnce }, lane));
 }
 
-/** Where a run stands that did not come to its end, what of it is not on disk, and how to go on; and the exit status. */
+/** Where a run stands that did not come to its end, what of it is not on disk and how to go on; the exit status. */
 function unfinished(run: Run, missing: readonly Job[], logged: boolean): { code: number; text: string } {
   const where: string[] = [];
   const lost: string[] = [];

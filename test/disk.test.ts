@@ -58,7 +58,7 @@ async function everywhere(fault: string, check: (ended: Ended, folder: string, a
   const often = (folder: string, node: readonly string[], ...more: string[]): Promise<Ended> =>
     run("./toy-often", [...WORDS, "--out", folder, ...more], { node });
   const reference = out(`${fault} nowhere`);
-  const counter = out(`${fault} nowhere.count`);
+  const counter = out(`${fault} nowhere.changes`);
   assert.is((await often(reference, failing(fault, counter))).code, 0);
   const { size: changes } = statSync(counter);
   assert.ok(changes > 9, `${changes} changes of the disk`);
@@ -66,7 +66,7 @@ async function everywhere(fault: string, check: (ended: Ended, folder: string, a
   async function lane(): Promise<void> {
     for (let at = next++; at <= changes; at = next++) {
       const folder = out(`${fault} ${at}`);
-      const ended = await often(folder, failing(fault, `${folder}.count`, at));
+      const ended = await often(folder, failing(fault, `${folder}.changes`, at));
       noStack(ended.err);
       whole(folder);
       check(ended, folder, at);
@@ -100,7 +100,7 @@ suite("npm start on a disk that fails", {
   async "does not say that it can go on from what it could not save"() {
     const folder = out("unsaved");
     const words = ["--steps", "1000000", "--json", "--out", folder];
-    const node = failing("full", `${folder}.count`, 3);
+    const node = failing("full", `${folder}.changes`, 3);
     const { code, err } = await run("./toy-start", words, { node, interrupt: /"step":6666,/, signal: "SIGTERM" });
     assert.is(code, 1, err);
     assert.match(err, /near bold: could not write .*near-bold-1\.safetensors \(\d+ KiB\): no space left on the device/);
@@ -121,7 +121,7 @@ suite("npm start on a disk that fails", {
     // where the system denies for ever that a folder could be
     if (existsSync("/proc/self")) assert.is((await start(["--out", "/proc/no/folder"])).code, 2);
     mkdirSync(out("denied"));
-    const node = failing("denied", out("denied.count"), 1);
+    const node = failing("denied", out("denied.changes"), 1);
     const denied = await run("./toy-start", ["--out", out("denied")], { node });
     assert.is(denied.code, 2);
     assert.match(denied.err, /^--out: .*denied cannot be used: no permission\n/);

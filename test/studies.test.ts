@@ -13,7 +13,10 @@ import { records } from "./recorded.ts";
 
 const words = (study: { name: string; title: string }): RegExp => new RegExp(`\\b(${study.name}|${study.title})\\b`);
 const arms = (study: { arms: object }): RegExp => new RegExp(`["'\`](${Object.keys(study.arms).join("|")})["'\`]`);
-const generic = ["bench", "report", "results", "ridge", "start", "studies", "toy", "toy-start", "program", "said"];
+const generic = [
+  ...["bench", "report", "results", "ridge", "start", "studies", "program", "said", "disk", "ending", "lock"],
+  ...["toy", "toy-start", "toy-often"],
+];
 const bench = (readdirSync("bench", { recursive: true }) as string[])
   .filter(f => f.endsWith(".ts") && !f.includes("node_modules") && !/^studies[\\/]/.test(f))
   .map(f => join("bench", f));
