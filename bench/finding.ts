@@ -2,7 +2,7 @@
 // number and every claim is computed from the records. The page around them is report.ts.
 import { bag, num, of, type Entry } from "./records.ts";
 import { label, rank, type Group, type Measure, type Reading, type Study } from "./study.ts";
-import { brief, capital, mean, worth } from "./words.ts";
+import { brief, capital, join, mean, worth } from "./words.ts";
 
 /** 95 % interval of a share of n trials (Agresti and Coull), in per cent. */
 function interval(share: number, n: number): [number, number] {
@@ -96,6 +96,17 @@ export function finding(records: readonly Entry[], study: Study): string {
   return [...said, study.remark?.(records)].filter(Boolean).join(" ");
 }
 
+/** Says, where arms were trained for fewer steps than a study has, for how many; else nothing. */
+export function fraction(records: readonly Entry[], studies: readonly Study[]): string {
+  const parts = studies.flatMap(({ name, steps }) => {
+    const trained = of(records, "result", name).map(r => num(bag(r["config"])["steps"]) ?? steps.full);
+    const least = Math.min(...trained);
+    return least < steps.full ? [`${name} ${least} of ${steps.full} steps`] : [];
+  });
+  if (parts.length === 0) return "";
+  return `A fraction of the training: ${join(parts)}. It shows that everything works, not what the papers found.`;
+}
+
 const HEAD = ["study", "arm", "measure", "here", "paper", "config"];
 
 /** The table's rows: the config beside an arm's first measure alone. */
@@ -109,7 +120,7 @@ function cells(study: Study, g: Group): string[][] {
   });
 }
 
-/** The table as text, for a terminal. `styled` adds bold and dim. */
+/** The table as text, for a terminal, below what is to be known of it. `styled` adds bold and dim. */
 export function table(records: readonly Entry[], studies: readonly Study[], { styled = false } = {}): string {
   const body = studies.flatMap(study => groups(records, study).flatMap(g => cells(study, g)));
   if (body.length === 0) return "no results\n";
@@ -124,5 +135,7 @@ export function table(records: readonly Entry[], studies: readonly Study[], { st
     return config ? line(r).replace(config, () => `\x1b[2m${config}\x1b[22m`) : line(r);
   };
   const out = styled ? [`\x1b[1m${line(HEAD)}\x1b[22m`, ...body.map(dim)] : [HEAD, ...body].map(line);
+  const part = fraction(records, studies);
+  if (part) out.unshift(part, "");
   return `${out.join("\n").replaceAll("\u00a0", " ")}\n`; // a terminal breaks lines where it likes
 }

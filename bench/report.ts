@@ -2,7 +2,7 @@
 // whose records are missing is left out.
 import { lines, type Lines, type Point, type Series } from "./charts/lines.ts";
 import { escaped, fitted, multiples, style } from "./charts/svg.ts";
-import { finding, groups, range, rows } from "./finding.ts";
+import { finding, fraction, groups, range, rows } from "./finding.ts";
 import { page } from "./page-style.ts";
 import { span } from "./progress.ts";
 import { bag, num, of, type Entry } from "./records.ts";
@@ -16,13 +16,15 @@ export function report(records: readonly Entry[], studies: readonly Study[]): st
   const titles = studies.map(s => s.title.toLowerCase()).join(", ");
   const mechanisms = studies.map(s => s.mechanism);
   const each = mechanisms.length > 1 ? [...mechanisms.slice(0, -1), `and ${mechanisms.at(-1)}`] : mechanisms;
+  const part = fraction(records, studies);
+  const warning = part && `\n<p class="finding">${escaped(part)}</p>`;
   const number = `${capital(spelled(studies.length))} small ${studies.length === 1 ? "study" : "studies"}`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>farsight: ${escaped(titles)}</title><style>${style}${page}</style></head><body>
 <header><h1>${escaped(capital(titles))}</h1>
 <p>${number} of how far a transformer sees, run on one machine with farsight: ${escaped(each.join("; "))}.
-Every number, figure and conclusion below is computed from the records of this run.</p></header>
+Every number, figure and conclusion below is computed from the records of this run.</p>${warning}</header>
 ${sections.join("\n") || "<p>There are no results in these records.</p>"}
 ${run ? footer(run) : ""}</body></html>
 `;

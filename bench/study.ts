@@ -89,6 +89,12 @@ export interface Highlight {
   paper: string;
 }
 
+/** How many steps each arm is trained for, and in a quick run. */
+export interface Steps {
+  full: number;
+  quick: number;
+}
+
 /** A study: its question, its arms, and what its numbers say. */
 export interface Study {
   /** As a person types it and as records have it. */
@@ -100,6 +106,7 @@ export interface Study {
   mechanism: string;
   question: string;
   paper: { title: string; link: string };
+  steps: Steps;
   /** The entry of `config` that keeps results apart, and how one of its values is said. */
   setting: { name: string; said(value: string): string };
   /** Names for readers, by arm, in the order of training and of hues; the arm that the study is about comes first. */
@@ -118,6 +125,9 @@ export interface Study {
   figures(records: readonly Entry[], groups: readonly Group[]): readonly Figure[];
   highlights: readonly Highlight[];
 }
+
+/** The steps that a person chose. */
+export const stepsOf = ({ steps, quick }: Choice, all: Steps): number => steps ?? (quick ? all.quick : all.full);
 
 /** An arm's name for readers. */
 export const label = (study: Study, arm: string): string => (Object.hasOwn(study.arms, arm) ? study.arms[arm]! : arm);

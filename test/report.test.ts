@@ -301,6 +301,13 @@ suite("report", {
     ])
       assert.ok(html.includes(word), word);
   },
+  "says at the top of page and table that arms were trained for a fraction of the steps": () => {
+    const trained = (steps: number) => [run, left("bold", 0.2, { steps }), left("shy", 4.5, { steps: 100 })];
+    const words = "A fraction of the training: near 30 of 100 steps. It shows that everything works, not what the";
+    assert.match(paged(toy, trained(30)).split("<h2>")[0]!, words);
+    assert.ok(table(trained(30), [toy]).startsWith(words));
+    for (const text of [paged(toy, trained(100)), table(trained(100), [toy])]) assert.not.match(text, "A fraction");
+  },
   "leaves out what is missing, and never prints undefined or NaN": () => {
     whole(toy, everything);
     const odd = [

@@ -4,12 +4,13 @@ import { fitted } from "../bench/charts/svg.ts";
 import { lines, type Point } from "../bench/charts/lines.ts";
 import { below } from "../bench/finding.ts";
 import { list, num, of } from "../bench/records.ts";
-import { tapeOf, type Choice, type Study, type Trial } from "../bench/study.ts";
+import { stepsOf, tapeOf, type Choice, type Study, type Trial } from "../bench/study.ts";
 
 const D = 64;
+const trained = { full: 100, quick: 30 };
 
 function train(arm: string, choice: Choice): Trial {
-  const steps = choice.steps ?? (choice.quick ? 30 : 100);
+  const steps = stepsOf(choice, trained);
   const lr = arm === "bold" ? 1e-2 : 1e-4;
   const tape = tapeOf(choice);
   const params = { weight: tape.param([D, D]) };
@@ -43,6 +44,7 @@ export const toy: Study = {
   trains: "coming near to something (TOY)",
   mechanism: "a toy, which comes near to something (TOY)",
   question: "Do large steps come nearer than small ones?",
+  steps: trained,
   paper: { title: "Nobody 1900, On steps", link: "https://example.org/steps" },
   setting: { name: "size", said: value => `size ${value}` },
   arms: { bold: "large steps", shy: "small steps" },

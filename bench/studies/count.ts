@@ -6,6 +6,7 @@ import { below, lone } from "../finding.ts";
 import { list, num, of, type Entry, type Numbers } from "../records.ts";
 import {
   argmax,
+  stepsOf,
   tapeOf,
   type Choice,
   type Figure,
@@ -27,6 +28,7 @@ const HEADS = 4;
 const ROWS = 16; // of CoPE's table
 const BATCH = 32;
 const LR = 2e-3;
+const TRAINING = { full: 500, quick: 80 }; // steps
 
 type Run = ReturnType<typeof prepare>;
 /** The model of an arm, whose name is its kind of position, and its data. */
@@ -133,7 +135,7 @@ function clearest(run: Run): FigureData {
 function train(arm: string, choice: Choice): Trial {
   const run = prepare(arm, choice);
   const { task, tape, model, params, data, held } = run;
-  const steps = choice.steps ?? (choice.quick ? 80 : 500);
+  const steps = stepsOf(choice, TRAINING);
   const tests = choice.quick ? 200 : 1000;
   const length = mean(Array.from(task.batch(held.fork("lengths"), 500).lengths));
   return {
@@ -278,6 +280,7 @@ export const count: Study = {
   trains: "counting with contextual positions (CoPE)",
   mechanism: "contextual positions, which count what matters (CoPE)",
   question: "Does a transformer count better when its positions count chosen tokens instead of all of them?",
+  steps: TRAINING,
   paper: {
     title: "Golovneva et al. 2024, Contextual Position Encoding",
     link: "https://arxiv.org/abs/2405.18719",

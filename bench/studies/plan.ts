@@ -18,7 +18,17 @@ import { lines, type Point } from "../charts/lines.ts";
 import { below, lone } from "../finding.ts";
 import { list, num, of, type Entry, type Numbers } from "../records.ts";
 import { ridge } from "../ridge.ts";
-import { label, rank, tapeOf, type Choice, type Figure, type Group, type Study, type Trial } from "../study.ts";
+import {
+  label,
+  rank,
+  stepsOf,
+  tapeOf,
+  type Choice,
+  type Figure,
+  type Group,
+  type Study,
+  type Trial,
+} from "../study.ts";
 import { capital, join, plain, times } from "../words.ts";
 
 /**
@@ -36,6 +46,7 @@ const LAYERS = 2;
 const HEADS = 2;
 const BATCH = 64;
 const LR = 3e-3;
+const TRAINING = { full: 3000, quick: 400 }; // steps
 const LAGS = 8;
 
 type Run = ReturnType<typeof prepare>;
@@ -111,7 +122,7 @@ function train(arm: string, choice: Choice): Trial {
   const run = prepare(arm, choice);
   const { task, tape, params, data } = run;
   const { quick } = choice;
-  const steps = choice.steps ?? (quick ? 400 : 3000);
+  const steps = stepsOf(choice, TRAINING);
   const tests = quick ? 500 : 4000;
   return {
     tape,
@@ -238,6 +249,7 @@ export const plan: Study = {
   question:
     "Does a transformer compute in advance what only later tokens will need, " +
     "and does it stop when their gradients do?",
+  steps: TRAINING,
   paper: {
     title: "Wu et al. 2024, Do Language Models Plan Ahead for Future Tokens?",
     link: "https://arxiv.org/abs/2404.00859",

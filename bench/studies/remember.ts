@@ -9,6 +9,7 @@ import {
   argmax,
   label,
   rank,
+  stepsOf,
   tapeOf,
   type Choice,
   type Figure,
@@ -31,6 +32,7 @@ const LAYERS = 2;
 const HEADS = 4;
 const BATCH = 32;
 const LR = 1e-3;
+const TRAINING = { full: 800, quick: 90 }; // steps
 const TRAINED = 3; // segments at most
 const STAGES = [0.2, 0.5, 1]; // 1, 2, then 3 segments up to these shares of the steps
 const TESTED = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
@@ -95,7 +97,7 @@ function lossOf({ remembers, task, tape, model, recurrent, params, data }: Run, 
 function train(arm: string, choice: Choice): Trial {
   const run = prepare(arm, choice);
   const { tape, params, data, remembers } = run;
-  const steps = choice.steps ?? (choice.quick ? 90 : 800);
+  const steps = stepsOf(choice, TRAINING);
   const tests = choice.quick ? 100 : 300;
   // In each stage any number up to its own, as in the later papers (2402.10790): with 3 alone the last third of
   // training forgets 1.
@@ -252,6 +254,7 @@ export const remember: Study = {
   trains: "remembering across segments (RMT)",
   mechanism: "a recurrent memory, which carries facts across segments (RMT)",
   question: "How far beyond its training length does a recurrent memory carry one fact?",
+  steps: TRAINING,
   paper: {
     title: "Bulatov et al. 2023, Scaling Transformer to 1M tokens and beyond with RMT",
     link: "https://arxiv.org/abs/2304.11062",
