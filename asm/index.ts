@@ -1,7 +1,8 @@
 // The kernels, compiled once per dtype: `real` is f32 or f64, `bits` the integer as wide (build.mjs).
 //
-// 1. Arguments: sizes, inputs, outputs, numbers. Sizes are in elements (`usize`), addresses in bytes, the same letters
-//    as in the maths; a file has a legend for every address that is none of them. dx is the gradient of x.
+// 1. Arguments: sizes, factors and flags, inputs, outputs, room; a stride follows its address. Sizes are in elements
+//    (`usize`), addresses in bytes, the same letters as in the maths; a file has a legend for every address that is
+//    none of them. dx is the gradient of x.
 // 2. Forward overwrites. A gradient is written or added to, as the `add` that follows it says: "dx += v" stands for
 //    both. Written, every number of it is 0 + v, those that get nothing included, and what was there does not count. A
 //    destination of 0 is skipped.

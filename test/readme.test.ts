@@ -18,10 +18,12 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 import * as prettier from "prettier";
-import { kinds, ops, transformer } from "farsight";
+import * as farsight from "farsight";
 import * as assert from "uvu/assert";
 import { studies } from "../bench/studies/index.ts";
 import { suite, thrown } from "./check.ts";
+
+const { Tape, counting, kinds, memorize, ops, random, rmt, rmtEncoder, sine, transformer } = farsight;
 
 interface Page {
   readonly file: string;
@@ -144,8 +146,11 @@ function run(file: string, what: string): string {
   if (status !== 0) throw new Error(`${what}: the program ended with ${status}\n${stderr}`);
   return stdout;
 }
-/** Runs a program and returns what each of its blocks printed. */
+/** Whether this Node runs TypeScript as it stands. */
+const strips = Boolean((process.features as { typescript?: unknown }).typescript);
+/** Runs a program, as it stands where this Node can, and returns what each of its blocks printed. */
 async function printed({ page, heading, file }: Program): Promise<string[]> {
+  if (strips) return run(file, `${page.file}, ${heading}`).split(`${pause}\n`);
   const { code } = await esbuild.transform(readFileSync(file, "utf8"), {
     loader: "ts",
     format: "esm",
@@ -272,6 +277,8 @@ suite("the programs of the pages", {
           typeRoots: [join(root, "node_modules/@types")],
           strict: true,
           noUncheckedIndexedAccess: true,
+          verbatimModuleSyntax: true,
+          erasableSyntaxOnly: true,
           noEmit: true,
         },
         files: programs.map(program => program.file),
@@ -339,6 +346,8 @@ suite("the programs of the pages", {
 
 const help = (program: string): string =>
   spawnSync(process.execPath, [join(here, `../bench/${program}.mjs`), "--help"], { encoding: "utf8" }).stdout;
+/** What the pages call a program that a reader saved. */
+const mine = "train.ts";
 /** Fails unless a command line names a program, a script and words that exist. */
 function checkCommand(file: string, line: string): void {
   const [program, what, ...rest] = line
@@ -351,7 +360,8 @@ function checkCommand(file: string, line: string): void {
   if (program === "npm" && script === "install") assert.equal(rest, [manifest.name], where);
   else if (program === "npm" && script === "ci") assert.equal(rest, [], where);
   else if (program === "npm") assert.ok(script in manifest.scripts, `${where}: package.json has no script ${script}`);
-  else if (program === "node") assert.ok(existsSync(what!), `${where}: there is no ${what}`);
+  else if (program === "npx") assert.equal([what, ...rest], ["tsx", mine], where);
+  else if (program === "node") assert.ok(what === mine || existsSync(what!), `${where}: there is no ${what}`);
   else throw new Error(`${where}: a command that nobody checks`);
   if (script === "start" || script === "bench") {
     const known = help(script);
@@ -399,7 +409,7 @@ suite("the pages", {
         assert.ok(existsSync(path), `${page.file}: a link to ${path}, which does not exist`);
         if (anchor) assert.ok(anchors(pageOf(path)).includes(anchor), `${page.file}: no heading for ${to}`);
       }
-      for (const [, file] of page.text.matchAll(/`((?:src|asm|test|bench)\/[\w./-]*)`/g))
+      for (const [, file] of page.text.matchAll(/`((?:src|asm|test|bench|dist)\/[\w./-]*)`/g))
         assert.ok(existsSync(settled(file!)) || empty.includes(settled(file!)), `${page.file}: ${file} does not exist`);
     }
   },
@@ -432,35 +442,41 @@ function descriptions(): Map<string, string> {
   const sources = (readdirSync("src", { recursive: true }) as string[])
     .filter(f => /^ops\b.*\.ts$/.test(f))
     .map(f => readFileSync(join("src", f), "utf8"));
-  const documented =
-    /\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\nexport (?:const|function) (\w+)(?: = \/\* @__PURE__ \*\/ op\(\s*"(\w+))?/g;
+  const documented = /\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\nexport (?:const|function) (\w+)/g;
   const plain = (comment: string): string =>
     comment
       .split("\n")
       .map(line => line.replace(/^ ?\* ?/, "").trim())
       .join("\n")
       .trim();
-  return new Map(
-    sources.flatMap(text => [...text.matchAll(documented)].map(m => [m[3] ?? m[2]!, plain(m[1]!)] as const)),
-  );
+  return new Map(sources.flatMap(text => [...text.matchAll(documented)].map(m => [m[2]!, plain(m[1]!)] as const)));
+}
+/** The name that calls an operation: its own, as it is exported, or that of the function before it. */
+function exported(o: farsight.Op): string {
+  const all: Record<string, unknown> = farsight;
+  const [name] = Object.entries(all).find(([, value]) => value === o) ?? [o.opName];
+  if (all[name] !== o && !(name in calls && typeof all[name] === "function"))
+    throw new Error(`farsight exports neither ${o.opName} nor a function before it`);
+  return name;
 }
 /** The op table: name, signature, options, and the first sentence of the description. */
 function opTable(): string {
   const described = descriptions();
   const rows = ops.map(o => {
-    const words = described.get(o.opName);
-    if (!words) throw new Error(`no file of src/ops describes ${o.opName}`);
+    const name = exported(o);
+    const words = described.get(name);
+    if (!words) throw new Error(`no file of src/ops describes ${name}`);
     const sentence = words
       .split("\n\n")[0]!
       .replaceAll("\n", " ")
       .split(/(?<=\.) (?=[A-Z`])/)[0]!
       .replace(/\.$/, "");
     const options = Object.entries(o.attrs as Record<string, unknown>)
-      .map(([name, value]) => `\`${name} = ${typeof value === "string" ? `"${value}"` : String(value)}\``)
+      .map(([option, value]) => `\`${option} = ${typeof value === "string" ? `"${value}"` : String(value)}\``)
       .join(", ");
-    const call = calls[o.opName]; // reads the axis and hands the operation three
+    const call = calls[name]; // reads the axis and hands the operation three
     return [
-      `\`${call ?? `${o.opName}(${o.inputs.join(", ")})`}\``,
+      `\`${call ?? `${name}(${o.inputs.join(", ")})`}\``,
       `\`${o.signature.trim()}\``,
       call ? "" : options,
       sentence,
@@ -500,11 +516,72 @@ const studyTable = (): string =>
       row([`\`${name}\``, question, `[${paper.title}](${paper.link})`, Object.values(arms).join(", ")]),
     )
     .join("");
-/** First cells, without backticks, and second cells of the table under a heading. */
-function rowsUnder(page: Page, heading: string): [string, string][] {
-  const part = page.text.split(new RegExp(`^#+ ${heading}$`, "m"))[1]?.split(/^#/m)[0] ?? "";
-  return [...part.matchAll(/^\| `([^`]+)` \| ([^|]*) \|/gm)].map(m => [m[1]!, m[2]!.trim()]);
+/** The cells of each row of the table, of whichever page, whose head begins with these words. */
+function rowsOf(head: string): string[][] {
+  const tables = pages.flatMap(({ text }) => text.split(`\n| ${head} |`).slice(1));
+  assert.is(tables.length, 1, `tables with the head ${head}`);
+  const [, , ...rows] = tables[0]!.split(/\n(?!\|)/)[0]!.split("\n");
+  return rows.map(line =>
+    line
+      .slice(1, -1)
+      .split(/(?<!\\)\|/)
+      .map(cell => cell.trim()),
+  );
 }
+/** The words that begin the pieces of code of a cell: "`dtype`, `step(body)`" has two. */
+const named = (cell: string): string[] => [...cell.matchAll(/`(\w+)[^`]*`/g)].map(m => m[1]!);
+const heads = (head: string): string[] => rowsOf(head).flatMap(([first]) => named(first!));
+
+const published = (readdirSync("dist", { recursive: true }) as string[])
+  .filter(f => f.endsWith(".d.ts") && !/^dev\b/.test(f))
+  .map(f => readFileSync(join("dist", f), "utf8"))
+  .join("\n");
+/** What a published class or interface has of its own. */
+function members(name: string): string[] {
+  const body = new RegExp(`^export (?:declare class|interface) ${name}\\b[^{]*\\{\\n([^]*?)^\\}`, "m").exec(
+    published,
+  )?.[1];
+  if (!body) throw new Error(`no file of types has ${name}`);
+  const found = [...body.matchAll(/^ {4}(?:readonly |get |set )*(\w+)[?(:<]/gm)].map(m => m[1]!);
+  return [...new Set(found)].filter(word => word !== "constructor");
+}
+/** The options that a call knows, from its complaint of one that nothing knows. */
+const options = (call: (unknown: never) => void): string[] =>
+  thrown(RangeError, () => call({ nope: 1 } as never))
+    .split("wants ")[1]!
+    .split(", ");
+/** Holds defaults, where the second cell states one, to the values of complete options. */
+function expectDefaults(head: string, complete: object): void {
+  const values = complete as Record<string, unknown>;
+  const stated = rowsOf(head).filter(([, value]) => value);
+  assert.ok(stated.length > 2, head);
+  for (const [first, value] of stated) {
+    const [name] = named(first!);
+    assert.is(value, `\`${JSON.stringify(values[name!])}\``, `${head}: ${name}`);
+  }
+}
+
+const decoder = () => transformer({ vocab: 5, context: 16 });
+const encoder = () => transformer({ vocab: 5, context: 16, causal: false, norm: "post" });
+/** Tables by their heads, and the names that each has to list. */
+const tables: Record<string, () => readonly string[]> = {
+  kind: () => kinds,
+  "option of `Tape`": () => options(unknown => new Tape("f32", unknown)),
+  "option of `transformer`": () => options(unknown => transformer({ vocab: 2, ...(unknown as {}) })),
+  "option of `cope`": () => members("CopeOptions"),
+  "option of `myopic`": () => options(unknown => transformer({ vocab: 2, myopic: unknown })),
+  "option of `rmt`": () => options(unknown => rmt(decoder(), { segment: 2, ...(unknown as {}) })),
+  "option of `generate`": () => members("GenerateOptions"),
+  "option of `fit`": () => members("FitOptions"),
+  "what `fit` yields": () => members("Metrics"),
+  "member of a tape": () => members("Tape"),
+  "member of a tensor": () => members("Tensor"),
+  "field of a rule": () => members("Rule"),
+  "hook of a carry": () => members("Carry"),
+  "hook of a position": () => members("Position"),
+  "`how` to run": () => members("How"),
+  "inside `attention`": () => members("Inside"),
+};
 
 suite("the tables of the pages", {
   ...Object.fromEntries(
@@ -519,19 +596,54 @@ suite("the tables of the pages", {
   "list every operation, as its file describes it"() {
     expectMarked("ops", opTable());
   },
-  "list every option of transformer, with its default"() {
-    const { config } = transformer({ vocab: 2 });
-    const rows = new Map(rowsUnder(pageOf("src/README.md"), "Options of transformer"));
-    // An error names all options.
-    const wants = thrown(RangeError, () => transformer({ vocab: 2, nope: 1 } as never)).split("wants ")[1]!;
-    assert.equal([...rows.keys()].sort(), wants.split(", ").sort());
-    for (const [name, value] of Object.entries(config))
-      if (rows.get(name)) assert.is(rows.get(name), `\`${JSON.stringify(value)}\``, name);
-    assert.ok([...rows.values()].filter(Boolean).length > 10);
+  ...Object.fromEntries(
+    Object.entries(tables).map(([head, want]) => [
+      `list every ${head.replaceAll("`", "")}, and no other`,
+      () => assert.equal(heads(head).sort(), [...want()].sort()),
+    ]),
+  ),
+  "list the options that rmtEncoder has beside those of rmt"() {
+    const all = options(unknown => rmtEncoder(encoder(), { segment: 2, classes: 2, ...(unknown as {}) }));
+    const shared = heads("option of `rmt`").filter(name => !["bidirectional", "exempt"].includes(name));
+    assert.equal([...shared, ...heads("option of `rmtEncoder`")].sort(), all.sort());
   },
-  "list every kind of position"() {
-    const rows = rowsUnder(pageOf("src/README.md"), "Positions").map(([name]) => name);
-    assert.equal(rows, kinds);
+  "state the defaults of transformer and rmt"() {
+    const { config } = decoder();
+    expectDefaults("option of `transformer`", { ...config, context: transformer({ vocab: 2 }).config.context });
+    expectDefaults("option of `rmt`", rmt(decoder(), { segment: 2 }).options);
+  },
+  "say of each model what it has"() {
+    const having = (column: number) => rowsOf("a model has").flatMap(cells => (cells[column] ? named(cells[0]!) : []));
+    const models = [decoder(), rmt(decoder(), { segment: 2 }), rmtEncoder(encoder(), { segment: 2, classes: 2 })];
+    models.forEach((model, i) => assert.equal(having(i + 1).sort(), Object.keys(model).sort()));
+  },
+  "say of each task what a batch has"() {
+    const batches = {
+      counting: counting().batch(random(1), 2),
+      memorize: memorize({ segment: 11 }).batch(random(1), 2, 1),
+      sine: sine().batch(random(1), 2),
+    };
+    const rows = rowsOf("batch of a task").map(([task, gives]) => [named(task!)[0], named(gives!).sort()]);
+    assert.equal(
+      rows,
+      Object.entries(batches).map(([task, batch]) => [task, Object.keys(batch).sort()]),
+    );
+  },
+  "say in which order kernels take their arguments: no factor behind an address"() {
+    const sizes = "n m k rows d v o i b t h s p".split(" ");
+    const updates = "lr keep momentum nesterov rate root b1 c1 b2 c2".split(" ");
+    const flags = "ignore reverse interleaved sign seedLow seedHigh position".split(" ");
+    const factors = ["by", "plus", "alpha", "eps", "delta", ...flags, ...updates];
+    const several = /^(?:c|most|mean|add[A-Z]?)$/; // a factor of one kernel, an address of another
+    const kernels = [...readFileSync("dist/kernels.d.ts", "utf8").matchAll(/^ {2}(\w+)\((.+)\): \w+;$/gm)];
+    const late = kernels.flatMap(([, kernel, list]) => {
+      const words = list!.split(", ").map(word => word.split(":")[0]!);
+      const address = words.findIndex(word => ![...sizes, ...factors].includes(word) && !several.test(word));
+      const behind = address < 0 ? [] : words.slice(address);
+      return behind.filter(word => factors.includes(word)).map(word => `${kernel} ${word}`);
+    });
+    assert.ok(kernels.length > 50);
+    assert.equal(late, []);
   },
   "state the errors that the test of the vector functions prints"() {
     const { stdout } = spawnSync(process.execPath, [join(here, "math.test.mjs")], {
