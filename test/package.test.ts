@@ -3,7 +3,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import * as esbuild from "esbuild";
 import * as assert from "uvu/assert";
@@ -239,16 +239,19 @@ function declarations(file: string, name: string): string[] {
 }
 
 suite("the package", {
-  "holds the library, its types, its sources and its papers, and nothing else"() {
+  "holds the library, its types, its sources and the pages about them, and nothing else"() {
     install();
     const src = below("src").map(f => `src/${f}`);
     const asm = below("asm").map(f => `asm/${f}`);
     const types = src.filter(f => !f.endsWith(".d.ts")).map(f => f.replace(/^src(.*)\.ts$/, "dist$1.d.ts"));
     const want = [
       "CHANGELOG.md",
+      "CONTRIBUTING.md",
       "LICENSE",
       "README.md",
       "package.json",
+      "bench/README.md",
+      "test/README.md",
       "dist/index.js",
       "dist/engine.js",
       "dist/fast.js",
@@ -270,6 +273,19 @@ suite("the package", {
       [],
       "files that are missing",
     );
+  },
+  "has no page with a link that leads out of it"() {
+    install();
+    const all = below(home);
+    const pages = all.filter(f => f.endsWith(".md"));
+    const dead = pages.flatMap(page =>
+      [...read(page).matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)]
+        .map(([, to]) => join(dirname(page), to!).replaceAll("\\", "/"))
+        .filter(to => !all.some(f => f === to || f.startsWith(`${to}/`)))
+        .map(to => `${page}: ${to}`),
+    );
+    assert.ok(pages.length > 5);
+    assert.equal(dead, []);
   },
   "needs nothing and runs nothing when it is installed"() {
     install();
