@@ -1,6 +1,6 @@
 // backward.ts: runs recorded operations backwards. Before each it settles, for every input in order, whether that
 // input's gradient is written or added to; the operation reads that as a fact.
-import { refuse, shapeOf } from "./check.ts";
+import { callable, product, refuse, shapeOf, synchronous } from "./check.ts";
 import type { Engine, Kernels } from "./engine.ts";
 import { spare, type Spare } from "./recycle.ts";
 import type { Region, Tensor } from "./tensor.ts";
@@ -28,6 +28,20 @@ export interface Entry {
 /** Called when an operation starts; what it returns, if anything, is called when that is done. */
 export type Trace = (event: { name: string; phase: "forward" | "backward"; bytes: number }) => (() => void) | void;
 
+/** @internal Calls a hook; gives what to call at the end, if anything. */
+export function traced(
+  trace: Trace,
+  name: string,
+  phase: "forward" | "backward",
+  shapes: readonly (readonly number[])[],
+  width: number,
+) {
+  const bytes = shapes.reduce((n, shape) => n + product(shape) * width, 0);
+  const done = synchronous("trace", trace({ name, phase, bytes }));
+  if (done) callable("trace", "what the hook returned", done);
+  return done && (() => synchronous("trace", done()));
+}
+
 /** @internal What a backward pass needs to know of its tape. */
 export interface Pass {
   readonly engine: Engine;
@@ -43,8 +57,27 @@ export interface Pass {
 /**
  * @internal Runs the entries from the last down to `from` backwards. With `recycle` gradients are put where results and
  * gradients lay that are of no more use: half the memory, and what is written next lies in the cache more often.
+ * Without, the record is as it was if something throws.
  */
 export function replay(pass: Pass, from: number, recycle: boolean): void {
+  const { entries } = pass;
+  const before = recycle ? [] : entries.slice(from);
+  try {
+    run(pass, from, recycle);
+  } catch (error) {
+    if (!recycle) entries.length = from;
+    for (const entry of before) {
+      entries.push(entry);
+      for (const y of entry.outputs) {
+        y.at = 0;
+        y.spent = false;
+      }
+    }
+    throw error;
+  }
+}
+
+function run(pass: Pass, from: number, recycle: boolean): void {
   const { engine, entries } = pass;
   const unused = spare();
   const at: number[] = [];
@@ -55,8 +88,8 @@ export function replay(pass: Pass, from: number, recycle: boolean): void {
     if (!entry.outputs.some(y => y.grad)) continue; // nothing that the loss depends on
     refuseUnreachable(entry, pass.region);
     settle(entry, engine, unused, at, adds);
-    const bytes = entry.outputs.reduce((n, y) => n + y.size * engine.width, 0);
-    const done = pass.trace?.({ name: entry.name, phase: "backward", bytes });
+    const shapes = pass.trace ? entry.outputs.map(y => y.shape) : [];
+    const done = pass.trace && traced(pass.trace, entry.name, "backward", shapes, engine.width);
     entry.back(engine.kernels, { at, adds });
     done?.();
     if (pass.verify) {

@@ -73,30 +73,63 @@ export function callable(who: string, name: string, value: unknown): void {
 
 /** Returns what a function returned, unless that is a promise, or something else to wait for. */
 export function synchronous<T>(who: string, result: T): T {
-  const then = typeof result === "object" && result !== null && (result as { then?: unknown }).then;
-  if (typeof then === "function") refuse(TypeError, who, "the function returned a promise", "its result");
-  return result;
+  if ((typeof result !== "object" && typeof result !== "function") || result === null) return result;
+  if (typeof (result as { then?: unknown }).then !== "function") return result;
+  Promise.resolve(result).catch(() => {}); // nobody else hears of it
+  refuse(TypeError, who, "the function returned a promise", "its result");
 }
 
-/** Returns a copy of `shape` if it is one and `values`, where given, are as many numbers. */
-export function sized(who: string, shape: readonly number[], values: ArrayLike<number> | undefined): readonly number[] {
+/** Returns a copy of `shape` if it is one. */
+export function sized(who: string, shape: readonly number[]): readonly number[] {
   if (!Array.isArray(shape)) refuse(TypeError, who, `shape is ${String(shape)}`, "an array of sizes");
-  for (const n of shape)
+  const sizes = shape.slice() as readonly number[];
+  for (const n of sizes)
     if (!Number.isInteger(n) || n < 0)
-      refuse(RangeError, who, `shape [${shape.join(" ")}] has the size ${n}`, "whole numbers from 0");
-  if (values === undefined) return shape.slice();
+      refuse(RangeError, who, `shape [${sizes.join(" ")}] has the size ${n}`, "whole numbers from 0");
+  return sizes;
+}
+
+/**
+ * Returns `values` if they are as many numbers as `shape` holds: a copy, unless they are a view of other memory than
+ * `memory`, which may move. Each is read once, so that no code of the caller's runs between check and use.
+ */
+export function filling(
+  who: string,
+  shape: readonly number[],
+  values: ArrayLike<number>,
+  memory: ArrayBufferLike,
+): ArrayLike<number> {
   if (typeof values !== "object" || values === null || typeof values.length !== "number")
     refuse(TypeError, who, `the values are ${String(values)}`, "an array of numbers");
-  if (values.length !== product(shape))
-    refuse(RangeError, who, `[${shape.join(" ")}] takes ${product(shape)} numbers, got ${values.length}`);
-  const n = ArrayBuffer.isView(values) ? Math.min(1, values.length) : values.length;
-  for (let i = 0; i < n; i++)
-    if (typeof values[i] !== "number") refuse(TypeError, who, `the value at ${i} is ${String(values[i])}`, "numbers");
-  return shape.slice();
+  const n = product(shape);
+  if (values.length !== n) refuse(RangeError, who, `${shapeOf({ shape })} takes ${n} numbers, got ${values.length}`);
+  const view = ArrayBuffer.isView(values);
+  const copy: number[] = [];
+  for (let i = 0; i < (view ? Math.min(1, n) : n); i++) {
+    const x = values[i];
+    if (typeof x !== "number") refuse(TypeError, who, `the value at ${i} is ${String(x)}`, "numbers");
+    copy[i] = x;
+  }
+  return !view ? copy : values.buffer === memory ? Array.from(values) : values;
 }
 
-/** What marks a tensor of this copy of the library. */
-export const TENSOR: unique symbol = /* @__PURE__ */ Symbol("farsight.Tensor");
+/** The first number that is not finite, and its place, as errors print them: "NaN at [0 1]". */
+export function infinite(shape: readonly number[], values: Float32Array | Float64Array): string | undefined {
+  const bad = (values as Float64Array).findIndex(x => !Number.isFinite(x));
+  if (bad < 0) return undefined;
+  const place: number[] = [];
+  let rest = bad;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    place.unshift(rest % shape[axis]!);
+    rest = Math.floor(rest / shape[axis]!);
+  }
+  return `${values[bad]} at ${shapeOf({ shape: place })}`;
+}
+
+/** Where a tensor of any copy of the library says of which copy it is. */
+export const TENSOR: unique symbol = /* @__PURE__ */ Symbol.for("farsight.Tensor");
+/** This copy. */
+export const COPY = {};
 
 /** As much of a tensor as a check needs to know. */
 interface Live {
@@ -106,13 +139,20 @@ interface Live {
 
 /** Whether `x` is a tensor of this copy of the library. */
 export function isTensor(x: unknown): boolean {
-  return typeof x === "object" && x !== null && (x as { [TENSOR]?: boolean })[TENSOR] === true;
+  return (x as { [TENSOR]?: object } | null | undefined)?.[TENSOR] === COPY;
+}
+
+/** What is no tensor of this copy, as errors print it. */
+export function whatIs(x: unknown): string {
+  return (x as { [TENSOR]?: object } | null | undefined)?.[TENSOR] && !isTensor(x)
+    ? "a tensor of another copy of farsight"
+    : String(x);
 }
 
 /** Returns `x` if it is a tensor whose region has not ended, with as many axes as `axes` names, where it names some. */
 export function tensor<T extends Live>(who: string, name: string, x: T, axes = ""): T {
   const wants = `a tensor${axes && ` [${axes}]`}`;
-  if (!isTensor(x)) refuse(TypeError, who, `${name} is ${String(x)}`, wants);
+  if (!isTensor(x)) refuse(TypeError, who, `${name} is ${whatIs(x)}`, wants);
   x.alive(who);
   if (axes && x.shape.length !== axes.split(" ").length) refuse(RangeError, who, `${name} is ${shapeOf(x)}`, wants);
   return x;

@@ -77,11 +77,13 @@ export function load(run: Run, file: Uint8Array): { step: number; metadata: Reco
   const optimizers = optimizersOf(run.optimizer);
   if (optimizers.length && optimizers.length !== updates.length)
     refuse(RangeError, "load", `the file is of ${updates.length} optimisers`, `one of ${optimizers.length}`);
-  for (const [path, t] of mine) t.values().set(tensors.get(path)!.values as Float32Array);
+  const generator = random(seed, position);
+  for (const o of optimizers) o.updates = Number(o.updates); // throws where it cannot be set
   optimizers.forEach((o, i) => {
     o.updates = updates[i]!;
   });
-  tape.random = random(seed, position);
+  for (const [path, t] of mine) t.values().set(tensors.get(path)!.values as Float32Array);
+  tape.random = generator;
   return { step, metadata };
 }
 

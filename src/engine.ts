@@ -106,6 +106,8 @@ export class Engine {
   readonly kernels: Kernels;
   /** Most bytes of memory. */
   readonly limit: number;
+  /** @internal What to do where memory is full; the tape knows. */
+  advice = (): string => "raise the limit";
   #top: number;
 
   constructor(dtype: Dtype, options?: EngineOptions);
@@ -131,10 +133,11 @@ export class Engine {
     const instance = new WebAssembly.Instance(this.module, { env: { memory: this.memory } });
     const exports = instance.exports as unknown as Exports;
     const scratch = Math.ceil(exports.heapBase() / 16) * 16;
+    const held = this.memory; // the kernels must not hold the engine: src/fast.ts waits until it is collected
     const block = (name: string, ...values: object[]): number => {
       const { numbers, words } = layouts[name]!;
       const given = values as Record<string, number>[]; // of flags, true is 1; what is not there is 0
-      const { buffer } = this.memory;
+      const { buffer } = held;
       const all = new Float64Array(buffer, scratch, numbers.length);
       for (let i = 0; i < numbers.length; i++) all[i] = given[0]![numbers[i]!]!;
       let at = scratch + all.byteLength;
@@ -166,18 +169,10 @@ export class Engine {
     return at;
   }
 
-  /** @internal The address of room for `n` numbers that the next claim will take again. */
-  reserve(n: number): number {
-    const at = this.alloc(n);
-    this.#top = at;
-    return at;
-  }
-
   #grow(at: number, end: number, have: number): void {
     const full = (host = "", cause?: unknown): never => {
       const wants = `wants ${megabytes(end - at)} more, holds ${megabytes(at)} of at most ${megabytes(this.limit)}`;
-      const advice = "\n  lower the batch or the sequence, or use tape.checkpoint";
-      refuse(RangeError, "memory", wants + host + advice, "", "", cause);
+      refuse(RangeError, "memory", `${wants + host}\n  ${this.advice()}`, "", "", cause);
     };
     if (!(end >= at && end + SPARE <= this.limit)) full();
     // A quarter more than it holds, so that growing stays rare: each time detaches every view.

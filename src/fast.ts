@@ -33,7 +33,10 @@ export interface FastEngine extends Engine {
    * yielded.
    */
   working(): number;
-  /** Ends the workers; the numbers on the tape can be read as before, but no kernel runs any more. */
+  /**
+   * Ends the workers; the numbers on the tape can be read as before, but no kernel runs any more. Workers of an engine
+   * that is collected end as well.
+   */
   close(): void;
 }
 
@@ -143,6 +146,8 @@ function checked(threads: number | "all"): number {
   return n;
 }
 
+/** Ends the threads of engines that nobody closed. Ends may not hold their engine. */
+const abandoned = /* @__PURE__ */ new FinalizationRegistry<() => void>(end => end());
 const sharing = /* @__PURE__ */ new Map<BufferSource, BufferSource>();
 /**
  * The same kernels over a shared memory: `(import "env" "memory" (memory 1))` becomes `(memory 1 65536 shared)`. The
@@ -247,7 +252,10 @@ export function fast(dtype: Dtype, options: FastOptions = {}): FastEngine {
   let kernels = engine.kernels;
   let working = (): number => 1;
   let end = (): void => {};
-  if (threads > 1) ({ kernels, working, end } = team(engine, threads));
+  if (threads > 1) {
+    ({ kernels, working, end } = team(engine, threads));
+    abandoned.register(engine, end);
+  }
   return Object.assign(engine, {
     fma,
     threads,

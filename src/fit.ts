@@ -1,11 +1,11 @@
 // fit.ts: the training loop. Nothing here reads a file or a screen; breath.ts gives the host its turns.
 import { breathe } from "./breath.ts";
-import { callable, integer, known, refuse, within } from "./check.ts";
-import { tapeOf, type Tree } from "./nn.ts";
+import { callable, integer, isTensor, known, refuse, synchronous, within } from "./check.ts";
+import { leaves, tapeOf, type Tree } from "./nn.ts";
 import { scale } from "./ops/elementwise.ts";
-import { clipNorm, clipValue, optimizersOf, parameters, type Optimizer, type Schedule } from "./optim.ts";
+import { clipNorm, clipValue, finite, optimizersOf, parameters, type Optimizer, type Schedule } from "./optim.ts";
 import type { Tape } from "./tape.ts";
-import { Tensor } from "./tensor.ts";
+import type { Tensor } from "./tensor.ts";
 
 /** The loss of a micro-batch, a mean, and over how much it was taken: as a rule over how many targets. */
 export interface WeighedLoss {
@@ -16,9 +16,12 @@ export interface WeighedLoss {
 
 /** What `fit` needs. A wrong kind is a TypeError, a value out of bounds a RangeError, before the first step. */
 export interface FitOptions {
-  /** What is trained, all on one tape: what is clipped. */
+  /** What is trained, all on one tape: what is clipped. It may hold what no optimiser trains. */
   params: Tree;
-  /** What trains it. In a list each has parameters and a rate of its own, and no parameter is in two of them. */
+  /**
+   * What trains it, and nothing else. In a list each has parameters and a rate of its own, and no parameter is in two
+   * of them.
+   */
   optimizer: Optimizer | readonly Optimizer[];
   /**
    * The loss of step `step`, from 0; runs in a scope of its own, once for each micro-batch `micro`, from 0. Give each
@@ -90,15 +93,14 @@ export async function* fit(options: FitOptions): AsyncGenerator<Metrics, void, v
           if (signal?.aborted) return;
           redo();
         }
-        sum.loss += tape.step(() => weighed(loss(step, micro), accumulate, sum), { accumulate: micro > 0 });
+        const one = () => weighed(synchronous("fit", loss(step, micro)), accumulate, sum);
+        sum.loss += tape.step(one, { accumulate: micro > 0 });
       }
       if (!sum.weight) refuse(RangeError, "fit", "all weights are 0", "one above 0");
       if (accumulate > 1)
         for (const p of tape.params) tape.engine.kernels.scale(p.size, 1 / sum.weight, 0, p.grad, p.grad);
-      lr = schedule?.(step);
+      lr = synchronous("fit", schedule?.(step));
       norm = clip.norm === undefined ? undefined : clipNorm(params, clip.norm);
-      if (norm !== undefined && !Number.isFinite(norm))
-        refuse(RangeError, "fit", `the gradient's norm is ${norm} at step ${step + 1}; parameters are as before`);
       if (clip.value !== undefined) clipValue(params, clip.value);
       update(optimizers, lr);
     } catch (error) {
@@ -120,10 +122,13 @@ function checked(options: FitOptions, optimizers: readonly Optimizer[]): Tape {
   for (const o of optimizers.length ? optimizers : [undefined])
     if (typeof o?.step !== "function")
       refuse(TypeError, "fit", `optimizer is ${String(o)}`, "an optimiser, or a list of them");
-  if (optimizers.length > 1) {
-    const trees = optimizers.map(o => o.params);
-    parameters("fit", trees);
-  }
+  const trained = new Set(leaves(options.params).map(([, p]) => p.root));
+  for (const [path, p] of parameters(
+    "fit",
+    optimizers.length > 1 ? optimizers.map(o => o.params) : optimizers[0]!.params,
+  ))
+    if (!trained.has(p.root))
+      refuse(RangeError, "fit", `the optimiser's ${path} is not in params`, "what params holds");
   integer("fit", "steps", options.steps);
   integer("fit", "from", from);
   integer("fit", "accumulate", accumulate, 1);
@@ -146,7 +151,8 @@ function bookmark(tape: Tape): () => void {
 
 /** The loss of a micro-batch times its weight, which is added to the sum; the loss itself where it is the only one. */
 function weighed(got: Tensor | WeighedLoss, accumulate: number, sum: { weight: number }): Tensor {
-  const { loss, weight } = got instanceof Tensor || !got?.loss ? { loss: got as Tensor, weight: 1 } : got;
+  const { loss, weight } =
+    isTensor(got) || !(got as WeighedLoss)?.loss ? { loss: got as Tensor, weight: 1 } : (got as WeighedLoss);
   within("fit", "weight", weight);
   const by = accumulate > 1 ? weight : 1;
   sum.weight += by;
@@ -157,9 +163,18 @@ function weighed(got: Tensor | WeighedLoss, accumulate: number, sum: { weight: n
 function update(optimizers: readonly Optimizer[], lr: number | undefined): void {
   const [first, ...others] = optimizers as [Optimizer, ...Optimizer[]];
   const rates = others.map(o => (lr === undefined ? o.lr : lr * (o.lr / first.lr)));
-  for (const rate of rates) within("fit", "lr", rate); // before any has made its update
-  first.step(lr);
-  others.forEach((o, i) => o.step(rates[i]));
+  // before any has made its update
+  for (const rate of rates) within("fit", "lr", rate);
+  if (others.length)
+    finite(
+      "fit",
+      parameters(
+        "fit",
+        optimizers.map(o => o.params),
+      ),
+    );
+  synchronous("fit", first.step(lr));
+  others.forEach((o, i) => synchronous("fit", o.step(rates[i])));
 }
 
 function evaluated(tape: Tape, evaluate: (step: number) => Tensor | number, step: number): number {
@@ -167,7 +182,7 @@ function evaluated(tape: Tape, evaluate: (step: number) => Tensor | number, step
   try {
     return tape.scope(() => {
       const value = tape.noGrad(() => evaluate(step));
-      return value instanceof Tensor ? value.item() : value;
+      return isTensor(value) ? (value as Tensor).item() : (value as number);
     });
   } finally {
     undo();

@@ -1,5 +1,5 @@
 // gradcheck.ts: gradients against central differences, along random directions.
-import { integer, known, refuse, shapeOf } from "./check.ts";
+import { integer, known, refuse, shapeOf, synchronous } from "./check.ts";
 import { leaves, tapeOf, type Tree } from "./nn.ts";
 import { random } from "./random.ts";
 import type { Tensor } from "./tensor.ts";
@@ -37,7 +37,7 @@ export function gradcheck(params: Tree, loss: () => Tensor, options: GradcheckOp
   const value = (): number =>
     tape.scope(() => {
       tape.random.position = position;
-      return loss().item();
+      return synchronous("gradcheck", loss()).item();
     });
   const here = tape.step(() => {
     tape.random.position = position;

@@ -1,12 +1,12 @@
 // nn.ts: parameters as plain nested objects, and the layers that read them. A tree's dotted paths are its state dict,
 // with PyTorch's names and layouts (a linear weight is [out, in]).
-import { choice, refuse, shapeOf } from "./check.ts";
+import { COPY, TENSOR, choice, isTensor, refuse, shapeOf, whatIs } from "./check.ts";
 import { dropout, gelu, geluErf, mul, relu, silu } from "./ops/elementwise.ts";
 import { linear } from "./ops/products.ts";
 import { layerNorm, rmsNorm } from "./ops/rows.ts";
 import type { Random } from "./random.ts";
 import { type Tape } from "./tape.ts";
-import { Tensor } from "./tensor.ts";
+import type { Tensor } from "./tensor.ts";
 
 /** Parameters: tensors, in objects and lists, as deep as you like. */
 export type Tree = { readonly [name: string]: Tensor | Tree | undefined } | readonly Tree[];
@@ -18,19 +18,22 @@ export interface Weights {
 
 /** Every tensor of a tree with its dotted path, in the order the tree was written: `["h.0.ln_1.weight", tensor]`. */
 export function leaves(tree: Tree, path = ""): [string, Tensor][] {
-  if (typeof tree !== "object" || tree === null || tree instanceof Tensor)
-    refuse(TypeError, "leaves", `${path || "the tree"} is ${String(tree)}`, "tensors, in objects and lists");
+  if (typeof tree !== "object" || tree === null || TENSOR in tree)
+    refuse(TypeError, "leaves", `${path || "the tree"} is ${whatIs(tree)}`, "tensors, in objects and lists");
   return Object.entries(tree).flatMap(([name, node]): [string, Tensor][] => {
     const here = path ? `${path}.${name}` : name;
-    return node === undefined ? [] : node instanceof Tensor ? [[here, node]] : leaves(node as Tree, here);
+    return node === undefined ? [] : isTensor(node) ? [[here, node as Tensor]] : leaves(node as Tree, here);
   });
 }
 
 /** The tape that a tree of parameters lies on. */
 export function tapeOf(who: string, tree: Tree): Tape {
-  const [first] = leaves(tree);
+  const [first, ...others] = leaves(tree);
   if (!first) refuse(RangeError, who, "no parameters");
-  return first[1].tape;
+  const { tape } = first[1];
+  for (const [path, t] of others)
+    if (t.tape !== tape) refuse(TypeError, who, `${first[0]} and ${path} are on two tapes`, "one tape for all");
+  return tape;
 }
 
 /** How many numbers a tree holds. */
@@ -49,6 +52,32 @@ export function maker(tape: Tape, rng: Random, frozen = false): Maker {
     const own = rng.fork(path);
     for (let i = 0; i < values.length; i++) values[i] = mean + (std ? std * own.normal() : 0);
     return t;
+  };
+}
+
+/**
+ * What throws unless, of the parameters whose paths begin with `part`, a tree has the names and shapes that `make`
+ * gives, and returns the rest of the tree. It looks at a tree once.
+ */
+export function fitting<Rest = Tree>(who: string, part: RegExp, make: (make: Maker) => Tree): (tree: Tree) => Rest {
+  const seen = new WeakMap<object, Rest>();
+  const shapes = (tree: Tree) =>
+    new Map(leaves(tree).flatMap(([path, t]) => (part.test(path) ? [[path, shapeOf(t)]] : [])));
+  return tree => {
+    let rest = seen.get(tree);
+    if (rest) return rest;
+    const given = shapes(tree);
+    const wanted = shapes(make((_, shape) => ({ [TENSOR]: COPY, shape }) as unknown as Tensor));
+    const wrong = [...new Map([...wanted, ...given]).keys()]
+      .filter(path => given.get(path) !== wanted.get(path))
+      .map(path => `\n  ${path} is ${given.get(path) ?? "missing"}, wants ${wanted.get(path) ?? "nothing"}`);
+    if (wrong.length) {
+      const why = `${wrong.length} parameters are of another model`;
+      refuse(RangeError, who, why + wrong.slice(0, 8).join(""));
+    }
+    rest = Object.fromEntries(Object.entries(tree).filter(([name]) => !part.test(name))) as Rest;
+    seen.set(tree, rest);
+    return rest;
   };
 }
 
@@ -102,14 +131,15 @@ export const drop = (x: Tensor, p: number): Tensor => (p ? dropout(x, { p }) : x
 
 /** A [b, t] tensor of tokens from what a caller has: a tensor already, or rows of numbers. */
 export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly ArrayLike<number>[], b?: number): Tensor {
-  if (ids instanceof Tensor) {
-    if (ids.shape.length !== 2 || !ids.integral)
-      refuse(TypeError, "tokens", shapeOf(ids) + (ids.integral ? "" : " of numbers"), "integers [batch time]");
-    return ids;
+  if (isTensor(ids)) {
+    const x = ids as Tensor;
+    if (x.shape.length !== 2 || !x.integral)
+      refuse(TypeError, "tokens", shapeOf(x) + (x.integral ? "" : " of numbers"), "integers [batch time]");
+    return x;
   }
-  if (typeof ids !== "object" || ids === null)
-    refuse(TypeError, "tokens", `got ${String(ids)}`, "integers, or rows of them");
-  if (typeof ids[0] === "object") {
+  if (typeof ids !== "object" || ids === null || TENSOR in ids)
+    refuse(TypeError, "tokens", `got ${whatIs(ids)}`, "integers, or rows of them");
+  if (typeof (ids as readonly unknown[])[0] === "object") {
     const list = ids as readonly ArrayLike<number>[];
     const t = list[0]!.length;
     const ragged = list.find(row => row.length !== t);

@@ -1,7 +1,7 @@
 // op.ts: an operation is a name, a shape signature (signature.ts), and the kernel calls of its two directions.
-import type { Gradients } from "./backward.ts";
-import { isTensor, product, refuse, shapeOf } from "./check.ts";
-import type { Kernels } from "./engine.ts";
+import { traced, type Gradients } from "./backward.ts";
+import { TENSOR, isTensor, product, refuse, shapeOf, synchronous, whatIs } from "./check.ts";
+import type { Engine, Kernels } from "./engine.ts";
 import {
   signature,
   spec,
@@ -100,6 +100,8 @@ interface Definition {
   readonly outputs: readonly Spec[];
   /** How many inputs may not be left out. */
   readonly needed: number;
+  /** Whether an input holds integers. */
+  readonly indexed: boolean;
   readonly attrs: Values;
   readonly keys: readonly string[];
   readonly saved: readonly { readonly key: string; readonly spec: Spec }[];
@@ -168,6 +170,7 @@ function defined(head: string, text: string, rule: AnyRule): Definition {
   return {
     ...{ name, inputs, text, specs, outputs, attrs, rule },
     needed: specs.filter(s => !s.optional).length,
+    indexed: specs.some(s => s.below),
     keys: Object.keys(attrs),
     saved: Object.entries(rule.save ?? {}).map(([key, dims]) => ({ key, spec: spec(dims as string) })),
     plans: [],
@@ -176,14 +179,14 @@ function defined(head: string, text: string, rule: AnyRule): Definition {
 }
 
 function fail({ name, text }: Definition, xs: Tensors, kind: typeof RangeError | typeof TypeError, why: string): never {
-  const got = xs.map(x => (isTensor(x) ? shapeOf(x!) + (x!.integral ? " integers" : "") : String(x)));
+  const got = xs.map(x => (isTensor(x) ? shapeOf(x!) + (x!.integral ? " integers" : "") : whatIs(x)));
   refuse(kind, name, why, text, got.join(", "));
 }
 
 /** Takes the options off the arguments, and tensors that were given as undefined off their end. */
 function optionsOf(args: unknown[], { specs }: Definition): Values | undefined {
   const last = args[args.length - 1];
-  const given = typeof last === "object" && last !== null && !Array.isArray(last) && !isTensor(last);
+  const given = typeof last === "object" && last !== null && !Array.isArray(last) && !(TENSOR in last);
   const options = given ? (args.pop() as Values) : undefined;
   while (args.length > specs.length && args[args.length - 1] === undefined) args.pop();
   return options;
@@ -261,7 +264,7 @@ function workOut(def: Definition, xs: Tensors, options: Values | undefined): Pla
   const lead = measure(def, xs, sizes);
   const given = keys.map(key => sizes[key]);
   try {
-    Object.assign(sizes, rule.derive?.(sizes as never));
+    Object.assign(sizes, synchronous(def.name, rule.derive?.(sizes as never)));
   } catch (error) {
     if (error instanceof RangeError) fail(def, xs, RangeError, error.message);
     throw error;
@@ -311,55 +314,73 @@ function measure(def: Definition, xs: Tensors, sizes: Values): readonly number[]
 
 /** Throws unless integers stay within what they index. */
 function bounded(def: Definition, xs: Tensors, names: Values): void {
-  xs.forEach((x, i) => {
+  for (let i = 0; i < (def.indexed ? xs.length : 0); i++) {
     const { below } = def.specs[def.specs[0]!.list ? 0 : i]!;
-    if (!below || !x) return;
+    const ids = below && xs[i]?.values();
+    if (!ids) continue;
     const limit = names[below] as number;
     const allowed = def.rule.allow?.(names as never);
-    const ids = x.values();
     for (let j = 0; j < ids.length; j++) {
       const id = ids[j]!;
       if ((id >= 0 && id < limit) || id === allowed) continue;
       const range = `0..${limit - 1}${allowed === undefined ? "" : ` and ${allowed}`}`;
       fail(def, xs, RangeError, `input ${i} holds ${id} at place ${j}, outside ${range}`);
     }
-  });
+  }
 }
 
 /** Claims the results, runs the forward pass, and records it; a call that throws leaves nothing behind. */
 function run(def: Definition, tape: Tape, plan: Plan, xs: Tensors, recorded: boolean): readonly Tensor[] {
   const { name, rule, saved, specs } = def;
   const { engine } = tape;
-  const { kernels, mark } = engine;
   const names = plan.sizes;
-  bounded(def, xs, names);
   if (recorded && !rule.backward) fail(def, xs, TypeError, "has no gradient; pass stopGradient of its input");
+  const { kernels, mark: from } = engine;
+  const { made, records } = tape;
+  const params = tape.params.length;
   try {
+    // May make tensors, and change those that are there.
+    const done = tape.trace && traced(tape.trace, name, "forward", plan.outputs, engine.width);
+    bounded(def, xs, names);
+    const { mark } = engine;
     const results = claimed(def, tape, plan, xs, recorded);
-    const kept = recorded ? plan.saves.map(n => engine.alloc(n)) : NOTHING;
+    const kept = recorded && saved.length ? plan.saves.map(n => engine.alloc(n)) : NOTHING;
     for (let i = 0; i < saved.length; i++) names[saved[i]!.key] = kept[i] ?? 0;
     const end = engine.mark;
-    if (rule.room) names.room = engine.reserve(rule.room(kernels, names as never));
     const y = results.length === 1 ? results[0] : results;
-    const given = specs[0]!.list ? [xs] : specs.map((_, i) => xs[i] ?? NONE);
-    const bytes = results.reduce((n, y) => n + y.size * engine.width, 0);
-    const done = tape.trace?.({ name, phase: "forward", bytes });
-    rule.forward(kernels, names as never, y as never, ...(given as never));
+    const given = specs[0]!.list ? [xs] : whole(xs, specs.length) ? xs : specs.map((_, i) => xs[i] ?? NONE);
+    const room = rule.room && roomFor(def, engine, names);
+    synchronous(name, rule.forward(kernels, names as never, y as never, ...(given as never)));
+    if (engine.mark === room) engine.rewind(end); // nothing was made behind the room
     done?.();
     if (tape.check) for (const y of results) tape.verify(name, y, xs);
     tape.noteReads(xs);
     if (!recorded) return results;
     const back = (K: Kernels, gradients: Gradients): void => {
+      bounded(def, xs, names); // a caller may have changed them since
       for (let i = 0; i < saved.length; i++) names[saved[i]!.key] = kept[i]!;
-      if (rule.room) names.room = engine.reserve(rule.room(K, names as never));
-      rule.backward!(K, names as never, y as never, ...(operandsOf(def, xs, gradients) as never));
+      const room = rule.room && roomFor(def, engine, names);
+      const operands = operandsOf(def, xs, gradients) as never;
+      synchronous(name, rule.backward!(K, names as never, y as never, ...operands));
+      if (engine.mark === room) engine.rewind(names.room as number);
     };
     tape.record({ name, inputs: xs, outputs: results, claimed: [mark, end], stops: rule.stops, back });
     return results;
   } catch (error) {
-    engine.rewind(mark); // as if it had never been called
+    tape.undo(from, made, records, params); // as if it had never been called
     throw error;
   }
+}
+
+/** Claims the rule's room; returns where it ends. */
+function roomFor({ rule }: Definition, engine: Engine, names: Values): number {
+  names.room = engine.alloc(rule.room!(engine.kernels, names as never));
+  return engine.mark;
+}
+
+/** Whether none of `n` inputs was left out. */
+function whole(xs: Tensors, n: number): boolean {
+  return xs.length === n && !xs.includes(undefined);
 }
 
 /** Room for the results; one that overlays another tensor lies in its memory. */

@@ -1,26 +1,29 @@
 // optim.ts: optimisers, clipping and schedules. State lies on the tape beside the parameters, below every scope.
 import { cos, pow } from "./math.ts";
-import { choice, known, refuse, within } from "./check.ts";
+import { choice, infinite, integer, known, refuse, synchronous, within } from "./check.ts";
 import { leaves, tapeOf, type Tree } from "./nn.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Updates parameters from their gradients. */
 export interface Optimizer {
-  /** One update at learning rate `lr`, the one given at the start unless another is given. */
-  step(lr?: number): void;
+  /**
+   * One update at learning rate `lr`, the one given at the start unless another is given. Throws, and changes nothing,
+   * where a gradient is not finite (a RangeError), or where the scope of a parameter or of its state has ended.
+   */
+  step: (lr?: number) => void;
   /** Its learning rate: that of an update which is given none. */
   readonly lr: number;
   /** What it updates. */
   readonly params: Tree;
   /** What it remembers of each parameter, under the parameter's path: part of a run's state. */
   readonly state: Tree;
-  /** How many updates were made: part of a run's state. */
+  /** How many updates were made, an integer from 0: part of a run's state. */
   updates: number;
 }
 
 /**
- * Options of `sgd`. `decay`: decoupled weight decay, on the parameters that `decays` picks (those of two axes or more
- * unless given).
+ * Options of `sgd`. `decay`: decoupled weight decay, on the parameters that `decays` picks, once, when the optimiser is
+ * made (those of two axes or more unless given).
  */
 export interface SgdOptions {
   lr?: number;
@@ -54,6 +57,23 @@ export function parameters(who: string, tree: Tree): [string, Tensor][] {
   }
   return list;
 }
+/** Throws at the first number of a gradient that is not finite. */
+export function finite(who: string, list: Parameters): void {
+  const { engine } = list[0]![1].tape;
+  const { kernels, mark, width } = engine;
+  const sums = engine.alloc(list.length);
+  engine.rewind(mark); // nothing else is claimed while they are there
+  list.forEach(([, p], i) => kernels.sum(1, p.size, 1, p.grad, sums + i * width));
+  const all = kernels.squares(list.length, sums); // finite only if each gradient is; where not, it may have overflowed
+  if (all < Infinity) return;
+  for (const [path, p] of list) {
+    const bad = infinite(p.shape, p.gradient());
+    if (!bad) continue;
+    const advice = `look with new Tape("${p.tape.dtype}", { check: true })`;
+    refuse(RangeError, who, `the gradient of ${path} is ${bad}; nothing has changed\n  ${advice}`);
+  }
+}
+
 /** Zeros beside each parameter, or nothing at all where memory does not suffice. */
 const like = (list: Parameters): Tensor[] =>
   list[0]![1].tape.allOrNothing(() => list.map(([, p]) => p.tape.tensor(p.shape)));
@@ -66,7 +86,8 @@ export const optimizersOf = (optimizer: Optimizer | readonly Optimizer[] | undef
 interface Common {
   readonly lr: number;
   readonly decay: number;
-  readonly decays: (path: string, p: Tensor) => boolean;
+  /** Of each parameter, whether it decays. */
+  readonly decayed: readonly boolean[];
 }
 type Parameters = readonly (readonly [path: string, p: Tensor])[];
 /** Changes parameter `i`, of which decay leaves the part `keep`. */
@@ -76,23 +97,31 @@ type Change = (p: Tensor, i: number, keep: number) => void;
 function optimizer(
   who: string,
   params: Tree,
-  { lr, decay, decays }: Common,
+  { lr, decay, decayed }: Common,
   list: Parameters,
   state: Tree,
   update: (rate: number, t: number) => Change,
 ): Optimizer {
+  const kept = leaves(state);
+  let updates = 0;
   return {
     lr,
     params,
     state,
-    updates: 0,
+    get updates() {
+      return updates;
+    },
+    set updates(n) {
+      updates = integer(who, "updates", n);
+    },
     step(rate = lr) {
       within(who, "lr", rate); // what would spoil every parameter is refused before any is touched
       for (const [, p] of list) p.alive(who);
-      const t = this.updates + 1;
-      const change = update(rate, t);
-      list.forEach(([path, p], i) => change(p, i, 1 - (decay && decays(path, p) ? rate * decay : 0)));
-      this.updates = t;
+      for (const [, t] of kept) t.alive(who);
+      finite(who, list);
+      const change = update(rate, updates + 1);
+      list.forEach(([, p], i) => change(p, i, 1 - (decayed[i] ? rate * decay : 0)));
+      updates++;
     },
   };
 }
@@ -106,9 +135,10 @@ export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
   within("sgd", "decay", decay);
   if (nesterov && !momentum) refuse(RangeError, "sgd", "nesterov needs a momentum above 0");
   const list = parameters("sgd", params);
+  const decayed = list.map(([path, p]) => decay > 0 && synchronous("sgd", decays(path, p)));
   const v = momentum ? like(list) : [];
   const state = Object.fromEntries(v.map((v, i) => [list[i]![0], { v }]));
-  return optimizer("sgd", params, { lr, decay, decays }, list, state, rate => (p, i, keep) => {
+  return optimizer("sgd", params, { lr, decay, decayed }, list, state, rate => (p, i, keep) => {
     p.tape.engine.kernels.sgd(p.size, rate, keep, momentum, nesterov, p.grad, v[i]?.data ?? 0, p.data);
   });
 }
@@ -126,9 +156,10 @@ export function adamw(params: Tree, options: AdamOptions = {}): Optimizer {
   within("adamw", "eps", eps);
   within("adamw", "decay", decay);
   const list = parameters("adamw", params);
+  const decayed = list.map(([path, p]) => decay > 0 && synchronous("adamw", decays(path, p)));
   const [m, v] = list[0]![1].tape.allOrNothing(() => [like(list), like(list)]);
   const state = Object.fromEntries(list.map(([path], i) => [path, { m: m[i], v: v[i] }]));
-  return optimizer("adamw", params, { lr, decay, decays }, list, state, (rate, t) => {
+  return optimizer("adamw", params, { lr, decay, decayed }, list, state, (rate, t) => {
     const scaled = rate / (1 - pow(b1, t));
     const root = 1 / Math.sqrt(1 - pow(b2, t));
     return (p, i, keep) => {
@@ -146,19 +177,35 @@ export function adam(params: Tree, options: Omit<AdamOptions, "decay" | "decays"
 
 /**
  * Scales all gradients so that their norm, taken over every number together, is at most `most`; returns the norm
- * before.
+ * before. A gradient that is not finite is a RangeError, and nothing has changed.
  */
 export function clipNorm(params: Tree, most: number): number {
-  within("clipNorm", "most", most);
-  const list = parameters("clipNorm", params);
-  const norm = Math.sqrt(list.reduce((s, [, p]) => s + p.tape.engine.kernels.squares(p.size, p.grad), 0));
-  if (norm > most) for (const [, p] of list) p.tape.engine.kernels.scale(p.size, most / norm, 0, p.grad, p.grad);
-  return norm;
+  const who = "clipNorm";
+  within(who, "most", most);
+  const list = parameters(who, params);
+  let unit = 1; // what gradients are divided by, where their squares leave the range of doubles
+  let squares = list.reduce((s, [, p]) => s + p.tape.engine.kernels.squares(p.size, p.grad), 0);
+  if (!(squares > 1e-290 && squares < Infinity)) {
+    finite(who, list);
+    const all = list.map(([, p]) => p.gradient());
+    const largest = (most: number, x: number): number => Math.max(most, Math.abs(x));
+    unit = all.reduce((most, g) => (g as Float64Array).reduce(largest, most), 0) || 1;
+    squares = all.reduce((s, g) => (g as Float64Array).reduce((s, x) => s + (x / unit) * (x / unit), s), 0);
+  }
+  const root = Math.sqrt(squares);
+  if (unit * root > most) {
+    const by = most / unit / root;
+    const parts = by < 1e-30 ? [Math.sqrt(by), Math.sqrt(by)] : [by]; // too small a factor would lose digits in f32
+    for (const part of parts) for (const [, p] of list) p.tape.engine.kernels.scale(p.size, part, 0, p.grad, p.grad);
+  }
+  return unit * root;
 }
-/** Moves every number of every gradient into -most..most. */
+/** Moves every number of every gradient into -most..most; one that is not finite is refused, as by `clipNorm`. */
 export function clipValue(params: Tree, most: number): void {
   within("clipValue", "most", most);
-  for (const [, p] of parameters("clipValue", params)) p.tape.engine.kernels.clamp(p.size, most, p.grad);
+  const list = parameters("clipValue", params);
+  finite("clipValue", list);
+  for (const [, p] of list) p.tape.engine.kernels.clamp(p.size, most, p.grad);
 }
 
 /** A learning rate for each step, from 0. */

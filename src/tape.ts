@@ -1,10 +1,22 @@
 // tape.ts: the record of what ran, and the regions of memory that tensors live in. Nothing is freed one by one: a
 // region ends and everything made in it is gone.
 import { replay, type Entry, type Pass, type Trace } from "./backward.ts";
-import { callable, isTensor, known, product, refuse, shapeOf, sized, synchronous } from "./check.ts";
+import {
+  callable,
+  filling,
+  infinite,
+  isTensor,
+  known,
+  product,
+  refuse,
+  shapeOf,
+  sized,
+  synchronous,
+  whatIs,
+} from "./check.ts";
 import { Engine, type Dtype, type EngineOptions, type Numbers } from "./engine.ts";
 import { random, type Random } from "./random.ts";
-import { Tensor, type Region } from "./tensor.ts";
+import { Tensor, type Region, type Traits } from "./tensor.ts";
 
 /**
  * Options of a tape. `check`: look for NaN and infinity after every operation and name the first place (slow). `trace`:
@@ -33,6 +45,8 @@ export class Tape {
   #params: Tensor[] = [];
   #recording = true;
   #evaluating = false;
+  #running = false;
+  #summed = false; // whether gradients may hold something
   #reads: { of: Region; tensors: Set<Tensor> } | undefined;
 
   constructor(dtype: Dtype = "f32", options: TapeOptions = {}) {
@@ -44,7 +58,8 @@ export class Tape {
     this.check = check;
     this.trace = trace;
     this.random = random(seed);
-    this.#regions = [{ alive: true, mark: this.engine.mark, records: 0, params: 0 }];
+    this.#regions = [{ alive: true, made: 0, gone: undefined, mark: this.engine.mark, records: 0 }];
+    this.engine.advice = () => this.#advice();
     taken.add(this.engine);
   }
 
@@ -74,45 +89,45 @@ export class Tape {
 
   /** A constant: `shape` numbers, zero unless `values` are given. */
   tensor(shape: readonly number[], values?: ArrayLike<number>): Tensor {
-    const checked = sized("tensor", shape, values);
-    const copy = this.#kept(values);
-    const t = this.claim(checked, false);
-    if (copy) t.values().set(copy);
-    else this.engine.zero(t.data, t.size);
-    return t;
+    return this.#filled("tensor", shape, values);
   }
 
   /** Integers: tokens, targets, indices. */
   integers(shape: readonly number[], values: ArrayLike<number>): Tensor {
     if (!values) refuse(TypeError, "integers", `the values are ${String(values)}`, "an array of them");
-    const checked = sized("integers", shape, values);
-    for (let i = 0; i < values.length; i++)
-      if (values[i] !== (values[i]! | 0)) refuse(RangeError, "integers", `${values[i]} at ${i} is no 32-bit integer`);
-    const copy = this.#kept(values)!;
-    const t = new Tensor(this, checked, this.engine.alloc(product(checked), 4), this.#region, { integral: true });
-    t.values().set(copy);
-    return t;
+    return this.#filled("integers", shape, values, { integral: true });
   }
 
   /** A tensor whose gradient is wanted: a parameter, or an input to differentiate by. */
   param(shape: readonly number[], values?: ArrayLike<number>): Tensor {
-    const checked = sized("param", shape, values);
-    const copy = this.#kept(values);
-    const t = this.allOrNothing(() => {
-      const made = this.claim(checked, true);
-      made.at = this.engine.alloc(made.size);
-      return made;
-    });
-    this.engine.zero(t.at, t.size);
-    if (copy) t.values().set(copy);
-    else this.engine.zero(t.data, t.size);
-    this.#params.push(t);
-    return t;
+    return this.#filled("param", shape, values, { wants: true });
   }
 
-  /** The values themselves, or a copy where they are a view of this tape's memory, which a claim may detach. */
-  #kept(values: ArrayLike<number> | undefined): ArrayLike<number> | undefined {
-    return ArrayBuffer.isView(values) && values.buffer === this.engine.memory.buffer ? Array.from(values) : values;
+  #filled(who: string, shape: readonly number[], values?: ArrayLike<number>, traits: Traits = {}): Tensor {
+    const { engine } = this;
+    const checked = sized(who, shape);
+    const given = values === undefined ? values : filling(who, checked, values, engine.memory.buffer);
+    if (traits.integral)
+      for (let i = 0; i < given!.length; i++)
+        if (given![i] !== (given![i]! | 0)) refuse(RangeError, who, `${given![i]} at ${i} is no 32-bit integer`);
+    const { mark } = engine;
+    const { made, records } = this;
+    const params = this.#params.length;
+    try {
+      const at = engine.alloc(product(checked), traits.integral ? 4 : engine.width);
+      const t = new Tensor(this, checked, at, this.#region, traits);
+      if (traits.wants) {
+        t.at = engine.alloc(t.size);
+        engine.zero(t.at, t.size);
+        this.#params.push(t);
+      }
+      if (given) t.values().set(given);
+      else engine.zero(at, t.size);
+      return t;
+    } catch (error) {
+      this.undo(mark, made, records, params);
+      throw error;
+    }
   }
 
   /** @internal Room for an operation's result; its numbers are whatever was there. */
@@ -133,7 +148,7 @@ export class Tape {
     x.alive("alias");
     if (this.#reads) this.noteReads([x]);
     const root = wants ? x.root : undefined;
-    return new Tensor(this, shape, x.data, x.region, { wants, integral: x.integral, root });
+    return new Tensor(this, shape, x.data, x.region, { wants, integral: x.integral, root, number: x.number });
   }
 
   /** @internal Puts an operation on the tape. */
@@ -147,32 +162,77 @@ export class Tape {
     for (const x of inputs) if (x?.wants && x.root.region !== this.#reads.of) this.#reads.tensors.add(x.root);
   }
 
-  /** Runs `body` in a region of its own: what it makes is gone when it returns. */
-  scope<T>(body: () => T): T {
+  /**
+   * @internal Marks where the tape stands; what it returns takes back all that was made since, and puts the generator
+   * back, unless `drawn` says that its numbers stay drawn.
+   */
+  bookmark(): (drawn?: boolean) => void {
+    const depth = this.#regions.length;
+    const { made, records, random } = this;
     const { mark } = this.engine;
-    const region: Region = { alive: true, mark, records: this.#entries.length, params: this.#params.length };
-    const depth = this.#regions.push(region);
+    const params = this.#params.length;
+    const { position } = random;
+    return drawn => {
+      for (const r of this.#regions.splice(depth)) r.alive = false;
+      this.undo(mark, made, records, params);
+      if (drawn) return;
+      this.random = random;
+      random.position = position;
+    };
+  }
+  /** @internal How many tensors were made in the innermost region. */
+  get made(): number {
+    return this.#region.made;
+  }
+  /** @internal How many operations are recorded. */
+  get records(): number {
+    return this.#entries.length;
+  }
+  /** @internal Takes back what was made in the innermost region since memory, tensors and records stood so. */
+  undo(mark: number, made: number, records: number, params: number): void {
+    const region = this.#region;
+    this.engine.rewind(mark);
+    // Setting a length gives an array's memory up, also where it stays the same.
+    if (this.#entries.length > records) this.#entries.length = records;
+    if (this.#params.length > params) this.#params.length = params;
+    if (region.made === made) return;
+    const gone = (region.gone ??= []);
+    while (gone[gone.length - 1]! >= made) gone.pop();
+    if (gone.length % 2 === 0) gone.push(made);
+    gone.push(region.made);
+  }
+
+  /**
+   * Runs `body` in a region of its own: what it makes is gone when it returns. If it throws, the generator is where it
+   * was. An operation that throws leaves nothing on the tape; of a function of several operations what ran before stays
+   * until the scope around it ends.
+   */
+  scope<T>(body: () => T): T {
+    const undo = this.bookmark();
+    this.#regions.push({
+      alive: true,
+      made: 0,
+      gone: undefined,
+      mark: this.engine.mark,
+      records: this.#entries.length,
+    });
+    let done = false;
     try {
-      return synchronous("scope", body());
+      const result = synchronous("scope", body());
+      done = true;
+      return result;
     } finally {
-      for (const r of this.#regions.splice(depth - 1)) r.alive = false;
-      this.engine.rewind(region.mark);
-      this.#entries.length = region.records;
-      this.#params.length = region.params;
+      undo(done);
     }
   }
 
   /** @internal Runs `body`; if it throws, what it made on the tape is gone, as after a scope. */
   allOrNothing<T>(body: () => T): T {
-    const { mark } = this.engine;
-    const params = this.#params.length;
-    const records = this.#entries.length;
+    const undo = this.bookmark();
     try {
       return synchronous("allOrNothing", body());
     } catch (error) {
-      this.engine.rewind(mark);
-      this.#params.length = params;
-      this.#entries.length = records;
+      undo();
       throw error;
     }
   }
@@ -182,14 +242,13 @@ export class Tape {
    * then, or the scope around it has ended.
    */
   lend<T>(make: () => T): { made: T; release(): void } {
+    const undo = this.bookmark();
     const region = this.#region;
-    const { mark } = this.engine;
     const made = this.allOrNothing(make);
     const end = this.engine.mark;
-    const release = (): void => {
-      if (region.alive && this.engine.mark === end) this.engine.rewind(mark);
-    };
-    return { made, release };
+    const tensors = region.made;
+    const free = (): boolean => region === this.#region && this.made === tensors && this.engine.mark === end;
+    return { made, release: () => free() && undo(true) };
   }
 
   /** Runs `body` without recording: nothing made in it can be run backwards, and dropout keeps every number. */
@@ -216,20 +275,22 @@ export class Tape {
   /** Sets the gradient of every parameter to zero. */
   zeroGrad(): void {
     for (const p of this.#params) this.engine.zero(p.grad, p.size);
+    this.#summed = false;
   }
 
   /**
    * One training step up to the gradients: zeroes them, runs `body` in a scope, runs its loss backwards, returns its
    * value. Throws a RangeError, before anything is run backwards, when the loss is not finite. With `accumulate`
-   * gradients are added to those that are there.
+   * gradients are added to those that are there. Where it throws, the generator is as before, and so are gradients, or,
+   * without `accumulate`, zero if that was while it ran backwards.
    */
   step(body: () => Tensor, options: { accumulate?: boolean } = {}): number {
     known("step", options, "accumulate");
     const { accumulate = false } = options;
     return this.scope(() => {
-      const loss = body();
+      const loss = synchronous("step", body());
       if (!isTensor(loss))
-        refuse(TypeError, "step", `the function returned ${String(loss)}`, "the loss, a tensor of size 1");
+        refuse(TypeError, "step", `the function returned ${whatIs(loss)}`, "the loss, a tensor of size 1");
       this.#ready(loss);
       const value = loss.item();
       if (!Number.isFinite(value)) {
@@ -240,7 +301,7 @@ export class Tape {
       let done = false;
       if (!accumulate) for (const p of this.#params) p.blank = true;
       try {
-        this.#run(loss, undefined, true); // nobody can read what the scope made once this has returned
+        this.#run(loss, undefined, true, accumulate); // nobody reads what the scope made once this has returned
         done = true;
       } finally {
         for (const p of this.#params) {
@@ -254,21 +315,43 @@ export class Tape {
 
   /**
    * Adds d`loss`/d`x` to the gradient of every tensor that wants one. `seed`: the gradient of `loss` itself, for one
-   * that is no scalar.
+   * that is no scalar. Where it throws the record is as before, and so are gradients where they were zero;
+   * else, since half a sum is none, they are NaN until `zeroGrad` or a step.
    */
   backward(loss: Tensor, seed?: ArrayLike<number>): void {
-    this.#ready(loss, seed);
-    this.#run(loss, this.#kept(seed), false);
+    this.#ready(loss, seed !== undefined);
+    const from = seed === undefined ? seed : filling("backward", loss.shape, seed, this.engine.memory.buffer);
+    this.allOrNothing(() => {
+      try {
+        this.#run(loss, from, false, false);
+      } catch (error) {
+        // Copies of all gradients beforehand would cost a tenth of a small backward pass.
+        for (const p of this.#params) this.engine.kernels.fill(p.size, this.#summed ? NaN : 0, p.at);
+        throw error;
+      }
+    });
   }
-  #run(loss: Tensor, seed: ArrayLike<number> | undefined, recycle: boolean): void {
+  /** Runs `loss` backwards; with `keep` gradients are as before if that throws. */
+  #run(loss: Tensor, seed: ArrayLike<number> | undefined, recycle: boolean, keep: boolean): void {
+    const params = keep ? [...this.#params] : [];
+    const before = params.map(p => p.gradient().slice());
     const { root } = loss;
-    const blank = !root.at || root.blank;
-    if (!root.at) root.at = this.engine.alloc(loss.size);
-    root.blank = false;
-    const at = this.engine.view(root.at, loss.size);
-    if (blank) at.fill(0);
-    for (let i = 0; i < at.length; i++) at[i]! += seed ? seed[i]! : 1;
-    this.#replay(this.#region.records, recycle);
+    this.#running = true;
+    try {
+      const blank = !root.at || root.blank;
+      if (!root.at) root.at = this.engine.alloc(loss.size);
+      root.blank = false;
+      const at = this.engine.view(root.at, loss.size);
+      if (blank) at.fill(0);
+      for (let i = 0; i < at.length; i++) at[i]! += seed ? seed[i]! : 1;
+      this.#replay(this.#region.records, recycle);
+      this.#summed = true;
+    } catch (error) {
+      params.forEach((p, i) => p.gradient().set(before[i]!));
+      throw error;
+    } finally {
+      this.#running = false;
+    }
   }
   #replay(from: number, recycle: boolean): void {
     const pass: Pass = { engine: this.engine, entries: this.#entries, region: this.#region, trace: this.trace };
@@ -276,20 +359,18 @@ export class Tape {
     replay(pass, from, recycle);
   }
 
-  /** Throws unless `loss` can be run backwards, from `seed` if given. */
-  #ready(loss: Tensor, seed?: ArrayLike<number>): void {
+  /** Throws unless `loss` can be run backwards, from a gradient that is given where it is `seeded`. */
+  #ready(loss: Tensor, seeded = false): void {
     const who = "backward";
     const scalar = "a tensor of size 1";
-    if (!isTensor(loss)) refuse(TypeError, who, `got ${String(loss)}`, scalar);
-    if (loss.tape !== this) refuse(TypeError, who, "the tensor is of another tape");
+    if (this.#running) refuse(Error, who, "called while another backward runs");
+    if (!isTensor(loss)) refuse(TypeError, who, `got ${whatIs(loss)}`, scalar);
+    if (loss.tape !== this)
+      refuse(TypeError, who, `the tensor is of another ${loss.tape instanceof Tape ? "tape" : "copy of farsight"}`);
     loss.alive(who);
     if (!loss.wants) refuse(Error, who, `${shapeOf(loss)} depends on no parameter, or was computed in noGrad`);
-    if (!seed && loss.size !== 1)
+    if (!seeded && loss.size !== 1)
       refuse(RangeError, who, `${shapeOf(loss)} is no scalar`, `${scalar}, or the gradient to start from`);
-    if (seed && seed.length !== loss.size) {
-      const has = `${seed.length} numbers, ${shapeOf(loss)} has ${loss.size}`;
-      refuse(RangeError, who, `the gradient to start from has ${has}`);
-    }
     if ((this.#entries.length === this.#region.records && !loss.grad) || loss.root.spent)
       refuse(Error, who, "nothing is recorded in this scope, or it ran already");
     if (!loss.grad && loss.root.region !== this.#region) {
@@ -303,17 +384,10 @@ export class Tape {
     this.#finite(`${name} (op ${this.#entries.length})`, y, y.data, inputs);
   }
   #finite(who: string, y: Tensor, address: number, inputs: readonly (Tensor | undefined)[]): void {
-    const values = this.engine.view(address, y.size);
-    const bad = values.findIndex(v => !Number.isFinite(v));
-    if (bad < 0) return;
-    const place: number[] = [];
-    let rest = bad;
-    for (let axis = y.shape.length - 1; axis >= 0; axis--) {
-      place.unshift(rest % y.shape[axis]!);
-      rest = Math.floor(rest / y.shape[axis]!);
-    }
+    const bad = infinite(y.shape, this.engine.view(address, y.size));
+    if (!bad) return;
     const ranges = inputs.filter(x => x !== undefined).map(x => `${shapeOf(x)} in ${range(x.values())}`);
-    refuse(RangeError, who, `${values[bad]} at [${place.join(" ")}] of ${shapeOf(y)}; inputs ${ranges.join(", ")}`);
+    refuse(RangeError, who, `${bad} of ${shapeOf(y)}; inputs ${ranges.join(", ")}`);
   }
 
   /**
@@ -322,7 +396,9 @@ export class Tape {
    * included. It must read the same tensors each time: copy a variable that a loop assigns to into a const.
    */
   checkpoint<T extends Tensor | readonly Tensor[]>(body: () => T): T {
-    if (!this.#recording) return body();
+    return this.allOrNothing(() => (this.#recording ? this.#checkpointed(body) : given(body)));
+  }
+  #checkpointed<T extends Tensor | readonly Tensor[]>(body: () => T): T {
     const { position } = this.random;
     const tensors = new Set<Tensor>();
     const { results, single } = this.#tried(body, tensors);
@@ -350,11 +426,8 @@ export class Tape {
     return this.scope(() => {
       this.#reads = { of: this.#region, tensors };
       try {
-        const made = this.unrecorded(body);
+        const made = this.unrecorded(() => given(body));
         const list = [made].flat();
-        if (!list.every(isTensor)) {
-          refuse(TypeError, "checkpoint", `the function returned ${String(made)}`, "a tensor, or a list of tensors");
-        }
         this.noteReads(list);
         return { results: list.map(y => ({ shape: y.shape, values: y.values().slice() })), single: isTensor(made) };
       } finally {
@@ -373,7 +446,7 @@ export class Tape {
     this.#recording = true;
     this.#evaluating = false;
     try {
-      const again = [body()].flat();
+      const again = [given(body)].flat();
       if (again.length !== outputs.length || !outputs.every((y, i) => same(again[i]!.values(), y.values())))
         refuse(
           Error,
@@ -395,6 +468,20 @@ export class Tape {
       this.#recording = recording;
       this.#evaluating = evaluating;
     }
+  }
+
+  /** What to do where memory is full. */
+  #advice(): string {
+    const inner = this.#regions[1] ? this.#region : { mark: this.engine.mark, records: this.#entries.length };
+    const outer = this.#regions.filter(r => r !== inner);
+    const params = this.#params.filter(p => p.region !== inner);
+    const first = outer[0]!.mark;
+    const rest = params.reduce((n, p) => n - 2 * p.size * this.engine.width, inner.mark - first);
+    if (2 * rest <= this.engine.mark - first) return "lower the batch or the sequence, or use tape.checkpoint";
+    const tensors = outer.reduce((n, r) => n + r.made, -params.length);
+    const where = this.#regions[1] ? "this" : "any";
+    const made = `${tensors} tensors and ${inner.records} operations lie outside of ${where} scope`;
+    return `${made}: make what is used once in tape.scope or tape.step`;
   }
 
   /** The recorded program, one operation a line with shapes: `%2 matmul [4 8] <- %1 [4 3], param [3 8]`. */
@@ -424,6 +511,14 @@ function usable(engine: Engine, dtype: Dtype, more: boolean): void {
     refuse(TypeError, "tape", `the engine is ${is}`, wants);
   }
   if (taken.has(engine)) refuse(Error, "tape", "the engine has a tape already", "an engine for each tape");
+}
+
+/** What a function that is to be checkpointed returns. */
+function given<T extends Tensor | readonly Tensor[]>(body: () => T): T {
+  const made = synchronous("checkpoint", body());
+  if (![made].flat().every(isTensor))
+    refuse(TypeError, "checkpoint", `the function returned ${whatIs(made)}`, "a tensor, or a list of tensors");
+  return made;
 }
 
 /** Whether two arrays hold the same numbers, to the bit but for the payload of NaN. */

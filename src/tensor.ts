@@ -1,15 +1,18 @@
 // tensor.ts: an array on a tape: an address, a shape, and where its gradient lies.
-import { TENSOR, product, refuse, shapeOf } from "./check.ts";
+import { COPY, TENSOR, product, refuse, shapeOf } from "./check.ts";
 import type { Numbers } from "./engine.ts";
 import type { Tape } from "./tape.ts";
 
 /** @internal A stretch of a tape's life. Tensors made in it are dead once it has ended. */
 export interface Region {
   alive: boolean;
-  /** Where the engine's memory, the records and the parameters stood when it began. */
+  /** How many tensors with memory or a gradient of their own were made in it. */
+  made: number;
+  /** Of these the numbers of those whose memory was given back, as boundaries: from, to before, from, to before... */
+  gone: number[] | undefined;
+  /** Where the engine's memory and the records stood when it began. */
   readonly mark: number;
   readonly records: number;
-  readonly params: number;
 }
 
 /** @internal What a tensor is beside its address and shape. */
@@ -20,6 +23,19 @@ export interface Traits {
   integral?: boolean;
   /** The tensor whose memory and gradient it shares; itself unless given. */
   root?: Tensor | undefined;
+  /** Its number in its region; the next one unless given. */
+  number?: number;
+}
+
+/** How many of ascending numbers are at most `n`. */
+function below(list: readonly number[], n: number): number {
+  let low = 0;
+  for (let high = list.length; low < high;) {
+    const middle = (low + high) >> 1;
+    if (list[middle]! <= n) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** A row-major array on a tape. Made by `tape.tensor`, `tape.param` and operations, never by `new`. */
@@ -36,6 +52,8 @@ export class Tensor {
   readonly data: number;
   /** @internal */
   readonly region: Region;
+  /** @internal */
+  readonly number: number;
   /** @internal The tensor whose memory this one shares (itself unless made by `reshape`); gradients meet there. */
   readonly root: Tensor;
   /** @internal Address of the gradient, of a root; 0 when nobody asked for it or nothing has reached it yet. */
@@ -52,14 +70,15 @@ export class Tensor {
     this.size = product(shape);
     this.data = data;
     this.region = region;
+    this.number = traits.number ?? region.made++;
     this.wants = traits.wants ?? false;
     this.integral = traits.integral ?? false;
     this.root = traits.root ?? this;
   }
 
   /** @internal */
-  get [TENSOR](): boolean {
-    return true;
+  get [TENSOR](): object {
+    return COPY;
   }
   /** @internal Address of the gradient, which this one shares with its root. */
   get grad(): number {
@@ -88,16 +107,21 @@ export class Tensor {
     return this.values()[0]!;
   }
 
-  /** @internal Throws if the region this tensor was made in has ended. */
+  /** @internal Whether the region it was made in goes on, and what made it did not throw. */
+  get lives(): boolean {
+    const { alive, gone } = this.region;
+    return alive && (gone === undefined || below(gone, this.number) % 2 === 0);
+  }
+  /** @internal Throws if its memory was given back. */
   alive(who: string): void {
-    if (this.region.alive) return;
+    if (this.lives) return;
     const why = `tensor ${shapeOf(this)} was used after its scope ended`;
     refuse(Error, who, `${why}\n  copy what you need out of the scope with .values().slice()`);
   }
 
   /** Its dtype, its shape and its first numbers. */
   toString(): string {
-    if (!this.region.alive) return `Tensor ${shapeOf(this)} (its scope has ended)`;
+    if (!this.lives) return `Tensor ${shapeOf(this)} (its scope has ended)`;
     const some = Array.from(this.values().subarray(0, 6), x => Number(x.toPrecision(5)));
     const dtype = this.integral ? "i32" : this.tape.dtype;
     return `Tensor ${dtype} ${shapeOf(this)} ${some.join(" ")}${this.size > 6 ? " ..." : ""}`;

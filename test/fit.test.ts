@@ -543,7 +543,7 @@ suite("errors", {
       ],
       [
         { clip: { norm: 1 }, loss: () => sum(sqrt(scale(dropout(params.a.w, { p: 0.5 }), { by: 0 }))) },
-        "RangeError: fit: the gradient's norm is NaN at step 1...",
+        "RangeError: clipNorm: the gradient of a.w is NaN at [0]; nothing has changed...",
       ],
     ] as [object, string][]) {
       const error = await failure({ ...options, ...more });

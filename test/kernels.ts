@@ -192,7 +192,7 @@ export function alone(
     if (word in given) return given[word];
     if (word in scalars && !addresses[name]?.includes(word)) return scalars[word];
     if (word === "scratch") return K.scratch;
-    if (word === "room") return engine.reserve(K.attentionRoom(h!, g!, t!, s!, d!, p!, r!, K.scratch));
+    if (word === "room") return engine.alloc(K.attentionRoom(h!, g!, t!, s!, d!, p!, r!, K.scratch));
     if (absent.includes(word) || flags.includes(word) || word === "first" || word === "args") return 0;
     if (whole.includes(word))
       engine.integers(at, BUFFER).forEach((_, j, all) => {

@@ -182,7 +182,6 @@ a.alive("me"); // 2339
 tape.engine; // 2339
 tape.claim([2], true); // 2339
 engine.alloc(1); // 2339
-engine.reserve(1); // 2339
 engine.mark; // 2339
 engine.rewind(0); // 2339
 engine.kernels; // 2339

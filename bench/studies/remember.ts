@@ -53,9 +53,10 @@ function prepare(arm: string, choice: Choice) {
   });
   const recurrent = rmt(model, { memory: MEMORY, segment: SEGMENT, replay: false });
   const params = recurrent.params(tape, { seed });
+  const { memory: _, ...alone } = params; // what the transformer alone reads
   const data = random(seed).fork("remember");
   const held = random(2024).fork("remember, held out");
-  return { remembers: arm === "rmt", task, tape, model, recurrent, params, data, held };
+  return { remembers: arm === "rmt", task, tape, model, recurrent, params, alone, data, held };
 }
 
 /** The last segment of each of n sequences of t numbers. */
@@ -66,13 +67,13 @@ const last = (values: Int32Array, t: number, n: number): Int32Array =>
   });
 
 /** The share of n held-out questions over s segments that are answered right. */
-function test({ remembers, task, tape, model, recurrent, params, held }: Run, s: number, n: number): number {
+function test({ remembers, task, tape, model, recurrent, params, alone, held }: Run, s: number, n: number): number {
   let good = 0;
   const ask = (at: number): void => {
     const { tokens, answers, t } = task.batch(held.fork(`${s} ${at}`), 50, s);
     const logits = remembers
       ? [...recurrent.stream(params, [tape.integers([50, t], tokens)])].at(-1)!.values
-      : model.logits(params, tape.integers([50, SEGMENT], last(tokens, t, 50))).values();
+      : model.logits(alone, tape.integers([50, SEGMENT], last(tokens, t, 50))).values();
     const width = logits.length / 50;
     answers.forEach((answer, i) => {
       if (argmax(logits, (i + 1) * width - task.size, (i + 1) * width) === answer) good++;
@@ -83,15 +84,15 @@ function test({ remembers, task, tape, model, recurrent, params, held }: Run, s:
 }
 
 /** The loss of a batch over s segments. */
-function lossOf({ remembers, task, tape, model, recurrent, params, data }: Run, step: number, s: number): Tensor {
+function lossOf(
+  { remembers, task, tape, model, recurrent, params, alone, data }: Run,
+  step: number,
+  s: number,
+): Tensor {
   const { tokens, targets, t } = task.batch(data.fork(step), BATCH, s);
   if (remembers) return recurrent.loss(params, tape.integers([BATCH, t], tokens), tape.integers([BATCH, t], targets));
   const shape = [BATCH, SEGMENT];
-  return model.loss(
-    params,
-    tape.integers(shape, last(tokens, t, BATCH)),
-    tape.integers(shape, last(targets, t, BATCH)),
-  );
+  return model.loss(alone, tape.integers(shape, last(tokens, t, BATCH)), tape.integers(shape, last(targets, t, BATCH)));
 }
 
 function train(arm: string, choice: Choice): Trial {

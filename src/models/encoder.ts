@@ -1,11 +1,10 @@
 // encoder.ts: the recurrent memory encoder (Bulatov et al. 2023, arXiv 2304.11062), which sorts sequences into classes:
 // memory once, in front. Only the memory crosses from segment to segment.
 import { number, refuse } from "../check.ts";
-import { apply, linearWeights, maker, tokens, type Maker, type Weights } from "../nn.ts";
+import { apply, fitting, linearWeights, tokens, type Maker, type Weights } from "../nn.ts";
 import { scale, tanh } from "../ops/elementwise.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import { concat, reshape, slice } from "../ops/shapes.ts";
-import { random } from "../random.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 import {
@@ -14,6 +13,7 @@ import {
   fits,
   follows,
   heldState,
+  makerOf,
   rowsOf,
   completed,
   summed,
@@ -25,7 +25,7 @@ import {
   type RmtWeights,
 } from "./recurrent.ts";
 import { streamed, type Chunk, type Given, type Rows, type Sequences, type StreamOptions } from "./stream.ts";
-import type { Transformer } from "./transformer.ts";
+import type { Transformer, TransformerWeights } from "./transformer.ts";
 
 /**
  * Options of `rmtEncoder`: a segment's row takes memory + 3 places more than its tokens. The special tokens' numbers,
@@ -108,9 +108,11 @@ function rowsFor(parts: readonly number[][], t: number, { memory, cls, sep, pad 
 }
 type Marks = Required<Pick<RmtEncoderOptions, "memory" | "cls" | "sep" | "pad">>;
 
-/** Fresh parameters of the layers behind the first place. */
-function headWeights(make: Maker, { classes, pooler }: { classes: number; pooler: boolean }, d: number) {
+/** Fresh parameters of the memory, and of the layers behind the first place. */
+function ownWeights(make: Maker, o: { memory: number; classes: number; pooler: boolean }, d: number) {
+  const { memory, classes, pooler } = o;
   return {
+    memory: firstMemory(make, memory, d),
     classifier: linearWeights(make, "classifier", classes, d),
     pooler: pooler ? linearWeights(make, "pooler", d, d) : undefined,
   };
@@ -134,17 +136,23 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
   for (const [name, id] of Object.entries({ cls, sep, pad }))
     number(who, name, id, Number.isInteger(id) && id >= 0 && id < c.vocab, `a token, from 0 to ${c.vocab - 1}`);
 
+  const own = (make: Maker) => ownWeights(make, o, c.d);
+  const inner = fitting<TransformerWeights>(who, /^(memory|classifier|pooler|lm_head)\b/, own);
+
   const self: RmtEncoder = {
     model,
     params: (tape, { seed = 0, frozen = false } = {}) =>
       tape.allOrNothing(() => {
         const { lm_head: _, ...weights } = model.params(tape, { seed, frozen });
-        const memory = firstMemory(tape, seed, m, c.d, frozen);
-        return { ...weights, memory, ...headWeights(maker(tape, random(seed).fork("rmt"), frozen), o, c.d) };
+        return { ...weights, ...own(makerOf(tape, seed, frozen)) };
       }),
     segments: sequences => cut(sequences, l),
-    start: firstState,
+    start(params, b) {
+      inner(params);
+      return firstState(params, b);
+    },
     step(params, segment, state, how = {}) {
+      const weights = inner(params);
       const parts = rowsOf(segment);
       const n = Math.max(...parts.map(x => x.length));
       follows(who, state, parts.length, n, o, c.d);
@@ -152,12 +160,13 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
       const { tape } = memory;
       const t = n + m + 3;
       const { rows, real } = rowsFor(parts, t, o);
-      const words = model.embed(params, tokens(tape, rows));
+      const words = model.embed(weights, tokens(tape, rows));
       const x = concat([slice(words, 0, 1, { axis: 1 }), memory, slice(words, m + 1, t, { axis: 1 })], { axis: 1 });
-      const states = model.states(params, x, { ...how, keys: tape.tensor([rows.length, t], real) });
+      const states = model.states(weights, x, { ...how, keys: tape.tensor([rows.length, t], real) });
       return { states, state: { memory: slice(states, 1, 1 + m, { axis: 1 }), at: at + n } };
     },
     head(params, states) {
+      inner(params);
       const x = reshape(slice(states, 0, 1, { axis: 1 }), [states.shape[0]!, c.d]);
       return apply(params.pooler ? tanh(apply(x, params.pooler)) : x, params.classifier);
     },

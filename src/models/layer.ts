@@ -1,6 +1,6 @@
 // layer.ts: one layer of a transformer, in functions to put together: attention block, MLP, norms. A layer takes what
 // passes from one run to the next, a carry, and gives it on (carry.ts).
-import { refuse } from "../check.ts";
+import { refuse, synchronous } from "../check.ts";
 import { apply, drop, mlp, norm, type Activation, type MlpWeights, type Tree, type Weights } from "../nn.ts";
 import { add } from "../ops/elementwise.ts";
 import { parted, restated } from "../ops/myopic.ts";
@@ -113,7 +113,7 @@ export function attentionBlock(
   const past = old && sources(old, oldGates, c, placesOf(all), all.shape[1]!);
   const width = c.d / c.heads;
   const bias = biasOf(c.positions, ({ layer: [key] = [""] }) => p[key] as object | undefined);
-  if (run.watch) run.watch(inside(read, bias, c, run));
+  if (run.watch) synchronous("watch", run.watch(inside(read, bias, c, run)));
   const y = fused(read, past, { bias, cope: c.cope, h: c.heads, g: c.kvHeads, d: width }, run);
   return apply(y, p.c_proj);
 }

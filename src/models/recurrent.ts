@@ -1,7 +1,7 @@
 // recurrent.ts: what recurrent memory models share: their options, the memory that passes from segment to segment, and
 // how far gradients follow it back.
 import { choice, integer, known, number, refuse, shapeOf, tensor } from "../check.ts";
-import { maker, tokens } from "../nn.ts";
+import { maker, tokens, type Maker } from "../nn.ts";
 import { add } from "../ops/elementwise.ts";
 import { embedding } from "../ops/rows.ts";
 import { stopGradient } from "../ops/shapes.ts";
@@ -88,8 +88,12 @@ export function follows(who: string, state: RmtState, b: number, n: number, o: R
 }
 
 /** Independent normal vectors as large as an embedding's: equal ones would be told apart by their places alone. */
-export function firstMemory(tape: Tape, seed: number, m: number, d: number, frozen: boolean): Tensor {
-  return maker(tape, random(seed).fork("rmt"), frozen)("memory", [m, d], 1 / Math.sqrt(d));
+export function firstMemory(make: Maker, m: number, d: number): Tensor {
+  return make("memory", [m, d], 1 / Math.sqrt(d));
+}
+/** What makes a recurrent model's own parameters. */
+export function makerOf(tape: Tape, seed: number, frozen: boolean): Maker {
+  return maker(tape, random(seed).fork("rmt"), frozen);
 }
 
 /**
@@ -99,7 +103,8 @@ export function firstMemory(tape: Tape, seed: number, m: number, d: number, froz
 export function firstState({ memory }: RmtWeights, b: number): RmtState {
   const m = memory.shape[0]!;
   const rows = Array.from({ length: integer("start", "b", b, 1) * m }, (_, i) => i % m);
-  return { memory: embedding(memory, memory.tape.integers([b, m], rows)), at: 0 };
+  const { tape } = memory;
+  return tape.allOrNothing(() => ({ memory: embedding(memory, tape.integers([b, m], rows)), at: 0 }));
 }
 
 /** The same state over another tensor. */

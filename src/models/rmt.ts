@@ -2,7 +2,7 @@
 // before a segment and writes it after; only the memory crosses from segment to segment. Training replays segments
 // (tape.checkpoint), so that the memory it takes does not grow with their number.
 import { choice, refuse, shapeOf } from "../check.ts";
-import { tokens as integers } from "../nn.ts";
+import { fitting, tokens as integers, type Maker } from "../nn.ts";
 import { fade, scale } from "../ops/elementwise.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import { concat, slice } from "../ops/shapes.ts";
@@ -16,6 +16,7 @@ import {
   fits,
   follows,
   heldState,
+  makerOf,
   rowsOf,
   completed,
   summed,
@@ -28,7 +29,7 @@ import {
   type RmtWeights,
 } from "./recurrent.ts";
 import { pieces, streamed, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
-import type { Transformer } from "./transformer.ts";
+import type { Transformer, TransformerWeights } from "./transformer.ts";
 
 /**
  * Which edges keep weight 1 under myopic training: none, those out of memory ("source"), or at either end ("touch").
@@ -177,7 +178,7 @@ function lossOf({ model, options: o, start, step }: Rmt, params: RmtWeights, tok
  *     const model = rmt(transformer({ vocab: 64, context: 24 }), { segment: 16, memory: 4 });
  *     const params = model.params(tape);
  *     const loss = tape.step(() => model.loss(params, tokens, targets)); // b t, of any length
- *     for (const { values } of model.stream(params, pieces)) show(values); // logits of each segment
+ *     for (const { values } of model.stream(params, pieces)) shapeOf(values); // logits of each segment
  */
 export function rmt(model: Transformer, options: RmtOptions): Rmt {
   const who = "rmt";
@@ -191,16 +192,20 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
   }
   fits(who, `a segment of ${l} with two blocks of ${m} memory vectors`, 2 * m + l, c);
 
+  const own = (make: Maker) => ({ memory: firstMemory(make, m, c.d) });
+  const inner = fitting<TransformerWeights>(who, /^memory\b/, own);
+
   const self: Rmt = {
     model,
     options: o,
     params: (tape, { seed = 0, frozen = false } = {}) =>
-      tape.allOrNothing(() => ({
-        ...model.params(tape, { seed, frozen }),
-        memory: firstMemory(tape, seed, m, c.d, frozen),
-      })),
-    start: firstState,
+      tape.allOrNothing(() => ({ ...model.params(tape, { seed, frozen }), ...own(makerOf(tape, seed, frozen)) })),
+    start(params, b) {
+      inner(params);
+      return firstState(params, b);
+    },
     step(params, input, state, how = {}) {
+      const weights = inner(params);
       const { tape } = params.memory;
       const tokens = integers(tape, input);
       const [b, n] = tokens.shape as [number, number];
@@ -211,8 +216,8 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       // starts.
       const faded = c.myopic && at > 0 && o.exempt === "none";
       const write = faded ? fade(memory, { by: edgeWeight(n, c.myopic!) }) : memory;
-      const x = concat([memory, model.embed(params, tokens), write], { axis: 1 });
-      const y = model.states(params, x, {
+      const x = concat([memory, model.embed(weights, tokens), write], { axis: 1 });
+      const y = model.states(weights, x, {
         ...how,
         allowed: o.bidirectional ? tape.tensor([t, t], opened(m, n)) : undefined,
         edges: c.myopic && tape.recording ? tape.tensor([t, t], edgesOf(m, n, at, c.myopic, o.exempt)) : undefined,

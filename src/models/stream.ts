@@ -1,6 +1,6 @@
 // stream.ts: a model over input that comes in pieces: an iterator in, an iterator out, in memory that does not grow.
-import { choice, known, refuse } from "../check.ts";
-import { tokens, type Weights } from "../nn.ts";
+import { choice, known, refuse, synchronous } from "../check.ts";
+import { tapeOf, tokens, type Tree } from "../nn.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
@@ -51,14 +51,14 @@ const copied = (x: Tensor): Given => ({ shape: x.shape, values: x.values().slice
  * the end the state, as the generator's return value. What passes from piece to piece lies in memory made when so much
  * of it is first met: `held` gives the same state over other tensors, asking `hold` for each, always in the same order.
  */
-export function* streamed<Params extends { readonly wte: Weights }, State, Options>(
+export function* streamed<Params extends Tree, State, Options>(
   model: Streamed<Params, State, Options>,
   params: Params,
   chunks: Iterable<Chunk<Rows | ArrayLike<number>>>,
   how: StreamOptions<State> & Options,
   held: (state: State, hold: (x: Tensor) => Tensor) => State,
 ): Generator<Given, State | undefined, void> {
-  const { tape } = params.wte.weight;
+  const tape = tapeOf("stream", params);
   known("stream", how, "ask", "state", "cache", "earlier");
   const { ask = "logits", state: first, ...options } = how;
   choice("stream", "ask", ask, ["logits", "states", "loss"]);
@@ -109,6 +109,7 @@ export function* pieces<Targets>(chunks: Iterable<Chunk<Targets>>): Generator<Pi
   const wants = "an iterable of pieces, each rows of tokens, a tensor b t, or { input, targets }";
   if (typeof chunks?.[Symbol.iterator] !== "function") refuse(TypeError, "stream", `got ${String(chunks)}`, wants);
   for (const chunk of chunks) {
+    synchronous("stream", chunk);
     const piece = (chunk as Piece<Targets>)?.input ? (chunk as Piece<Targets>) : { input: chunk as Rows };
     const { input } = piece;
     if (!(input as Tensor)?.shape && typeof (input as Sequences)?.[0] !== "object")

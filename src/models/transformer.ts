@@ -1,9 +1,10 @@
 // transformer.ts: one decoder or encoder for every study here. Parameters carry nanoGPT's names, linear weights are
 // [out, in].
-import { choice, integer, known, number, refuse, shapeOf, tensor } from "../check.ts";
+import { choice, integer, known, number, refuse, shapeOf, synchronous, tensor } from "../check.ts";
 import {
   apply,
   drop,
+  fitting,
   linearWeights,
   maker,
   norm,
@@ -231,23 +232,35 @@ function completed(options: TransformerOptions): Config {
  */
 export function transformer(options: TransformerOptions): Transformer {
   const c = completed(options);
+  const make = (make: Maker): TransformerWeights => weightsOf(make, c);
+  const fits = fitting("transformer", /^(?!lm_head\b)/, make);
+  const headFits = fitting("transformer", /^lm_head\b/, make);
   const model: Transformer = {
     config: c,
     params: (tape, { seed = 0, frozen = false } = {}) =>
-      tape.allOrNothing(() => weightsOf(maker(tape, random(seed).fork("params"), frozen), c)),
-    embed: (params, x) => embedded(c, params, x),
+      tape.allOrNothing(() => make(maker(tape, random(seed).fork("params"), frozen))),
+    embed(params, x) {
+      fits(params);
+      return embedded(c, params, x);
+    },
     states(params, x, how = {}) {
       tensor("transformer", "the input", x, `batch time ${c.d}`);
       if (x.shape[2] !== c.d) refuse(RangeError, "transformer", `got ${shapeOf(x)}`, `embeddings [batch time ${c.d}]`);
-      if (params.h.length !== c.layers)
-        refuse(RangeError, "transformer", `the parameters have ${params.h.length} layers`, `${c.layers} layers`);
+      fits(params);
       return run(c, params, x, how).states;
     },
-    head: (params, x) => linear(x, params.lm_head?.weight ?? params.wte.weight, params.lm_head?.bias),
+    head(params, x) {
+      headFits(params);
+      return linear(x, params.lm_head?.weight ?? params.wte.weight, params.lm_head?.bias);
+    },
     logits: (params, x, how) => model.head(params, model.states(params, model.embed(params, x), how)),
     loss: (params, x, targets) => crossEntropy(model.logits(params, x, { dropout: c.dropout }), targets),
-    start: (params, b, how = {}) => started(c, params, b, how),
+    start(params, b, how = {}) {
+      fits(params);
+      return started(c, params, b, how);
+    },
     step(params, input, before, how = {}) {
+      fits(params);
       const x = model.embed(params, tensorOf(params.wte.weight.tape, input));
       const { states, carries } = run(c, params, x, how, before);
       return { states, state: { carries, starts: before.starts.map(n => n + x.shape[1]!) } };
@@ -275,7 +288,7 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
     if (embed) state = embed(state, params[key] as Tree | undefined, places);
   if (params.ln_emb) state = norm(state, params.ln_emb, c);
   state = drop(state, dropout);
-  watch?.(0, { states: state, attention: undefined });
+  synchronous("watch", watch?.(0, { states: state, attention: undefined }));
   const carries: Carry[] = [];
   params.h.forEach((p, i) => {
     let attention: Inside | undefined;
@@ -285,7 +298,7 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
     const made = layer(state, p, c, { causal, allowed, keys, edges, own, cut, dropout, places, carry, watch: seen });
     state = made.x;
     if (made.carry) carries.push(made.carry);
-    watch?.(i + 1, { states: state, attention });
+    synchronous("watch", watch?.(i + 1, { states: state, attention }));
   });
   return { states: params.ln_f ? norm(state, params.ln_f, c) : state, carries };
 }

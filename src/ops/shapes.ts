@@ -51,7 +51,7 @@ export const sliceMiddle = /* @__PURE__ */ op("slice(x)", "o n i -> o count i", 
 /** The same numbers under another shape; memory and gradient are shared. */
 export function reshape(x: Tensor, shape: readonly number[]): Tensor {
   tensor("reshape", "the input", x);
-  const to = sized("reshape", shape, undefined);
+  const to = sized("reshape", shape);
   if (product(to) !== x.size) {
     const why = `${shapeOf(x)} holds ${x.size} numbers, [${to.join(" ")}] would hold ${product(to)}`;
     refuse(RangeError, "reshape", why);
