@@ -243,12 +243,10 @@ export class Tape {
    */
   lend<T>(make: () => T): { made: T; release(): void } {
     const undo = this.bookmark();
-    const region = this.#region;
     const made = this.allOrNothing(make);
     const end = this.engine.mark;
-    const tensors = region.made;
-    const free = (): boolean => region === this.#region && this.made === tensors && this.engine.mark === end;
-    return { made, release: () => free() && undo(true) };
+    const tensors = this.made;
+    return { made, release: () => this.engine.mark === end && this.made === tensors && undo(true) };
   }
 
   /** Runs `body` without recording: nothing made in it can be run backwards, and dropout keeps every number. */
@@ -479,8 +477,7 @@ export class Tape {
     const rest = params.reduce((n, p) => n - 2 * p.size * this.engine.width, inner.mark - first);
     if (2 * rest <= this.engine.mark - first) return "lower the batch or the sequence, or use tape.checkpoint";
     const tensors = outer.reduce((n, r) => n + r.made, -params.length);
-    const where = this.#regions[1] ? "this" : "any";
-    const made = `${tensors} tensors and ${inner.records} operations lie outside of ${where} scope`;
+    const made = `${tensors} tensors and ${inner.records} operations lie outside of this scope, or of any`;
     return `${made}: make what is used once in tape.scope or tape.step`;
   }
 

@@ -9,13 +9,13 @@ import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 import {
   firstMemory,
-  firstState,
   fits,
   follows,
   heldState,
   makerOf,
   rowsOf,
   completed,
+  startWith,
   summed,
   through,
   type RecurrentOptions,
@@ -80,9 +80,10 @@ export interface RmtEncoder {
   ): Generator<Given, RmtState | undefined, void>;
 }
 
+const who = "rmtEncoder";
+
 /** Sequences in segments of l tokens, cut from the right. */
 function cut(sequences: Sequences, l: number): number[][][] {
-  const who = "rmtEncoder";
   const length = sequences[0]?.length;
   if (!length) {
     const why = `${sequences.length} sequences, the first of ${length ?? "no"} tokens`;
@@ -118,15 +119,10 @@ function ownWeights(make: Maker, o: { memory: number; classes: number; pooler: b
   };
 }
 
-/**
- * An encoder with memory once, in front: each segment's row is [CLS] memory [SEP] tokens [SEP], then padding that
- * nobody sees.
- */
-export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtEncoder {
-  const who = "rmtEncoder";
+/** Checks options, and that the model of configuration `c` can be inside; fills in what was left out. */
+function around(c: Transformer["config"], options: RmtEncoderOptions) {
   const o = completed(who, options, { classes: 0, cls: 1, sep: 2, pad: 0, pooler: false });
   const { memory: m, segment: l, classes, cls, sep, pad } = o;
-  const c = model.config;
   if (!c.vocab || c.causal || c.norm !== "post") {
     const wants = 'a transformer over tokens with causal: false and norm: "post"';
     refuse(RangeError, who, "the model is causal, or norms before its layers", wants);
@@ -135,7 +131,17 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
   number(who, "classes", options.classes, Number.isInteger(classes) && classes > 0, "a whole number above 0");
   for (const [name, id] of Object.entries({ cls, sep, pad }))
     number(who, name, id, Number.isInteger(id) && id >= 0 && id < c.vocab, `a token, from 0 to ${c.vocab - 1}`);
+  return o;
+}
 
+/**
+ * An encoder with memory once, in front: each segment's row is [CLS] memory [SEP] tokens [SEP], then padding that
+ * nobody sees.
+ */
+export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtEncoder {
+  const c = model.config;
+  const o = around(c, options);
+  const { memory: m, segment: l } = o;
   const own = (make: Maker) => ownWeights(make, o, c.d);
   const inner = fitting<TransformerWeights>(who, /^(memory|classifier|pooler|lm_head)\b/, own);
 
@@ -147,10 +153,7 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
         return { ...weights, ...own(makerOf(tape, seed, frozen)) };
       }),
     segments: sequences => cut(sequences, l),
-    start(params, b) {
-      inner(params);
-      return firstState(params, b);
-    },
+    start: startWith(inner),
     step(params, segment, state, how = {}) {
       const weights = inner(params);
       const parts = rowsOf(segment);

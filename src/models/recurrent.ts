@@ -100,12 +100,20 @@ export function makerOf(tape: Tape, seed: number, frozen: boolean): Maker {
  * The state before the first segment of b sequences: the first memory for each. Its rows are picked by number, so that
  * their gradients add up.
  */
-export function firstState({ memory }: RmtWeights, b: number): RmtState {
+function firstState({ memory }: RmtWeights, b: number): RmtState {
   const m = memory.shape[0]!;
   const rows = Array.from({ length: integer("start", "b", b, 1) * m }, (_, i) => i % m);
   const { tape } = memory;
   return tape.allOrNothing(() => ({ memory: embedding(memory, tape.integers([b, m], rows)), at: 0 }));
 }
+
+/** What gives it, for a model whose parameters `fits` looks at first. */
+export const startWith =
+  (fits: (params: RmtWeights) => unknown) =>
+  (params: RmtWeights, b: number): RmtState => {
+    fits(params);
+    return firstState(params, b);
+  };
 
 /** The same state over another tensor. */
 export const heldState = (state: RmtState, hold: (x: Tensor) => Tensor): RmtState => ({

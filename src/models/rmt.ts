@@ -12,13 +12,13 @@ import { mask } from "./attention.ts";
 import { edgeWeight, edgeWeights, type Myopia } from "./myopic.ts";
 import {
   firstMemory,
-  firstState,
   fits,
   follows,
   heldState,
   makerOf,
   rowsOf,
   completed,
+  startWith,
   summed,
   through,
   type Recurrent,
@@ -200,10 +200,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
     options: o,
     params: (tape, { seed = 0, frozen = false } = {}) =>
       tape.allOrNothing(() => ({ ...model.params(tape, { seed, frozen }), ...own(makerOf(tape, seed, frozen)) })),
-    start(params, b) {
-      inner(params);
-      return firstState(params, b);
-    },
+    start: startWith(inner),
     step(params, input, state, how = {}) {
       const weights = inner(params);
       const { tape } = params.memory;
