@@ -51,7 +51,7 @@ const who = "generate";
  * around it.
  *
  *     const options = { steps: 20, temperature: 0.8, topP: 0.9 };
- *     for (const [token] of generate(model, params, [3, 1, 4], options)) shapeOf(token);
+ *     for (const [token] of generate(model, params, [3, 1, 4], options)) show(token);
  */
 export function generate(
   model: Transformer,

@@ -178,7 +178,7 @@ function lossOf({ model, options: o, start, step }: Rmt, params: RmtWeights, tok
  *     const model = rmt(transformer({ vocab: 64, context: 24 }), { segment: 16, memory: 4 });
  *     const params = model.params(tape);
  *     const loss = tape.step(() => model.loss(params, tokens, targets)); // b t, of any length
- *     for (const { values } of model.stream(params, pieces)) shapeOf(values); // logits of each segment
+ *     for (const { values } of model.stream(params, pieces)) show(values); // logits of each segment
  */
 export function rmt(model: Transformer, options: RmtOptions): Rmt {
   const who = "rmt";
