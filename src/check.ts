@@ -10,8 +10,47 @@ export function refuse(kind: Kind, who: string, why: string, wants = "", got = "
   throw cause === undefined ? new kind(lines) : new kind(lines, { cause });
 }
 
-/** A value as errors print it. */
-export const shown = (value: unknown): string => (typeof value === "string" ? JSON.stringify(value) : String(value));
+/** What `read` gives, or `otherwise` where that throws, as a Proxy or a getter may. */
+function safely<T>(read: () => T, otherwise: T): T {
+  try {
+    return read();
+  } catch {
+    return otherwise;
+  }
+}
+
+/** What an object has under a name, nothing where it has none or cannot be read. */
+export const get = (from: unknown, name: string): unknown =>
+  safely(() => (from as Record<string, unknown>)[name], undefined);
+
+/** "Array", "Object", "Float32Array" and so on, of any value and also of another realm (a frame, a vm). */
+export const kindOf = (value: unknown): string =>
+  safely(() => Object.prototype.toString.call(value).slice(8, -1), "object that cannot be read");
+
+/** A value as errors print it: one line of some 60 characters, whatever it is, and no code that it holds. */
+export function printed(value: unknown, deep = true): string {
+  const text =
+    typeof value === "string"
+      ? JSON.stringify(value.slice(0, 61))
+      : safely(() => described(value, deep), kindOf(value));
+  return text.length > 64 ? `${text.slice(0, 60)}...` : text;
+}
+function described(value: unknown, deep: boolean): string {
+  if (typeof value === "function") return "a function";
+  if (typeof value !== "object" || value === null) return String(value).replace(/\s/g, " ");
+  const mark = markOf(value);
+  if (mark)
+    return mark === COPY
+      ? `Tensor ${shapeOf(value as Live)}`
+      : `a tensor ${mark === PROXY ? "behind a Proxy" : "of another copy of farsight"}`;
+  if (!Array.isArray(value) || !deep) return kindOf(value);
+  const some = value.slice(0, 8).map(v => printed(v, false));
+  return `[${some.join(" ")}${value.length > 8 ? " ..." : ""}]`;
+}
+
+/** A name as errors print it: itself where it is a plain word. */
+export const label = (name: unknown): string =>
+  typeof name === "string" && /^[\w.:/-]{1,60}$/.test(name) ? name : printed(name);
 
 /** A shape as errors and listings print it. */
 export const shapeOf = (t: { readonly shape: readonly number[] }): string => `[${t.shape.join(" ")}]`;
@@ -23,52 +62,125 @@ export function product(shape: readonly number[]): number {
   return n;
 }
 
-/** Throws unless `options` is an object with no names but `names`. */
-export function known(who: string, options: object, ...names: string[]): void {
-  if (typeof options !== "object" || options === null)
-    refuse(TypeError, who, `the options are ${String(options)}`, `an object with ${names.join(", ")}`);
-  for (const key in options)
-    if (!names.includes(key)) refuse(RangeError, who, `unknown option ${key}`, names.join(", "));
+/** Gives back `value` if it is what is wanted, else refuses it in the name of `who`. */
+export type Check<T> = (who: string, name: string, value: unknown) => T;
+/** Options by name: how each is checked, and what it is where it is left out; one without the second is needed. */
+export type Wants = { readonly [name: string]: readonly [check: Check<unknown>, otherwise?: unknown] };
+/** Options, complete. */
+export type Chosen<W extends Wants> = {
+  -readonly [K in keyof W]: W[K] extends readonly [Check<infer T>, infer D] ? Widened<T | D> : ReturnType<W[K][0]>;
+};
+type Widened<T> = T extends number ? number : T extends boolean ? boolean : T;
+
+/** The options that were given, each read once, if they are a plain object with no names but those wanted. */
+export function read(who: string, given: unknown, wants: object): Readonly<Record<string, unknown>> {
+  let own: Record<string, unknown> | undefined;
+  let cause: unknown;
+  try {
+    const above = Object.getPrototypeOf(given) as object | null;
+    if (above === null || Object.getPrototypeOf(above) === null) own = { ...(given as object) };
+  } catch (error) {
+    cause = error;
+  }
+  const names = Object.keys(wants).join(", ");
+  if (!own) refuse(TypeError, who, `the options are ${printed(given)}`, `an object with ${names}`, "", cause);
+  for (const key of Reflect.ownKeys(own))
+    if (!Object.hasOwn(wants, key)) refuse(RangeError, who, `unknown option ${label(key)}`, names || "none");
+  return own;
+}
+
+/** Checks the options of a function, `undefined` counting as left out, and fills in those that were. */
+export function options<const W extends Wants>(who: string, given: unknown, wants: W): Chosen<W> {
+  const made: Record<string, unknown> = read(who, given, wants);
+  for (const name in wants) {
+    const [check, ...otherwise] = wants[name]!;
+    made[name] = made[name] === undefined && otherwise.length ? otherwise[0] : check(who, name, made[name]);
+  }
+  return made as Chosen<W>;
 }
 
 /** Returns `value` if it is an integer from `least` to `most`. */
 export function integer(
   who: string,
   name: string,
-  value: number,
+  value: unknown,
   least = 0,
   most: number = Number.MAX_SAFE_INTEGER,
 ): number {
-  const holds = Number.isSafeInteger(value) && value >= least && value <= most;
+  const holds = Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most;
   return number(who, name, value, holds, `an integer from ${least} to ${most}`);
+}
+/** Checks for an integer from `least` to `most`. */
+export const whole =
+  (least = 0, most?: number): Check<number> =>
+  (who, name, value) =>
+    integer(who, name, value, least, most);
+
+export function number(who: string, name: string, value: unknown, holds: boolean, wants: string): number {
+  if (holds) return value as number;
+  refuse(typeof value === "number" ? RangeError : TypeError, who, `${name} is ${printed(value)}`, wants);
+}
+
+/** How many numbers there are of such sizes, by name: no more than a tape can hold. */
+export function extent(who: string, sizes: Readonly<Record<string, unknown>>, least = 0): number {
+  let n = 1;
+  for (const name in sizes) n *= integer(who, name, sizes[name], least);
+  return integer(who, Object.keys(sizes).join(" x "), n, 0, 2 ** 29);
+}
+
+/** Checks for a number in an interval, as in "[0, 1)"; any that is finite unless given. */
+export function real(interval = "(-Infinity, Infinity)"): Check<number> {
+  const [low = 0, high = 0] = interval.slice(1, -1).split(", ").map(Number);
+  return (who, name, value) => {
+    const x = typeof value === "number" ? value : NaN;
+    const holds =
+      (x > low || (x === low && interval.startsWith("["))) && (x < high || (x === high && interval.endsWith("]")));
+    return number(who, name, value, holds, `a number in ${interval}`);
+  };
+}
+
+/** Checks for true or false. */
+export const flag: Check<boolean> = (who, name, value) => {
+  if (typeof value === "boolean") return value;
+  refuse(TypeError, who, `${name} is ${printed(value)}`, "true or false");
+};
+
+/** Checks for a text. */
+export const string: Check<string> = (who, name, value) => {
+  if (typeof value === "string") return value;
+  refuse(TypeError, who, `${name} is ${printed(value)}`, "a string");
+};
+
+/** A copy of what is listed in `value`: an array, a typed array or a string. */
+export function items<T>(who: string, name: string, value: ArrayLike<T>): T[] {
+  const n = get(value, "length") as number;
+  const holds = typeof value !== "function" && Number.isInteger(n) && n >= 0 && n < 2 ** 27;
+  return (
+    safely(() => (holds ? Array.from(value) : undefined), undefined) ||
+    refuse(TypeError, who, `${name} is ${printed(value)}`, "a list")
+  );
 }
 
 /** Returns `value` if it is one of `choices`. */
-export function choice<T extends string>(who: string, name: string, value: T, choices: readonly T[]): T {
-  if (choices.includes(value)) return value;
-  refuse(RangeError, who, `${name} is ${String(value)}`, listed(choices));
+export function choice<T extends string>(who: string, name: string, value: unknown, choices: readonly T[]): T {
+  if (choices.includes(value as T)) return value as T;
+  refuse(typeof value === "string" ? RangeError : TypeError, who, `${name} is ${label(value)}`, listed(choices));
 }
+/** Checks for one of `choices`. */
+export const oneOf =
+  <const T extends readonly string[]>(...choices: T): Check<T[number]> =>
+  (who, name, value) =>
+    choice(who, name, value, choices);
 
 /** Words as a sentence lists them: "a, b or c". */
 export function listed(words: readonly string[]): string {
   return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} or ${words[words.length - 1]}`;
 }
 
-/** Returns `value` if it is a number and `holds`; `wants` says which numbers do. */
-export function number(who: string, name: string, value: number, holds: boolean, wants: string): number {
-  if (typeof value === "number" && holds) return value;
-  refuse(typeof value === "number" ? RangeError : TypeError, who, `${name} is ${shown(value)}`, wants);
-}
-
-/** Returns `value` if it is a number from `low` to below `high`. */
-export function within(who: string, name: string, value: number, low = 0, high = Infinity): number {
-  const wants = `a number from ${low}${high === Infinity ? "" : ` to below ${high}`}`;
-  return number(who, name, value, value >= low && value < high, wants);
-}
-
-/** Throws unless `value` is a function. */
-export function callable(who: string, name: string, value: unknown): void {
-  if (typeof value !== "function") refuse(TypeError, who, `${name} is ${String(value)}`, "a function");
+/** Returns `value` if it is a function. */
+export function callable<T>(who: string, name: string, value: T): T {
+  if (typeof value !== "function") refuse(TypeError, who, `${name} is ${printed(value)}`, "a function");
+  return value;
 }
 
 /** Returns what a function returned, unless that is a promise, or something else to wait for. */
@@ -81,11 +193,10 @@ export function synchronous<T>(who: string, result: T): T {
 
 /** Returns a copy of `shape` if it is one. */
 export function sized(who: string, shape: readonly number[]): readonly number[] {
-  if (!Array.isArray(shape)) refuse(TypeError, who, `shape is ${String(shape)}`, "an array of sizes");
-  const sizes = shape.slice() as readonly number[];
+  const sizes = items(who, "shape", shape);
   for (const n of sizes)
     if (!Number.isInteger(n) || n < 0)
-      refuse(RangeError, who, `shape [${sizes.join(" ")}] has the size ${n}`, "whole numbers from 0");
+      refuse(RangeError, who, `shape ${printed(sizes)} has the size ${printed(n)}`, "whole numbers from 0");
   return sizes;
 }
 
@@ -99,18 +210,13 @@ export function filling(
   values: ArrayLike<number>,
   memory: ArrayBufferLike,
 ): ArrayLike<number> {
-  if (typeof values !== "object" || values === null || typeof values.length !== "number")
-    refuse(TypeError, who, `the values are ${String(values)}`, "an array of numbers");
-  const n = product(shape);
-  if (values.length !== n) refuse(RangeError, who, `${shapeOf({ shape })} takes ${n} numbers, got ${values.length}`);
   const view = ArrayBuffer.isView(values);
-  const copy: number[] = [];
-  for (let i = 0; i < (view ? Math.min(1, n) : n); i++) {
-    const x = values[i];
-    if (typeof x !== "number") refuse(TypeError, who, `the value at ${i} is ${String(x)}`, "numbers");
-    copy[i] = x;
-  }
-  return !view ? copy : values.buffer === memory ? Array.from(values) : values;
+  const list = view ? values : items(who, "values", values);
+  const n = product(shape);
+  if (list.length !== n) refuse(RangeError, who, `${shapeOf({ shape })} takes ${n} numbers, got ${list.length}`);
+  for (let i = 0; i < (view ? Math.min(1, n) : n); i++)
+    if (typeof list[i] !== "number") refuse(TypeError, who, `the value at ${i} is ${printed(list[i])}`, "numbers");
+  return view && values.buffer === memory ? Array.from(values) : list;
 }
 
 /** The first number that is not finite, and its place, as errors print them: "NaN at [0 1]". */
@@ -130,6 +236,8 @@ export function infinite(shape: readonly number[], values: Float32Array | Float6
 export const TENSOR: unique symbol = /* @__PURE__ */ Symbol.for("farsight.Tensor");
 /** This copy. */
 export const COPY = {};
+/** Instead of a copy: that a Proxy answers for the tensor. */
+export const PROXY = "Proxy";
 
 /** As much of a tensor as a check needs to know. */
 interface Live {
@@ -139,21 +247,30 @@ interface Live {
 
 /** Whether `x` is a tensor of this copy of the library. */
 export function isTensor(x: unknown): boolean {
-  return (x as { [TENSOR]?: object } | null | undefined)?.[TENSOR] === COPY;
+  return markOf(x) === COPY;
 }
-
-/** What is no tensor of this copy, as errors print it. */
-export function whatIs(x: unknown): string {
-  return (x as { [TENSOR]?: object } | null | undefined)?.[TENSOR] && !isTensor(x)
-    ? "a tensor of another copy of farsight"
-    : String(x);
+/** What a tensor of any copy of the library says of itself; nothing of anything else. */
+export function markOf(x: unknown): unknown {
+  try {
+    return (x as { [TENSOR]?: unknown } | null | undefined)?.[TENSOR];
+  } catch {
+    return undefined;
+  }
 }
 
 /** Returns `x` if it is a tensor whose region has not ended, with as many axes as `axes` names, where it names some. */
 export function tensor<T extends Live>(who: string, name: string, x: T, axes = ""): T {
   const wants = `a tensor${axes && ` [${axes}]`}`;
-  if (!isTensor(x)) refuse(TypeError, who, `${name} is ${whatIs(x)}`, wants);
+  if (!isTensor(x)) refuse(TypeError, who, `${name} is ${printed(x)}`, wants);
   x.alive(who);
   if (axes && x.shape.length !== axes.split(" ").length) refuse(RangeError, who, `${name} is ${shapeOf(x)}`, wants);
   return x;
+}
+
+export const shown = printed;
+export function known(who: string, given: object, ...names: string[]): void {
+  read(who, given, Object.fromEntries(names.map(name => [name, 0])));
+}
+export function within(who: string, name: string, value: number, low = 0, high = Infinity): number {
+  return real(`[${low}, ${high})`)(who, name, value);
 }

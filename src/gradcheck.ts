@@ -1,5 +1,5 @@
 // gradcheck.ts: gradients against central differences, along random directions.
-import { integer, known, refuse, shapeOf, synchronous } from "./check.ts";
+import { callable, options as chosen, real, refuse, shapeOf, synchronous, tensor, whole } from "./check.ts";
 import { leaves, tapeOf, type Tree } from "./nn.ts";
 import { random } from "./random.ts";
 import type { Tensor } from "./tensor.ts";
@@ -25,30 +25,38 @@ export interface GradcheckOptions {
  * An error below the rounding noise of the difference, 16 ulp of the loss over h, is not counted.
  */
 export function gradcheck(params: Tree, loss: () => Tensor, options: GradcheckOptions = {}): number {
-  known("gradcheck", options, "tolerance", "h", "directions", "seed");
-  const { tolerance = 1e-7, h = 1e-5, directions = 1, seed = 0 } = options;
+  const who = "gradcheck";
+  const { tolerance, h, directions, seed } = chosen(who, options, {
+    tolerance: [real("(0, 1)"), 1e-7],
+    h: [real("[1e-8, 0.1]"), 1e-5],
+    directions: [whole(1, 65536), 1],
+    seed: [whole(), 0],
+  });
+  callable(who, "loss", loss);
   const list = leaves(params);
-  const tape = tapeOf("gradcheck", params);
-  if (tape.dtype !== "f64") refuse(TypeError, "gradcheck", `the tape is ${tape.dtype}`, 'new Tape("f64")');
-  integer("gradcheck", "directions", directions, 1);
-  const rng = random(seed).fork("gradcheck");
+  const tape = tapeOf(who, params);
+  if (tape.dtype !== "f64") refuse(TypeError, who, `the tape is ${tape.dtype}`, 'new Tape("f64")');
+  const rng = random(seed).fork(who);
   const position = tape.random.position;
   // Recorded, since dropout acts only where the tape records.
   const value = (): number =>
     tape.scope(() => {
       tape.random.position = position;
-      return synchronous("gradcheck", loss()).item();
+      return tensor(who, "the loss", synchronous(who, loss())).item();
     });
   const here = tape.step(() => {
     tape.random.position = position;
     return loss();
   });
   const noise = (16 * 2.220446049250313e-16 * Math.max(1, Math.abs(here))) / h;
+  if (!(noise < 1e-3)) refuse(RangeError, who, `the loss is ${here}, and rounding hides gradients`, "a larger h");
   let worst = 0;
   for (const [path, p] of list)
     for (let k = 0; k < directions; k++) {
       const at = p.values().slice();
       const v = Float64Array.from(at, () => rng.normal());
+      if (at.some((x, i) => x + h * v[i]! === x - h * v[i]!))
+        refuse(RangeError, who, `h is ${h}, too little to move all of ${path}`, "a larger h, or smaller numbers");
       const g = p.gradient();
       const exact = v.reduce((s, x, i) => s + x * g[i]!, 0);
       const moved = (by: number): number => {
@@ -67,7 +75,7 @@ export function gradcheck(params: Tree, loss: () => Tensor, options: GradcheckOp
       if (!(gap <= tolerance * size)) {
         const off = `off by ${(gap / size).toExponential(1)} of it, allowed ${tolerance}`;
         const why = `${path} ${shapeOf(p)}: backward says ${exact}, differences say ${numeric} (${off})`;
-        refuse(Error, "gradcheck", why);
+        refuse(Error, who, why);
       }
       worst = Math.max(worst, gap / size);
     }

@@ -1,6 +1,6 @@
 // nn.ts: parameters as plain nested objects, and the layers that read them. A tree's dotted paths are its state dict,
 // with PyTorch's names and layouts (a linear weight is [out, in]).
-import { COPY, TENSOR, choice, isTensor, refuse, shapeOf, whatIs } from "./check.ts";
+import { COPY, TENSOR, choice, isTensor, refuse, shapeOf, printed } from "./check.ts";
 import { dropout, gelu, geluErf, mul, relu, silu } from "./ops/elementwise.ts";
 import { linear } from "./ops/products.ts";
 import { layerNorm, rmsNorm } from "./ops/rows.ts";
@@ -19,7 +19,7 @@ export interface Weights {
 /** Every tensor of a tree with its dotted path, in the order the tree was written: `["h.0.ln_1.weight", tensor]`. */
 export function leaves(tree: Tree, path = ""): [string, Tensor][] {
   if (typeof tree !== "object" || tree === null || TENSOR in tree)
-    refuse(TypeError, "leaves", `${path || "the tree"} is ${whatIs(tree)}`, "tensors, in objects and lists");
+    refuse(TypeError, "leaves", `${path || "the tree"} is ${printed(tree)}`, "tensors, in objects and lists");
   return Object.entries(tree).flatMap(([name, node]): [string, Tensor][] => {
     const here = path ? `${path}.${name}` : name;
     return node === undefined ? [] : isTensor(node) ? [[here, node as Tensor]] : leaves(node as Tree, here);
@@ -138,7 +138,7 @@ export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly Ar
     return x;
   }
   if (typeof ids !== "object" || ids === null || TENSOR in ids)
-    refuse(TypeError, "tokens", `got ${whatIs(ids)}`, "integers, or rows of them");
+    refuse(TypeError, "tokens", `got ${printed(ids)}`, "integers, or rows of them");
   if (typeof (ids as readonly unknown[])[0] === "object") {
     const list = ids as readonly ArrayLike<number>[];
     const t = list[0]!.length;

@@ -1,6 +1,23 @@
 // op.ts: an operation is a name, a shape signature (signature.ts), and the kernel calls of its two directions.
 import { traced, type Gradients } from "./backward.ts";
-import { TENSOR, isTensor, product, refuse, shapeOf, synchronous, whatIs } from "./check.ts";
+import {
+  callable,
+  flag,
+  get,
+  isTensor,
+  items,
+  kindOf,
+  markOf,
+  printed,
+  product,
+  read,
+  real,
+  refuse,
+  shapeOf,
+  string,
+  synchronous,
+  type Check,
+} from "./check.ts";
 import type { Engine, Kernels } from "./engine.ts";
 import {
   signature,
@@ -49,6 +66,8 @@ type Names<S extends string, A, V> = Record<Words<S> | "room", number> & A & Rec
 export interface Rule<S extends string, A extends object, V extends object, D extends object> {
   /** Options and their defaults; callers may pass any of them as a last argument. */
   attrs?: A;
+  /** What options must be, beside of the kind of their default. */
+  checks?: { readonly [K in keyof A]?: Check<unknown> };
   /** Buffers the forward pass leaves for the backward pass, each with its shape in the signature's letters. */
   save?: V;
   /**
@@ -104,6 +123,7 @@ interface Definition {
   readonly indexed: boolean;
   readonly attrs: Values;
   readonly keys: readonly string[];
+  readonly checks: Readonly<Record<string, Check<unknown>>>;
   readonly saved: readonly { readonly key: string; readonly spec: Spec }[];
   readonly rule: AnyRule;
   plans: readonly Plan[];
@@ -138,8 +158,8 @@ export function op<
   const def = defined(head, text, rule as unknown as AnyRule);
   const call = (...args: unknown[]): Tensor | readonly Tensor[] => {
     const options = optionsOf(args, def);
-    const xs = (def.specs[0]!.list ? args[0] : args) as Tensors;
-    const { tape, wants } = inspected(def, xs, options);
+    const xs = (def.specs[0]!.list ? items(def.name, "the list", args[0] as Tensors) : args) as Tensors;
+    const { tape, wants } = inspected(def, xs);
     const recorded = wants && tape.recording;
     const results = run(def, tape, planned(def, xs, options), xs, recorded);
     return def.outputs.length === 1 ? results[0]! : results;
@@ -157,8 +177,9 @@ export function op<
 
 /** Reads a name, a signature and a rule. */
 function defined(head: string, text: string, rule: AnyRule): Definition {
-  const [, name = "", list] = /^(\w+)(?:\((.*)\))?$/.exec(head) ?? [];
-  const { inputs: specs, outputs } = signature(text);
+  callable("op", "forward", get(rule, "forward"));
+  const [, name = "", list] = /^(\w+)(?:\((.*)\))?$/.exec(string("op", "the name", head)) ?? [];
+  const { inputs: specs, outputs } = signature(string("op", "the signature", text));
   const led = specs.some(s => s.lead);
   const listed = specs.some(s => s.list) && specs.length > 1;
   if (!text.includes(" ->") || listed || outputs.some(o => o.lead && !led))
@@ -172,6 +193,7 @@ function defined(head: string, text: string, rule: AnyRule): Definition {
     needed: specs.filter(s => !s.optional).length,
     indexed: specs.some(s => s.below),
     keys: Object.keys(attrs),
+    checks: { ...kinds(attrs), ...(rule.checks as Record<string, Check<unknown>>) },
     saved: Object.entries(rule.save ?? {}).map(([key, dims]) => ({ key, spec: spec(dims as string) })),
     plans: [],
     operands: [],
@@ -179,30 +201,35 @@ function defined(head: string, text: string, rule: AnyRule): Definition {
 }
 
 function fail({ name, text }: Definition, xs: Tensors, kind: typeof RangeError | typeof TypeError, why: string): never {
-  const got = xs.map(x => (isTensor(x) ? shapeOf(x!) + (x!.integral ? " integers" : "") : whatIs(x)));
+  const got = xs.map(x => (isTensor(x) ? shapeOf(x!) + (x!.integral ? " integers" : "") : printed(x)));
   refuse(kind, name, why, text, got.join(", "));
 }
 
+/** Checks of options by their defaults. */
+function kinds(attrs: Values): Record<string, Check<unknown>> {
+  const kind = { number: real(), boolean: flag, string };
+  return Object.fromEntries(
+    Object.entries(attrs).map(([key, value]) => [key, kind[typeof value as keyof typeof kind]]),
+  );
+}
+
 /** Takes the options off the arguments, and tensors that were given as undefined off their end. */
-function optionsOf(args: unknown[], { specs }: Definition): Values | undefined {
+function optionsOf(args: unknown[], { name, specs, attrs }: Definition): Values | undefined {
   const last = args[args.length - 1];
-  const given = typeof last === "object" && last !== null && !Array.isArray(last) && !(TENSOR in last);
-  const options = given ? (args.pop() as Values) : undefined;
+  const given = typeof last === "object" && last !== null && !markOf(last) && kindOf(last) !== "Array";
+  const options = given ? read(name, args.pop(), attrs) : undefined;
   while (args.length > specs.length && args[args.length - 1] === undefined) args.pop();
   return options;
 }
 
-/** Checks each input by itself and the options' names. */
-function inspected(def: Definition, xs: Tensors, options: Values | undefined): { tape: Tape; wants: boolean } {
-  const { specs, needed, rule, keys } = def;
+/** Checks each input by itself. */
+function inspected(def: Definition, xs: Tensors): { tape: Tape; wants: boolean } {
+  const { specs, needed, rule } = def;
   const list = specs[0]!.list;
-  if (list && !Array.isArray(xs)) fail(def, [xs as unknown as Tensor], TypeError, "takes a list of tensors");
   if (list ? xs.length === 0 : xs.length < needed || xs.length > specs.length) {
     const takes = list ? "at least one" : needed === specs.length ? `${needed}` : `${needed} to ${specs.length}`;
     fail(def, xs, TypeError, `takes ${takes} tensor${takes === "1" || list ? "" : "s"}, got ${xs.length}`);
   }
-  for (const key in options)
-    if (!keys.includes(key)) fail(def, xs, RangeError, `unknown option ${key}; knows ${keys.join(", ") || "none"}`);
   let tape: Tape | undefined;
   let wants = false;
   for (let i = 0; i < xs.length; i++) {
@@ -241,8 +268,10 @@ function fits({ specs, keys, attrs }: Definition, plan: Plan, xs: Tensors, optio
     const before = plan.shapes[i];
     if (shape === undefined || before === undefined ? shape !== before : !same(shape, before)) return false;
   }
-  for (let i = 0; i < keys.length; i++)
-    if (!Object.is(options?.[keys[i]!] ?? attrs[keys[i]!], plan.options[i])) return false;
+  for (let i = 0; i < keys.length; i++) {
+    const given = options?.[keys[i]!];
+    if (!Object.is(given === undefined ? attrs[keys[i]!] : given, plan.options[i])) return false;
+  }
   return true;
 }
 function same(a: readonly number[], b: readonly number[]): boolean {
@@ -253,14 +282,9 @@ function same(a: readonly number[], b: readonly number[]): boolean {
 
 /** Checks shapes and options and works out what follows from them. */
 function workOut(def: Definition, xs: Tensors, options: Values | undefined): Plan {
-  const { specs, attrs, keys, rule, saved } = def;
+  const { specs, attrs, keys, checks, rule, saved } = def;
   const sizes: Values = { ...attrs };
-  for (const key in options) {
-    if (options[key] === undefined) continue;
-    if (typeof options[key] !== typeof attrs[key])
-      fail(def, xs, TypeError, `the option ${key} is ${String(options[key])}, not a ${typeof attrs[key]}`);
-    sizes[key] = options[key];
-  }
+  for (const key of keys) if (options?.[key] !== undefined) sizes[key] = checks[key]!(def.name, key, options[key]);
   const lead = measure(def, xs, sizes);
   const given = keys.map(key => sizes[key]);
   try {
@@ -350,7 +374,9 @@ function run(def: Definition, tape: Tape, plan: Plan, xs: Tensors, recorded: boo
     const y = results.length === 1 ? results[0] : results;
     const given = specs[0]!.list ? [xs] : whole(xs, specs.length) ? xs : specs.map((_, i) => xs[i] ?? NONE);
     const room = rule.room && roomFor(def, engine, names);
-    synchronous(name, rule.forward(kernels, names as never, y as never, ...(given as never)));
+    // Where no number comes out there may be rows without end all the same.
+    if (results.some(y => y.size))
+      synchronous(name, rule.forward(kernels, names as never, y as never, ...(given as never)));
     if (engine.mark === room) engine.rewind(end); // nothing was made behind the room
     done?.();
     if (tape.check) for (const y of results) tape.verify(name, y, xs);
@@ -361,7 +387,7 @@ function run(def: Definition, tape: Tape, plan: Plan, xs: Tensors, recorded: boo
       for (let i = 0; i < saved.length; i++) names[saved[i]!.key] = kept[i]!;
       const room = rule.room && roomFor(def, engine, names);
       const operands = operandsOf(def, xs, gradients) as never;
-      synchronous(name, rule.backward!(K, names as never, y as never, ...operands));
+      if (xs.some(x => x?.size)) synchronous(name, rule.backward!(K, names as never, y as never, ...operands));
       if (engine.mark === room) engine.rewind(names.room as number);
     };
     tape.record({ name, inputs: xs, outputs: results, claimed: [mark, end], stops: rule.stops, back });

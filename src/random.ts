@@ -1,11 +1,12 @@
 // Random numbers by counting: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3",
 // SC 2011). The whole state is (seed, position); word i is word i & 3 of the block whose counter is floor(i / 4) and
 // whose key is the seed.
-import { integer, refuse } from "./check.ts";
+import { get, integer, items, printed, refuse } from "./check.ts";
 import { cos, log } from "./math.ts";
 
 const WORD = 4294967296; // 2^32
 const LONG = 9007199254740992; // 2^53
+const END = LONG - 2 * WORD; // no call draws from here on; one that began before it may end behind it
 
 /** A stream of random numbers that is a function of `seed` and `position` and of nothing else. */
 export interface Random {
@@ -70,6 +71,8 @@ function rounds(c0: number, c1: number, c2: number, c3: number, k0: number, k1: 
 
 /** The block of four words that Philox4x32-10 makes of a counter of four words and a key of two. */
 export function philox(counter: ArrayLike<number>, key: ArrayLike<number>): Uint32Array {
+  for (const [name, list] of Object.entries({ counter, key }))
+    for (const word of items("philox", name, list)) integer("philox", name, word, -WORD / 2, WORD - 1);
   if (counter.length !== 4 || key.length !== 2)
     refuse(RangeError, "philox", `${counter.length} words of counter and ${key.length} of key`, "4 and 2");
   const out = new Uint32Array(4);
@@ -97,9 +100,17 @@ function derived(low: number, top: number, key: number | string): number {
   return mixed[0]! + (mixed[1]! & 0x1fffff) * WORD; // 53 bits
 }
 
+/** Returns `rng` if it is a generator. */
+export function drawing(who: string, rng: Random): Random {
+  if (typeof get(rng, "word") !== "function")
+    refuse(TypeError, who, `the generator is ${printed(rng)}`, "random(seed)");
+  return rng;
+}
+
+const placed = (position: unknown): number => integer("random", "position", position, 0, END + WORD);
+
 /** The items in an order that `below` draws (Fisher and Yates). */
-function shuffled<T>(items: ArrayLike<T>, below: (n: number) => number): T[] {
-  const list = Array.from(items);
+function shuffled<T>(list: T[], below: (n: number) => number): T[] {
   for (let i = list.length - 1; i > 0; i--) {
     const j = below(i + 1);
     const item = list[i]!;
@@ -119,7 +130,7 @@ function shuffled<T>(items: ArrayLike<T>, below: (n: number) => number): T[] {
 export function random(seed: number, position = 0): Random {
   const low = integer("random", "seed", seed) | 0;
   const top = Math.floor(seed / WORD);
-  integer("random", "position", position);
+  placed(position);
   const block = new Uint32Array(4);
   let held = -1; // the number of the block held
 
@@ -133,12 +144,16 @@ export function random(seed: number, position = 0): Random {
     position = i + 1;
     return block[i & 3]!;
   }
+  const open = (who: string): void => {
+    if (position >= END) refuse(RangeError, who, `the generator stands at ${position}`, `a position below ${END}`);
+  };
   function uniform(): number {
     const upper = word() >>> 5;
     return (upper * 67108864 + (word() >>> 6)) / LONG; // (2^26 upper + lower) / 2^53
   }
   function below(n: number): number {
     const long = integer("integer", "n", n, 1) > WORD;
+    open("integer");
     const all = long ? LONG : WORD;
     const limit = all - (all % n); // what is left out would favour the first few
     for (;;) {
@@ -152,24 +167,32 @@ export function random(seed: number, position = 0): Random {
       return position;
     },
     set position(value) {
-      position = integer("random", "position", value);
+      position = placed(value);
     },
-    word,
-    uniform,
+    word() {
+      open("word");
+      return word();
+    },
+    uniform() {
+      open("uniform");
+      return uniform();
+    },
     integer: below,
     normal() {
+      open("normal");
       const u = 1 - uniform(); // in (0, 1]: the logarithm stays finite
       return Math.sqrt(-2 * log(u)) * cos(6.283185307179586 * uniform());
     },
     fork: key => random(derived(low, top, key)),
-    choice<T>(items: ArrayLike<T>): T {
-      if (!(items.length > 0)) refuse(RangeError, "choice", "nothing to choose from", "at least one item");
-      return items[below(items.length)]!;
+    choice<T>(list: ArrayLike<T>): T {
+      const all = items("choice", "the list", list);
+      if (!all.length) refuse(RangeError, "choice", "nothing to choose from", "at least one item");
+      return all[below(all.length)]!;
     },
-    shuffle: items => shuffled(items, below),
+    shuffle: list => shuffled(items("shuffle", "the list", list), below),
     aligned: () => (position = Math.ceil(position / 4) * 4),
     skip(n) {
-      position = integer("skip", "position", position + integer("skip", "n", n));
+      position = placed(position + integer("skip", "n", n));
     },
   };
 }

@@ -7,12 +7,12 @@ import {
   infinite,
   isTensor,
   known,
+  printed,
   product,
   refuse,
   shapeOf,
   sized,
   synchronous,
-  whatIs,
 } from "./check.ts";
 import { Engine, type Dtype, type EngineOptions, type Numbers } from "./engine.ts";
 import { random, type Random } from "./random.ts";
@@ -288,7 +288,7 @@ export class Tape {
     return this.scope(() => {
       const loss = synchronous("step", body());
       if (!isTensor(loss))
-        refuse(TypeError, "step", `the function returned ${whatIs(loss)}`, "the loss, a tensor of size 1");
+        refuse(TypeError, "step", `the function returned ${printed(loss)}`, "the loss, a tensor of size 1");
       this.#ready(loss);
       const value = loss.item();
       if (!Number.isFinite(value)) {
@@ -362,7 +362,7 @@ export class Tape {
     const who = "backward";
     const scalar = "a tensor of size 1";
     if (this.#running) refuse(Error, who, "called while another backward runs");
-    if (!isTensor(loss)) refuse(TypeError, who, `got ${whatIs(loss)}`, scalar);
+    if (!isTensor(loss)) refuse(TypeError, who, `got ${printed(loss)}`, scalar);
     if (loss.tape !== this)
       refuse(TypeError, who, `the tensor is of another ${loss.tape instanceof Tape ? "tape" : "copy of farsight"}`);
     loss.alive(who);
@@ -514,7 +514,7 @@ function usable(engine: Engine, dtype: Dtype, more: boolean): void {
 function given<T extends Tensor | readonly Tensor[]>(body: () => T): T {
   const made = synchronous("checkpoint", body());
   if (![made].flat().every(isTensor))
-    refuse(TypeError, "checkpoint", `the function returned ${whatIs(made)}`, "a tensor, or a list of tensors");
+    refuse(TypeError, "checkpoint", `the function returned ${printed(made)}`, "a tensor, or a list of tensors");
   return made;
 }
 

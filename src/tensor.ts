@@ -1,5 +1,5 @@
 // tensor.ts: an array on a tape: an address, a shape, and where its gradient lies.
-import { COPY, TENSOR, product, refuse, shapeOf } from "./check.ts";
+import { COPY, PROXY, TENSOR, product, refuse, shapeOf } from "./check.ts";
 import type { Numbers } from "./engine.ts";
 import type { Tape } from "./tape.ts";
 
@@ -40,6 +40,8 @@ function below(list: readonly number[], n: number): number {
 
 /** A row-major array on a tape. Made by `tape.tensor`, `tape.param` and operations, never by `new`. */
 export class Tensor {
+  /** What a Proxy has not. */
+  readonly #own = true;
   readonly tape: Tape;
   readonly shape: readonly number[];
   /** How many numbers it holds. */
@@ -77,8 +79,8 @@ export class Tensor {
   }
 
   /** @internal */
-  get [TENSOR](): object {
-    return COPY;
+  get [TENSOR](): unknown {
+    return #own in this ? COPY : PROXY;
   }
   /** @internal Address of the gradient, which this one shares with its root. */
   get grad(): number {

@@ -1,5 +1,5 @@
 // elementwise.ts: operations that treat each number by itself.
-import { known, number, tensor, within } from "../check.ts";
+import { options as chosen, real, refuse, tensor, whole } from "../check.ts";
 import { op, type Op } from "../op.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -88,9 +88,11 @@ export const bias = /* @__PURE__ */ op("bias(x, b)", "... d, d -> ... d", {
   },
 });
 
+const probability = /* @__PURE__ */ real("[0, 1)");
 /** Dropout with the words of a generator from `position` on, in blocks of 4, under a seed of two halves. */
 export const masked = /* @__PURE__ */ op("dropout(x)", "... -> ...", {
   attrs: { p: 0.1, position: 0, seedLow: 0, seedHigh: 0 },
+  checks: { p: probability, position: whole() },
   forward: (K, { rows, p, seedLow, seedHigh, position }, y, x) =>
     K.dropout(rows, p, seedLow, seedHigh, position, x.data, y.data),
   backward: (K, { rows, p, seedLow, seedHigh, position }, y, x) =>
@@ -104,13 +106,8 @@ export const masked = /* @__PURE__ */ op("dropout(x)", "... -> ...", {
 export function dropout(x: Tensor, options: { p?: number; position?: number } = {}): Tensor {
   const who = "dropout";
   tensor(who, "the input", x);
-  known(who, options, "p", "position");
-  const { p = 0.1, position } = options;
-  within(who, "p", p, 0, 1);
-  if (position !== undefined) {
-    const wants = "a multiple of 4 from 0";
-    number(who, "position", position, Number.isSafeInteger(position / 4) && position >= 0, wants);
-  }
+  const { p, position } = chosen(who, options, { p: [probability, 0.1], position: [whole(), undefined] });
+  if (position! % 4) refuse(RangeError, who, `position is ${position}`, "a multiple of 4 from 0");
   const { random, evaluating } = x.tape;
   if (evaluating) return x;
   const seed = { seedLow: random.seed | 0, seedHigh: Math.floor(random.seed / 4294967296) };

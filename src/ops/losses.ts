@@ -1,18 +1,17 @@
 // losses.ts: what a model is trained by.
-import { refuse } from "../check.ts";
+import { oneOf, real, refuse, whole } from "../check.ts";
 import { op } from "../op.ts";
 
 /** Whether a loss is the mean of its terms or their sum. */
 type Reduction = "mean" | "sum";
+const reduction = /* @__PURE__ */ oneOf("mean", "sum");
 
 /** -ln softmax(x)[target], the mean over the targets that are not `ignore`, or with `reduction: "sum"` their sum. */
 export const crossEntropy = /* @__PURE__ */ op("crossEntropy(logits, targets)", "... v, ...<v -> ", {
   attrs: { ignore: -100, reduction: "mean" as Reduction },
+  checks: { ignore: whole(-(2 ** 31), 2 ** 31 - 1), reduction },
   save: { most: "...", sums: "...", factor: "1" },
   allow: ({ ignore }) => ignore,
-  derive({ reduction }) {
-    reduced(reduction);
-  },
   forward(K, { rows, v, ignore, reduction, most, sums, factor }, y, x, targets) {
     const mean = reduction === "mean";
     const counted = K.crossEntropy(rows, v, ignore, mean, x.data, targets.data, y.data, most, sums, factor);
@@ -28,10 +27,8 @@ export const crossEntropy = /* @__PURE__ */ op("crossEntropy(logits, targets)", 
  */
 export const huber = /* @__PURE__ */ op("huber(a, b)", "..., ... -> ", {
   attrs: { delta: 1, reduction: "mean" as Reduction },
-  derive({ rows, delta, reduction }) {
-    if (!(delta > 0)) throw new RangeError(`delta is ${delta}; wants a number above 0`);
-    return { by: share(rows, reduction) };
-  },
+  checks: { delta: real("(0, Infinity]"), reduction },
+  derive: ({ rows, reduction }) => ({ by: share(rows, reduction) }),
   forward: (K, { rows, delta, by }, y, a, b) => K.huber(rows, delta, by, a.data, b.data, y.data),
   backward: (K, { rows, delta, by }, y, a, b) =>
     K.huberBack(rows, delta, by, a.data, b.data, y.grad, a.grad, a.add, b.grad, b.add),
@@ -39,19 +36,15 @@ export const huber = /* @__PURE__ */ op("huber(a, b)", "..., ... -> ", {
 /** (a - b)², the mean of all, or their sum. */
 export const mse = /* @__PURE__ */ op("mse(a, b)", "..., ... -> ", {
   attrs: { reduction: "mean" as Reduction },
+  checks: { reduction },
   derive: ({ rows, reduction }) => ({ by: 2 * share(rows, reduction) }), // a square is twice Huber's, with no end
   forward: (K, { rows, by }, y, a, b) => K.huber(rows, Infinity, by, a.data, b.data, y.data),
   backward: (K, { rows, by }, y, a, b) =>
     K.huberBack(rows, Infinity, by, a.data, b.data, y.grad, a.grad, a.add, b.grad, b.add),
 });
-/** Throws unless `reduction` is one. */
-function reduced(reduction: Reduction): Reduction {
-  if (reduction === "mean" || reduction === "sum") return reduction;
-  throw new RangeError(`reduction is ${String(reduction)}; wants mean or sum`);
-}
 /** What each of n terms counts. */
 function share(n: number, reduction: Reduction): number {
-  return reduced(reduction) === "mean" ? 1 / n : 1;
+  return reduction === "mean" ? 1 / n : 1;
 }
 
 /** The entries of this file. */

@@ -1,4 +1,5 @@
 // myopic.ts: projections whose gradient is parted between the place itself and what reads it from elsewhere.
+import { whole } from "../check.ts";
 import { op } from "../op.ts";
 
 /**
@@ -30,11 +31,11 @@ export const parted = /* @__PURE__ */ op("parted(x, weight, bias)", "... k, n k,
  */
 export const restated = /* @__PURE__ */ op("restated(y, x, weight, bias)", "... n, ... k, n k, n? -> ... n", {
   attrs: { start: 0 },
+  checks: { start: whole() },
   overlays: [[0, "input", 0]],
   constant: [0],
   derive({ start, n }) {
-    if (!(Number.isInteger(start) && start >= 0 && start <= n))
-      throw new RangeError(`start is ${start}; wants an integer from 0 to ${n}`);
+    if (start > n) throw new RangeError(`start is ${start} of ${n} columns`);
   },
   forward() {},
   backward(K, { rows, k, n, start }, y, _y, x, w, b) {

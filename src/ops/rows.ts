@@ -1,5 +1,8 @@
 // rows.ts: operations along the last axis, row by row, and rows of tables.
+import { real } from "../check.ts";
 import { op } from "../op.ts";
+
+const checks = { eps: /* @__PURE__ */ real("[0, Infinity)") };
 
 /** y = softmax(x) along the last axis. */
 export const softmax = /* @__PURE__ */ op("softmax(x)", "... d -> ... d", {
@@ -19,6 +22,7 @@ export const logsumexp = /* @__PURE__ */ op("logsumexp(x)", "... d -> ...", {
 /** y = (x - mean) / √(variance + eps) w + b along the last axis, variance over d, not d - 1 (Ba et al. 2016). */
 export const layerNorm = /* @__PURE__ */ op("layerNorm(x, weight, bias)", "... d, d, d? -> ... d", {
   attrs: { eps: 1e-5 },
+  checks,
   save: { mean: "...", rstd: "..." },
   forward: (K, { rows, d, eps, mean, rstd }, y, x, w, b) =>
     K.layerNorm(rows, d, eps, x.data, w.data, b.data, y.data, mean, rstd),
@@ -35,6 +39,7 @@ export const layerNorm = /* @__PURE__ */ op("layerNorm(x, weight, bias)", "... d
 /** y = x / √(mean of x² + eps) w along the last axis (Zhang and Sennrich 2019). */
 export const rmsNorm = /* @__PURE__ */ op("rmsNorm(x, weight)", "... d, d -> ... d", {
   attrs: { eps: 1e-5 },
+  checks,
   domain: [0.3, 2],
   save: { rstd: "..." },
   forward: (K, { rows, d, eps, rstd }, y, x, w) => K.rmsNorm(rows, d, eps, x.data, w.data, y.data, rstd),

@@ -1,6 +1,6 @@
 // shapes.ts: operations that move numbers or add them up along an axis. An entry sees three axes: what lies before the
 // axis (o), itself (n), and what lies after (i); the functions reshape.
-import { known, product, refuse, shapeOf, sized, tensor } from "../check.ts";
+import { flag, integer, items, options as chosen, product, refuse, shapeOf, sized, tensor, whole } from "../check.ts";
 import { op } from "../op.ts";
 import type { Tensor } from "../tensor.ts";
 import { scale } from "./elementwise.ts";
@@ -34,10 +34,10 @@ export const concatMiddle = /* @__PURE__ */ op("concat(list)", "o Σn i* -> o Σ
 });
 export const sliceMiddle = /* @__PURE__ */ op("slice(x)", "o n i -> o count i", {
   attrs: { start: 0, count: 1 },
+  checks: { start: whole(), count: whole(-Number.MAX_SAFE_INTEGER) },
   derive({ n, start, count }) {
     const end = start + count;
-    if (!(Number.isInteger(start) && Number.isInteger(count) && start >= 0 && count >= 0 && end <= n))
-      throw new RangeError(`${start}..${end} is not within 0..${n}`);
+    if (!(count >= 0 && end <= n)) throw new RangeError(`${start}..${end} is not within 0..${n}`);
   },
   forward: (K, { o, n, i, start, count }, y, x) =>
     K.copyRows(o, count * i, x.data + start * i * K.width, n * i, y.data, count * i),
@@ -66,46 +66,46 @@ export function stopGradient(x: Tensor): Tensor {
 
 /** x as three axes around `axis`. */
 function around(name: string, x: Tensor, axis: number): Tensor {
-  if (!(Number.isInteger(axis) && axis >= 0 && axis < x.shape.length))
-    refuse(RangeError, name, `axis ${axis} of ${shapeOf(x)}`, `0 to ${x.shape.length - 1}`);
+  if (axis >= x.shape.length) refuse(RangeError, name, `axis ${axis} of ${shapeOf(x)}`, `0 to ${x.shape.length - 1}`);
   return reshape(x, [product(x.shape.slice(0, axis)), x.shape[axis]!, product(x.shape.slice(axis + 1))]);
 }
 function replaced(shape: readonly number[], axis: number, ...by: number[]): number[] {
   return [...shape.slice(0, axis), ...by, ...shape.slice(axis + 1)];
 }
 
+const AXIS = { axis: [/* @__PURE__ */ whole(), undefined] } as const;
+const lastOf = (x: Tensor): number => x.shape.length - 1;
+
 /** The sum along `axis`, which goes; of everything, a scalar, when none is given. */
 export function sum(x: Tensor, options: { axis?: number } = {}): Tensor {
-  tensor("sum", "the input", x);
-  known("sum", options, "axis");
-  const { axis } = options;
+  return summed("sum", x, options);
+}
+function summed(who: string, x: Tensor, options: { axis?: number }): Tensor {
+  tensor(who, "the input", x);
+  const { axis } = chosen(who, options, AXIS);
   if (axis === undefined) return reshape(sumMiddle(reshape(x, [1, x.size, 1])), []);
-  return reshape(sumMiddle(around("sum", x, axis)), replaced(x.shape, axis));
+  return reshape(sumMiddle(around(who, x, axis)), replaced(x.shape, axis));
 }
 /** The mean along `axis`, which goes; of everything, a scalar, when none is given. */
 export function mean(x: Tensor, options: { axis?: number } = {}): Tensor {
-  tensor("mean", "the input", x);
-  known("mean", options, "axis");
-  const y = sum(x, options);
+  const y = summed("mean", x, options);
   return scale(y, { by: y.size / x.size });
 }
 /** Running sums along `axis` (the last unless given), from the far end when `reverse`; each includes its own place. */
 export function cumsum(x: Tensor, options: { axis?: number; reverse?: boolean } = {}): Tensor {
   tensor("cumsum", "the input", x);
-  known("cumsum", options, "axis", "reverse");
-  const { axis = x.shape.length - 1, reverse = false } = options;
+  const { axis = lastOf(x), reverse } = chosen("cumsum", options, { ...AXIS, reverse: [flag, false] });
   return reshape(cumsumMiddle(around("cumsum", x, axis), { reverse }), x.shape);
 }
 /** Tensors one after the other along `axis` (the last unless given); their other axes must agree. */
 export function concat(list: readonly Tensor[], options: { axis?: number } = {}): Tensor {
-  if (!Array.isArray(list)) refuse(TypeError, "concat", `the list is ${String(list)}`, "an array of tensors");
-  if (list.length === 0) refuse(RangeError, "concat", "nothing to put together", "at least one tensor");
-  known("concat", options, "axis");
-  for (const x of list) tensor("concat", "the input", x);
-  const first = list[0] as Tensor;
-  const { axis = first.shape.length - 1 } = options;
-  const parts = (list as readonly Tensor[]).map(x => around("concat", x, axis));
-  for (const x of list as readonly Tensor[])
+  const all = items("concat", "the list", list);
+  if (all.length === 0) refuse(RangeError, "concat", "nothing to put together", "at least one tensor");
+  for (const x of all) tensor("concat", "the input", x);
+  const first = all[0]!;
+  const { axis = lastOf(first) } = chosen("concat", options, AXIS);
+  const parts = all.map(x => around("concat", x, axis));
+  for (const x of all)
     if (x.shape.length !== first.shape.length || x.shape.some((n, i) => i !== axis && n !== first.shape[i]))
       refuse(RangeError, "concat", `${shapeOf(first)} and ${shapeOf(x)} differ beyond axis ${axis}`);
   if (parts.length === 1) return first;
@@ -115,8 +115,9 @@ export function concat(list: readonly Tensor[], options: { axis?: number } = {})
 /** Places `start` to `end` (not included) along `axis` (the last unless given). */
 export function slice(x: Tensor, start: number, end: number, options: { axis?: number } = {}): Tensor {
   tensor("slice", "the input", x);
-  known("slice", options, "axis");
-  const { axis = x.shape.length - 1 } = options;
+  const { axis = lastOf(x) } = chosen("slice", options, AXIS);
+  integer("slice", "start", start);
+  integer("slice", "end", end);
   const y = sliceMiddle(around("slice", x, axis), { start, count: end - start });
   return reshape(y, replaced(x.shape, axis, end - start));
 }
@@ -127,11 +128,11 @@ export function slice(x: Tensor, start: number, end: number, options: { axis?: n
  */
 export const append = /* @__PURE__ */ op("append(cache, x, starts)", "b c m, b t n, b<limit -> b c m", {
   attrs: { from: 0 },
+  checks: { from: whole() },
   constant: [0, 1],
   overlays: [[0, "input", 0]],
   derive({ c, m, t, n, from }) {
-    if (!(Number.isInteger(from) && from >= 0 && from + m <= n))
-      throw new RangeError(`columns ${from}..${from + m} are not within 0..${n}`);
+    if (from + m > n) throw new RangeError(`columns ${from}..${from + m} are not within 0..${n}`);
     if (t > c) throw new RangeError(`${t} places are more than the ${c} of the cache`);
     return { limit: c - t + 1 };
   },

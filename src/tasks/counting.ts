@@ -1,6 +1,6 @@
 // The counting task of CoPE (Golovneva et al. 2024, tables 3 and 4): programs that set, increment and print variables.
-import { integer, refuse, within } from "../check.ts";
-import type { Random } from "../random.ts";
+import { extent, integer, items, options as chosen, printed, real, refuse, whole } from "../check.ts";
+import { drawing, type Random } from "../random.ts";
 
 /**
  * What programs look like. The defaults are those of the paper's script; the weights are relative frequencies of the
@@ -97,21 +97,22 @@ function padded(samples: readonly CountingSample[], block: number): CountingBatc
  * which is the same distribution. `<pad>` is id 0; `<sta>`, id 1, is never emitted, and kept so that the vocabulary has
  * the script's 19, 21 or 23 words for 1, 3 or 5 variables.
  */
-export function counting({
-  vars = 1,
-  steps = 512,
-  minSteps = 3,
-  set = 1,
-  pass = 50,
-  increment = 7,
-  top = 10,
-}: CountingOptions = {}): Counting {
-  integer("counting", "vars", vars, 1, 26);
-  integer("counting", "steps", steps, 1);
-  integer("counting", "minSteps", minSteps, 1, steps);
-  integer("counting", "top", top, 1);
-  for (const [name, weight] of Object.entries({ set, pass, increment })) within("counting", name, weight);
-  if (set === 0) refuse(RangeError, "counting", "no variable is ever set", "set > 0");
+export function counting(options: CountingOptions = {}): Counting {
+  const who = "counting";
+  const weight = real("[0, 1e9]");
+  const { vars, steps, minSteps, set, pass, increment, top } = chosen(who, options, {
+    vars: [whole(1, 26), 1],
+    steps: [whole(1, 2 ** 20), 512],
+    minSteps: [whole(1), 3],
+    set: [weight, 1],
+    pass: [weight, 50],
+    increment: [weight, 7],
+    top: [whole(1, 65536), 10],
+  });
+  integer(who, "minSteps", minSteps, 1, steps);
+  // Programs that set no variable are drawn again.
+  if (!(set * 1e6 >= set + pass))
+    refuse(RangeError, who, `set is ${set} and pass ${pass}: hardly a variable is ever set`, "set > pass / 1e6");
 
   const names = Array.from("abcdefghijklmnopqrstuvwxyz").slice(0, vars);
   const digits = Array.from({ length: top + 1 }, (_, i) => String(i));
@@ -144,13 +145,14 @@ export function counting({
   return {
     vocab,
     size: vocab.length,
-    sample,
+    sample: rng => sample(drawing(who, rng)),
     batch(rng, b, block = Infinity) {
-      integer("counting", "b", b, 1);
-      if (block !== Infinity) integer("counting", "block", block, 1);
+      drawing(who, rng);
+      extent(who, { b, steps }, 1);
+      if (block !== Infinity) integer(who, "block", block, 1);
       const samples = Array.from({ length: b }, () => sample(rng));
       return padded(samples, block);
     },
-    words: ids => Array.from(ids, i => vocab[i] ?? `?${i}`),
+    words: ids => items(who, "ids", ids).map(i => vocab[i] ?? `?${printed(i)}`),
   };
 }

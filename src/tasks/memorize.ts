@@ -1,9 +1,9 @@
 // The memory tasks of RMT (Bulatov et al. 2023, "Scaling transformer to 1M tokens and beyond", section 4): one fact in
 // much text, and a question at the very end. Words stand in for the paper's BERT tokens, and made-up text for its
 // background.
-import { choice, integer, refuse } from "../check.ts";
+import { extent, items, oneOf, options as chosen, printed, refuse, string, whole } from "../check.ts";
 import { exp, log } from "../math.ts";
-import type { Random } from "../random.ts";
+import { drawing, type Random } from "../random.ts";
 
 const NAMES = ["mary", "john", "daniel", "sandra"];
 const VERBS = ["moved", "went", "went back", "journeyed", "travelled"];
@@ -140,15 +140,19 @@ function sentences(
  * word about as often as 1/r. The paper's fact at a random place overwrites the background, here it is put between; the
  * length is exact either way.
  */
-export function memorize({ segment, at = "start", text, words = 200 }: MemorizeOptions): Memorize {
-  integer("memorize", "words", words, 1, 28125);
-  integer("memorize", "segment", segment, FACT + QUESTION);
-  choice("memorize", "at", at, ["start", "segment", "random"]);
+export function memorize(options: MemorizeOptions): Memorize {
+  const who = "memorize";
+  const { segment, at, text, words } = chosen(who, options, {
+    segment: [whole(FACT + QUESTION)],
+    at: [oneOf("start", "segment", "random"), "start"],
+    text: [string, undefined],
+    words: [whole(1, 28125), 200],
+  });
 
   const secret = [...PLACES, ...NAMES, ...new Set(VERBS.join(" ").split(" "))];
   const own = ["<pad>", "<unk>", ...secret, "to", "the", "where", "is", ".", "?", ","];
   const source = text === undefined ? [] : tokenise(text);
-  if (text !== undefined && source.length === 0) refuse(RangeError, "memorize", "the text has no words");
+  if (text !== undefined && source.length === 0) refuse(RangeError, who, "the text has no words");
   const vocab = [...own, ...(text === undefined ? invented(words) : frequent(source, words, new Set(own)))];
   const ids = new Map(vocab.map((word, i) => [word, i]));
   for (const word of secret) if (text !== undefined) ids.set(word, 1);
@@ -178,11 +182,14 @@ export function memorize({ segment, at = "start", text, words = 200 }: MemorizeO
     size: vocab.length,
     segment,
     places,
-    sample: (rng, segments) => sample(rng, integer("memorize", "segments", segments, 1)),
+    sample(rng, segments) {
+      extent(who, { segments, segment }, 1);
+      return sample(drawing(who, rng), segments);
+    },
     batch(rng, b, segments) {
-      integer("memorize", "b", b, 1);
-      const t = integer("memorize", "segments", segments, 1) * segment;
-      const tokens = new Int32Array(b * t);
+      drawing(who, rng);
+      const tokens = new Int32Array(extent(who, { b, segments, segment }, 1));
+      const t = segments * segment;
       const targets = new Int32Array(b * t).fill(-100);
       const answers = new Int32Array(b);
       for (let i = 0; i < b; i++) {
@@ -192,6 +199,6 @@ export function memorize({ segment, at = "start", text, words = 200 }: MemorizeO
       }
       return { tokens, targets, answers, t };
     },
-    words: list => Array.from(list, i => vocab[i] ?? `?${i}`),
+    words: ids => items(who, "ids", ids).map(i => vocab[i] ?? `?${printed(i)}`),
   };
 }

@@ -1,9 +1,9 @@
 // The synthetic task of myopic training (Wu, Morris and Levine 2024, "Do language models plan ahead for future
 // tokens?", section 4.1): a sum that is cheap for who prepared its terms at the places before, and out of reach for who
 // did not.
-import { integer, number } from "../check.ts";
+import { extent, options as chosen, real, whole } from "../check.ts";
 import { sin } from "../math.ts";
-import type { Random } from "../random.ts";
+import { drawing, type Random } from "../random.ts";
 
 /** The numbers of D(a, b, p) and the length of a sequence. */
 export interface SineOptions {
@@ -44,19 +44,22 @@ export interface Sine {
  * The paper's score is the mean Huber loss (delta 1) divided by p. Who knows x and nothing of the sums scores 1.26 at a
  * = b = 10, t = 64; the paper's transformers score 0.003 to 0.096, and myopic ones 0.97 to 1.26.
  */
-export function sine({ a = 10, b = 10, p = 0.3, t = 64 }: SineOptions = {}): Sine {
-  integer("sine", "a", a, 1);
-  integer("sine", "t", t, 1);
-  number("sine", "b", b, Math.abs(b) <= 65536, "a number from -65536 to 65536");
-  number("sine", "p", p, p >= 0 && p <= 1, "a number from 0 to 1");
+export function sine(options: SineOptions = {}): Sine {
+  const who = "sine";
+  const { a, b, p, t } = chosen(who, options, {
+    a: [whole(1), 10],
+    b: [real("[-65536, 65536]"), 10],
+    p: [real("[0, 1]"), 0.3],
+    t: [whole(1), 64],
+  });
   return {
     a,
     b,
     p,
     t,
     batch(rng, n) {
-      integer("sine", "n", n, 1);
-      const inputs = new Float64Array(n * t * 2);
+      drawing(who, rng);
+      const inputs = new Float64Array(2 * extent(who, { n, t }, 1));
       const targets = new Float64Array(n * t);
       const sines = new Float64Array(n * t);
       for (let row = 0; row < n * t; row += t) {
