@@ -139,6 +139,15 @@ export function real(interval = "(-Infinity, Infinity)"): Check<number> {
   };
 }
 
+/** Checks for what is looked at elsewhere. */
+export const anything: Check<unknown> = (_who, _name, value) => value;
+
+/** Checks for options within options. */
+export const nested =
+  <const W extends Wants>(wants: W): Check<Chosen<W>> =>
+  (who, name, value) =>
+    options(`${who}, ${name}`, value, wants);
+
 /** Checks for true or false. */
 export const flag: Check<boolean> = (who, name, value) => {
   if (typeof value === "boolean") return value;

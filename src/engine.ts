@@ -1,7 +1,7 @@
 // engine.ts: one dtype's kernels over one growable memory, and a bump allocator with mark and rewind.
 // It knows addresses and bytes; shapes, gradients and lifetimes belong to the tape.
 import { common, f32, f64, layouts } from "../dist/kernels.wasm";
-import { choice, number, refuse } from "./check.ts";
+import { anything, choice, kindOf, options as chosen, printed, real, refuse, type Check } from "./check.ts";
 import type {
   AttentionArguments,
   AttentionBackArguments,
@@ -72,8 +72,9 @@ function compiled(bytes: BufferSource): WebAssembly.Module {
     try {
       module = new WebAssembly.Module(bytes);
     } catch (error) {
-      if (!String(error).includes("unsafe-eval")) throw error;
-      const why = "the Content-Security-Policy lacks 'wasm-unsafe-eval'";
+      const why = String(error).includes("unsafe-eval")
+        ? "the Content-Security-Policy lacks 'wasm-unsafe-eval'"
+        : "this host does not compile the kernels, which need SIMD";
       refuse(Error, "engine", why, "", "", error);
     }
     modules.set(bytes, module);
@@ -81,13 +82,29 @@ function compiled(bytes: BufferSource): WebAssembly.Module {
   return module;
 }
 
+/** @internal Returns a number type if it is one, on a host that can have an engine. */
+export function typed(who: string, dtype: Dtype): Dtype {
+  if (typeof WebAssembly !== "object") refuse(Error, who, "this host has no WebAssembly");
+  return choice(who, "dtype", dtype, ["f32", "f64"]);
+}
+
+/** @internal Memory that may grow to `limit` bytes; of one to share the host reserves as much address space at once. */
+export function reserved(limit: number, shared: boolean): WebAssembly.Memory {
+  const maximum = Math.max(1, Math.floor(Math.min(limit, MOST) / PAGE));
+  try {
+    return new WebAssembly.Memory({ initial: 1, maximum, shared });
+  } catch (error) {
+    refuse(RangeError, "engine", `the host refused ${maximum / 16} MiB of address space`, "a lower limit", "", error);
+  }
+}
+
 /**
  * Options of an engine. `module`: the compiled `farsight/f32.wasm`, for hosts that forbid compiling bytes. `limit`:
  * most bytes of memory.
  */
 export interface EngineOptions {
-  module?: Module;
-  limit?: number;
+  module?: Module | undefined;
+  limit?: number | undefined;
 }
 /** @internal What `farsight/fast` puts in the place of the exact kernels and of a memory that nobody shares. */
 export interface EngineParts {
@@ -113,25 +130,28 @@ export class Engine {
   constructor(dtype: Dtype, options?: EngineOptions);
   /** @internal */
   constructor(dtype: Dtype, options?: EngineOptions, parts?: EngineParts);
-  constructor(dtype: Dtype, { module, limit = MOST }: EngineOptions = {}, { bytes, memory }: EngineParts = {}) {
-    this.dtype = choice("engine", "dtype", dtype, ["f32", "f64"]);
+  constructor(dtype: Dtype, options: EngineOptions = {}, { bytes, memory }: EngineParts = {}) {
+    this.dtype = typed("engine", dtype);
     this.width = dtype === "f32" ? 4 : 8;
-    number("engine", "limit", limit, limit >= 0, "a number of bytes");
+    const { module, limit } = chosen("engine", options, {
+      module: [anything as Check<WebAssembly.Module>, undefined],
+      limit: [real("[0, Infinity]"), MOST],
+    });
     this.limit = Math.floor(Math.min(limit, MOST) / PAGE) * PAGE;
-    const wrong = (): never => {
-      const why = `the module is ${String(module)}, and no kernels of ${dtype}`;
+    const wrong: () => never = () => {
+      const why = `the module is ${printed(module)}, and no kernels of ${dtype}`;
       refuse(TypeError, "engine", why, `the compiled farsight/${dtype}.wasm`);
     };
-    if (
-      module &&
-      (String(module) !== "[object WebAssembly.Module]" ||
-        !WebAssembly.Module.exports(module).some(e => e.name === "heapBase"))
-    )
-      wrong();
-    this.memory = memory ?? new WebAssembly.Memory({ initial: 1, maximum: MOST / PAGE });
+    if (module !== undefined && kindOf(module) !== "WebAssembly.Module") wrong();
+    this.memory = memory ?? reserved(this.limit, false);
     this.module = module ?? compiled(bytes ?? bytesOf(code[dtype]));
-    const instance = new WebAssembly.Instance(this.module, { env: { memory: this.memory } });
-    const exports = instance.exports as unknown as Exports;
+    let exports: Exports;
+    try {
+      exports = new WebAssembly.Instance(this.module, { env: { memory: this.memory } }).exports as unknown as Exports;
+      exports.heapBase();
+    } catch {
+      wrong();
+    }
     const scratch = Math.ceil(exports.heapBase() / 16) * 16;
     const held = this.memory; // the kernels must not hold the engine: src/fast.ts waits until it is collected
     const block = (name: string, ...values: object[]): number => {
@@ -154,6 +174,11 @@ export class Engine {
     this.#top = this.alloc(exports.scratchSize() / this.width) + exports.scratchSize();
     exports.fill(1, 1, scratch);
     if (this.view(scratch, 1)[0] !== 1) wrong();
+  }
+
+  /** @internal Whether `x` is an engine of this copy of the library and no Proxy. */
+  static is(x: unknown): x is Engine {
+    return typeof x === "object" && x !== null && #top in x;
   }
 
   /**

@@ -10,8 +10,8 @@ import { divisions, f32 as fused32, f64 as fused64 } from "../dist/fast/kernels.
 // Asked for here as well, so that the build puts these kernels in front of all code that both entry points share: gzip
 // looks back 32 kB, and behind 87 kB of kernels found nothing of check.ts any more (500 bytes of a page).
 import { f32, f64 } from "../dist/kernels.wasm";
-import { known, refuse } from "./check.ts";
-import { Engine, bytesOf, type Dtype, type Kernels } from "./engine.ts";
+import { flag, integer, options as chosen, real, refuse, type Check } from "./check.ts";
+import { Engine, bytesOf, reserved, typed, type Dtype, type Kernels } from "./engine.ts";
 import { parts, start, step, type Division } from "./split.ts";
 
 /**
@@ -124,15 +124,11 @@ function relaxed(): boolean {
 }
 
 /** How many threads are asked for; throws where the host cannot have them. */
-function checked(threads: number | "all"): number {
+const counted: Check<number> = (who, name, threads) => {
   const n =
     threads === "all"
       ? Math.min(MOST, node<System>("os")?.availableParallelism() ?? host.navigator?.hardwareConcurrency ?? 1)
-      : threads;
-  if (!(Number.isInteger(n) && n >= 1 && n <= MOST)) {
-    const wants = `a whole number from 1 to ${MOST}, or "all"`;
-    refuse(RangeError, "fast", `threads is ${String(threads)}`, wants);
-  }
+      : integer(who, name, threads, 1, MOST);
   if (n > 1 && typeof host.SharedArrayBuffer !== "function") {
     const wants =
       "the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; " +
@@ -144,7 +140,7 @@ function checked(threads: number | "all"): number {
     refuse(Error, "fast", "this host has no workers, which threads need", wants);
   }
   return n;
-}
+};
 
 /** Ends the threads of engines that nobody closed. Ends may not hold their engine. */
 const abandoned = /* @__PURE__ */ new FinalizationRegistry<() => void>(end => end());
@@ -181,17 +177,6 @@ function sharable(bytes: BufferSource): BufferSource {
   ]);
   sharing.set(bytes, made);
   return made;
-}
-
-/** Memory that threads may share. The host reserves all of `limit` at once. */
-function shared(limit: number): WebAssembly.Memory {
-  const maximum = limit >= PAGE ? Math.floor(Math.min(limit, PAGE * PAGE) / PAGE) : 1;
-  try {
-    return new WebAssembly.Memory({ initial: 1, maximum, shared: true });
-  } catch (error) {
-    const why = `the host refused ${maximum / 16} MiB of address space for a shared memory`;
-    refuse(RangeError, "fast", why, "a lower limit", "", error);
-  }
 }
 
 /** Whether this thread may sleep; a page's main thread may not. */
@@ -235,10 +220,12 @@ function workers(orders: readonly object[], failed: (why: string) => void): () =
  * with fused multiply-add they differ from it, and may differ between machines.
  */
 export function fast(dtype: Dtype, options: FastOptions = {}): FastEngine {
-  known("fast", options, "fma", "threads", "limit");
-  const { fma = true, threads: asked = 1, limit = PAGE * PAGE } = options;
-  if (typeof fma !== "boolean") refuse(TypeError, "fast", `fma is ${String(fma)}`, "true or false");
-  const threads = checked(asked);
+  typed("fast", dtype);
+  const { fma, threads, limit } = chosen("fast", options, {
+    fma: [flag, true],
+    threads: [counted, 1],
+    limit: [real("[0, Infinity]"), PAGE * PAGE],
+  });
   const code = (fma ? fusedCode : exactCode)[dtype];
   if (fma && !relaxed()) {
     const wants = "Node 22 or later, or a current browser; or fma: false";
@@ -247,7 +234,7 @@ export function fast(dtype: Dtype, options: FastOptions = {}): FastEngine {
   const engine = new Engine(
     dtype,
     { limit },
-    !code ? {} : threads > 1 ? { bytes: sharable(bytesOf(code)), memory: shared(limit) } : { bytes: bytesOf(code) },
+    threads > 1 ? { bytes: sharable(bytesOf(code)), memory: reserved(limit, true) } : { bytes: bytesOf(code) },
   );
   let kernels = engine.kernels;
   let working = (): number => 1;

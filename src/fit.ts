@@ -1,9 +1,22 @@
 // fit.ts: the training loop. Nothing here reads a file or a screen; breath.ts gives the host its turns.
 import { breathe } from "./breath.ts";
-import { callable, integer, isTensor, known, refuse, synchronous, within } from "./check.ts";
+import {
+  anything,
+  callable,
+  get,
+  isTensor,
+  nested,
+  options as chosen,
+  printed,
+  real,
+  refuse,
+  synchronous,
+  whole,
+  type Check,
+} from "./check.ts";
 import { leaves, tapeOf, type Tree } from "./nn.ts";
 import { scale } from "./ops/elementwise.ts";
-import { clipNorm, clipValue, finite, optimizersOf, parameters, type Optimizer, type Schedule } from "./optim.ts";
+import { RATE, clipNorm, clipValue, finite, optimizersOf, parameters, type Optimizer, type Schedule } from "./optim.ts";
 import type { Tape } from "./tape.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -63,6 +76,25 @@ export interface Metrics {
   evaluation: number | undefined;
 }
 
+const who = "fit";
+const WEIGHT = /* @__PURE__ */ real("[0, 1e9]");
+const WANTS = {
+  params: [anything as Check<Tree>],
+  optimizer: [anything as Check<FitOptions["optimizer"]>, undefined],
+  loss: [callable as Check<FitOptions["loss"]>],
+  steps: [/* @__PURE__ */ whole()],
+  from: [/* @__PURE__ */ whole(), 0],
+  schedule: [callable as Check<Schedule>, undefined],
+  clip: [
+    /* @__PURE__ */ nested({ norm: [RATE, undefined], value: [RATE, undefined] }),
+    {} as { norm?: number; value?: number },
+  ],
+  accumulate: [/* @__PURE__ */ whole(1), 1],
+  evaluate: [callable as Check<FitOptions["evaluate"]>, undefined],
+  every: [/* @__PURE__ */ whole(1), 1],
+  signal: [signalled, undefined],
+} as const;
+
 /**
  * Trains step by step and yields what happened. Stop by leaving the loop or by a signal: parameters, optimisers and the
  * generator are then those of the last step yielded. A step that throws, as for a loss that is not finite, changes none
@@ -74,9 +106,11 @@ export interface Metrics {
  * for await (const { step, loss } of fit({ params, optimizer, loss: () => model.loss(params, x, y), steps: 100 })) ...
  */
 export async function* fit(options: FitOptions): AsyncGenerator<Metrics, void, void> {
-  const { params, loss, steps, from = 0, schedule, clip = {}, accumulate = 1, evaluate, every = 1, signal } = options;
-  const optimizers = optimizersOf(options.optimizer);
-  const tape = checked(options, optimizers);
+  const all = chosen(who, options, WANTS);
+  const { params, loss, steps, from, schedule, clip, accumulate, evaluate, every, signal } = all;
+  const optimizers = optimizersOf(all.optimizer);
+  const tape = tapeOf(who, params);
+  trained(params, optimizers);
   for (let step = from; step < steps; step++) {
     await breathe();
     if (signal?.aborted) return;
@@ -93,13 +127,13 @@ export async function* fit(options: FitOptions): AsyncGenerator<Metrics, void, v
           if (signal?.aborted) return;
           redo();
         }
-        const one = () => weighed(synchronous("fit", loss(step, micro)), accumulate, sum);
+        const one = () => weighed(synchronous(who, loss(step, micro)), accumulate, sum);
         sum.loss += tape.step(one, { accumulate: micro > 0 });
       }
-      if (!sum.weight) refuse(RangeError, "fit", "all weights are 0", "one above 0");
+      if (sum.weight < 1e-9) refuse(RangeError, who, `all weights together are ${sum.weight}`, "1e-9 or more");
       if (accumulate > 1)
         for (const p of tape.params) tape.engine.kernels.scale(p.size, 1 / sum.weight, 0, p.grad, p.grad);
-      lr = synchronous("fit", schedule?.(step));
+      lr = synchronous(who, schedule?.(step));
       norm = clip.norm === undefined ? undefined : clipNorm(params, clip.norm);
       if (clip.value !== undefined) clipValue(params, clip.value);
       update(optimizers, lr);
@@ -113,30 +147,21 @@ export async function* fit(options: FitOptions): AsyncGenerator<Metrics, void, v
   }
 }
 
-/** Refuses options that do not fit; returns the tape. */
-function checked(options: FitOptions, optimizers: readonly Optimizer[]): Tape {
-  const { from = 0, clip = {}, accumulate = 1, evaluate, every = 1, signal } = options;
-  const tape = tapeOf("fit", options.params);
-  callable("fit", "loss", options.loss);
-  if (evaluate !== undefined) callable("fit", "evaluate", evaluate);
+/** Checks for an AbortSignal. */
+function signalled(who: string, name: string, value: unknown): FitOptions["signal"] {
+  if (typeof get(value, "aborted") === "boolean") return value as FitOptions["signal"];
+  refuse(TypeError, who, `${name} is ${printed(value)}`, "an AbortSignal");
+}
+
+/** Throws unless optimisers train what is in `params`. */
+function trained(params: Tree, optimizers: readonly Optimizer[]): void {
   for (const o of optimizers.length ? optimizers : [undefined])
-    if (typeof o?.step !== "function")
-      refuse(TypeError, "fit", `optimizer is ${String(o)}`, "an optimiser, or a list of them");
-  const trained = new Set(leaves(options.params).map(([, p]) => p.root));
-  for (const [path, p] of parameters(
-    "fit",
-    optimizers.length > 1 ? optimizers.map(o => o.params) : optimizers[0]!.params,
-  ))
-    if (!trained.has(p.root))
-      refuse(RangeError, "fit", `the optimiser's ${path} is not in params`, "what params holds");
-  integer("fit", "steps", options.steps);
-  integer("fit", "from", from);
-  integer("fit", "accumulate", accumulate, 1);
-  integer("fit", "every", every, 1);
-  known("fit, clip", clip, "norm", "value");
-  if (signal !== undefined && typeof signal?.aborted !== "boolean")
-    refuse(TypeError, "fit", `signal is ${String(signal)}`, "an AbortSignal");
-  return tape;
+    if (typeof get(o, "step") !== "function")
+      refuse(TypeError, who, `optimizer is ${printed(o)}`, "an optimiser, or a list of them");
+  const all = new Set(leaves(params).map(([, p]) => p.root));
+  const trees = optimizers.map(o => o.params);
+  for (const [path, p] of parameters(who, trees.length > 1 ? trees : trees[0]!))
+    if (!all.has(p.root)) refuse(RangeError, who, `the optimiser's ${path} is not in params`, "what params holds");
 }
 
 /** Marks where the generator stands; what it returns puts it back there. */
@@ -153,8 +178,8 @@ function bookmark(tape: Tape): () => void {
 function weighed(got: Tensor | WeighedLoss, accumulate: number, sum: { weight: number }): Tensor {
   const { loss, weight } =
     isTensor(got) || !(got as WeighedLoss)?.loss ? { loss: got as Tensor, weight: 1 } : (got as WeighedLoss);
-  within("fit", "weight", weight);
-  const by = accumulate > 1 ? weight : 1;
+  WEIGHT(who, "weight", weight);
+  const by = accumulate > 1 || !weight ? weight : 1;
   sum.weight += by;
   return by === 1 ? loss : scale(loss, { by });
 }
@@ -164,17 +189,17 @@ function update(optimizers: readonly Optimizer[], lr: number | undefined): void 
   const [first, ...others] = optimizers as [Optimizer, ...Optimizer[]];
   const rates = others.map(o => (lr === undefined ? o.lr : lr * (o.lr / first.lr)));
   // before any has made its update
-  for (const rate of rates) within("fit", "lr", rate);
+  for (const rate of rates) WEIGHT(who, "lr", rate);
   if (others.length)
     finite(
-      "fit",
+      who,
       parameters(
-        "fit",
+        who,
         optimizers.map(o => o.params),
       ),
     );
-  synchronous("fit", first.step(lr));
-  others.forEach((o, i) => synchronous("fit", o.step(rates[i])));
+  synchronous(who, first.step(lr));
+  others.forEach((o, i) => synchronous(who, o.step(rates[i])));
 }
 
 function evaluated(tape: Tape, evaluate: (step: number) => Tensor | number, step: number): number {

@@ -1,6 +1,19 @@
 // optim.ts: optimisers, clipping and schedules. State lies on the tape beside the parameters, below every scope.
 import { cos, pow } from "./math.ts";
-import { choice, infinite, integer, known, refuse, synchronous, within } from "./check.ts";
+import {
+  callable,
+  choice,
+  flag,
+  infinite,
+  integer,
+  items,
+  options as chosen,
+  printed,
+  real,
+  refuse,
+  synchronous,
+  type Check,
+} from "./check.ts";
 import { leaves, tapeOf, type Tree } from "./nn.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -41,6 +54,10 @@ export interface AdamOptions {
   decays?: (path: string, p: Tensor) => boolean;
 }
 
+type Decays = (path: string, p: Tensor) => boolean;
+/** @internal Checks for a learning rate, or another number from 0. */
+export const RATE = /* @__PURE__ */ real("[0, Infinity)");
+const PART = /* @__PURE__ */ real("[0, 1)");
 const matrices = (_: string, p: Tensor): boolean => p.shape.length > 1;
 
 /** The leaves of a tree of parameters: at least one, each once, all alive. */
@@ -115,7 +132,7 @@ function optimizer(
       updates = integer(who, "updates", n);
     },
     step(rate = lr) {
-      within(who, "lr", rate); // what would spoil every parameter is refused before any is touched
+      RATE(who, "lr", rate); // what would spoil every parameter is refused before any is touched
       for (const [, p] of list) p.alive(who);
       for (const [, t] of kept) t.alive(who);
       finite(who, list);
@@ -128,11 +145,13 @@ function optimizer(
 
 /** Stochastic gradient descent: v = momentum v + g; p -= lr v, or lr (g + momentum v) with `nesterov`. */
 export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
-  known("sgd", options, "lr", "momentum", "nesterov", "decay", "decays");
-  const { lr = 0.1, momentum = 0, nesterov = false, decay = 0, decays = matrices } = options;
-  within("sgd", "lr", lr);
-  within("sgd", "momentum", momentum, 0, 1);
-  within("sgd", "decay", decay);
+  const { lr, momentum, nesterov, decay, decays } = chosen("sgd", options, {
+    lr: [RATE, 0.1],
+    momentum: [PART, 0],
+    nesterov: [flag, false],
+    decay: [RATE, 0],
+    decays: [callable as Check<Decays>, matrices],
+  });
   if (nesterov && !momentum) refuse(RangeError, "sgd", "nesterov needs a momentum above 0");
   const list = parameters("sgd", params);
   const decayed = list.map(([path, p]) => decay > 0 && synchronous("sgd", decays(path, p)));
@@ -145,21 +164,28 @@ export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
 
 /** AdamW (Loshchilov and Hutter 2019): Adam, with p *= 1 - lr decay on the parameters that `decays` picks. */
 export function adamw(params: Tree, options: AdamOptions = {}): Optimizer {
-  known("adamw", options, "lr", "betas", "eps", "decay", "decays");
-  const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, decay = 0.01, decays = matrices } = options;
-  if (!Array.isArray(betas) || betas.length !== 2)
-    refuse(TypeError, "adamw", `betas is ${String(betas)}`, "two numbers");
+  const wants = { ...ADAM, decay: [RATE, 0.01], decays: [callable as Check<Decays>, matrices] } as const;
+  return adaptive("adamw", params, chosen("adamw", options, wants));
+}
+/** Adam (Kingma and Ba 2015): `adamw` without decay. */
+export function adam(params: Tree, options: Omit<AdamOptions, "decay" | "decays"> = {}): Optimizer {
+  return adaptive("adam", params, { ...chosen("adam", options, ADAM), decay: 0, decays: matrices });
+}
+const pair: Check<readonly [number, number]> = (who, name, value) => {
+  const all = items(who, name, value as number[]);
+  if (all.length !== 2) refuse(RangeError, who, `${name} is ${printed(value)}`, "two numbers");
+  all.forEach((b, i) => PART(who, `${name}[${i}]`, b));
+  return all as unknown as readonly [number, number];
+};
+const ADAM = { lr: [RATE, 1e-3], betas: [pair, [0.9, 0.999]], eps: [RATE, 1e-8] } as const;
+
+function adaptive(who: string, params: Tree, { lr, betas, eps, decay, decays }: Required<AdamOptions>): Optimizer {
   const [b1, b2] = betas;
-  within("adamw", "lr", lr);
-  within("adamw", "betas[0]", b1, 0, 1);
-  within("adamw", "betas[1]", b2, 0, 1);
-  within("adamw", "eps", eps);
-  within("adamw", "decay", decay);
-  const list = parameters("adamw", params);
-  const decayed = list.map(([path, p]) => decay > 0 && synchronous("adamw", decays(path, p)));
+  const list = parameters(who, params);
+  const decayed = list.map(([path, p]) => decay > 0 && synchronous(who, decays(path, p)));
   const [m, v] = list[0]![1].tape.allOrNothing(() => [like(list), like(list)]);
   const state = Object.fromEntries(list.map(([path], i) => [path, { m: m[i], v: v[i] }]));
-  return optimizer("adamw", params, { lr, decay, decayed }, list, state, (rate, t) => {
+  return optimizer(who, params, { lr, decay, decayed }, list, state, (rate, t) => {
     const scaled = rate / (1 - pow(b1, t));
     const root = 1 / Math.sqrt(1 - pow(b2, t));
     return (p, i, keep) => {
@@ -169,19 +195,13 @@ export function adamw(params: Tree, options: AdamOptions = {}): Optimizer {
     };
   });
 }
-/** Adam (Kingma and Ba 2015): `adamw` without decay. */
-export function adam(params: Tree, options: Omit<AdamOptions, "decay" | "decays"> = {}): Optimizer {
-  known("adam", options, "lr", "betas", "eps");
-  return adamw(params, { ...options, decay: 0 });
-}
-
 /**
  * Scales all gradients so that their norm, taken over every number together, is at most `most`; returns the norm
  * before. A gradient that is not finite is a RangeError, and nothing has changed.
  */
 export function clipNorm(params: Tree, most: number): number {
   const who = "clipNorm";
-  within(who, "most", most);
+  RATE(who, "most", most);
   const list = parameters(who, params);
   let unit = 1; // what gradients are divided by, where their squares leave the range of doubles
   let squares = list.reduce((s, [, p]) => s + p.tape.engine.kernels.squares(p.size, p.grad), 0);
@@ -202,7 +222,7 @@ export function clipNorm(params: Tree, most: number): number {
 }
 /** Moves every number of every gradient into -most..most; one that is not finite is refused, as by `clipNorm`. */
 export function clipValue(params: Tree, most: number): void {
-  within("clipValue", "most", most);
+  RATE("clipValue", "most", most);
   const list = parameters("clipValue", params);
   finite("clipValue", list);
   for (const [, p] of list) p.tape.engine.kernels.clamp(p.size, most, p.grad);
@@ -218,13 +238,13 @@ export function schedule(
   kind: "constant" | "linear" | "cosine",
   options: { lr: number; steps?: number; warmup?: number; final?: number },
 ): Schedule {
-  known("schedule", options, "lr", "steps", "warmup", "final");
-  const { lr, steps = 0, warmup = 0, final = 0 } = options;
-  for (const [name, n] of Object.entries({ lr, warmup, final })) within("schedule", name, n);
+  const wants = { lr: [RATE], steps: [RATE, 0], warmup: [RATE, 0], final: [RATE, 0] } as const;
+  const { lr, steps, warmup, final } = chosen("schedule", options, wants);
   choice("schedule", "kind", kind, ["constant", "linear", "cosine"]);
   if (kind !== "constant" && !(steps > warmup))
     refuse(RangeError, "schedule", `steps is ${steps} and warmup ${warmup}`, "more steps than warm-up");
   return step => {
+    RATE("schedule", "step", step);
     if (step < warmup) return (lr * (step + 1)) / warmup;
     if (kind === "constant") return lr;
     const done = Math.min(1, (step - warmup) / (steps - warmup));

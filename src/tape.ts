@@ -2,17 +2,21 @@
 // region ends and everything made in it is gone.
 import { replay, type Entry, type Pass, type Trace } from "./backward.ts";
 import {
+  anything,
   callable,
   filling,
+  flag,
   infinite,
   isTensor,
-  known,
+  options as chosen,
   printed,
   product,
   refuse,
   shapeOf,
   sized,
   synchronous,
+  whole,
+  type Check,
 } from "./check.ts";
 import { Engine, type Dtype, type EngineOptions, type Numbers } from "./engine.ts";
 import { random, type Random } from "./random.ts";
@@ -50,11 +54,16 @@ export class Tape {
   #reads: { of: Region; tensors: Set<Tensor> } | undefined;
 
   constructor(dtype: Dtype = "f32", options: TapeOptions = {}) {
-    known("tape", options, "check", "trace", "seed", "engine", "module", "limit");
-    const { check = false, trace, seed = 0, engine, ...own } = options;
-    if (trace !== undefined) callable("tape", "trace", trace);
-    if (engine !== undefined) usable(engine, dtype, (own.module ?? own.limit) !== undefined);
-    this.engine = engine ?? new Engine(dtype, own);
+    const { check, trace, seed, engine, module, limit } = chosen("tape", options, {
+      check: [flag, false],
+      trace: [callable as Check<Trace>, undefined],
+      seed: [whole(), 0],
+      engine: [anything as Check<Engine>, undefined],
+      module: [anything as Check<EngineOptions["module"]>, undefined],
+      limit: [anything as Check<number>, undefined],
+    });
+    if (engine !== undefined) usable(engine, dtype, (module ?? limit) !== undefined);
+    this.engine = engine ?? new Engine(dtype, { module, limit });
     this.check = check;
     this.trace = trace;
     this.random = random(seed);
@@ -66,9 +75,14 @@ export class Tape {
   get dtype(): Dtype {
     return this.engine.dtype;
   }
+  /** @internal Returns `x` if it is a tape of this copy of the library and no Proxy. */
+  static of(who: string, x: unknown): Tape {
+    if (typeof x === "object" && x !== null && #entries in x) return x;
+    refuse(TypeError, who, `the tape is ${printed(x)}`, "a Tape of this copy of farsight, behind no Proxy");
+  }
   /** Whether operations are being recorded. */
   get recording(): boolean {
-    return this.#recording;
+    return Tape.of("recording", this).#recording;
   }
   /** @internal Whether `noGrad` is running: dropout then keeps every number. */
   get evaluating(): boolean {
@@ -76,7 +90,7 @@ export class Tape {
   }
   /** Every parameter made so far, in order. */
   get params(): readonly Tensor[] {
-    return this.#params;
+    return Tape.of("params", this).#params;
   }
   /** Bytes of memory the tape holds from its host; it never shrinks. */
   get bytes(): number {
@@ -89,24 +103,24 @@ export class Tape {
 
   /** A constant: `shape` numbers, zero unless `values` are given. */
   tensor(shape: readonly number[], values?: ArrayLike<number>): Tensor {
-    return this.#filled("tensor", shape, values);
+    return Tape.of("tensor", this).#filled("tensor", shape, values);
   }
 
   /** Integers: tokens, targets, indices. */
   integers(shape: readonly number[], values: ArrayLike<number>): Tensor {
-    if (!values) refuse(TypeError, "integers", `the values are ${String(values)}`, "an array of them");
-    return this.#filled("integers", shape, values, { integral: true });
+    return Tape.of("integers", this).#filled("integers", shape, values, { integral: true });
   }
 
   /** A tensor whose gradient is wanted: a parameter, or an input to differentiate by. */
   param(shape: readonly number[], values?: ArrayLike<number>): Tensor {
-    return this.#filled("param", shape, values, { wants: true });
+    return Tape.of("param", this).#filled("param", shape, values, { wants: true });
   }
 
   #filled(who: string, shape: readonly number[], values?: ArrayLike<number>, traits: Traits = {}): Tensor {
     const { engine } = this;
     const checked = sized(who, shape);
-    const given = values === undefined ? values : filling(who, checked, values, engine.memory.buffer);
+    const given =
+      values === undefined && !traits.integral ? values : filling(who, checked, values!, engine.memory.buffer);
     if (traits.integral)
       for (let i = 0; i < given!.length; i++)
         if (given![i] !== (given![i]! | 0)) refuse(RangeError, who, `${given![i]} at ${i} is no 32-bit integer`);
@@ -208,7 +222,8 @@ export class Tape {
    * until the scope around it ends.
    */
   scope<T>(body: () => T): T {
-    const undo = this.bookmark();
+    callable("scope", "the body", body);
+    const undo = Tape.of("scope", this).bookmark();
     this.#regions.push({
       alive: true,
       made: 0,
@@ -251,6 +266,8 @@ export class Tape {
 
   /** Runs `body` without recording: nothing made in it can be run backwards, and dropout keeps every number. */
   noGrad<T>(body: () => T): T {
+    Tape.of("noGrad", this);
+    callable("noGrad", "the body", body);
     const evaluating = this.#evaluating;
     this.#evaluating = true;
     try {
@@ -272,7 +289,7 @@ export class Tape {
 
   /** Sets the gradient of every parameter to zero. */
   zeroGrad(): void {
-    for (const p of this.#params) this.engine.zero(p.grad, p.size);
+    for (const p of Tape.of("zeroGrad", this).#params) this.engine.zero(p.grad, p.size);
     this.#summed = false;
   }
 
@@ -283,8 +300,8 @@ export class Tape {
    * without `accumulate`, zero if that was while it ran backwards.
    */
   step(body: () => Tensor, options: { accumulate?: boolean } = {}): number {
-    known("step", options, "accumulate");
-    const { accumulate = false } = options;
+    callable("step", "the body", body);
+    const { accumulate } = chosen("step", options, { accumulate: [flag, false] });
     return this.scope(() => {
       const loss = synchronous("step", body());
       if (!isTensor(loss))
@@ -317,7 +334,7 @@ export class Tape {
    * else, since half a sum is none, they are NaN until `zeroGrad` or a step.
    */
   backward(loss: Tensor, seed?: ArrayLike<number>): void {
-    this.#ready(loss, seed !== undefined);
+    Tape.of("backward", this).#ready(loss, seed !== undefined);
     const from = seed === undefined ? seed : filling("backward", loss.shape, seed, this.engine.memory.buffer);
     this.allOrNothing(() => {
       try {
@@ -394,6 +411,8 @@ export class Tape {
    * included. It must read the same tensors each time: copy a variable that a loop assigns to into a const.
    */
   checkpoint<T extends Tensor | readonly Tensor[]>(body: () => T): T {
+    Tape.of("checkpoint", this);
+    callable("checkpoint", "the body", body);
     return this.allOrNothing(() => (this.#recording ? this.#checkpointed(body) : given(body)));
   }
   #checkpointed<T extends Tensor | readonly Tensor[]>(body: () => T): T {
@@ -486,7 +505,7 @@ export class Tape {
     const numbers = new Map<Tensor, string>();
     const name = (x: Tensor): string => `${numbers.get(x.root) ?? (x.wants ? "param" : "const")} ${shapeOf(x)}`;
     let next = 0;
-    const lines = this.#entries.map(e => {
+    const lines = Tape.of("toString", this).#entries.map(e => {
       const from = e.inputs.filter(x => x !== undefined).map(name);
       for (const y of e.outputs) numbers.set(y.root, `%${next++}`);
       const to = e.outputs.map(y => numbers.get(y.root));
@@ -502,8 +521,8 @@ export class Tape {
 
 /** Throws unless a tape of `dtype` may take `engine`; `more`: whether options of an engine were given as well. */
 function usable(engine: Engine, dtype: Dtype, more: boolean): void {
-  if (!(engine instanceof Engine) || engine.dtype !== dtype || more) {
-    const is = engine instanceof Engine ? `of ${engine.dtype}` : String(engine);
+  if (!Engine.is(engine) || engine.dtype !== dtype || more) {
+    const is = Engine.is(engine) ? `of ${engine.dtype}` : printed(engine);
     const wants = `an engine of ${dtype}, and module and limit given to the engine`;
     refuse(TypeError, "tape", `the engine is ${is}`, wants);
   }
