@@ -11,7 +11,7 @@ export function refuse(kind: Kind, who: string, why: string, wants = "", got = "
 }
 
 /** What `read` gives, or `otherwise` where that throws, as a Proxy or a getter may. */
-function safely<T>(read: () => T, otherwise: T): T {
+export function safely<T>(read: () => T, otherwise: T): T {
   try {
     return read();
   } catch {
@@ -128,14 +128,17 @@ export function extent(who: string, sizes: Readonly<Record<string, unknown>>, le
   return integer(who, Object.keys(sizes).join(" x "), n, 0, 2 ** 29);
 }
 
-/** Checks for a number in an interval, as in "[0, 1)"; any that is finite unless given. */
-export function real(interval = "(-Infinity, Infinity)"): Check<number> {
-  const [low = 0, high = 0] = interval.slice(1, -1).split(", ").map(Number);
+/** Checks for a number in bounds, as in "from 0", "above 0" or "from 0 to below 1"; any that is finite unless given. */
+export function real(bounds = "that is finite"): Check<number> {
+  const [low = -Infinity, high = Infinity] = (bounds.match(/-?[\d.]+(e-?\d+)?/g) ?? []).map(Number);
+  const open = bounds.startsWith("above");
+  const below = bounds.includes("below");
+  const endless = bounds.endsWith("Infinity");
   return (who, name, value) => {
-    const x = typeof value === "number" ? value : NaN;
-    const holds =
-      (x > low || (x === low && interval.startsWith("["))) && (x < high || (x === high && interval.endsWith("]")));
-    return number(who, name, value, holds, `a number in ${interval}`);
+    const x = value as number;
+    const inside = (open ? x > low : x >= low) && (below ? x < high : x <= high);
+    const holds = typeof x === "number" && inside && (endless || Number.isFinite(x));
+    return number(who, name, value, holds, `a number ${bounds}`);
   };
 }
 
@@ -160,14 +163,12 @@ export const string: Check<string> = (who, name, value) => {
   refuse(TypeError, who, `${name} is ${printed(value)}`, "a string");
 };
 
-/** A copy of what is listed in `value`: an array, a typed array or a string. */
-export function items<T>(who: string, name: string, value: ArrayLike<T>): T[] {
+/** A copy of what is listed in `value`: an array, a typed array or a string; `what` begins the complaint: "ids are". */
+export function items<T>(who: string, what: string, value: ArrayLike<T>, wants = "a list"): T[] {
   const n = get(value, "length") as number;
   const holds = typeof value !== "function" && Number.isInteger(n) && n >= 0 && n < 2 ** 27;
-  return (
-    safely(() => (holds ? Array.from(value) : undefined), undefined) ||
-    refuse(TypeError, who, `${name} is ${printed(value)}`, "a list")
-  );
+  const list = safely(() => (holds ? Array.from(value) : undefined), undefined);
+  return list || refuse(TypeError, who, `${what} ${printed(value)}`, wants);
 }
 
 /** Returns `value` if it is one of `choices`. */
@@ -202,7 +203,7 @@ export function synchronous<T>(who: string, result: T): T {
 
 /** Returns a copy of `shape` if it is one. */
 export function sized(who: string, shape: readonly number[]): readonly number[] {
-  const sizes = items(who, "shape", shape);
+  const sizes = items(who, "shape is", shape, "an array of sizes");
   for (const n of sizes)
     if (!Number.isInteger(n) || n < 0)
       refuse(RangeError, who, `shape ${printed(sizes)} has the size ${printed(n)}`, "whole numbers from 0");
@@ -220,7 +221,7 @@ export function filling(
   memory: ArrayBufferLike,
 ): ArrayLike<number> {
   const view = ArrayBuffer.isView(values);
-  const list = view ? values : items(who, "values", values);
+  const list = view ? values : items(who, "the values are", values, "an array of numbers");
   const n = product(shape);
   if (list.length !== n) refuse(RangeError, who, `${shapeOf({ shape })} takes ${n} numbers, got ${list.length}`);
   for (let i = 0; i < (view ? Math.min(1, n) : n); i++)
@@ -281,5 +282,5 @@ export function known(who: string, given: object, ...names: string[]): void {
   read(who, given, Object.fromEntries(names.map(name => [name, 0])));
 }
 export function within(who: string, name: string, value: number, low = 0, high = Infinity): number {
-  return real(`[${low}, ${high})`)(who, name, value);
+  return real(`from ${low}${high < Infinity ? ` to below ${high}` : ""}`)(who, name, value);
 }

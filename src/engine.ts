@@ -135,7 +135,7 @@ export class Engine {
     this.width = dtype === "f32" ? 4 : 8;
     const { module, limit } = chosen("engine", options, {
       module: [anything as Check<WebAssembly.Module>, undefined],
-      limit: [real("[0, Infinity]"), MOST],
+      limit: [real("from 0 to Infinity"), MOST],
     });
     this.limit = Math.floor(Math.min(limit, MOST) / PAGE) * PAGE;
     const wrong: () => never = () => {

@@ -224,7 +224,7 @@ export function fast(dtype: Dtype, options: FastOptions = {}): FastEngine {
   const { fma, threads, limit } = chosen("fast", options, {
     fma: [flag, true],
     threads: [counted, 1],
-    limit: [real("[0, Infinity]"), PAGE * PAGE],
+    limit: [real("from 0 to Infinity"), PAGE * PAGE],
   });
   const code = (fma ? fusedCode : exactCode)[dtype];
   if (fma && !relaxed()) {

@@ -77,7 +77,7 @@ export interface Metrics {
 }
 
 const who = "fit";
-const WEIGHT = /* @__PURE__ */ real("[0, 1e9]");
+const WEIGHT = /* @__PURE__ */ real("from 0 to 1e9");
 const WANTS = {
   params: [anything as Check<Tree>],
   optimizer: [anything as Check<FitOptions["optimizer"]>, undefined],

@@ -27,8 +27,8 @@ export interface GradcheckOptions {
 export function gradcheck(params: Tree, loss: () => Tensor, options: GradcheckOptions = {}): number {
   const who = "gradcheck";
   const { tolerance, h, directions, seed } = chosen(who, options, {
-    tolerance: [real("(0, 1)"), 1e-7],
-    h: [real("[1e-8, 0.1]"), 1e-5],
+    tolerance: [real("above 0 to below 1"), 1e-7],
+    h: [real("from 1e-8 to 0.1"), 1e-5],
     directions: [whole(1, 65536), 1],
     seed: [whole(), 0],
   });

@@ -1,11 +1,31 @@
 // nn.ts: parameters as plain nested objects, and the layers that read them. A tree's dotted paths are its state dict,
 // with PyTorch's names and layouts (a linear weight is [out, in]).
-import { COPY, TENSOR, choice, isTensor, refuse, shapeOf, printed } from "./check.ts";
+import {
+  COPY,
+  TENSOR,
+  anything,
+  choice,
+  flag,
+  get,
+  integer,
+  isTensor,
+  items,
+  label,
+  markOf,
+  options as chosen,
+  printed,
+  refuse,
+  safely,
+  shapeOf,
+  string,
+  tensor,
+  type Check,
+} from "./check.ts";
 import { dropout, gelu, geluErf, mul, relu, silu } from "./ops/elementwise.ts";
 import { linear } from "./ops/products.ts";
 import { layerNorm, rmsNorm } from "./ops/rows.ts";
 import type { Random } from "./random.ts";
-import { type Tape } from "./tape.ts";
+import { Tape } from "./tape.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Parameters: tensors, in objects and lists, as deep as you like. */
@@ -18,12 +38,31 @@ export interface Weights {
 
 /** Every tensor of a tree with its dotted path, in the order the tree was written: `["h.0.ln_1.weight", tensor]`. */
 export function leaves(tree: Tree, path = ""): [string, Tensor][] {
-  if (typeof tree !== "object" || tree === null || TENSOR in tree)
-    refuse(TypeError, "leaves", `${path || "the tree"} is ${printed(tree)}`, "tensors, in objects and lists");
-  return Object.entries(tree).flatMap(([name, node]): [string, Tensor][] => {
+  return below(tree, string("leaves", "path", path), 64);
+}
+function below(tree: unknown, path: string, depth: number): [string, Tensor][] {
+  const nodes = typeof tree === "object" && !markOf(tree) && safely(() => Object.entries(tree!), undefined);
+  const is = path ? label(path) : "the tree";
+  if (!nodes) refuse(TypeError, "leaves", `${is} is ${label(tree)}`, "tensors, in objects and lists");
+  if (!depth) refuse(RangeError, "leaves", `${is} lies too deep, or within itself`, "64 levels at most");
+  return nodes.flatMap(([name, node]): [string, Tensor][] => {
     const here = path ? `${path}.${name}` : name;
-    return node === undefined ? [] : isTensor(node) ? [[here, node as Tensor]] : leaves(node as Tree, here);
+    if (node === undefined) return [];
+    return isTensor(node) ? [[here, node as Tensor]] : below(node, here, depth - 1);
   });
+}
+
+/** What throws unless a tree has tensors at these paths. It looks at a tree once. */
+export function having(who: string, ...paths: string[]): (tree: object) => void {
+  const seen = new WeakSet<object>();
+  return tree => {
+    if (seen.has(tree)) return;
+    for (const path of paths) {
+      const node = path.split(".").reduce(get, tree as unknown);
+      if (!isTensor(node)) refuse(TypeError, who, `${path} is ${printed(node)}`, "a tensor");
+    }
+    seen.add(tree);
+  };
 }
 
 /** The tape that a tree of parameters lies on. */
@@ -112,9 +151,11 @@ interface Weightless {
   readonly [name: string]: Tensor | Tree | undefined;
 }
 
+const mlpParts = /* @__PURE__ */ having("mlp", "c_fc.weight", "c_proj.weight");
 /** Two linear layers with a bend between them; with "swiglu", silu(gate x) times (fc x) (Shazeer 2020). */
 export function mlp(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
   choice("mlp", "activation", activation, ["gelu", "geluErf", "relu", "swiglu"]);
+  mlpParts(p);
   if (activation === "swiglu" && !p.c_gate) refuse(TypeError, "mlp", "swiglu without c_gate");
   const inner = apply(x, p.c_fc);
   const bent = activation === "swiglu" ? mul(silu(apply(x, p.c_gate!)), inner) : activations[activation](inner);
@@ -122,33 +163,34 @@ export function mlp(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
 }
 /** A linear layer. */
 export const apply = (x: Tensor, p: Weights): Tensor => linear(x, p.weight, p.bias);
+const normParts = /* @__PURE__ */ having("norm", "weight");
+const NORM = { eps: [anything as Check<number>, 1e-5], rms: [flag, false] } as const;
 /** A layer norm, or with `rms` an RMS norm. */
-export function norm(x: Tensor, p: Weights, { eps = 1e-5, rms = false }: { eps?: number; rms?: boolean } = {}): Tensor {
+export function norm(x: Tensor, p: Weights, options: { eps?: number; rms?: boolean } = {}): Tensor {
+  normParts(p);
+  return normed(x, p, chosen("norm", options, NORM));
+}
+/** The same, of what has been checked. */
+export function normed(x: Tensor, p: Weights, { eps, rms }: { eps: number; rms: boolean }): Tensor {
   return rms ? rmsNorm(x, p.weight, { eps }) : layerNorm(x, p.weight, p.bias, { eps });
 }
 /** Dropout, or x itself where `p` is 0. */
 export const drop = (x: Tensor, p: number): Tensor => (p ? dropout(x, { p }) : x);
 
 /** A [b, t] tensor of tokens from what a caller has: a tensor already, or rows of numbers. */
-export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly ArrayLike<number>[], b?: number): Tensor {
+export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly ArrayLike<number>[], b = 1): Tensor {
   if (isTensor(ids)) {
-    const x = ids as Tensor;
+    const x = tensor("tokens", "ids", ids as Tensor);
     if (x.shape.length !== 2 || !x.integral)
       refuse(TypeError, "tokens", shapeOf(x) + (x.integral ? "" : " of numbers"), "integers [batch time]");
     return x;
   }
-  if (typeof ids !== "object" || ids === null || TENSOR in ids)
-    refuse(TypeError, "tokens", `got ${printed(ids)}`, "integers, or rows of them");
-  if (typeof (ids as readonly unknown[])[0] === "object") {
-    const list = ids as readonly ArrayLike<number>[];
-    const t = list[0]!.length;
-    const ragged = list.find(row => row.length !== t);
-    if (ragged) refuse(RangeError, "tokens", `rows of ${t} and ${ragged.length}`, "rows of one length");
-    return tape.integers(
-      [list.length, t],
-      list.flatMap(row => Array.from(row)),
-    );
-  }
-  const flat = ids as ArrayLike<number>;
-  return tape.integers([b ?? 1, flat.length / (b ?? 1)], flat);
+  Tape.of("tokens", tape);
+  const list = items("tokens", "ids are", ids as readonly ArrayLike<number>[]);
+  if (typeof list[0] !== "object") return tape.integers([integer("tokens", "b", b, 1), list.length / b], list as never);
+  const rows = list.map(row => items("tokens", "a row is", row));
+  const t = rows[0]!.length;
+  const ragged = rows.find(row => row.length !== t);
+  if (ragged) refuse(RangeError, "tokens", `rows of ${t} and ${ragged.length}`, "rows of one length");
+  return tape.integers([rows.length, t], rows.flat());
 }

@@ -158,7 +158,9 @@ export function op<
   const def = defined(head, text, rule as unknown as AnyRule);
   const call = (...args: unknown[]): Tensor | readonly Tensor[] => {
     const options = optionsOf(args, def);
-    const xs = (def.specs[0]!.list ? items(def.name, "the list", args[0] as Tensors) : args) as Tensors;
+    const { list } = def.specs[0]!;
+    if (list && kindOf(args[0]) !== "Array") fail(def, [args[0] as Tensor], TypeError, "takes a list of tensors");
+    const xs = (list ? items(def.name, "the list is", args[0] as Tensors) : args) as Tensors;
     const { tape, wants } = inspected(def, xs);
     const recorded = wants && tape.recording;
     const results = run(def, tape, planned(def, xs, options), xs, recorded);

@@ -56,8 +56,8 @@ export interface AdamOptions {
 
 type Decays = (path: string, p: Tensor) => boolean;
 /** @internal Checks for a learning rate, or another number from 0. */
-export const RATE = /* @__PURE__ */ real("[0, Infinity)");
-const PART = /* @__PURE__ */ real("[0, 1)");
+export const RATE = /* @__PURE__ */ real("from 0");
+const PART = /* @__PURE__ */ real("from 0 to below 1");
 const matrices = (_: string, p: Tensor): boolean => p.shape.length > 1;
 
 /** The leaves of a tree of parameters: at least one, each once, all alive. */
@@ -172,7 +172,7 @@ export function adam(params: Tree, options: Omit<AdamOptions, "decay" | "decays"
   return adaptive("adam", params, { ...chosen("adam", options, ADAM), decay: 0, decays: matrices });
 }
 const pair: Check<readonly [number, number]> = (who, name, value) => {
-  const all = items(who, name, value as number[]);
+  const all = items(who, `${name} is`, value as number[], "two numbers");
   if (all.length !== 2) refuse(RangeError, who, `${name} is ${printed(value)}`, "two numbers");
   all.forEach((b, i) => PART(who, `${name}[${i}]`, b));
   return all as unknown as readonly [number, number];

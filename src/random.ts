@@ -72,7 +72,7 @@ function rounds(c0: number, c1: number, c2: number, c3: number, k0: number, k1: 
 /** The block of four words that Philox4x32-10 makes of a counter of four words and a key of two. */
 export function philox(counter: ArrayLike<number>, key: ArrayLike<number>): Uint32Array {
   for (const [name, list] of Object.entries({ counter, key }))
-    for (const word of items("philox", name, list)) integer("philox", name, word, -WORD / 2, WORD - 1);
+    for (const word of items("philox", `${name} is`, list)) integer("philox", name, word, -WORD / 2, WORD - 1);
   if (counter.length !== 4 || key.length !== 2)
     refuse(RangeError, "philox", `${counter.length} words of counter and ${key.length} of key`, "4 and 2");
   const out = new Uint32Array(4);
@@ -107,6 +107,9 @@ export function drawing(who: string, rng: Random): Random {
   return rng;
 }
 
+function ended(who: string, position: number): never {
+  refuse(RangeError, who, `the generator stands at ${position}`, `a position below ${END}`);
+}
 const placed = (position: unknown): number => integer("random", "position", position, 0, END + WORD);
 
 /** The items in an order that `below` draws (Fisher and Yates). */
@@ -144,13 +147,9 @@ export function random(seed: number, position = 0): Random {
     position = i + 1;
     return block[i & 3]!;
   }
-  const open = (who: string): void => {
-    if (position >= END) refuse(RangeError, who, `the generator stands at ${position}`, `a position below ${END}`);
-  };
-  function uniform(): number {
-    const upper = word() >>> 5;
-    return (upper * 67108864 + (word() >>> 6)) / LONG; // (2^26 upper + lower) / 2^53
-  }
+  const open = (who: string): undefined => (position < END ? undefined : ended(who, position));
+  // (2^26 upper + lower) / 2^53
+  const uniform = (): number => ((word() >>> 5) * 67108864 + (word() >>> 6)) / LONG;
   function below(n: number): number {
     const long = integer("integer", "n", n, 1) > WORD;
     open("integer");
@@ -169,14 +168,8 @@ export function random(seed: number, position = 0): Random {
     set position(value) {
       position = placed(value);
     },
-    word() {
-      open("word");
-      return word();
-    },
-    uniform() {
-      open("uniform");
-      return uniform();
-    },
+    word: () => open("word") ?? word(),
+    uniform: () => open("uniform") ?? uniform(),
     integer: below,
     normal() {
       open("normal");
@@ -185,11 +178,11 @@ export function random(seed: number, position = 0): Random {
     },
     fork: key => random(derived(low, top, key)),
     choice<T>(list: ArrayLike<T>): T {
-      const all = items("choice", "the list", list);
+      const all = items("choice", "the list is", list);
       if (!all.length) refuse(RangeError, "choice", "nothing to choose from", "at least one item");
       return all[below(all.length)]!;
     },
-    shuffle: list => shuffled(items("shuffle", "the list", list), below),
+    shuffle: list => shuffled(items("shuffle", "the list is", list), below),
     aligned: () => (position = Math.ceil(position / 4) * 4),
     skip(n) {
       position = placed(position + integer("skip", "n", n));

@@ -1,7 +1,7 @@
 // attention.ts: attention with every kind of position, and with the gradient to earlier places weighed. Written twice
 // on purpose: once as one kernel, which is what runs, and once composed from small operations, which reads like the
 // papers and is what tests hold the kernel against.
-import { integer, known, refuse, tensor } from "../check.ts";
+import { extent, flag, known, refuse, tensor } from "../check.ts";
 import { attentionOver } from "../ops/attention.ts";
 import { maskedSoftmax, mix, pick, scores, tableScores } from "../ops/composed.ts";
 import { add, bias } from "../ops/elementwise.ts";
@@ -256,13 +256,13 @@ export function weights({ q, k, gateQ, gateK, past, bias: added, cope: how }: At
 
 /** 1 where query i (the last `t` of `s` places) may look at key j: j <= i, or everywhere when not `causal`. */
 export function mask(t: number, s: number, causal: boolean): Float64Array {
-  integer("mask", "t", t);
-  integer("mask", "s", s);
+  const n = extent("mask", { t, s });
+  flag("mask", "causal", causal);
   if (causal && t > s) {
     const wants = "queries that are the last of the places, or causal: false";
     refuse(RangeError, "mask", `${t} queries are more than ${s} places`, wants);
   }
-  const allowed = new Float64Array(t * s).fill(1);
+  const allowed = new Float64Array(n).fill(1);
   if (causal) for (let i = 0; i < t; i++) allowed.fill(0, i * s + s - t + i + 1, (i + 1) * s);
   return allowed;
 }

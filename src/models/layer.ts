@@ -1,7 +1,7 @@
 // layer.ts: one layer of a transformer, in functions to put together: attention block, MLP, norms. A layer takes what
 // passes from one run to the next, a carry, and gives it on (carry.ts).
 import { refuse, synchronous } from "../check.ts";
-import { apply, drop, mlp, norm, type Activation, type MlpWeights, type Tree, type Weights } from "../nn.ts";
+import { apply, drop, mlp, normed, type Activation, type MlpWeights, type Tree, type Weights } from "../nn.ts";
 import { add } from "../ops/elementwise.ts";
 import { parted, restated } from "../ops/myopic.ts";
 import { concat, reshape, slice, stopGradient } from "../ops/shapes.ts";
@@ -86,8 +86,8 @@ export function layer(
   run: LayerRun = {},
 ): { x: Tensor; carry?: Carry | undefined } {
   const entered = run.carry?.enter?.(x) ?? x;
-  const first = (x: Tensor): Tensor => norm(x, p.ln_1, c);
-  const second = (x: Tensor): Tensor => norm(x, p.ln_2, c);
+  const first = (x: Tensor): Tensor => normed(x, p.ln_1, c);
+  const second = (x: Tensor): Tensor => normed(x, p.ln_2, c);
   const dropout = run.dropout ?? 0;
   const y = attentionBlock(entered, c.norm === "pre" ? first : x => x, p.attn, c, run);
   const sum = add(entered, drop(y, dropout));

@@ -7,7 +7,7 @@ import {
   fitting,
   linearWeights,
   maker,
-  norm,
+  normed,
   normWeights,
   type Activation,
   type Maker,
@@ -286,7 +286,7 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
   let state = x;
   for (const { embed, model: [key] = [""] } of c.positions)
     if (embed) state = embed(state, params[key] as Tree | undefined, places);
-  if (params.ln_emb) state = norm(state, params.ln_emb, c);
+  if (params.ln_emb) state = normed(state, params.ln_emb, c);
   state = drop(state, dropout);
   synchronous("watch", watch?.(0, { states: state, attention: undefined }));
   const carries: Carry[] = [];
@@ -300,7 +300,7 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
     if (made.carry) carries.push(made.carry);
     synchronous("watch", watch?.(i + 1, { states: state, attention }));
   });
-  return { states: params.ln_f ? norm(state, params.ln_f, c) : state, carries };
+  return { states: params.ln_f ? normed(state, params.ln_f, c) : state, carries };
 }
 
 /** Embeddings b t d of tokens b t, or of vectors b t inputs. */

@@ -27,7 +27,7 @@ export const crossEntropy = /* @__PURE__ */ op("crossEntropy(logits, targets)", 
  */
 export const huber = /* @__PURE__ */ op("huber(a, b)", "..., ... -> ", {
   attrs: { delta: 1, reduction: "mean" as Reduction },
-  checks: { delta: real("(0, Infinity]"), reduction },
+  checks: { delta: real("above 0 to Infinity"), reduction },
   derive: ({ rows, reduction }) => ({ by: share(rows, reduction) }),
   forward: (K, { rows, delta, by }, y, a, b) => K.huber(rows, delta, by, a.data, b.data, y.data),
   backward: (K, { rows, delta, by }, y, a, b) =>

@@ -2,7 +2,7 @@
 import { real } from "../check.ts";
 import { op } from "../op.ts";
 
-const checks = { eps: /* @__PURE__ */ real("[0, Infinity)") };
+const checks = { eps: /* @__PURE__ */ real("from 0") };
 
 /** y = softmax(x) along the last axis. */
 export const softmax = /* @__PURE__ */ op("softmax(x)", "... d -> ... d", {

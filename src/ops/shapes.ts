@@ -99,7 +99,7 @@ export function cumsum(x: Tensor, options: { axis?: number; reverse?: boolean } 
 }
 /** Tensors one after the other along `axis` (the last unless given); their other axes must agree. */
 export function concat(list: readonly Tensor[], options: { axis?: number } = {}): Tensor {
-  const all = items("concat", "the list", list);
+  const all = items("concat", "the list is", list);
   if (all.length === 0) refuse(RangeError, "concat", "nothing to put together", "at least one tensor");
   for (const x of all) tensor("concat", "the input", x);
   const first = all[0]!;

@@ -1,5 +1,5 @@
 // alibi.ts: logits fall in proportion to the distance, each head at a slope of its own (Press et al. 2022, 2108.12409).
-import { integer } from "../check.ts";
+import { extent, integer } from "../check.ts";
 import { pow } from "../math.ts";
 import type { Kind } from "./kind.ts";
 
@@ -18,11 +18,12 @@ export function alibiSlopes(heads: number): number[] {
 /** -slope (i - j) for each head, query and key; queries are the last `t` of `s` places: h x t x s numbers. */
 export function alibi(heads: number, t: number, s: number): Float64Array {
   const slopes = alibiSlopes(heads);
-  const bias = new Float64Array(heads * integer("alibi", "t", t) * integer("alibi", "s", s));
-  slopes.forEach((slope, h) => {
-    for (let i = 0; i < t; i++)
-      for (let j = 0; j < s; j++) bias[(h * t + i) * s + j] = -slope * Math.max(0, s - t + i - j);
-  });
+  const bias = new Float64Array(extent("alibi", { heads, t, s }));
+  if (s)
+    slopes.forEach((slope, h) => {
+      for (let i = 0; i < t; i++)
+        for (let j = 0; j < s; j++) bias[(h * t + i) * s + j] = -slope * Math.max(0, s - t + i - j);
+    });
   return bias;
 }
 

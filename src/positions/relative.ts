@@ -1,5 +1,5 @@
 // relative.ts: a learned vector for each distance, multiplied with the query (Shaw et al. 2018, 1803.02155).
-import { integer, known } from "../check.ts";
+import { extent, integer, known } from "../check.ts";
 import type { Maker, Tree } from "../nn.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Kind } from "./kind.ts";
@@ -11,9 +11,9 @@ export interface RelativeOptions {
 
 /** min(i - j, rows - 1), 0 for later keys; queries are the last `t` of `s` places: t x s integers. */
 export function distances(t: number, s: number, rows: number): Int32Array {
-  const index = new Int32Array(integer("distances", "t", t) * integer("distances", "s", s));
+  const index = new Int32Array(extent("distances", { t, s }));
   integer("distances", "rows", rows, 1);
-  for (let i = 0; i < t; i++)
+  for (let i = 0; s && i < t; i++)
     for (let j = 0; j < s; j++) index[i * s + j] = Math.min(Math.max(0, s - t + i - j), rows - 1);
   return index;
 }

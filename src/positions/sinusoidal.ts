@@ -1,5 +1,5 @@
 // sinusoidal.ts: waves of the place, added to the embeddings (Vaswani et al. 2017).
-import { integer } from "../check.ts";
+import { extent, integer } from "../check.ts";
 import { cos, exp, log, sin } from "../math.ts";
 import { add, bias } from "../ops/elementwise.ts";
 import { reshape } from "../ops/shapes.ts";
@@ -11,7 +11,9 @@ import type { Kind, Places } from "./kind.ts";
  * numbers for the places from `start` on.
  */
 export function sinusoidal(t: number, d: number, start = 0): Float64Array {
-  const table = new Float64Array(integer("sinusoidal", "t", t) * integer("sinusoidal", "d", d, 1));
+  const table = new Float64Array(extent("sinusoidal", { t, d }));
+  integer("sinusoidal", "d", d, 1);
+  integer("sinusoidal", "start", start);
   for (let i = 0; i < t; i++)
     for (let m = 0; 2 * m < d; m++) {
       const angle = (start + i) * exp(((-2 * m) / d) * log(10000));

@@ -2,6 +2,8 @@
 import { extent, integer, items, options as chosen, printed, real, refuse, whole } from "../check.ts";
 import { drawing, type Random } from "../random.ts";
 
+const who = "counting";
+
 /**
  * What programs look like. The defaults are those of the paper's script; the weights are relative frequencies of the
  * three steps.
@@ -98,8 +100,7 @@ function padded(samples: readonly CountingSample[], block: number): CountingBatc
  * the script's 19, 21 or 23 words for 1, 3 or 5 variables.
  */
 export function counting(options: CountingOptions = {}): Counting {
-  const who = "counting";
-  const weight = real("[0, 1e9]");
+  const weight = real("from 0 to 1e9");
   const { vars, steps, minSteps, set, pass, increment, top } = chosen(who, options, {
     vars: [whole(1, 26), 1],
     steps: [whole(1, 2 ** 20), 512],
@@ -153,6 +154,6 @@ export function counting(options: CountingOptions = {}): Counting {
       const samples = Array.from({ length: b }, () => sample(rng));
       return padded(samples, block);
     },
-    words: ids => items(who, "ids", ids).map(i => vocab[i] ?? `?${printed(i)}`),
+    words: ids => items(who, "ids are", ids).map(i => vocab[i] ?? `?${printed(i)}`),
   };
 }

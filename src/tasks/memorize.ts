@@ -11,6 +11,8 @@ const PLACES = ["bathroom", "hallway", "garden", "office", "bedroom", "kitchen"]
 const FACT = 7;
 const QUESTION = 4; // tokens at most: "mary went back to the garden ." and "where is mary ?"
 
+const who = "memorize";
+
 /** What the task is made of. */
 export interface MemorizeOptions {
   /** Tokens of a segment, memory not counted; at least 11, so that one segment holds the fact and the question. */
@@ -141,14 +143,12 @@ function sentences(
  * length is exact either way.
  */
 export function memorize(options: MemorizeOptions): Memorize {
-  const who = "memorize";
   const { segment, at, text, words } = chosen(who, options, {
     segment: [whole(FACT + QUESTION)],
     at: [oneOf("start", "segment", "random"), "start"],
     text: [string, undefined],
     words: [whole(1, 28125), 200],
   });
-
   const secret = [...PLACES, ...NAMES, ...new Set(VERBS.join(" ").split(" "))];
   const own = ["<pad>", "<unk>", ...secret, "to", "the", "where", "is", ".", "?", ","];
   const source = text === undefined ? [] : tokenise(text);
@@ -199,6 +199,6 @@ export function memorize(options: MemorizeOptions): Memorize {
       }
       return { tokens, targets, answers, t };
     },
-    words: ids => items(who, "ids", ids).map(i => vocab[i] ?? `?${printed(i)}`),
+    words: ids => items(who, "ids are", ids).map(i => vocab[i] ?? `?${printed(i)}`),
   };
 }

@@ -5,6 +5,8 @@ import { extent, options as chosen, real, whole } from "../check.ts";
 import { sin } from "../math.ts";
 import { drawing, type Random } from "../random.ts";
 
+const who = "sine";
+
 /** The numbers of D(a, b, p) and the length of a sequence. */
 export interface SineOptions {
   /** How many earlier sines are summed. */
@@ -45,11 +47,10 @@ export interface Sine {
  * = b = 10, t = 64; the paper's transformers score 0.003 to 0.096, and myopic ones 0.97 to 1.26.
  */
 export function sine(options: SineOptions = {}): Sine {
-  const who = "sine";
   const { a, b, p, t } = chosen(who, options, {
     a: [whole(1), 10],
-    b: [real("[-65536, 65536]"), 10],
-    p: [real("[0, 1]"), 0.3],
+    b: [real("from -65536 to 65536"), 10],
+    p: [real("from 0 to 1"), 0.3],
     t: [whole(1), 64],
   });
   return {
