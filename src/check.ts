@@ -25,7 +25,7 @@ export const get = (from: unknown, name: string): unknown =>
 
 /** "Array", "Object", "Float32Array" and so on, of any value and also of another realm (a frame, a vm). */
 export const kindOf = (value: unknown): string =>
-  safely(() => Object.prototype.toString.call(value).slice(8, -1), "object that cannot be read");
+  safely(() => Object.prototype.toString.call(value).slice(8, -1), "something unreadable");
 
 /** A value as errors print it: one line of some 60 characters, whatever it is, and no code that it holds. */
 export function printed(value: unknown, deep = true): string {
@@ -135,9 +135,9 @@ export function real(bounds = "that is finite"): Check<number> {
   const below = bounds.includes("below");
   const endless = bounds.endsWith("Infinity");
   return (who, name, value) => {
-    const x = value as number;
+    const x = typeof value === "number" ? value : NaN;
     const inside = (open ? x > low : x >= low) && (below ? x < high : x <= high);
-    const holds = typeof x === "number" && inside && (endless || Number.isFinite(x));
+    const holds = inside && (endless || Number.isFinite(x));
     return number(who, name, value, holds, `a number ${bounds}`);
   };
 }

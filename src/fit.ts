@@ -189,7 +189,7 @@ function update(optimizers: readonly Optimizer[], lr: number | undefined): void 
   const [first, ...others] = optimizers as [Optimizer, ...Optimizer[]];
   const rates = others.map(o => (lr === undefined ? o.lr : lr * (o.lr / first.lr)));
   // before any has made its update
-  for (const rate of rates) WEIGHT(who, "lr", rate);
+  for (const rate of rates) RATE(who, "lr", rate);
   if (others.length)
     finite(
       who,

@@ -25,7 +25,7 @@ import { dropout, gelu, geluErf, mul, relu, silu } from "./ops/elementwise.ts";
 import { linear } from "./ops/products.ts";
 import { layerNorm, rmsNorm } from "./ops/rows.ts";
 import type { Random } from "./random.ts";
-import { Tape } from "./tape.ts";
+import { living, type Tape } from "./tape.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Parameters: tensors, in objects and lists, as deep as you like. */
@@ -185,7 +185,7 @@ export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly Ar
       refuse(TypeError, "tokens", shapeOf(x) + (x.integral ? "" : " of numbers"), "integers [batch time]");
     return x;
   }
-  Tape.of("tokens", tape);
+  living("tokens", tape);
   const list = items("tokens", "ids are", ids as readonly ArrayLike<number>[]);
   if (typeof list[0] !== "object") return tape.integers([integer("tokens", "b", b, 1), list.length / b], list as never);
   const rows = list.map(row => items("tokens", "a row is", row));

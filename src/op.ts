@@ -7,6 +7,7 @@ import {
   isTensor,
   items,
   kindOf,
+  label,
   markOf,
   printed,
   product,
@@ -185,10 +186,15 @@ function defined(head: string, text: string, rule: AnyRule): Definition {
   const led = specs.some(s => s.lead);
   const listed = specs.some(s => s.list) && specs.length > 1;
   if (!text.includes(" ->") || listed || outputs.some(o => o.lead && !led))
-    refuse(RangeError, "op", `${head} has the signature ${text}`, "inputs, an arrow, and results of their sizes");
+    refuse(
+      RangeError,
+      "op",
+      `${label(head)} has the signature ${label(text)}`,
+      "inputs, an arrow, and results of their sizes",
+    );
   const inputs = list?.split(", ") ?? specs.map((_, i) => "abcdefghijklmnopqrstuvwxyz"[i]!);
   if (!name || inputs.length !== specs.length)
-    refuse(RangeError, "op", `${head} has the signature ${text}`, "a name for each input");
+    refuse(RangeError, "op", `${label(head)} has the signature ${label(text)}`, "a name for each input");
   const attrs = rule.attrs ?? {};
   return {
     ...{ name, inputs, text, specs, outputs, attrs, rule },

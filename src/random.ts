@@ -102,8 +102,8 @@ function derived(low: number, top: number, key: number | string): number {
 
 /** Returns `rng` if it is a generator. */
 export function drawing(who: string, rng: Random): Random {
-  if (typeof get(rng, "word") !== "function")
-    refuse(TypeError, who, `the generator is ${printed(rng)}`, "random(seed)");
+  const can = ["integer", "uniform", "normal", "choice"].every(name => typeof get(rng, name) === "function");
+  if (!can) refuse(TypeError, who, `the generator is ${printed(rng)}`, "random(seed)");
   return rng;
 }
 

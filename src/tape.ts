@@ -75,14 +75,13 @@ export class Tape {
   get dtype(): Dtype {
     return this.engine.dtype;
   }
-  /** @internal Returns `x` if it is a tape of this copy of the library and no Proxy. */
-  static of(who: string, x: unknown): Tape {
-    if (typeof x === "object" && x !== null && #entries in x) return x;
-    refuse(TypeError, who, `the tape is ${printed(x)}`, "a Tape of this copy of farsight, behind no Proxy");
+  /** @internal Whether `x` is a tape of this copy of the library and no Proxy. */
+  static is(x: unknown): x is Tape {
+    return typeof x === "object" && x !== null && #entries in x;
   }
   /** Whether operations are being recorded. */
   get recording(): boolean {
-    return Tape.of("recording", this).#recording;
+    return living("recording", this).#recording;
   }
   /** @internal Whether `noGrad` is running: dropout then keeps every number. */
   get evaluating(): boolean {
@@ -90,7 +89,7 @@ export class Tape {
   }
   /** Every parameter made so far, in order. */
   get params(): readonly Tensor[] {
-    return Tape.of("params", this).#params;
+    return living("params", this).#params;
   }
   /** Bytes of memory the tape holds from its host; it never shrinks. */
   get bytes(): number {
@@ -103,17 +102,17 @@ export class Tape {
 
   /** A constant: `shape` numbers, zero unless `values` are given. */
   tensor(shape: readonly number[], values?: ArrayLike<number>): Tensor {
-    return Tape.of("tensor", this).#filled("tensor", shape, values);
+    return living("tensor", this).#filled("tensor", shape, values);
   }
 
   /** Integers: tokens, targets, indices. */
   integers(shape: readonly number[], values: ArrayLike<number>): Tensor {
-    return Tape.of("integers", this).#filled("integers", shape, values, { integral: true });
+    return living("integers", this).#filled("integers", shape, values, { integral: true });
   }
 
   /** A tensor whose gradient is wanted: a parameter, or an input to differentiate by. */
   param(shape: readonly number[], values?: ArrayLike<number>): Tensor {
-    return Tape.of("param", this).#filled("param", shape, values, { wants: true });
+    return living("param", this).#filled("param", shape, values, { wants: true });
   }
 
   #filled(who: string, shape: readonly number[], values?: ArrayLike<number>, traits: Traits = {}): Tensor {
@@ -223,7 +222,7 @@ export class Tape {
    */
   scope<T>(body: () => T): T {
     callable("scope", "the body", body);
-    const undo = Tape.of("scope", this).bookmark();
+    const undo = living("scope", this).bookmark();
     this.#regions.push({
       alive: true,
       made: 0,
@@ -266,7 +265,7 @@ export class Tape {
 
   /** Runs `body` without recording: nothing made in it can be run backwards, and dropout keeps every number. */
   noGrad<T>(body: () => T): T {
-    Tape.of("noGrad", this);
+    living("noGrad", this);
     callable("noGrad", "the body", body);
     const evaluating = this.#evaluating;
     this.#evaluating = true;
@@ -289,7 +288,7 @@ export class Tape {
 
   /** Sets the gradient of every parameter to zero. */
   zeroGrad(): void {
-    for (const p of Tape.of("zeroGrad", this).#params) this.engine.zero(p.grad, p.size);
+    for (const p of living("zeroGrad", this).#params) this.engine.zero(p.grad, p.size);
     this.#summed = false;
   }
 
@@ -334,7 +333,7 @@ export class Tape {
    * else, since half a sum is none, they are NaN until `zeroGrad` or a step.
    */
   backward(loss: Tensor, seed?: ArrayLike<number>): void {
-    Tape.of("backward", this).#ready(loss, seed !== undefined);
+    living("backward", this).#ready(loss, seed !== undefined);
     const from = seed === undefined ? seed : filling("backward", loss.shape, seed, this.engine.memory.buffer);
     this.allOrNothing(() => {
       try {
@@ -411,7 +410,7 @@ export class Tape {
    * included. It must read the same tensors each time: copy a variable that a loop assigns to into a const.
    */
   checkpoint<T extends Tensor | readonly Tensor[]>(body: () => T): T {
-    Tape.of("checkpoint", this);
+    living("checkpoint", this);
     callable("checkpoint", "the body", body);
     return this.allOrNothing(() => (this.#recording ? this.#checkpointed(body) : given(body)));
   }
@@ -505,7 +504,7 @@ export class Tape {
     const numbers = new Map<Tensor, string>();
     const name = (x: Tensor): string => `${numbers.get(x.root) ?? (x.wants ? "param" : "const")} ${shapeOf(x)}`;
     let next = 0;
-    const lines = Tape.of("toString", this).#entries.map(e => {
+    const lines = living("toString", this).#entries.map(e => {
       const from = e.inputs.filter(x => x !== undefined).map(name);
       for (const y of e.outputs) numbers.set(y.root, `%${next++}`);
       const to = e.outputs.map(y => numbers.get(y.root));
@@ -517,6 +516,12 @@ export class Tape {
     const mib = (this.bytes / 1048576).toFixed(1);
     return `Tape ${this.dtype}: ${this.#params.length} parameters, ${this.#entries.length} operations, ${mib} MiB`;
   }
+}
+
+/** @internal Returns `x` if it is a tape. */
+export function living(who: string, x: unknown): Tape {
+  if (Tape.is(x)) return x;
+  refuse(TypeError, who, `the tape is ${printed(x)}`, "a Tape of this copy of farsight, behind no Proxy");
 }
 
 /** Throws unless a tape of `dtype` may take `engine`; `more`: whether options of an engine were given as well. */
