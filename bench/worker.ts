@@ -133,7 +133,9 @@ export async function work(studies: readonly Study[]): Promise<void> {
   const from = checkpoint.resume();
   const tell = reporter(trial, order, from, checkpoint.told);
   let kept = performance.now();
-  for await (const { step, loss } of fit({ ...trial, from })) {
+  const { params, optimizer, steps, schedule, clip } = trial;
+  const training = { params, optimizer, steps, schedule, clip, from, loss: (step: number) => trial.loss(step) };
+  for await (const { step, loss } of fit(training)) {
     tell(step, loss);
     if (step === trial.steps) break;
     if (Atomics.load(stop, 0)) {

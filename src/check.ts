@@ -125,7 +125,7 @@ export function number(who: string, name: string, value: unknown, holds: boolean
 export function extent(who: string, sizes: Readonly<Record<string, unknown>>, least = 0): number {
   let n = 1;
   for (const name in sizes) n *= integer(who, name, sizes[name], least);
-  return integer(who, Object.keys(sizes).join(" x "), n, 0, 2 ** 29);
+  return integer(who, Object.keys(sizes).join(" x "), n, 0, 536870912);
 }
 
 /** Checks for a number in bounds, as in "from 0", "above 0" or "from 0 to below 1"; any that is finite unless given. */
@@ -166,7 +166,7 @@ export const string: Check<string> = (who, name, value) => {
 /** A copy of what is listed in `value`: an array, a typed array or a string; `what` begins the complaint: "ids are". */
 export function items<T>(who: string, what: string, value: ArrayLike<T>, wants = "a list"): T[] {
   const n = get(value, "length") as number;
-  const holds = typeof value !== "function" && Number.isInteger(n) && n >= 0 && n < 2 ** 27;
+  const holds = typeof value !== "function" && Number.isInteger(n) && n >= 0 && n < 134217728;
   const list = safely(() => (holds ? Array.from(value) : undefined), undefined);
   return list || refuse(TypeError, who, `${what} ${printed(value)}`, wants);
 }

@@ -10,7 +10,7 @@ import { divisions, f32 as fused32, f64 as fused64 } from "../dist/fast/kernels.
 // Asked for here as well, so that the build puts these kernels in front of all code that both entry points share: gzip
 // looks back 32 kB, and behind 87 kB of kernels found nothing of check.ts any more (500 bytes of a page).
 import { f32, f64 } from "../dist/kernels.wasm";
-import { flag, integer, options as chosen, real, refuse, type Check } from "./check.ts";
+import { flag, label, options as chosen, real, refuse, type Check } from "./check.ts";
 import { Engine, bytesOf, reserved, typed, type Dtype, type Kernels } from "./engine.ts";
 import { parts, start, step, type Division } from "./split.ts";
 
@@ -128,7 +128,9 @@ const counted: Check<number> = (who, name, threads) => {
   const n =
     threads === "all"
       ? Math.min(MOST, node<System>("os")?.availableParallelism() ?? host.navigator?.hardwareConcurrency ?? 1)
-      : integer(who, name, threads, 1, MOST);
+      : (threads as number);
+  if (!(Number.isInteger(n) && n >= 1 && n <= MOST))
+    refuse(RangeError, who, `${name} is ${label(threads)}`, `a whole number from 1 to ${MOST}, or "all"`);
   if (n > 1 && typeof host.SharedArrayBuffer !== "function") {
     const wants =
       "the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp; " +
@@ -220,7 +222,7 @@ function workers(orders: readonly object[], failed: (why: string) => void): () =
  * with fused multiply-add they differ from it, and may differ between machines.
  */
 export function fast(dtype: Dtype, options: FastOptions = {}): FastEngine {
-  typed("fast", dtype);
+  typed("engine", dtype);
   const { fma, threads, limit } = chosen("fast", options, {
     fma: [flag, true],
     threads: [counted, 1],

@@ -168,7 +168,8 @@ const NORM = { eps: [anything as Check<number>, 1e-5], rms: [flag, false] } as c
 /** A layer norm, or with `rms` an RMS norm. */
 export function norm(x: Tensor, p: Weights, options: { eps?: number; rms?: boolean } = {}): Tensor {
   normParts(p);
-  return normed(x, p, chosen("norm", options, NORM));
+  // A layer's configuration will do, which has more.
+  return normed(x, p, chosen("norm", { eps: get(options, "eps"), rms: get(options, "rms") }, NORM));
 }
 /** The same, of what has been checked. */
 export function normed(x: Tensor, p: Weights, { eps, rms }: { eps: number; rms: boolean }): Tensor {

@@ -7,7 +7,6 @@ import {
   isTensor,
   items,
   kindOf,
-  label,
   markOf,
   printed,
   product,
@@ -189,12 +188,12 @@ function defined(head: string, text: string, rule: AnyRule): Definition {
     refuse(
       RangeError,
       "op",
-      `${label(head)} has the signature ${label(text)}`,
+      `${head} has the signature ${text}`.slice(0, 200),
       "inputs, an arrow, and results of their sizes",
     );
   const inputs = list?.split(", ") ?? specs.map((_, i) => "abcdefghijklmnopqrstuvwxyz"[i]!);
   if (!name || inputs.length !== specs.length)
-    refuse(RangeError, "op", `${label(head)} has the signature ${label(text)}`, "a name for each input");
+    refuse(RangeError, "op", `${head} has the signature ${text}`.slice(0, 200), "a name for each input");
   const attrs = rule.attrs ?? {};
   return {
     ...{ name, inputs, text, specs, outputs, attrs, rule },

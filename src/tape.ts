@@ -8,6 +8,7 @@ import {
   flag,
   infinite,
   isTensor,
+  label,
   options as chosen,
   printed,
   product,
@@ -527,7 +528,7 @@ export function living(who: string, x: unknown): Tape {
 /** Throws unless a tape of `dtype` may take `engine`; `more`: whether options of an engine were given as well. */
 function usable(engine: Engine, dtype: Dtype, more: boolean): void {
   if (!Engine.is(engine) || engine.dtype !== dtype || more) {
-    const is = Engine.is(engine) ? `of ${engine.dtype}` : printed(engine);
+    const is = Engine.is(engine) ? `of ${engine.dtype}` : label(engine);
     const wants = `an engine of ${dtype}, and module and limit given to the engine`;
     refuse(TypeError, "tape", `the engine is ${is}`, wants);
   }

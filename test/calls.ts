@@ -91,7 +91,7 @@ export const calls: Record<string, () => unknown[]> = {
   count: () => [{ a: w, b: [{ c: w }] }],
   leaves: () => [{ a: w, b: [{ c: w }] }, "path"],
   mlp: () => [t(2, 4), mlpWeights(), "gelu"],
-  norm: () => [t(2, 4), { weight: t(4), bias: t(4) }, options({ eps: 1e-5, rms: false })],
+  norm: () => [t(2, 4), { weight: t(4), bias: t(4) }, { eps: 1e-5, rms: false }],
   tokens: () => [tape, [[0, 1, 2]], 1],
   adam: () => [trained, options({ lr: 0.1, betas: [0.9, 0.99], eps: 1e-8 })],
   adamw: () => [trained, options({ lr: 0.1, betas: [0.9, 0.99], eps: 1e-8, decay: 0.1, decays: () => true })],

@@ -9,7 +9,7 @@ const reduction = /* @__PURE__ */ oneOf("mean", "sum");
 /** -ln softmax(x)[target], the mean over the targets that are not `ignore`, or with `reduction: "sum"` their sum. */
 export const crossEntropy = /* @__PURE__ */ op("crossEntropy(logits, targets)", "... v, ...<v -> ", {
   attrs: { ignore: -100, reduction: "mean" as Reduction },
-  checks: { ignore: whole(-(2 ** 31), 2 ** 31 - 1), reduction },
+  checks: { ignore: whole(-2147483648, 2147483647), reduction },
   save: { most: "...", sums: "...", factor: "1" },
   allow: ({ ignore }) => ignore,
   forward(K, { rows, v, ignore, reduction, most, sums, factor }, y, x, targets) {

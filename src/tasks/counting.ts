@@ -103,7 +103,7 @@ export function counting(options: CountingOptions = {}): Counting {
   const weight = real("from 0 to 1e9");
   const { vars, steps, minSteps, set, pass, increment, top } = chosen(who, options, {
     vars: [whole(1, 26), 1],
-    steps: [whole(1, 2 ** 20), 512],
+    steps: [whole(1, 1048576), 512],
     minSteps: [whole(1), 3],
     set: [weight, 1],
     pass: [weight, 50],
