@@ -381,9 +381,8 @@ function run(def: Definition, tape: Tape, plan: Plan, xs: Tensors, recorded: boo
     const y = results.length === 1 ? results[0] : results;
     const given = specs[0]!.list ? [xs] : whole(xs, specs.length) ? xs : specs.map((_, i) => xs[i] ?? NONE);
     const room = rule.room && roomFor(def, engine, names);
-    // Where no number comes out there may be rows without end all the same.
-    if (results.some(y => y.size))
-      synchronous(name, rule.forward(kernels, names as never, y as never, ...(given as never)));
+    const some = results.some(y => y.size); // where no number comes out there may be rows without end all the same
+    if (some) synchronous(name, rule.forward(kernels, names as never, y as never, ...(given as never)));
     if (engine.mark === room) engine.rewind(end); // nothing was made behind the room
     done?.();
     if (tape.check) for (const y of results) tape.verify(name, y, xs);
@@ -394,7 +393,8 @@ function run(def: Definition, tape: Tape, plan: Plan, xs: Tensors, recorded: boo
       for (let i = 0; i < saved.length; i++) names[saved[i]!.key] = kept[i]!;
       const room = rule.room && roomFor(def, engine, names);
       const operands = operandsOf(def, xs, gradients) as never;
-      if (xs.some(x => x?.size)) synchronous(name, rule.backward!(K, names as never, y as never, ...operands));
+      if (some) synchronous(name, rule.backward!(K, names as never, y as never, ...operands));
+      else xs.forEach((x, i) => gradients.adds[i] || K.fill(x?.size ?? 0, 0, gradients.at[i]!));
       if (engine.mark === room) engine.rewind(names.room as number);
     };
     tape.record({ name, inputs: xs, outputs: results, claimed: [mark, end], stops: rule.stops, back });
