@@ -33,7 +33,7 @@ export function printed(value: unknown, deep = true): string {
     typeof value === "string"
       ? JSON.stringify(value.slice(0, 61))
       : safely(() => described(value, deep), kindOf(value));
-  return text.length > 64 ? `${text.slice(0, 60)}...` : text;
+  return text.length > 62 ? `${text.slice(0, 60)}...` : text;
 }
 function described(value: unknown, deep: boolean): string {
   if (typeof value === "function") return "a function";

@@ -112,7 +112,7 @@ export function counting(options: CountingOptions = {}): Counting {
   });
   integer(who, "minSteps", minSteps, 1, steps);
   // Programs that set no variable are drawn again.
-  if (!(set * 1e6 >= set + pass))
+  if (!(set > 0 && set * 1e6 >= set + pass))
     refuse(RangeError, who, `set is ${set} and pass ${pass}: hardly a variable is ever set`, "set > pass / 1e6");
 
   const names = Array.from("abcdefghijklmnopqrstuvwxyz").slice(0, vars);
