@@ -64,9 +64,9 @@ export { interpolate, maskedSigmoid, maskedSoftmax, mix, pick, rope, scores, tab
 export { attentionOver } from "./ops/attention.ts";
 export { ops } from "./ops/index.ts";
 export { alibi, alibiSlopes } from "./positions/alibi.ts";
-export { cope, positions, type CopeOptions, type Gates, type Masks, type Scaling } from "./positions/cope.ts";
+export { cope, positions, type CopeOptions, type Masks } from "./positions/cope.ts";
 export { kinds, type PositionChoice, type PositionName, type PositionOptions } from "./positions/index.ts";
-export type { Bias, Kind, Places, Position, Sizes } from "./positions/kind.ts";
+export type { Bias, Gates, Gating, Kind, Named, Places, Position, Scaling, Sizes } from "./positions/kind.ts";
 export { distances } from "./positions/relative.ts";
 export { rotary } from "./positions/rope.ts";
 export { sinusoidal } from "./positions/sinusoidal.ts";

@@ -225,13 +225,7 @@ suite("a key-value cache", {
 const inLayers = Object.entries(positioned).filter(([name]) => !/absolute|sinusoidal|heads? of keys/.test(name));
 
 /** A layer over x with states in front of it, by hand: queries of x alone, over keys and values of [stopped | x]. */
-function byHand(
-  before: Tensor,
-  x: Tensor,
-  p: BlockWeights,
-  c: Config,
-  position: TransformerOptions["position"],
-): Tensor {
+function byHand(before: Tensor, x: Tensor, p: BlockWeights, c: Config, { position, cope }: TransformerOptions): Tensor {
   const all = norm(concat([stopGradient(before), x], { axis: 1 }), p.ln_1, c);
   const [b, s] = all.shape as [number, number];
   const t = x.shape[1]!;
@@ -243,7 +237,7 @@ function byHand(
   const mixed = attention(slice(q!, s - t, s, { axis: 1 }), k!, v!, {
     position,
     tables: { cope: p.attn.cope?.weight, relative: p.attn.rel?.weight },
-    cope: c.cope,
+    ...(cope && { cope }),
     rope: { theta },
     gateKeys: gate && heads(linear(all, gate.weight, gate.bias)),
     composed: true,
@@ -264,7 +258,7 @@ for (const [title, more] of inLayers) {
       const u = constant(tape, second.shape, 3);
       tape.step(() => {
         const { carry } = layer(first, p, c, { carry: stateCache(9) });
-        const y = hand ? byHand(first, second, p, c, more.position) : layer(second, p, c, { carry }).x;
+        const y = hand ? byHand(first, second, p, c, more) : layer(second, p, c, { carry }).x;
         return sum(mul(y, u));
       });
       assert.ok(first.gradient().every(x => Object.is(x, 0)));

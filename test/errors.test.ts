@@ -493,7 +493,7 @@ suite("models", {
       [
         TypeError,
         () => attend(Q, Q, Q, { position: "cope", tables: { cope: T }, cope: { gates: "sep" } }),
-        "attention: cope.gates is sep\n  wants gateKeys, b s h d",
+        "attention: the gates are sep\n  wants gateKeys, b s h d",
       ],
       [RangeError, () => any.attend!(Q, Q, Q, { mask: T }), "attention: unknown option mask..."],
       [

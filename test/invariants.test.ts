@@ -49,6 +49,27 @@ function long(file: string, text: string, most: number): string[] {
   visit(source);
   return found;
 }
+/** Members of a name among `names` that a file reads, takes apart, writes or declares. */
+function members(file: string, text: string, names: readonly string[]): string[] {
+  const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true);
+  const found: string[] = [];
+  const visit = (node: ts.Node): void => {
+    const name =
+      ts.isBindingElement(node) && ts.isObjectBindingPattern(node.parent)
+        ? (node.propertyName ?? node.name)
+        : ts.isPropertyAccessExpression(node) ||
+            ts.isPropertyAssignment(node) ||
+            ts.isShorthandPropertyAssignment(node) ||
+            ts.isPropertySignature(node)
+          ? node.name
+          : undefined;
+    const text = name && (name as ts.Node).getText(source);
+    if (text && names.includes(text)) found.push(`${file}: ${text}`);
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  return found;
+}
 const models = files("src/models");
 const positions = files("src/positions");
 const others = ["src/positions/kind.ts", "src/positions/index.ts"];
@@ -111,16 +132,11 @@ suite("invariants", {
     assert.equal(own.map(file => file.replace(/.*\/|\.ts/g, "")).sort(), [...kinds].sort());
     const list = read("src/positions/index.ts");
     for (const file of own) {
-      assert.is([...read(file).matchAll(/^export const \w+: Kind\b/gm)].length, 1, file);
+      assert.is([...read(file).matchAll(/^export const \w+(?:: Kind\b| = .*\boptional<)/gm)].length, 1, file);
       assert.match(list, new RegExp(`from "\\./${file.replace(/.*\//, "").replace(".", "\\.")}"`), file);
     }
     const named = new RegExp(`"(?:${kinds.join("|")})"`, "g");
-    // CoPE's gates are part of attention, tables come by name to those who call it, and a model has a default.
-    const allowed: Record<string, string[]> = {
-      "src/models/attention.ts": ["cope", "relative"],
-      "src/models/layer.ts": ["cope"],
-      "src/models/transformer.ts": ["absolute", "cope"],
-    };
+    const allowed: Record<string, string[]> = { "src/models/transformer.ts": ["absolute"] }; // a model's default
     for (const file of [...models, ...own]) {
       const found = [
         ...read(file)
@@ -134,6 +150,18 @@ suite("invariants", {
         file,
       );
     }
+  },
+  "and no kind is a member of anything outside its folder: what a kind needs it says through its hooks"() {
+    // The kernel that turns pairs of numbers is called rope as well.
+    const outside = files("src").filter(file => !positions.includes(file) && file !== "src/ops/composed.ts");
+    assert.ok(outside.length > 30);
+    assert.equal(
+      outside.flatMap(file => members(file, read(file), kinds)),
+      [],
+    );
+    const bad = "const { cope, rope: x } = o; f(o.alibi, { relative, absolute: 1 }); interface A { sinusoidal?: 1 }";
+    assert.is(members("a.ts", bad, kinds).length, 6);
+    assert.equal(members("a.ts", "cope(x); import { rope } from 'y';", kinds), []);
   },
   "a carry is one object: layers and models know none but by what carries have in common"() {
     const shared = /\bcarry\w*\b\)?\??\.(\w+)/g;

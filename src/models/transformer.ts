@@ -16,12 +16,18 @@ import {
 import { linear } from "../ops/products.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import { embedding } from "../ops/rows.ts";
-import { copeOptions, type CopeOptions } from "../positions/cope.ts";
-import { optionNames, positionsOf, type PositionChoice, type PositionOptions } from "../positions/index.ts";
-import type { Position } from "../positions/kind.ts";
+import {
+  optionNames,
+  positionsOf,
+  type ModelWeights,
+  type PositionChoice,
+  type PositionOptions,
+} from "../positions/index.ts";
+import type { Gating, Position } from "../positions/kind.ts";
 import { random } from "../random.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
+import { biasOf } from "./attention.ts";
 import { cache, stateCache, type Carry } from "./carry.ts";
 import { layer, type BlockWeights, type Inside, type LayerConfig } from "./layer.ts";
 import { edgeWeights, myopia, type Myopia } from "./myopic.ts";
@@ -71,18 +77,16 @@ export interface TransformerOptions extends PositionOptions {
 
 type Complete = Required<Omit<TransformerOptions, keyof PositionOptions | "myopic">> & {
   positions: readonly Position[];
-  cope: Required<CopeOptions>;
   /** Most places of a sequence; Infinity where no position has a table of places. */
   limit: number;
   myopic: Required<Myopia> | undefined;
 };
-/** A transformer's options, complete. */
+/** A transformer's options, complete; those of positions stand in `positions`. */
 export type Config = { readonly [K in keyof Complete]: Complete[K] } & LayerConfig;
 
 /** A transformer's parameters. `wte` is a linear layer's weights where the model reads vectors. */
-export interface TransformerWeights {
+export interface TransformerWeights extends ModelWeights {
   readonly wte: Weights;
-  readonly wpe?: { weight: Tensor } | undefined;
   readonly ln_emb?: Weights | undefined;
   readonly h: readonly BlockWeights[];
   readonly ln_f?: Weights | undefined;
@@ -191,8 +195,8 @@ function completed(options: TransformerOptions): Config {
   const who = "transformer";
   known(who, options, ...named());
   const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) as TransformerOptions;
-  const { vocab = 0, inputs = 0, cope = {}, relative, rope, ...rest } = given;
-  const o = { ...defaults, ...rest };
+  const { vocab = 0, inputs = 0 } = given;
+  const o = { ...defaults, ...given };
   const { outputs = vocab, inner = 4 * o.d, kvHeads = o.heads } = o;
   for (const [name, n] of Object.entries({ vocab, inputs }))
     number(who, name, n, Number.isInteger(n) && n >= 0, "a whole number above 0");
@@ -215,11 +219,9 @@ function completed(options: TransformerOptions): Config {
   if (o.norm === "post" && myopic?.cut === "pre_ln")
     refuse(RangeError, who, "the cut pre_ln with norm post", "norm pre, or the cut kv or post_ln");
   const sizes = { d, width: d / heads, heads, kvHeads, context, bias: o.bias };
-  const kinds = { cope, ...(relative && { relative }), ...(rope && { rope }) };
-  const positions = positionsOf(o.position, kinds, sizes, who);
+  const positions = positionsOf(o.position, given, sizes, who);
   const limit = Math.min(...positions.map(p => p.limit ?? Infinity));
-  const how = copeOptions(cope, context, who);
-  return { ...o, vocab, inputs, outputs, inner, kvHeads, positions, cope: how, limit, myopic };
+  return { ...o, vocab, inputs, outputs, inner, kvHeads, positions, limit, myopic };
 }
 
 /**
@@ -309,16 +311,17 @@ function started(c: Config, params: TransformerWeights, b: number, options: Star
   if (earlier !== undefined) integer("start", "earlier", earlier, 0);
   const most = integer("start", "cache", capacity ?? c.context, 1);
   const width = (c.d / c.heads) * c.kvHeads;
-  const gated = c.positions.some(p => p.name === "cope") && gatesApart(c);
+  const { gating } = biasOf(c.positions, ({ layer: [key] = [""] }) => params.h[0]!.attn[key] as Tree | undefined);
+  const gated = gating !== undefined && gatesApart(gating, c.positions);
   const one = () => (earlier === undefined ? cache(tape, { b, capacity: most, width, gated }) : stateCache(earlier));
   const carries = tape.allOrNothing(() => params.h.map(one));
   return { carries, starts: new Array<number>(integer("start", "b", b, 1)).fill(0) };
 }
 
-/** Whether CoPE's gates read keys that are neither the attention's keys nor its values as they lie in a cache. */
-function gatesApart({ cope, positions }: Config): boolean {
+/** Whether gates read keys that are neither the attention's keys nor its values as they lie in a cache. */
+function gatesApart({ gates, rotated }: Gating, positions: readonly Position[]): boolean {
   const turned = positions.some(p => p.turn);
-  return cope.gates === "sep" || (turned && (cope.rotated ? cope.gates === "val" : cope.gates === "shared"));
+  return gates === "sep" || (turned && gates === (rotated ? "val" : "shared"));
 }
 
 /** What queries send back under myopic training, by time; nothing where no gradient flows. */
