@@ -6,8 +6,7 @@ import { op, type Operand, type Result, type Source } from "../op.ts";
 
 /** Sizes, columns and factors that both directions read. */
 type Heads = Record<
-  | ("b" | "t" | "s" | "h" | "g" | "d" | "p" | "r" | "room" | "lse" | "scale" | "tableScale")
-  | ("kAt" | "vAt" | "gqAt" | "gkAt"),
+  ("b" | "t" | "s" | "h" | "g" | "d" | "p" | "r" | "room" | "lse" | "scale" | "tableScale") | ("kAt" | "vAt"),
   number
 > & { causal: boolean; gates: "keys" | "values" };
 
@@ -24,7 +23,7 @@ function sources<T extends Source>(n: Heads, q: T, k: T, v: T, gq: T, gk: T, tab
   const values = first(v, keys);
   const own = gk.data ? gk : n.gates === "values" ? values : gq.data ? keys : gk;
   const gates = table.data ? own : gk;
-  const at = gk.data ? n.gkAt : n.gates === "values" ? n.vAt : n.kAt;
+  const at = gk.data ? 0 : n.gates === "values" ? n.vAt : n.kAt;
   return { keys, values, gates, at };
 }
 
@@ -58,7 +57,7 @@ function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: Fifteen<Source>): 
     v: on(K, values.data, n.vAt),
     vi,
     vb: s * vi,
-    gq: on(K, gq.data, n.gqAt),
+    gq: gq.data,
     gqi,
     gqb: t * gqi,
     gk: on(K, gates.data, at),
@@ -99,8 +98,6 @@ export const attentionOver = /* @__PURE__ */ op(
       d: 1,
       kAt: 0,
       vAt: 0,
-      gqAt: 0,
-      gkAt: 0,
       causal: true,
       scale: 1,
       tableScale: 1,
@@ -142,17 +139,14 @@ export const attentionOver = /* @__PURE__ */ op(
   },
 );
 
-/**
- * Whether the kernel adds to a source's gradient, of whose columns it owns `columns`; what it does not own is cleared.
- */
-function adds(K: Kernels, x: Operand, columns: number): boolean {
-  if (x.add || !x.grad) return true;
-  if (columns === row(x)) return false;
-  K.fill(x.size, 0, x.grad);
-  return true;
+/** Whether a kernel that writes so many columns of a source's gradient is to add to it: it is not written whole. */
+const adds = (x: Operand, columns: number): boolean => x.add || columns !== row(x);
+/** Clears a gradient that such a kernel is to add to, unless it holds something. */
+function clear(K: Kernels, x: Operand, columns: number): void {
+  if (!x.add && columns !== row(x)) K.fill(x.size, 0, x.grad);
 }
 
-/** Where the gradients lie, and whether they are added to; pasts always are: they have columns that get nothing. */
+/** Clears and says where the gradients lie, and which are added to: pasts always, having columns that get nothing. */
 function gradientsOf(
   K: Kernels,
   n: Heads & { own: boolean },
@@ -163,28 +157,32 @@ function gradientsOf(
   const [q, k, v, table, gq, gk, , , , , edges, pk, pv, pg] = inputs;
   const { keys, values, gates, at } = sources(n, q, k, v, gq, gk, table);
   const kv = n.g * n.d;
-  const addQ = adds(K, q, n.h * n.d + (keys === q ? kv + (values === q ? kv : 0) : 0));
-  const addK = keys === q ? addQ : adds(K, keys, values === keys ? 2 * kv : kv);
-  const addV = values === keys ? addK : adds(K, values, kv);
-  const addGq = adds(K, gq, table.data ? n.h * n.d : 0);
-  const addGates = gk.data ? adds(K, gk, table.data ? kv : 0) : gates === values ? addV : addK;
-  for (const past of [pk, pv, pg]) adds(K, past, NONE);
+  const ofQ = n.h * n.d + (keys === q ? kv : 0) + (values === q ? kv : 0);
+  const ofK = keys === q ? ofQ : values === keys ? 2 * kv : kv;
+  const ofV = values === keys ? ofK : kv;
+  const [ofGq, ofGk] = table.data ? [n.h * n.d, kv] : [0, 0];
+  clear(K, q, ofQ);
+  if (keys !== q) clear(K, keys, ofK);
+  if (values !== keys) clear(K, values, ofV);
+  clear(K, gq, ofGq);
+  clear(K, gk, ofGk);
+  for (const past of [pk, pv, pg]) clear(K, past, 0);
   const pastValues = pv.grad ? pv : pk;
   const pastGates = gk.data ? pg : n.gates === "values" ? pastValues : gq.data ? pk : pg;
   const [pki, pvi, pgi] = [row(pk), row(pastValues), row(pastGates)] as const;
   return {
     dout: y.grad,
     dq: q.grad,
-    addQ,
+    addQ: adds(q, ofQ),
     dk: on(K, keys.grad, n.kAt),
-    addK,
+    addK: adds(keys, ofK),
     dv: on(K, values.grad, n.vAt),
-    addV,
+    addV: adds(values, ofV),
     dtable: tables.table,
-    dgq: on(K, gq.grad, n.gqAt),
-    addGq,
+    dgq: gq.grad,
+    addGq: adds(gq, ofGq),
     dgk: on(K, gates.grad, at),
-    addGk: addGates,
+    addGk: gates === gk ? adds(gk, ofGk) : adds(gates, gates === values ? ofV : ofK),
     drel: tables.rel,
     own: n.own,
     edges: edges.data,
@@ -202,8 +200,6 @@ function gradientsOf(
     pgb: n.s * pgi,
   };
 }
-/** No columns: all of a gradient is cleared. */
-const NONE = -1;
 
 /** The entries of this file. */
 export const attentionOps = [attentionOver];
