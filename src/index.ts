@@ -71,7 +71,10 @@ export { distances } from "./positions/relative.ts";
 export { rotary } from "./positions/rope.ts";
 export { sinusoidal } from "./positions/sinusoidal.ts";
 export { attend, attention, mask, type AttentionOptions } from "./models/attention.ts";
-export { cache, stateCache, type Cache, type CacheSizes, type Carry, type Reads } from "./models/carry.ts";
+export type { StartOptions } from "./models/carries/index.ts";
+export { cache, type Cache, type CacheSizes } from "./models/carries/cache.ts";
+export { stateCache } from "./models/carries/states.ts";
+export type { Carry, CarrySizes, Reads } from "./models/carry.ts";
 export { generate, type GenerateOptions } from "./models/generate.ts";
 export {
   attentionBlock,
@@ -88,7 +91,6 @@ export {
   type Config,
   type How,
   type Seen,
-  type StartOptions,
   type Transformer,
   type TransformerOptions,
   type TransformerState,

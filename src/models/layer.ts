@@ -112,8 +112,21 @@ export function attentionBlock(
   const read = run.carry?.extend?.(reads) ?? reads;
   const past = old && sources(old, oldGates, c, gating, placesOf(all), all.shape[1]!);
   if (run.watch) run.watch(inside(read, bias, c, run));
-  const y = fused(read, past, { bias, h: c.heads, g: c.kvHeads, d: c.d / c.heads }, run);
+  const sight = read.counts ? widened(run, read.k.shape[1]!) : run;
+  const y = fused(read, past, { bias, h: c.heads, g: c.kvHeads, d: c.d / c.heads }, sight);
   return apply(y, p.c_proj);
+}
+
+/** Masks over the places that there are as masks over all that a cache has room for, where nothing flows back. */
+function widened({ causal, allowed, keys }: Sight, room: number): Sight {
+  const wide = (x: Tensor | undefined): Tensor | undefined => {
+    if (!x || x.shape[1]! >= room) return x;
+    const [n, s] = x.shape as [number, number];
+    const values = new Float64Array(n * room);
+    for (let i = 0; i < n; i++) values.set(x.values().subarray(i * s, (i + 1) * s), i * room);
+    return x.tape.tensor([n, room], values);
+  };
+  return { causal, allowed: wide(allowed), keys: wide(keys) };
 }
 
 /** Places from 0. */
