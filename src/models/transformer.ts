@@ -271,16 +271,18 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
   state = drop(state, dropout);
   watch?.(0, { states: state, attention: undefined });
   const carries: Carry[] = [];
-  let back: ({ n: number } & ReturnType<typeof edgesOf>) | undefined;
+  let seen = -1;
+  let back: ReturnType<typeof edgesOf>;
   params.h.forEach((p, i) => {
     let attention: Inside | undefined;
-    const seen = watch && ((inside: Inside) => (attention = inside));
+    const look = watch && ((inside: Inside) => (attention = inside));
     const carry = before?.carries[i];
-    const n = placesBefore(carry);
-    if (!back || n !== back.n) back = { n, ...edgesOf(tape, t, n, c, how) };
+    const s = placesBefore(carry);
+    if (s !== seen) back = edgesOf(tape, t, s, c, how);
+    seen = s;
     const { edges, own, cut } = back;
     // One literal: V8 builds the hidden class of one put together from others anew at every call (5 % of decoding).
-    const made = layer(state, p, c, { causal, allowed, keys, edges, own, cut, dropout, places, carry, watch: seen });
+    const made = layer(state, p, c, { causal, allowed, keys, edges, own, cut, dropout, places, carry, watch: look });
     state = made.x;
     if (made.carry) carries.push(made.carry);
     watch?.(i + 1, { states: state, attention });
@@ -353,9 +355,9 @@ function edgesOf(tape: Tape, t: number, seen: number, c: Config, { edges }: How)
   return { edges: tape.tensor([t, seen + t], edgeWeights(times, myopic, t)), own, cut: myopic.cut };
 }
 
-/** Parameters of positions, under their names. */
-const placed = (make: Maker, made: readonly (Position["layer"] | undefined)[], path = ""): Named =>
-  Object.fromEntries(made.flatMap(own => (own ? [[own[0], own[1](make, path + own[0])]] : [])));
+/** Parameters of positions in a model or in a layer, under their names. */
+const placed = (make: Maker, { positions }: Config, where: "model" | "layer", path = ""): Named =>
+  Object.fromEntries(positions.flatMap(({ [where]: own }) => (own ? [[own[0], own[1](make, path + own[0])]] : [])));
 
 function weightsOf(make: Maker, c: Config): TransformerWeights {
   const norms = (path: string) => normWeights(make, path, c.d, { bias: c.bias && !c.rms });
@@ -366,10 +368,7 @@ function weightsOf(make: Maker, c: Config): TransformerWeights {
   });
   return {
     wte: c.vocab ? table("wte", c.vocab) : linearWeights(make, "wte", c.d, c.inputs, { bias: c.bias }),
-    ...placed(
-      make,
-      c.positions.map(p => p.model),
-    ),
+    ...placed(make, c, "model"),
     ln_emb: c.embeddingNorm ? norms("ln_emb") : undefined,
     h: Array.from({ length: c.layers }, (_, i) => blockOf(make, `h.${i}`, c)),
     ln_f: c.norm === "pre" ? norms("ln_f") : undefined,
@@ -390,11 +389,7 @@ function blockOf(make: Maker, path: string, c: Config): BlockWeights {
     attn: {
       c_attn: into("attn.c_attn", d + 2 * c.kvHeads * width),
       c_proj: residual("attn.c_proj", d),
-      ...placed(
-        make,
-        c.positions.map(p => p.layer),
-        `${path}.attn.`,
-      ),
+      ...placed(make, c, "layer", `${path}.attn.`),
     },
     ln_2: norms("ln_2"),
     mlp: {
