@@ -557,7 +557,7 @@ suite("a state and what it is run with", {
         for (const [name, x] of Object.entries(bad)) {
           const refused = thrown(RangeError, () => model.step(params, [[4, 5]], state, { [name]: x }));
           const got = name === "keys" ? "[1 2]" : "[2 2]";
-          assert.is(refused, `transformer: ${name} is ${got}\n  wants 5 columns, places seen too`);
+          assert.is(refused, `transformer: ${name} is ${got}\n  wants 5 columns, with the places seen`);
         }
         same(model.step(params, [[4, 5]], state).states.values(), want);
       });
@@ -611,7 +611,10 @@ suite("a state and what it is run with", {
       thrown(RangeError, () => [...of.stream(p as never, [[[1, 2]]] as never, how as never)]);
     assert.match(stream(model, params, both), /^start: cache and earlier/);
     const state = model.start(params, 1);
-    assert.match(stream(model, params, { state, earlier: 3 }), /^stream: a state and cache or earlier\n/);
+    assert.match(
+      stream(model, params, { state, earlier: 3 }),
+      /^stream: unknown option earlier\n {2}wants ask, state$/,
+    );
     const mem = rmt(model, { segment: 3, memory: 2 });
     const both2 = transformer({ ...small, causal: false, norm: "post", context: 20 });
     const enc = rmtEncoder(both2, { segment: 3, memory: 2, classes: 2 });

@@ -450,13 +450,17 @@ suite("models", {
       [RangeError, () => myopia({ mode: "window", horizon: -1 }), "myopia: horizon is -1..."],
       [RangeError, () => myopia({ mode: "discount", gamma: 2 }), "myopia: gamma is 2..."],
       // @ts-expect-error a window has a horizon
-      [RangeError, () => myopia({ mode: "window" }), "myopia: mode is window, horizon undefined, gamma undefined..."],
+      [RangeError, () => myopia({ mode: "window" }), "myopia: window with horizon undefined and gamma undefined..."],
       // @ts-expect-error a discount has a gamma
-      [RangeError, () => myopia({ mode: "discount" }), "myopia: mode is discount, horizon undefined, gamma und..."],
+      [RangeError, () => myopia({ mode: "discount" }), "myopia: discount with horizon undefined and gamma und..."],
       // @ts-expect-error a horizon is of a window
-      [RangeError, () => myopia({ horizon: 2 }), "myopia: mode is diagonal, horizon 2, gamma undefined..."],
+      [RangeError, () => myopia({ horizon: 2 }), "myopia: diagonal with horizon 2 and gamma undefined..."],
       // @ts-expect-error and a gamma is not
-      [RangeError, () => myopia({ mode: "window", horizon: 2, gamma: 1 }), "myopia: mode is window, horizon 2, g..."],
+      [
+        RangeError,
+        () => myopia({ mode: "window", horizon: 2, gamma: 1 }),
+        "myopia: window with horizon 2 and gamma 1...",
+      ],
     ]);
   },
   "what a transformer reads"() {

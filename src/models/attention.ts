@@ -53,10 +53,10 @@ export interface AttentionOptions extends Sight, PositionOptions {
   composed?: boolean;
 }
 
-const optionNames = /* @__PURE__ */ [
+const optionNames = /* @__PURE__ */ (() => [
   ..."causal allowed keys edges own past position tables gateKeys composed".split(" "),
   ...ofPositions,
-];
+])(); // a call: bundlers keep a list made at the top level
 
 /**
  * Queries, keys, values and what gates read, head by head: b t h d. Gates read queries and keys that are not turned.
@@ -93,11 +93,8 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
 export function repeated(x: Tensor, h: number): Tensor {
   const each = h / x.shape[2]!;
   if (each === 1) return x;
-  const head = (i: number): Tensor => slice(x, Math.floor(i / each), Math.floor(i / each) + 1, { axis: 2 });
-  return concat(
-    Array.from({ length: h }, (_, i) => head(i)),
-    { axis: 2 },
-  );
+  const heads = Array.from({ length: h }, (_, i) => Math.floor(i / each)).map(i => slice(x, i, i + 1, { axis: 2 }));
+  return concat(heads, { axis: 2 });
 }
 
 /** The weights of `attention`: softmax_j(logits_ij), b h t s, composed from small operations. */
@@ -165,9 +162,10 @@ export function turn(
   const all = { q: turned(q, queries), k: turned(k, keys), v };
   if (!gating) return { ...all, gates: "keys" };
   const { gates, rotated } = gating;
-  const apart = turns.length > 0 && !rotated;
+  const any = turns.length > 0;
+  const apart = any && !rotated;
+  const moved = any && rotated;
   const source = gates === "val" ? v : gates === "sep" ? gateK : apart ? k : undefined;
-  const moved = turns.length > 0 && rotated;
   return {
     ...all,
     gateQ: apart ? q : undefined,
@@ -224,8 +222,7 @@ function edgesOf(q: Tensor, k: Tensor, { edges, own = false }: Sight): Tensor | 
   if (edges || !own || !q.tape.recording) return edges;
   const t = q.shape[1]!;
   const s = k.shape[1]!;
-  const diagonal = new Float64Array(t * s);
-  for (let i = 0; i < t; i++) diagonal[i * s + s - t + i] = 1;
+  const diagonal = Array.from({ length: t * s }, (_, n) => Number(n % s === s - t + Math.floor(n / s)));
   return q.tape.tensor([t, s], diagonal);
 }
 

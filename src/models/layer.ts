@@ -84,14 +84,14 @@ export function layer(
   run: LayerRun = {},
 ): { x: Tensor; carry?: Carry | undefined } {
   const entered = run.carry?.enter?.(x) ?? x;
-  const first = (x: Tensor): Tensor => norm(x, p.ln_1, c);
-  const second = (x: Tensor): Tensor => norm(x, p.ln_2, c);
+  const pre = c.norm === "pre";
+  const before = (w: Weights) => (x: Tensor) => (pre ? norm(x, w, c) : x);
+  const after = (x: Tensor, w: Weights): Tensor => (pre ? x : norm(x, w, c));
   const dropout = run.dropout ?? 0;
-  const y = attentionBlock(entered, c.norm === "pre" ? first : x => x, p.attn, c, run);
-  const sum = add(entered, drop(y, dropout));
-  const middle = c.norm === "pre" ? sum : first(sum);
-  const bent = drop(mlp(c.norm === "pre" ? second(middle) : middle, p.mlp, c.activation), dropout);
-  const out = c.norm === "pre" ? add(middle, bent) : second(add(middle, bent));
+  const y = attentionBlock(entered, before(p.ln_1), p.attn, c, run);
+  const middle = after(add(entered, drop(y, dropout)), p.ln_1);
+  const bent = mlp(before(p.ln_2)(middle), p.mlp, c.activation);
+  const out = after(add(middle, drop(bent, dropout)), p.ln_2);
   return { x: out, carry: run.carry?.next(x, out) };
 }
 
@@ -187,7 +187,7 @@ function inside(read: Reads, bias: Bias, c: LayerConfig, sight: Sight): Inside {
   const width = c.d / c.heads;
   const end = read.counts && read.counts.values()[0]!;
   if (read.counts?.values().some(n => n !== end))
-    refuse(RangeError, "watch", "sequences of a cache have different lengths", "one length for all that is watched");
+    refuse(RangeError, "watch", "sequences of a cache have different lengths", "one length for all");
   const heads = (x: Tensor, at: number, n: number): Tensor => {
     const part = x.shape[2] === n * width ? x : slice(x, at, at + n * width);
     return reshape(part, [x.shape[0]!, x.shape[1]!, n, width]);

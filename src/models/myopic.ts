@@ -34,8 +34,8 @@ export function myopia(options: Myopia): Complete {
   choice(who, "cut", cut, ["kv", "post_ln", "pre_ln"]);
   choice(who, "mode", mode, ["diagonal", "window", "discount"]);
   if ((mode === "window") !== (horizon !== undefined) || (mode === "discount") !== (gamma !== undefined)) {
-    const why = `mode is ${mode}, horizon ${horizon}, gamma ${gamma}`;
-    refuse(RangeError, who, why, "a horizon with window, gamma with discount, neither with diagonal");
+    const why = `${mode} with horizon ${horizon} and gamma ${gamma}`;
+    refuse(RangeError, who, why, "a horizon for window alone, gamma for discount alone");
   }
   if (horizon !== undefined) integer(who, "horizon", horizon);
   if (gamma !== undefined) number(who, "gamma", gamma, gamma >= 0 && gamma <= 1, "a number from 0 to 1");

@@ -78,10 +78,9 @@ export function fits(who: string, what: string, places: number, { limit }: Confi
 /** Throws unless a segment of n tokens of b sequences may follow `state`, whose vectors are d wide. */
 export function follows(who: string, state: RmtState, b: number, n: number, o: Recurrent, d: number): void {
   if (n > o.segment) refuse(RangeError, who, `a segment of ${n} tokens`, `at most ${o.segment}`);
-  const { shape } = tensor(who, "memory", state.memory, "b m d");
-  const wants = [b, o.memory, d];
-  if (shape.join() !== wants.join())
-    refuse(RangeError, who, `memory is ${shapeOf({ shape })}`, shapeOf({ shape: wants }));
+  const got = shapeOf(tensor(who, "memory", state.memory, "b m d"));
+  const wants = shapeOf({ shape: [b, o.memory, d] });
+  if (got !== wants) refuse(RangeError, who, `memory is ${got}`, wants);
   integer(who, "at", state.at);
 }
 

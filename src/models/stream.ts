@@ -1,5 +1,5 @@
 // stream.ts: a model over input that comes in pieces: an iterator in, an iterator out, in memory that does not grow.
-import { choice, known, listed, refuse } from "../check.ts";
+import { choice, known, refuse } from "../check.ts";
 import { tokens, type Weights } from "../nn.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import type { Tape } from "../tape.ts";
@@ -50,7 +50,7 @@ const copied = (x: Tensor): Given => ({ shape: x.shape, values: x.values().slice
  * Runs through pieces without recording and gives what each was asked for (a loss is NaN where no target counts); at
  * the end the state, as the generator's return value. What passes from piece to piece lies in memory made when so much
  * of it is first met: `held` gives the same state over other tensors, asking `hold` for each, always in the same order.
- * `names` are the options of the model's `start`.
+ * `names` are the options of the model's `start`, which a given state leaves no use for.
  */
 export function* streamed<Params extends { readonly wte: Weights }, State, Options>(
   model: Streamed<Params, State, Options>,
@@ -61,10 +61,8 @@ export function* streamed<Params extends { readonly wte: Weights }, State, Optio
   names: readonly (keyof Options & string)[],
 ): Generator<Given, State | undefined, void> {
   const { tape } = params.wte.weight;
-  known("stream", how, "ask", "state", ...names);
+  known("stream", how, "ask", "state", ...(how.state ? [] : names)); // a state has its carries
   const { ask = "logits", state: first, ...options } = how;
-  if (first && names.some(name => how[name] !== undefined))
-    refuse(RangeError, "stream", `a state and ${listed(names)}`, "one of the two");
   choice("stream", "ask", ask, ["logits", "states", "loss"]);
   const rooms: Tensor[] = [];
   let state = first;

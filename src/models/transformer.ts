@@ -203,7 +203,6 @@ function completed(options: TransformerOptions): Config {
   if (heads % kvHeads) refuse(RangeError, who, `kvHeads is ${kvHeads} of ${heads} heads`, "a divisor of heads");
   choice(who, "norm", o.norm, ["pre", "post"]);
   choice(who, "activation", o.activation, activations);
-  if (o.tied && inputs) refuse(RangeError, who, "tied without tokens", "vocab with tied");
   if (o.tied && outputs !== vocab)
     refuse(RangeError, who, `tied with ${outputs} outputs for ${vocab} tokens`, "outputs equal to vocab");
   const myopic = o.myopic && myopia(o.myopic);
@@ -324,16 +323,21 @@ function follows(c: Config, state: TransformerState, { tape, shape }: Tensor, ho
   const who = "transformer";
   const [b, t] = shape as [number, number];
   const { carries = [], starts = [] } = Object(state) as Partial<TransformerState>;
+  const [layers, n] = [carries.length, starts.length];
   const sizes = carrySizes(c, tape, b);
-  if (carries.length !== c.layers || starts.length !== b || carries.some(carry => carry.fits?.(sizes) === false)) {
-    const why = `a state of ${carries.length} carries and ${starts.length} starts does not fit`;
-    refuse(RangeError, who, why, `${c.layers} carries and ${b} starts, of this model, batch and tape`);
-  }
+  if (layers !== c.layers || n !== b || carries.some(carry => carry.fits?.(sizes) === false))
+    refuse(
+      RangeError,
+      who,
+      `a state of ${layers} layers and ${n} sequences`,
+      `${c.layers} and ${b}, of this model and tape`,
+    );
   for (const carry of carries)
     for (const name of ["allowed", "keys", "edges"] as const) {
       const s = placesBefore(carry) + t;
       const x = how[name];
-      if (x && x.shape[1] !== s) refuse(RangeError, who, `${name} is ${shapeOf(x)}`, `${s} columns, places seen too`);
+      if (x && x.shape[1] !== s)
+        refuse(RangeError, who, `${name} is ${shapeOf(x)}`, `${s} columns, with the places seen`);
     }
 }
 

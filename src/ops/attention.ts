@@ -14,26 +14,23 @@ type Heads = Record<
 const row = ({ shape }: Source): number => shape[2] ?? 0;
 /** An address that stays 0 when moved on by `n` numbers. */
 const on = (K: Kernels, address: number, n: number): number => address && address + n * K.width;
-/** The first that is there. */
-const first = <T extends Source>(...list: T[]): T => list.find(x => x.data) ?? list[0]!;
-
-/** Where keys, values and what gates read begin, given the sources that were passed. */
-function sources<T extends Source>(n: Heads, q: T, k: T, v: T, gq: T, gk: T, table: T) {
-  const keys = first(k, q);
-  const values = first(v, keys);
-  const own = gk.data ? gk : n.gates === "values" ? values : gq.data ? keys : gk;
-  const gates = table.data ? own : gk;
-  const at = gk.data ? 0 : n.gates === "values" ? n.vAt : n.kAt;
-  return { keys, values, gates, at };
-}
 
 /** The inputs, in the order of the signature. */
 type Fifteen<T> = readonly [T, T, T, T, T, T, T, T, T, T, T, T, T, T, T];
 
+/** Where keys, values and what gates read lie, and at which column gates begin, given the sources that were passed. */
+function sources<T extends Source>(n: Heads, [q, k, v, table, gq, gk]: Fifteen<T>) {
+  const keys = k.data ? k : q;
+  const values = v.data ? v : keys;
+  const seen = n.gates === "values" ? values : gq.data ? keys : gk;
+  const gates = table.data && !gk.data ? seen : gk;
+  return { keys, values, gates, at: gk.data ? 0 : n.gates === "values" ? n.vAt : n.kAt };
+}
+
 /** What both kernels of attention read. */
 function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: Fifteen<Source>): AttentionArguments {
-  const [q, k, v, table, gq, gk, rel, slopes, padding, allowed, , , , , counts] = inputs;
-  const { keys, values, gates, at } = sources(n, q, k, v, gq, gk, table);
+  const [q, , , table, gq, , rel, slopes, padding, allowed, , , , , counts] = inputs;
+  const { keys, values, gates, at } = sources(n, inputs);
   const { t, s } = n;
   const [qi, ki, vi, gqi, gki] = [row(q), row(keys), row(values), row(gq), row(gates)] as const;
   // One literal: V8 builds the hidden class of one put together from others anew at every call (5 % of a small step).
@@ -154,13 +151,15 @@ function gradientsOf(
   inputs: Fifteen<Operand>,
   tables: { table: number; rel: number },
 ): AttentionBackArguments {
-  const [q, k, v, table, gq, gk, , , , , edges, pk, pv, pg] = inputs;
-  const { keys, values, gates, at } = sources(n, q, k, v, gq, gk, table);
+  const [q, , , table, gq, gk, , , , , edges, pk, pv, pg] = inputs;
+  const { keys, values, gates, at } = sources(n, inputs);
   const kv = n.g * n.d;
   const ofQ = n.h * n.d + (keys === q ? kv : 0) + (values === q ? kv : 0);
   const ofK = keys === q ? ofQ : values === keys ? 2 * kv : kv;
   const ofV = values === keys ? ofK : kv;
-  const [ofGq, ofGk] = table.data ? [n.h * n.d, kv] : [0, 0];
+  const ofGq = table.data ? n.h * n.d : 0;
+  const ofGk = table.data ? kv : 0;
+  const ofGates = gates === gk ? ofGk : gates === values ? ofV : ofK;
   clear(K, q, ofQ);
   if (keys !== q) clear(K, keys, ofK);
   if (values !== keys) clear(K, values, ofV);
@@ -182,7 +181,7 @@ function gradientsOf(
     dgq: gq.grad,
     addGq: adds(gq, ofGq),
     dgk: on(K, gates.grad, at),
-    addGk: gates === gk ? adds(gk, ofGk) : adds(gates, gates === values ? ofV : ofK),
+    addGk: adds(gates, ofGates),
     drel: tables.rel,
     own: n.own,
     edges: edges.data,

@@ -4,7 +4,7 @@ import { add, bias } from "../ops/elementwise.ts";
 import { embedding } from "../ops/rows.ts";
 import { reshape, slice } from "../ops/shapes.ts";
 import type { Tensor } from "../tensor.ts";
-import type { Kind, Places } from "./kind.ts";
+import type { Kind } from "./kind.ts";
 
 /** Places 0 to context - 1; longer sequences are refused. */
 export const absolute: Kind<never, { wpe: { weight: Tensor } }> = (_, { d, context }) => ({
@@ -18,13 +18,9 @@ export const absolute: Kind<never, { wpe: { weight: Tensor } }> = (_, { d, conte
     const rows = table.shape[0]!;
     if (end > rows)
       refuse(RangeError, "absolute", `${end} places are more than the ${rows} of the table`, "a larger context");
-    if (starts) return add(x, embedding(table, x.tape.integers([b, t], placesOf({ b, t, starts }))));
+    const places = starts?.flatMap(start => Array.from({ length: t }, (_, i) => start + i));
+    if (places) return add(x, embedding(table, x.tape.integers([b, t], places)));
     const row = reshape(slice(table, 0, t, { axis: 0 }), [t * d]);
     return reshape(bias(reshape(x, [b, t * d]), row), x.shape);
   },
 });
-
-/** The place of each token, b t numbers. */
-export function placesOf({ b, t, starts }: Places): number[] {
-  return Array.from({ length: b * t }, (_, i) => (starts?.[Math.floor(i / t)] ?? 0) + (i % t));
-}

@@ -21,13 +21,9 @@ export interface CopeOptions {
 
 /** The factors of content logits, gate logits and position logits, for heads `d` wide. */
 export function scales(d: number, scaling: Scaling): { content: number; gate: number; position: number } {
-  const r = 1 / Math.sqrt(d);
-  const all = {
-    listing: { content: r, gate: r, position: 1 },
-    ram: { content: r, gate: r, position: r },
-    eq: { content: 1, gate: 1, position: 1 },
-  };
-  return all[choice("cope", "scaling", scaling, scalings)];
+  const root = 1 / Math.sqrt(d);
+  const content = choice("cope", "scaling", scaling, scalings) === "eq" ? 1 : root;
+  return { content, gate: content, position: scaling === "ram" ? root : 1 };
 }
 
 /** Sequences may be of any length: positions are capped. */

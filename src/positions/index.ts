@@ -53,8 +53,7 @@ export function positionsOf(
   who: string,
 ): readonly Position[] {
   const given = options as { readonly [name: string]: unknown };
-  const several = (Array.isArray(chosen) ? chosen : [chosen]) as readonly (OnePosition | "none")[];
-  const list = several.filter(kind => kind !== "none");
+  const list = ([chosen].flat() as (OnePosition | "none")[]).filter(kind => kind !== "none");
   list.forEach((kind, i) => {
     if (typeof kind !== "function" && !kinds.includes(kind))
       refuse(RangeError, who, `position is ${String(kind)}`, `none, or a list of ${kinds.join(", ")}`);

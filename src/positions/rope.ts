@@ -26,10 +26,15 @@ export function rotary(
   return tables(tape, { b: 1, t, starts: [start] }, d, theta);
 }
 
+/** Throws unless there are angles for heads of a width. */
+function checked(who: string, name: string, theta: number, width: number): void {
+  number(who, name, theta, theta > 0 && theta < Infinity, "a number above 0");
+  if (!(width > 0 && width % 2 === 0)) refuse(RangeError, who, `heads are ${width} wide`, "an even width");
+}
+
 /** The same for each sequence of a batch, one after the other: b t x d/2. */
 function tables(tape: Tape, { b, t, starts }: Places, d: number, theta: number): { cos: Tensor; sin: Tensor } {
-  if (!(d > 0 && d % 2 === 0)) refuse(RangeError, "rotary", `heads are ${d} wide`, "an even width");
-  number("rotary", "theta", theta, theta > 0 && theta < Infinity, "a number above 0");
+  checked("rotary", "theta", theta, d);
   const half = d / 2;
   const c = new Float64Array(b * t * half);
   const s = new Float64Array(b * t * half);
@@ -49,8 +54,7 @@ export const rope = /* @__PURE__ */ optional<RopeOptions>(
   ["theta", "interleaved"],
   (options, { width }, who) => {
     const { theta = 10000, interleaved = false } = options;
-    number(who, "rope.theta", theta, theta > 0, "a number above 0");
-    if (width % 2) refuse(RangeError, who, `heads are ${width} wide`, "an even width for rope");
+    checked(who, "rope.theta", theta, width);
     return {
       name: "rope",
       turn(like, places) {
