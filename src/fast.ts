@@ -1,6 +1,6 @@
 // fast.ts: `farsight/fast`, an engine chosen by the caller: fused multiply-add by relaxed SIMD, and threads over a
-// shared memory. The one file of src/ that touches the host: it asks for its features and starts its workers. What is
-// missing is an error, never a slower way. How a call divides is in split.ts.
+// shared memory. It asks the host for its features and starts its workers, the one file of src/ beside breath.ts that
+// touches the host. What is missing is an error, never a slower way. How a call divides is in split.ts.
 //
 // The caller's thread is one of the threads. For each other one there is a slot in a shared block: a state, a kernel,
 // its arguments. A call that is worth dividing fills slots, computes its own part, takes back the parts that nobody has

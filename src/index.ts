@@ -64,14 +64,17 @@ export { interpolate, maskedSigmoid, maskedSoftmax, mix, pick, rope, scores, tab
 export { attentionOver } from "./ops/attention.ts";
 export { ops } from "./ops/index.ts";
 export { alibi, alibiSlopes } from "./positions/alibi.ts";
-export { cope, positions, type CopeOptions, type Gates, type Masks, type Scaling } from "./positions/cope.ts";
+export { cope, positions, type CopeOptions, type Masks } from "./positions/cope.ts";
 export { kinds, type PositionChoice, type PositionName, type PositionOptions } from "./positions/index.ts";
-export type { Bias, Kind, Places, Position, Sizes } from "./positions/kind.ts";
+export type { Bias, Gates, Gating, Kind, Named, Places, Position, Scaling, Sizes } from "./positions/kind.ts";
 export { distances } from "./positions/relative.ts";
 export { rotary } from "./positions/rope.ts";
 export { sinusoidal } from "./positions/sinusoidal.ts";
 export { attend, attention, mask, type AttentionOptions } from "./models/attention.ts";
-export { cache, stateCache, type Cache, type CacheSizes, type Carry, type Reads } from "./models/carry.ts";
+export type { StartOptions } from "./models/carries/index.ts";
+export { cache, type Cache, type CacheSizes } from "./models/carries/cache.ts";
+export { stateCache } from "./models/carries/states.ts";
+export type { Carry, CarrySizes, Reads } from "./models/carry.ts";
 export { generate, type GenerateOptions } from "./models/generate.ts";
 export {
   attentionBlock,
@@ -88,7 +91,6 @@ export {
   type Config,
   type How,
   type Seen,
-  type StartOptions,
   type Transformer,
   type TransformerOptions,
   type TransformerState,

@@ -138,9 +138,11 @@ export function normWeights(make: Maker, path: string, d: number, { bias = true 
   return { weight: make(`${path}.weight`, [d], 0, 1), bias: bias ? make(`${path}.bias`, [d], 0) : undefined };
 }
 
+/** What may stand between an MLP's two matrices. */
+export const activations = ["gelu", "geluErf", "relu", "swiglu"] as const;
 /** What stands between an MLP's two matrices. */
-export type Activation = "gelu" | "geluErf" | "relu" | "swiglu";
-const activations = { gelu, geluErf, relu };
+export type Activation = (typeof activations)[number];
+const bends = { gelu, geluErf, relu };
 
 export interface MlpWeights extends Weightless {
   readonly c_fc: Weights;
@@ -154,11 +156,11 @@ interface Weightless {
 const mlpParts = /* @__PURE__ */ having("mlp", "c_fc.weight", "c_proj.weight");
 /** Two linear layers with a bend between them; with "swiglu", silu(gate x) times (fc x) (Shazeer 2020). */
 export function mlp(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
-  choice("mlp", "activation", activation, ["gelu", "geluErf", "relu", "swiglu"]);
+  choice("mlp", "activation", activation, activations);
   mlpParts(p);
   if (activation === "swiglu" && !p.c_gate) refuse(TypeError, "mlp", "swiglu without c_gate");
   const inner = apply(x, p.c_fc);
-  const bent = activation === "swiglu" ? mul(silu(apply(x, p.c_gate!)), inner) : activations[activation](inner);
+  const bent = activation === "swiglu" ? mul(silu(apply(x, p.c_gate!)), inner) : bends[activation](inner);
   return apply(bent, p.c_proj);
 }
 /** A linear layer. */

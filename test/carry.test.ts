@@ -8,6 +8,7 @@ import {
   cache,
   concat,
   crossEntropy,
+  fade,
   gradcheck,
   layer,
   leaves,
@@ -16,6 +17,8 @@ import {
   mul,
   norm,
   reshape,
+  rmt,
+  rmtEncoder,
   slice,
   stateCache,
   stopGradient,
@@ -27,6 +30,7 @@ import {
   type Config,
   type Dtype,
   type Given,
+  type Myopia,
   type Tensor,
   type Transformer,
   type TransformerOptions,
@@ -225,13 +229,7 @@ suite("a key-value cache", {
 const inLayers = Object.entries(positioned).filter(([name]) => !/absolute|sinusoidal|heads? of keys/.test(name));
 
 /** A layer over x with states in front of it, by hand: queries of x alone, over keys and values of [stopped | x]. */
-function byHand(
-  before: Tensor,
-  x: Tensor,
-  p: BlockWeights,
-  c: Config,
-  position: TransformerOptions["position"],
-): Tensor {
+function byHand(before: Tensor, x: Tensor, p: BlockWeights, c: Config, { position, cope }: TransformerOptions): Tensor {
   const all = norm(concat([stopGradient(before), x], { axis: 1 }), p.ln_1, c);
   const [b, s] = all.shape as [number, number];
   const t = x.shape[1]!;
@@ -243,7 +241,7 @@ function byHand(
   const mixed = attention(slice(q!, s - t, s, { axis: 1 }), k!, v!, {
     position,
     tables: { cope: p.attn.cope?.weight, relative: p.attn.rel?.weight },
-    cope: c.cope,
+    ...(cope && { cope }),
     rope: { theta },
     gateKeys: gate && heads(linear(all, gate.weight, gate.bias)),
     composed: true,
@@ -264,7 +262,7 @@ for (const [title, more] of inLayers) {
       const u = constant(tape, second.shape, 3);
       tape.step(() => {
         const { carry } = layer(first, p, c, { carry: stateCache(9) });
-        const y = hand ? byHand(first, second, p, c, more.position) : layer(second, p, c, { carry }).x;
+        const y = hand ? byHand(first, second, p, c, more) : layer(second, p, c, { carry }).x;
         return sum(mul(y, u));
       });
       assert.ok(first.gradient().every(x => Object.is(x, 0)));
@@ -382,7 +380,32 @@ suite("a carry of one's own", {
     const probe = run.carry!.enter!(y!).values();
     same(probe, carry.next(x!, run.x).enter!(y!).values());
   },
-  "passes from piece to piece of a stream"() {
+  "in a state by hand passes from piece to piece of a stream, and takes the memory of one"() {
+    const { tape, model, params } = made({ position: "alibi" }, "f32");
+    const list = rows(2, 15, 7, 3);
+    const first = (): TransformerState => ({
+      carries: params.h.map((_, i) => associative(constant(tape, [2, 3, 1, 16], i))),
+      starts: [0, 0],
+    });
+    const { all, state } = drained(model.stream(params, cut(list, SIZES), { ask: "states", state: first() }));
+    let before = first();
+    cut(list, SIZES).forEach((part, i) => {
+      const { states, state: after } = model.step(params, part, before);
+      same(all[i]!.values, states.values(), `piece ${i}`);
+      before = after;
+    });
+    assert.equal(state!.starts, [15, 15]);
+    const held: number[] = [];
+    function* chunks(): Generator<number[][]> {
+      for (let i = 0; i < 20; i++) {
+        held.push(tape.bytes + tape.engine.mark);
+        yield list;
+      }
+    }
+    drained(model.stream(params, chunks(), { state: first() }));
+    assert.equal(new Set(held.slice(2)).size, 1);
+  },
+  "passes from step to step of a model"() {
     const { tape, model, params } = made({ position: "alibi" });
     const list = rows(2, 6, 7, 3);
     const x = (from: number, to: number): Tensor => tape.integers([2, to - from], columns(list, from, to).flat());
@@ -395,6 +418,211 @@ suite("a carry of one's own", {
     assert.equal(second.state.starts, [6, 6]);
     const fresh = model.step(params, x(4, 6), { ...start, starts: [4, 4] });
     assert.not.ok(second.states.values().every((n, i) => n === fresh.states.values()[i]));
+  },
+});
+
+// ------------------------------------------------------------------------------------------------- states are checked
+const scaledBack: Record<string, { myopic: Myopia; weight: (steps: number) => number }> = {
+  window: { myopic: { mode: "window", horizon: 3 }, weight: n => (n <= 3 ? 1 : 0) },
+  discount: { myopic: { mode: "discount", gamma: 0.6 }, weight: n => 0.6 ** n },
+};
+/** The rows of x, b s n, of which row j sends back `weight(i - j)` of its gradient to reader i. */
+function seenFrom(x: Tensor, i: number, weight: (steps: number) => number): Tensor {
+  const list = Array.from({ length: i + 1 }, (_, j) =>
+    fade(slice(x, j, j + 1, { axis: 1 }), { by: i === j ? 1 : weight(i - j) }),
+  );
+  return concat(list, { axis: 1 });
+}
+/**
+ * A layer over [before | x], what came before stopped, in one long computation: a reader has its own keys and values,
+ * whose parts from earlier places send back as much as their weights say.
+ */
+function fadedLayer(
+  before: Tensor | undefined,
+  x: Tensor,
+  p: BlockWeights,
+  c: Config,
+  myopic: Myopia,
+  weight: (steps: number) => number,
+): Tensor {
+  const whole = before ? concat([stopGradient(before), x], { axis: 1 }) : x;
+  const heads = (y: Tensor): Tensor => reshape(y, [y.shape[0]!, y.shape[1]!, c.heads, c.d / c.heads]);
+  const project = (y: Tensor, n: number): Tensor => {
+    const w = slice(p.attn.c_attn.weight, n * c.d, (n + 1) * c.d, { axis: 0 });
+    return linear(y, w, slice(p.attn.c_attn.bias!, n * c.d, (n + 1) * c.d));
+  };
+  const [s, t] = [whole.shape[1]!, x.shape[1]!];
+  const readers = Array.from({ length: t }, (_, m) => {
+    const i = s - t + m;
+    const q = project(norm(slice(whole, i, i + 1, { axis: 1 }), p.ln_1, c), 0);
+    const read = (n: number): Tensor => {
+      if (myopic.cut === "pre_ln") return project(norm(seenFrom(whole, i, weight), p.ln_1, c), n);
+      const state = norm(whole, p.ln_1, c);
+      return myopic.cut === "kv" ? seenFrom(project(state, n), i, weight) : project(seenFrom(state, i, weight), n);
+    };
+    return attention(heads(q), heads(read(1)), heads(read(2)), { position: c.position, composed: true });
+  });
+  const mixed = reshape(concat(readers, { axis: 1 }), x.shape);
+  const y = add(x, linear(mixed, p.attn.c_proj.weight, p.attn.c_proj.bias));
+  return add(y, mlp(norm(y, p.ln_2, c), p.mlp, c.activation));
+}
+
+const foresight: Record<string, () => void> = {};
+for (const [mode, { myopic, weight }] of Object.entries(scaledBack))
+  for (const cutAt of ["kv", "post_ln", "pre_ln"] as const)
+    foresight[`${mode}, ${cutAt}: gradients through earlier states are those of one long computation`] = () => {
+      const how = { ...myopic, cut: cutAt };
+      const results = [true, false].map(long => {
+        const { tape, model, params } = made({ position: "alibi", layers: 2, myopic: how });
+        const c = model.config;
+        const list = rows(2, 9, 7, 2);
+        const [first, second] = [columns(list, 0, 4), columns(list, 4, 9)];
+        const u = constant(tape, [2, 5, c.d], 3);
+        tape.step(() => {
+          if (!long) {
+            const { state } = model.step(params, first, model.start(params, 2, { earlier: 3 }));
+            return sum(mul(model.step(params, second, state).states, u));
+          }
+          const tokens = (ids: number[][]): Tensor => tape.integers([2, ids[0]!.length], ids.flat());
+          let old = model.embed(params, tokens(first));
+          let x = model.embed(params, tokens(second));
+          for (const p of params.h) {
+            const earlier = slice(old, 1, 4, { axis: 1 });
+            old = fadedLayer(undefined, old, p, c, how, weight);
+            x = fadedLayer(earlier, x, p, c, how, weight);
+          }
+          return sum(mul(norm(x, params.ln_f!, c), u));
+        });
+        return leaves(params).map(([path, p]) => [path, Float64Array.from(p.gradient())] as const);
+      });
+      results[0]!.forEach(([path, want], i) => close(results[1]![i]![1], want, 1e-12, path, 1e-3));
+    };
+
+/** Masks of the last t of s places: at random, each place seeing itself. */
+function masked(tape: Tape, b: number, t: number, s: number): { allowed: Tensor; keys: Tensor } {
+  const draw = normal(144, 11);
+  const table = Array.from({ length: t * s }, (_, n) => {
+    const [i, j] = [s - t + Math.floor(n / s), n % s];
+    return i === j || (j < i && draw[i * 12 + j]! > -0.5) ? 1 : 0;
+  });
+  const keys = Array.from({ length: b * s }, (_, n) => (n % s === Math.floor(n / s) + 1 ? 0 : 1));
+  return { allowed: tape.tensor([t, s], table), keys: tape.tensor([b, s], keys) };
+}
+
+suite("a state and what it is run with", {
+  ...foresight,
+  "masks say something of all places seen and those that come in, through a cache as through earlier states"() {
+    for (const how of [{ cache: 20 }, { earlier: 20 }, { earlier: 4 }]) {
+      const { tape, model, params } = made({ position: ["rope", "cope"], layers: 1 });
+      const list = rows(2, 12, 7, 2);
+      tape.noGrad(() => {
+        const part = (t: number, s: number) => masked(tape, 2, t, s);
+        const all = tape.integers([2, 12], list.flat());
+        const whole = model.states(params, model.embed(params, all), part(12, 12)).values();
+        let state = model.start(params, 2, how);
+        for (const [from, to] of [
+          [0, 4],
+          [4, 6],
+          [6, 7],
+          [7, 12],
+        ] as const) {
+          const seen = Math.min(from, how.earlier ?? from);
+          if (seen < from) break;
+          const stepped = model.step(params, columns(list, from, to), state, part(to - from, to));
+          state = stepped.state;
+          const got = stepped.states.values();
+          const d = 16;
+          for (const i of [0, 1]) {
+            const want = whole.subarray((i * 12 + from) * d, (i * 12 + to) * d);
+            close(got.subarray(i * (to - from) * d, (i + 1) * (to - from) * d), want, 1e-12, `${from}, ${i}`);
+          }
+        }
+      });
+    }
+  },
+  "other shapes are refused by the transformer, which says what it wants; nothing is written"() {
+    for (const how of [{ cache: 20 }, { earlier: 20 }]) {
+      const { tape, model, params } = made({ position: "rope" });
+      tape.noGrad(() => {
+        const { state } = model.step(params, [[1, 2, 3]], model.start(params, 1, how));
+        const want = model
+          .step(params, [[4, 5]], state)
+          .states.values()
+          .slice();
+        const bad = {
+          allowed: tape.tensor([2, 2], [1, 0, 1, 1]),
+          keys: tape.tensor([1, 2], [1, 1]),
+          edges: tape.tensor([2, 2]),
+        };
+        for (const [name, x] of Object.entries(bad)) {
+          const refused = thrown(RangeError, () => model.step(params, [[4, 5]], state, { [name]: x }));
+          const got = name === "keys" ? "[1 2]" : "[2 2]";
+          assert.is(refused, `transformer: ${name} is ${got}\n  wants 5 columns, with the places seen`);
+        }
+        same(model.step(params, [[4, 5]], state).states.values(), want);
+      });
+    }
+  },
+  "a state of another batch, of other layers, sizes or another tape is refused; nothing is written"() {
+    for (const how of [{ cache: 20 }, { earlier: 20 }]) {
+      const { tape, model, params } = made({ position: "rope" });
+      const run = (state: TransformerState) => () => tape.noGrad(() => model.step(params, [[4, 5]], state));
+      const from = (other: Made, b: number): TransformerState =>
+        other.tape.noGrad(() => {
+          const list = rows(b, 3, 7, 2);
+          return other.model.step(other.params, list, other.model.start(other.params, b, how)).state;
+        });
+      const good = from({ tape, model, params }, 1);
+      const want = run(good)().states.values().slice();
+      const other = (more: TransformerOptions): Made => {
+        const of = transformer({ ...small, position: "rope", ...more });
+        return { tape, model: of, params: of.params(tape) };
+      };
+      const cases: [TransformerState, string][] = [
+        [undefined as never, "0 carries and 0 starts"],
+        [from({ tape, model, params }, 2), "2 carries and 2 starts"],
+        [{ ...good, carries: good.carries.slice(1) }, "1 carries and 1 starts"],
+        [{ ...from({ tape, model, params }, 2), starts: [3] }, "2 carries and 1 starts"],
+        [from(other({ d: 8 }), 1), "2 carries and 1 starts"],
+        [from(made({ position: "rope" }), 1), "2 carries and 1 starts"],
+      ];
+      for (const [state, what] of cases)
+        assert.is(
+          thrown(RangeError, run(state)),
+          `transformer: a state of ${what} does not fit\n  wants 2 carries and 1 starts, of this model, batch and tape`,
+        );
+      const mixed = { ...good, carries: [good.carries[0]!, from(made({ position: "rope" }), 1).carries[1]!] };
+      thrown(RangeError, run(mixed));
+      same(run(good)().states.values(), want);
+    }
+  },
+  "a state holds one carry: options together, unknown ones and those beside a state are refused"() {
+    const { tape, model, params } = made({ position: "rope" });
+    const both = { cache: 4, earlier: 3 };
+    assert.is(
+      thrown(RangeError, () => model.start(params, 1, both)),
+      "start: cache and earlier in one state\n  wants one of the two",
+    );
+    assert.match(
+      thrown(RangeError, () => model.start(params, 1, { size: 3 } as never)),
+      /^start: unknown option size\n {2}wants cache, earlier$/,
+    );
+    const stream = (of: { stream: (...x: never[]) => Iterable<unknown> }, p: unknown, how: object): string =>
+      thrown(RangeError, () => [...of.stream(p as never, [[[1, 2]]] as never, how as never)]);
+    assert.match(stream(model, params, both), /^start: cache and earlier/);
+    const state = model.start(params, 1);
+    assert.match(
+      stream(model, params, { state, earlier: 3 }),
+      /^stream: unknown option earlier\n {2}wants ask, state$/,
+    );
+    const mem = rmt(model, { segment: 3, memory: 2 });
+    const both2 = transformer({ ...small, causal: false, norm: "post", context: 20 });
+    const enc = rmtEncoder(both2, { segment: 3, memory: 2, classes: 2 });
+    for (const name of ["cache", "earlier"]) {
+      const unknown = new RegExp(`^stream: unknown option ${name}\\n {2}wants ask, state$`);
+      assert.match(stream(mem, mem.params(tape), { [name]: 3 }), unknown);
+      assert.match(stream(enc, enc.params(tape), { [name]: 3 }), unknown);
+    }
   },
 });
 

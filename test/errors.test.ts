@@ -32,6 +32,7 @@ import {
   load,
   loadParams,
   mask,
+  myopia,
   maskedSoftmax,
   matmul,
   mean,
@@ -407,7 +408,7 @@ const drain = (stream: Iterable<unknown>): unknown => [...stream];
 suite("models", {
   "options of a transformer"() {
     const bad: [object, string][] = [
-      [{ vocab: 2.5 }, "vocab is 2.5\n  wants a whole number above 0"],
+      [{ vocab: 2.5 }, "vocab is 2.5\n  wants an integer from 0 to 9007199254740991"],
       [{ inputs: 2 }, "vocab is 5 and inputs 2\n  wants one of the two"],
       [{ vocab: undefined, inputs: 2 }, "outputs is 0\n  wants vocab, or inputs and outputs"],
       [{ d: 6, heads: 4 }, "4 heads do not divide d 6\n  wants d a multiple of heads"],
@@ -446,8 +447,20 @@ suite("models", {
         () => transformer({ ...small, myopic: { mode: "x" } } as never),
         "myopia: mode is x\n  wants diagonal, window or discount",
       ],
-      [RangeError, () => transformer({ ...small, myopic: { horizon: -1 } }), "myopia: horizon is -1..."],
-      [RangeError, () => transformer({ ...small, myopic: { gamma: 2 } }), "myopia: gamma is 2..."],
+      [RangeError, () => myopia({ mode: "window", horizon: -1 }), "myopia: horizon is -1..."],
+      [RangeError, () => myopia({ mode: "discount", gamma: 2 }), "myopia: gamma is 2..."],
+      // @ts-expect-error a window has a horizon
+      [RangeError, () => myopia({ mode: "window" }), "myopia: window with horizon undefined and gamma undefined..."],
+      // @ts-expect-error a discount has a gamma
+      [RangeError, () => myopia({ mode: "discount" }), "myopia: discount with horizon undefined and gamma und..."],
+      // @ts-expect-error a horizon is of a window
+      [RangeError, () => myopia({ horizon: 2 }), "myopia: diagonal with horizon 2 and gamma undefined..."],
+      // @ts-expect-error and a gamma is not
+      [
+        RangeError,
+        () => myopia({ mode: "window", horizon: 2, gamma: 1 }),
+        "myopia: window with horizon 2 and gamma 1...",
+      ],
     ]);
   },
   "what a transformer reads"() {
@@ -493,7 +506,7 @@ suite("models", {
       [
         TypeError,
         () => attend(Q, Q, Q, { position: "cope", tables: { cope: T }, cope: { gates: "sep" } }),
-        "attention: cope.gates is sep\n  wants gateKeys, b s h d",
+        "attention: the gates are sep\n  wants gateKeys, b s h d",
       ],
       [RangeError, () => any.attend!(Q, Q, Q, { mask: T }), "attention: unknown option mask..."],
       [
@@ -511,9 +524,9 @@ suite("models", {
   },
   "recurrent memory: options, tokens, memory and labels"() {
     const bad: [object, string][] = [
-      [{ segment: 0 }, "segment is 0\n  wants a whole number above 0"],
+      [{ segment: 0 }, "segment is 0\n  wants an integer from 1 to 9007199254740991"],
       [{ memory: 0 }, "memory is 0..."],
-      [{ k: -1 }, "k is -1\n  wants a whole number from 0, or nothing for all"],
+      [{ k: -1 }, "k is -1\n  wants an integer from 0 to 9007199254740991"],
       [{ truncation: "x" }, "truncation is x..."],
       [{ losses: "x" }, "losses is x..."],
       [{ mem: 1 }, "unknown option mem..."],
@@ -549,7 +562,7 @@ suite("models", {
       [
         RangeError,
         () => rmtEncoder(back, { segment: 1, classes: 2, cls: 5 }),
-        "rmtEncoder: cls is 5\n  wants a token, from 0 to 4",
+        "rmtEncoder: cls is 5\n  wants an integer from 0 to 4",
       ],
       [TypeError, () => mem.logits(mp, flat), "tokens: [3]..."],
       [TypeError, () => mem.loss(mp, A, ids), "tokens: [2 3] of numbers..."],

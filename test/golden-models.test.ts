@@ -43,8 +43,11 @@ type Keys = Record<string, unknown> & {
   rope_layout: string;
   causal: boolean;
 };
-const myopicOf = (c: Keys): Myopia | undefined =>
-  c.mode === "full" ? undefined : { cut: c.cut, mode: c.mode as "window", horizon: c.horizon, gamma: c.gamma };
+function myopicOf({ cut, mode, horizon, gamma }: Keys): Myopia | undefined {
+  if (mode === "full") return undefined;
+  if (mode === "window") return { cut, mode, horizon };
+  return mode === "discount" ? { cut, mode, gamma } : { cut };
+}
 const copeOf = (c: Keys): CopeOptions => ({ scaling: c.scaling, gates: c.gates, rotated: c.gates_rotated });
 const ropeOf = (c: Keys) => ({ theta: c.rope_theta, interleaved: c.rope_layout === "interleaved" });
 

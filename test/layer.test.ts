@@ -191,6 +191,91 @@ suite("a kind of position of one's own", {
   },
 });
 
+/** Contextual positions again, as a kind of one's own with options: gates see keys of their own. */
+const counter =
+  ({ rows = 4, rotated = false }: { rows?: number; rotated?: boolean } = {}): Kind =>
+  (_, { d, width, kvHeads, bias }) => ({
+    name: "counter",
+    layer: [
+      "counts",
+      (make, path) => ({
+        steps: make(`${path}.steps`, [rows, width], 0),
+        seen: {
+          weight: make(`${path}.seen.weight`, [kvHeads * width, d], 1),
+          bias: bias ? make(`${path}.seen.bias`, [kvHeads * width], 0) : undefined,
+        },
+      }),
+    ],
+    bias(weights) {
+      const { steps, seen } = weights as { steps: Tensor; seen: { weight: Tensor; bias?: Tensor } };
+      return { gating: { table: steps, scaling: "ram", gates: "sep", keys: seen, rotated } };
+    },
+  });
+suite("a kind of one's own with options, parameters and gates", {
+  "has the bits of CoPE with the same options in a model, forward, backward and through a cache"() {
+    for (const others of [[], ["rope"]] as const)
+      for (const rotated of [false, true]) {
+        const [own, theirs] = [[...others, counter({ rows: 5, rotated })], [...others, "cope"] as const].map(position =>
+          made({ position, cope: { rows: 5, scaling: "ram", gates: "sep", rotated } }),
+        ) as [Made, Made];
+        const lists = [own, theirs].map(it => leaves(it.params).map(([, p]) => p));
+        lists[0]!.forEach((p, i) => p.values().set(lists[1]![i]!.values()));
+        assert.ok(leaves(own.params).some(([path]) => path === "h.1.attn.counts.seen.weight"));
+        same(own.logits(), theirs.logits());
+        for (const { tape, loss } of [own, theirs]) tape.step(loss);
+        lists[0]!.forEach((p, i) => same(p.gradient(), lists[1]![i]!.gradient(), `gradient ${i}`));
+        heard(own.params);
+        const [a, b] = [own, theirs].map(({ tape, model, params }) =>
+          tape.noGrad(() => {
+            let state = model.start(params, 2);
+            return [0, 3, 5].map((from, i) => {
+              const ids = rows(2, 7, 7, 2).map(row => row.slice(from, [3, 5, 7][i]));
+              const stepped = model.step(params, ids, state);
+              state = stepped.state;
+              return stepped.states.values().slice();
+            });
+          }),
+        );
+        a!.forEach((values, i) => same(values, b![i]!, `piece ${i}`));
+      }
+    assert.not.equal(made({ position: counter() }).logits(), made({ position: counter({ rows: 2 }) }).logits());
+  },
+  "stands in attention, which takes its parameters by its name"() {
+    const tape = new Tape("f64");
+    const [q, k, v, gateKeys] = [1, 2, 3, 4].map(i => constant(tape, [2, 6, 2, 4], i));
+    const table = constant(tape, [3, 4], 5);
+    const more: AttentionOptions = { position: ["rope", counter({ rows: 3 })], gateKeys };
+    const tables = { counter: { steps: table } };
+    for (const composed of [false, true]) {
+      const got = attention(q!, k!, v!, { ...more, tables, composed }).values();
+      const cope = { scaling: "ram", gates: "sep" } as const;
+      const like: AttentionOptions = { position: ["rope", "cope"], tables: { cope: table }, cope, gateKeys, composed };
+      same(got, attention(q!, k!, v!, like).values());
+    }
+    const far = constant(tape, [5, 4], 6);
+    const toyed = attention(q!, k!, v!, { position: toy, tables: { toy: far } }).values();
+    assert.not.equal(toyed, attention(q!, k!, v!, { position: toy, tables: { toy: table } }).values());
+    assert.match(
+      thrown(TypeError, () => attention(q!, k!, v!, more)),
+      /^attention: position is counter\n {2}wants tables\.counter, /,
+    );
+    assert.match(
+      thrown(TypeError, () => attention(q!, k!, v!, { ...more, tables, gateKeys: undefined })),
+      /^attention: the gates are sep\n/,
+    );
+  },
+  "and kinds of the list are checked where they were not chosen, and take no options that they do not have"() {
+    assert.match(
+      thrown(RangeError, () => transformer({ ...small, position: "none", relative: { rows: 0 } })),
+      /^transformer: relative\.rows is 0\n/,
+    );
+    assert.match(
+      thrown(RangeError, () => transformer({ ...small, alibi: {} } as never)),
+      /^transformer: unknown option alibi\n/,
+    );
+  },
+});
+
 // ------------------------------------------------------------------------------------------------- combinations
 const pairs = kinds.flatMap((a, i) => kinds.slice(i + 1).map(b => [a, b] as const));
 const triples: (readonly PositionName[])[] = [
@@ -522,6 +607,7 @@ for (const [title, more] of Object.entries(seen)) {
   watched[`${title}: weights are those of attend, gates and positions add up, and no bit changes`] = () => {
     const { tape, model, params } = made(more);
     const c = model.config;
+    const cope = { gates: "shared" as const, rotated: false, ...more.cope };
     const p = params.h[0]!.attn;
     const x = constant(tape, [2, 7, c.d], 3);
     let inside: Inside | undefined;
@@ -538,7 +624,7 @@ for (const [title, more] of Object.entries(seen)) {
     const want = attend(q!, k!, v!, {
       position: more.position!,
       tables: { cope: p.cope?.weight, relative: p.rel?.weight },
-      cope: c.cope,
+      cope,
       gateKeys,
       causal: c.causal,
     });
@@ -560,10 +646,10 @@ for (const [title, more] of Object.entries(seen)) {
     assert.is(gates !== undefined, p.cope !== undefined);
     if (!gates) return;
     // By hand: gate logits of what the gates look at, running sums from the key to the query.
-    const rotated = turned && c.cope.rotated;
-    const of = { shared: inside!.keys, sep: gateKeys, val: v }[c.cope.gates]!;
-    if (rotated && c.cope.gates !== "shared") return;
-    const [gateQ, gateK] = turned && !rotated ? [q!, c.cope.gates === "shared" ? k! : of] : [inside!.queries, of];
+    const rotated = turned && cope.rotated;
+    const of = { shared: inside!.keys, sep: gateKeys, val: v }[cope.gates]!;
+    if (rotated && cope.gates !== "shared") return;
+    const [gateQ, gateK] = turned && !rotated ? [q!, cope.gates === "shared" ? k! : of] : [inside!.queries, of];
     const [a, b] = [gateQ.values(), gateK.values()];
     const g = gateK.shape[2]!;
     for (let n = 0; n < 2 * 4 * 7 * 7; n++) {

@@ -27,6 +27,8 @@ const ranks = [
   ["src/positions/alibi.ts", "src/positions/cope.ts"],
   ["src/positions/index.ts"],
   ["src/models/myopic.ts", "src/models/carry.ts", "src/models/stream.ts"],
+  ["src/models/carries/cache.ts", "src/models/carries/states.ts"],
+  ["src/models/carries/index.ts"],
   ["src/models/attention.ts"],
   ["src/models/layer.ts"],
   ["src/models/transformer.ts"],

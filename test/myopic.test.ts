@@ -121,7 +121,7 @@ function attended(c: Config, q: Tensor, i: number, { attn }: BlockWeights, read:
   const scaled = { scale: 1 / Math.sqrt(c.d / c.heads) };
   let logits = scores(turned(c, q, i), read(1), scaled);
   if (c.position === "cope") {
-    const gates = sigmoid(c.cope.gates === "sep" ? scores(q, read(3), scaled) : logits);
+    const gates = sigmoid(attn.cope!.gate ? scores(q, read(3), scaled) : logits);
     logits = add(logits, interpolate(tableScores(q, attn.cope!.weight), cumsum(gates, { reverse: true })));
   }
   return linear(reshape(mix(softmax(logits), read(2)), [1, 1, c.d]), attn.c_proj.weight, attn.c_proj.bias);

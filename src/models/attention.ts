@@ -1,15 +1,21 @@
 // attention.ts: attention with every kind of position, and with the gradient to earlier places weighed. Written twice
 // on purpose: once as one kernel, which is what runs, and once composed from small operations, which reads like the
 // papers and is what tests hold the kernel against.
-import { extent, flag, known, refuse, tensor } from "../check.ts";
+import { extent, flag, isTensor, known, refuse, tensor } from "../check.ts";
+import type { Tree } from "../nn.ts";
 import { attentionOver } from "../ops/attention.ts";
 import { maskedSoftmax, mix, pick, scores, tableScores } from "../ops/composed.ts";
 import { add, bias } from "../ops/elementwise.ts";
 import { concat, reshape, slice } from "../ops/shapes.ts";
 import { alibi } from "../positions/alibi.ts";
-import { cope, copeOptions, scales, type CopeOptions, type Masks } from "../positions/cope.ts";
-import { positionsOf, type PositionChoice } from "../positions/index.ts";
-import type { Bias, Places, Position } from "../positions/kind.ts";
+import { cope, scales, type Masks } from "../positions/cope.ts";
+import {
+  optionNames as ofPositions,
+  positionsOf,
+  type PositionChoice,
+  type PositionOptions,
+} from "../positions/index.ts";
+import type { Bias, Gating, Places, Position } from "../positions/kind.ts";
 import { distances } from "../positions/relative.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Reads } from "./carry.ts";
@@ -30,24 +36,27 @@ export interface Sight {
   own?: boolean;
 }
 
-/** What attention reads beside queries, keys and values. */
-export interface AttentionOptions extends Sight {
+/** What attention reads beside queries, keys and values, options of positions included. */
+export interface AttentionOptions extends Sight, PositionOptions {
   /** Keys, values and gate keys computed from a stopped state; they take the gradient that the edges hold back. */
   past?: { k: Tensor; v: Tensor; gateKeys?: Tensor | undefined } | undefined;
   /** Positions that act on queries, keys and logits; none unless given. */
   position?: PositionChoice;
-  /** Tables of CoPE and of relative positions, one row a position and as wide as a head. */
-  tables?: { cope?: Tensor | undefined; relative?: Tensor | undefined };
-  cope?: CopeOptions;
-  /** b s g d: CoPE's gate keys where `cope.gates` is "sep". */
+  /**
+   * What positions have in a layer, by their names: a table, one row a position and as wide as a head, or all
+   * parameters of a kind of your own.
+   */
+  tables?: { readonly [name: string]: Tensor | Tree | undefined };
+  /** b s g d: gate keys where gates see keys of their own. */
   gateKeys?: Tensor | undefined;
-  rope?: { theta?: number; interleaved?: boolean };
   /** Compose it from small operations instead of running the kernel. */
   composed?: boolean;
 }
 
-const optionNames =
-  /* @__PURE__ */ "causal allowed keys edges own past position tables cope gateKeys rope composed".split(" ");
+const optionNames = /* @__PURE__ */ (() => [
+  ..."causal allowed keys edges own past position tables gateKeys composed".split(" "),
+  ...ofPositions,
+])(); // a call: bundlers keep a list made at the top level
 
 /**
  * Queries, keys, values and what gates read, head by head: b t h d. Gates read queries and keys that are not turned.
@@ -65,7 +74,6 @@ export interface Heads {
 export interface Attended extends Heads {
   readonly past?: Heads | undefined;
   readonly bias: Bias;
-  readonly cope: Required<CopeOptions>;
 }
 
 /**
@@ -85,11 +93,8 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
 export function repeated(x: Tensor, h: number): Tensor {
   const each = h / x.shape[2]!;
   if (each === 1) return x;
-  const head = (i: number): Tensor => slice(x, Math.floor(i / each), Math.floor(i / each) + 1, { axis: 2 });
-  return concat(
-    Array.from({ length: h }, (_, i) => head(i)),
-    { axis: 2 },
-  );
+  const heads = Array.from({ length: h }, (_, i) => Math.floor(i / each)).map(i => slice(x, i, i + 1, { axis: 2 }));
+  return concat(heads, { axis: 2 });
 }
 
 /** The weights of `attention`: softmax_j(logits_ij), b h t s, composed from small operations. */
@@ -112,30 +117,28 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): A
     refuse(RangeError, who, `${t} queries and ${s} keys`, wants);
   }
   const sizes = { d: h * d, width: d, heads: h, kvHeads: k.shape[2]!, context: Math.max(1, s), bias: false };
-  const { rope, cope: given = {} } = options;
-  const positions = positionsOf(position, { cope: given, ...(rope && { rope }) }, sizes, who);
-  const how = copeOptions(given, s, who);
-  for (const { name } of positions)
-    if ((name === "cope" || name === "relative") && !tables[name])
-      refuse(TypeError, who, `position is ${name}`, `tables.${name}, [positions ${d}]`);
-  const isCope = positions.some(p => p.name === "cope");
-  if (isCope && how.gates === "sep" && !gateKeys) refuse(TypeError, who, "cope.gates is sep", "gateKeys, b s h d");
-  const read: Partial<Record<string, object>> = {
-    relative: { weight: tables.relative },
-    cope: { weight: tables.cope },
-  };
-  const all = biasOf(positions, p => read[p.name]);
-  const turned = turn({ q, k, v, gateK: gateKeys }, positions, { b, t, starts: [s - t] }, { b, t: s }, how);
-  const old =
-    past && turn({ q: past.k, k: past.k, v: past.v, gateK: past.gateKeys }, positions, { b, t: s }, { b, t: s }, how);
-  return { ...turned, past: old, bias: all, cope: how };
+  const positions = positionsOf(position, options, sizes, who);
+  const bias = biasOf(positions, ({ name, layer }) => {
+    const table = tables[name];
+    if (layer && !table) refuse(TypeError, who, `position is ${name}`, `tables.${name}, [positions ${d}]`);
+    return isTensor(table) ? { weight: table as Tensor } : (table as Tree);
+  });
+  const { gating } = bias;
+  if (gating?.gates === "sep" && !gateKeys) refuse(TypeError, who, "the gates are sep", "gateKeys, b s h d");
+  const [queries, keys] = [
+    { b, t, starts: [s - t] },
+    { b, t: s },
+  ] as const;
+  const turned = turn({ q, k, v, gateK: gateKeys }, positions, queries, keys, gating);
+  const stopped = past && { q: past.k, k: past.k, v: past.v, gateK: past.gateKeys };
+  return { ...turned, past: stopped && turn(stopped, positions, keys, keys, gating), bias };
 }
 
 /** What all positions add to the logits; `read` finds the parameters of one. */
-export function biasOf(positions: readonly Position[], read: (position: Position) => object | undefined): Bias {
+export function biasOf(positions: readonly Position[], read: (position: Position) => Tree | undefined): Bias {
   let all: Bias = {};
   for (const p of positions) {
-    const added = p.bias?.(read(p) as never);
+    const added = p.bias?.(read(p)!);
     for (const what in added)
       if (what in all) refuse(RangeError, p.name, `another position adds ${what} as well`, "one of the two");
     all = { ...all, ...added };
@@ -152,21 +155,22 @@ export function turn(
   positions: readonly Position[],
   queries: Places,
   keys: Places,
-  { gates, rotated }: Required<CopeOptions>,
+  gating: Gating | undefined,
 ): Heads {
-  const isCope = positions.some(p => p.name === "cope");
   const turns = positions.flatMap(p => (p.turn ? [p.turn] : []));
   const turned = (x: Tensor, places: Places): Tensor => turns.reduce((x, turn) => turn(x, places)(x), x);
-  const apart = isCope && turns.length > 0 && !rotated;
+  const all = { q: turned(q, queries), k: turned(k, keys), v };
+  if (!gating) return { ...all, gates: "keys" };
+  const { gates, rotated } = gating;
+  const any = turns.length > 0;
+  const apart = any && !rotated;
+  const moved = any && rotated;
   const source = gates === "val" ? v : gates === "sep" ? gateK : apart ? k : undefined;
-  const moved = turns.length > 0 && rotated;
   return {
-    q: turned(q, queries),
-    k: turned(k, keys),
-    v,
+    ...all,
     gateQ: apart ? q : undefined,
-    gateK: isCope && source && moved ? turned(source, keys) : isCope ? source : undefined,
-    gates: !isCope || !source ? "keys" : gates === "val" && !moved ? "values" : "own",
+    gateK: source && moved ? turned(source, keys) : source,
+    gates: !source ? "keys" : gates === "val" && !moved ? "values" : "own",
   };
 }
 
@@ -189,10 +193,10 @@ export function laid({ q, k, v, gateQ, gateK, gates = "keys" }: Heads): Reads {
 export function fused(
   { q, k, kAt, v, vAt, gateQ, gateK, gates, counts }: Reads,
   past: Reads | undefined,
-  { bias, cope, h, g, d }: { bias: Bias; cope: Required<CopeOptions>; h: number; g: number; d: number },
+  { bias, h, g, d }: { bias: Bias; h: number; g: number; d: number },
   { allowed, causal = true, keys, edges, own = false }: Sight,
 ): Tensor {
-  const { content, position } = scales(d, bias.gating ? cope.scaling : "listing");
+  const { content, position } = scales(d, bias.gating?.scaling ?? "listing");
   const slopes = bias.slopes && q.tape.tensor([h], bias.slopes);
   return attentionOver(
     ...([q, k === q ? undefined : k, v === k ? undefined : v, bias.gating?.table, gateQ, gateK] as const),
@@ -218,8 +222,7 @@ function edgesOf(q: Tensor, k: Tensor, { edges, own = false }: Sight): Tensor | 
   if (edges || !own || !q.tape.recording) return edges;
   const t = q.shape[1]!;
   const s = k.shape[1]!;
-  const diagonal = new Float64Array(t * s);
-  for (let i = 0; i < t; i++) diagonal[i * s + s - t + i] = 1;
+  const diagonal = Array.from({ length: t * s }, (_, n) => Number(n % s === s - t + Math.floor(n / s)));
   return q.tape.tensor([t, s], diagonal);
 }
 
@@ -231,16 +234,16 @@ export function masksOf(q: Tensor, k: Tensor, sight: Sight): Masks {
 }
 
 /** The weights of attention, composed: what each kind of position adds to the logits reads like its equation. */
-export function weights({ q, k, gateQ, gateK, past, bias: added, cope: how }: Attended, sight: Sight): Tensor {
+export function weights({ q, k, gateQ, gateK, past, bias: added }: Attended, sight: Sight): Tensor {
   const { tape } = q;
   const [b, t, h, d] = q.shape as [number, number, number, number];
   const s = k.shape[1]!;
   const masks = masksOf(q, k, sight);
-  const { content } = scales(d, added.gating ? how.scaling : "listing");
+  const { content } = scales(d, added.gating?.scaling ?? "listing");
   const all = (x: Tensor | undefined): Tensor | undefined => x && repeated(x, h);
   let logits = scores(q, repeated(k, h), masks.edges, all(past?.k), { scale: content }); // b h t s
   if (added.gating) {
-    const reads = { scaling: how.scaling, gateKeys: all(gateK), past: all(past?.gateK) };
+    const reads = { scaling: added.gating.scaling, gateKeys: all(gateK), past: all(past?.gateK) };
     logits = cope(logits, gateQ ?? q, added.gating.table, masks, reads);
   }
   if (added.distances) {

@@ -1,7 +1,5 @@
 // carry.ts: what one run of a layer leaves for the next. A carry is an object with the few places where it touches a
 // layer; the layer knows nothing else of it.
-import { refuse } from "../check.ts";
-import { append, concat, slice, stopGradient } from "../ops/shapes.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -20,8 +18,23 @@ export interface Reads {
   readonly counts?: Tensor | undefined;
 }
 
+/** What carries of a model's layers are for. */
+export interface CarrySizes {
+  readonly tape: Tape;
+  /** Sequences. */
+  readonly b: number;
+  /** Width of the model. */
+  readonly d: number;
+  /** Width of all heads of keys, as of values. */
+  readonly width: number;
+}
+
 /** What passes from one run of a layer to the next. All but `next` may be left out. */
 export interface Carry {
+  /** Whether what it holds is of such a model and batch; true unless given. */
+  fits?(sizes: CarrySizes): boolean;
+  /** How many places the longest sequence has before those that come in; those of `earlier` unless given. */
+  readonly seen?: number;
   /** Changes what comes into the layer, b t d (an associative memory reads here). */
   enter?(x: Tensor): Tensor;
   /** States b s d in front of those that come in: queries see them, and they have no queries (Transformer-XL). */
@@ -36,104 +49,19 @@ export interface Carry {
   next(x: Tensor, y: Tensor): Carry;
 }
 
-/** The sizes of a cache: of one layer, for b sequences of at most `capacity` places. */
-export interface CacheSizes {
-  readonly b: number;
-  readonly capacity: number;
-  /** Width of all heads of keys, as of values. */
-  readonly width: number;
+/** What a model's `start` knows of the layers that it makes carries for. */
+export interface StartSizes extends CarrySizes {
+  /** The model's `context`. */
+  readonly context: number;
   /** Whether gates see keys that are not the attention's own. */
   readonly gated: boolean;
 }
+/** Makes the carry of a layer from the value of its option, which it checks; undefined where none was given. */
+export type CarryKind = (value: number | undefined, sizes: StartSizes) => Carry;
 
-/** A key-value cache. */
-export interface Cache extends Carry {
-  /** How many places each sequence has so far. */
-  readonly counts: readonly number[];
-}
+/** Whether rows b s n lie on a tape and have these sizes. */
+export const rowsOf = ({ tape, shape }: Tensor, on: Tape, b: number, n: number): boolean =>
+  tape === on && shape[0] === b && shape[2] === n;
 
-/** Who wrote the places of b sequences last, to tell a state whose places are still its own. */
-function ledger(b: number) {
-  const writers = Array.from({ length: b }, (): number[] => []);
-  let run = 0;
-  return {
-    /** The last writers of the first `counts` places; 0 of none. */
-    last: (counts: readonly number[]): readonly number[] => counts.map((n, i) => writers[i]![n - 1] ?? 0),
-    /** A new run writes t places behind the first `counts`. */
-    write(counts: readonly number[], t: number): void {
-      run++;
-      writers.forEach((list, i) => {
-        list.length = counts[i]!;
-        for (let n = 0; n < t; n++) list.push(run);
-      });
-    },
-  };
-}
-
-/**
- * A key-value cache: keys, values and gate keys of all places so far, in room made once; each run puts its own behind
- * those that `counts` knows of, in place. A cache whose places a run from another one has written over is refused.
- */
-export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Cache {
-  const [keys, values] = [0, 1].map(() => tape.tensor([b, capacity, width])) as [Tensor, Tensor];
-  const gates = gated ? tape.tensor([b, capacity, width]) : undefined;
-  const { last, write } = ledger(b);
-  const holding = (counts: readonly number[]): Cache => {
-    const own = last(counts);
-    const live = (): void => {
-      if (last(counts).every((run, i) => run === own[i])) return;
-      refuse(Error, "cache", "another run wrote over its places", "the state that the last run gave, or a new start");
-    };
-    return {
-      counts,
-      extend(reads) {
-        live();
-        const t = reads.k.shape[1]!;
-        const after = counts.map(n => n + t);
-        checkRun(reads, Math.max(...after), capacity, gated);
-        const starts = tape.integers([b], counts);
-        append(keys, reads.k, starts, { from: reads.kAt });
-        append(values, reads.v, starts, { from: reads.vAt });
-        if (reads.gateK) append(gates!, reads.gateK, starts);
-        write(counts, t);
-        const gateK = reads.gateK && gates;
-        const { q, gateQ, gates: see } = reads;
-        const all = tape.integers([b], after);
-        return { q, k: keys, kAt: 0, v: values, vAt: 0, gateQ, gateK, gates: see, counts: all };
-      },
-      shorten(lengths) {
-        live();
-        return holding(counts.map((n, i) => Math.min(n, lengths[i]!)));
-      },
-      next: x => holding(counts.map(n => n + x.shape[1]!)),
-    };
-  };
-  return holding(new Array<number>(b).fill(0));
-}
-
-/** Throws unless a cache of such a capacity can take what a run reads, up to place `end`. */
-function checkRun({ k, gateK }: Reads, end: number, capacity: number, gated: boolean): void {
-  if (end > capacity) {
-    const why = `${end} places are more than its capacity of ${capacity}`;
-    refuse(RangeError, "cache", why, "start with a larger cache, or with earlier");
-  }
-  if (k.tape.recording && k.wants)
-    refuse(Error, "cache", "gradients are recorded, and a cache has none", "noGrad around the run");
-  if (gateK && !gated) refuse(TypeError, "cache", "gates see keys of their own", "a cache with gated: true");
-}
-
-/**
- * Transformer-XL's cache (Dai et al. 2019, 1901.02860): the states of the last `length` places that came into the
- * layer, stopped; what follows attends to them as well.
- */
-export function stateCache(length: number, earlier?: Tensor): Carry {
-  return {
-    earlier,
-    held: hold => stateCache(length, earlier && hold(earlier)),
-    next(x) {
-      const all = earlier ? concat([earlier, stopGradient(x)], { axis: 1 }) : stopGradient(x);
-      const s = all.shape[1]!;
-      return stateCache(length, s > length ? slice(all, s - length, s, { axis: 1 }) : all);
-    },
-  };
-}
+/** How many places a layer sees before those that come in. */
+export const placesBefore = (carry: Carry | undefined): number => carry?.seen ?? carry?.earlier?.shape[1] ?? 0;

@@ -1,6 +1,6 @@
 // encoder.ts: the recurrent memory encoder (Bulatov et al. 2023, arXiv 2304.11062), which sorts sequences into classes:
 // memory once, in front. Only the memory crosses from segment to segment.
-import { number, refuse } from "../check.ts";
+import { integer, refuse } from "../check.ts";
 import { apply, fitting, linearWeights, tokens, type Maker, type Weights } from "../nn.ts";
 import { scale, tanh } from "../ops/elementwise.ts";
 import { crossEntropy } from "../ops/losses.ts";
@@ -122,15 +122,14 @@ function ownWeights(make: Maker, o: { memory: number; classes: number; pooler: b
 /** Checks options, and that the model of configuration `c` can be inside; fills in what was left out. */
 function around(c: Transformer["config"], options: RmtEncoderOptions) {
   const o = completed(who, options, { classes: 0, cls: 1, sep: 2, pad: 0, pooler: false });
-  const { memory: m, segment: l, classes, cls, sep, pad } = o;
+  const { memory: m, segment: l, cls, sep, pad } = o;
   if (!c.vocab || c.causal || c.norm !== "post") {
     const wants = 'a transformer over tokens with causal: false and norm: "post"';
     refuse(RangeError, who, "the model is causal, or norms before its layers", wants);
   }
   fits(who, `a segment of ${l} with ${m} memory vectors and 3 marks`, m + l + 3, c);
-  number(who, "classes", options.classes, Number.isInteger(classes) && classes > 0, "a whole number above 0");
-  for (const [name, id] of Object.entries({ cls, sep, pad }))
-    number(who, name, id, Number.isInteger(id) && id >= 0 && id < c.vocab, `a token, from 0 to ${c.vocab - 1}`);
+  integer(who, "classes", options.classes, 1);
+  for (const [name, id] of Object.entries({ cls, sep, pad })) integer(who, name, id, 0, c.vocab - 1);
   return o;
 }
 
@@ -188,7 +187,7 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
       });
       return scale(sum, { by: o.losses === "last" ? 1 : 1 / n });
     },
-    stream: (params, chunks, how = {}) => streamed(self, params, chunks, how, heldState),
+    stream: (params, chunks, how = {}) => streamed(self, params, chunks, how, heldState, []),
   };
   return self;
 }

@@ -1,5 +1,5 @@
 // generate.ts: prompts in, tokens out, step by step, each by one run of the model over the newest tokens and a cache.
-import { integer, known, number, refuse, shown, tensor } from "../check.ts";
+import { integer, known, number, refuse, shown, tensor, within } from "../check.ts";
 import { exp } from "../math.ts";
 import { embedding } from "../ops/rows.ts";
 import { reshape } from "../ops/shapes.ts";
@@ -46,9 +46,9 @@ const who = "generate";
 /**
  * Continues prompts, rows of tokens of any lengths (or one row): gives at each step the next token of every prompt,
  * nothing for one that has ended, and at the end all tokens, prompts included. In the exact engine the tokens of a
- * prompt do not depend on the others, and logits have the bits of a forward pass. Records nothing. Memory of the cache
- * is given back at the end, also by `return()`, unless tensors were made on the tape meanwhile: then with the scope
- * around it.
+ * prompt do not depend on the others, and logits have the bits of a run over all of it through a cache (see `cache`).
+ * Records nothing. Memory of the cache is given back at the end, also by `return()`, unless tensors were made on the
+ * tape meanwhile: then with the scope around it.
  *
  *     const options = { steps: 20, temperature: 0.8, topP: 0.9 };
  *     for (const [token] of generate(model, params, [3, 1, 4], options)) show(token);
@@ -87,7 +87,7 @@ function rowsOf(prompts: ArrayLike<number> | readonly ArrayLike<number>[], vocab
 /** Checks options and fills in what was left out. */
 function completed({ config }: Transformer, rows: readonly number[][], o: GenerateOptions): Complete {
   const { temperature = 0, topK = config.outputs, topP = 1, seed = 0, stop = [] } = o;
-  number(who, "temperature", temperature, temperature >= 0 && temperature < Infinity, "a number from 0");
+  within(who, "temperature", temperature);
   integer(who, "topK", topK, 1);
   number(who, "topP", topP, topP > 0 && topP <= 1, "a number above 0, at most 1");
   if (!Array.isArray(stop)) refuse(TypeError, who, `stop is ${shown(stop)}`, "a list of tokens");

@@ -5,8 +5,9 @@ import { apply, drop, mlp, normed, type Activation, type MlpWeights, type Tree, 
 import { add } from "../ops/elementwise.ts";
 import { parted, restated } from "../ops/myopic.ts";
 import { concat, reshape, slice, stopGradient } from "../ops/shapes.ts";
-import { scales, positions as counted, type CopeOptions } from "../positions/cope.ts";
-import type { Places, Position } from "../positions/kind.ts";
+import { scales, positions as counted } from "../positions/cope.ts";
+import type { LayerWeights } from "../positions/index.ts";
+import type { Bias, Gating, Places, Position } from "../positions/kind.ts";
 import { scores } from "../ops/composed.ts";
 import type { Tensor } from "../tensor.ts";
 import { biasOf, fused, laid, masksOf, repeated, turn, weights, type Attended, type Sight } from "./attention.ts";
@@ -28,16 +29,13 @@ export interface LayerConfig {
   readonly eps: number;
   readonly activation: Activation;
   readonly positions: readonly Position[];
-  readonly cope: Required<CopeOptions>;
 }
 
 /** A layer's attention: projections, and the parameters of positions under their names. */
-export interface AttentionWeights {
+export interface AttentionWeights extends LayerWeights {
   /** Queries, keys and values side by side: [(heads + 2 kvHeads) width, d]. */
   readonly c_attn: Weights;
   readonly c_proj: Weights;
-  readonly cope?: { weight: Tensor; gate?: Weights | undefined } | undefined;
-  readonly rel?: { weight: Tensor } | undefined;
   readonly [name: string]: Tensor | Tree | undefined;
 }
 /** A layer's parameters. */
@@ -56,7 +54,7 @@ export interface Inside {
   readonly values: Tensor;
   /** The weights of each query over the keys, b h t s. */
   weights(): Tensor;
-  /** CoPE's gates and the positions they add up to, b h t s; nothing without CoPE. */
+  /** Gates and the positions they add up to (CoPE), b h t s; nothing without gates. */
   gates(): { gates: Tensor; positions: Tensor } | undefined;
 }
 
@@ -86,14 +84,14 @@ export function layer(
   run: LayerRun = {},
 ): { x: Tensor; carry?: Carry | undefined } {
   const entered = run.carry?.enter?.(x) ?? x;
-  const first = (x: Tensor): Tensor => normed(x, p.ln_1, c);
-  const second = (x: Tensor): Tensor => normed(x, p.ln_2, c);
+  const pre = c.norm === "pre";
+  const before = (w: Weights) => (x: Tensor) => (pre ? normed(x, w, c) : x);
+  const after = (x: Tensor, w: Weights): Tensor => (pre ? x : normed(x, w, c));
   const dropout = run.dropout ?? 0;
-  const y = attentionBlock(entered, c.norm === "pre" ? first : x => x, p.attn, c, run);
-  const sum = add(entered, drop(y, dropout));
-  const middle = c.norm === "pre" ? sum : first(sum);
-  const bent = drop(mlp(c.norm === "pre" ? second(middle) : middle, p.mlp, c.activation), dropout);
-  const out = c.norm === "pre" ? add(middle, bent) : second(add(middle, bent));
+  const y = attentionBlock(entered, before(p.ln_1), p.attn, c, run);
+  const middle = after(add(entered, drop(y, dropout)), p.ln_1);
+  const bent = mlp(before(p.ln_2)(middle), p.mlp, c.activation);
+  const out = after(add(middle, drop(bent, dropout)), p.ln_2);
   return { x: out, carry: run.carry?.next(x, out) };
 }
 
@@ -107,15 +105,23 @@ export function attentionBlock(
 ): Tensor {
   const earlier = run.carry?.earlier;
   const all = earlier ? concat([earlier, x], { axis: 1 }) : x;
-  const { projection, gates, old, oldGates } = project(all, n, p, c, run.cut);
-  const reads = sources(projection, gates, c, run.places ?? placesOf(x), x.shape[1]!);
+  const bias = biasOf(c.positions, ({ layer: [key] = [""] }) => p[key] as Tree | undefined);
+  const { gating } = bias;
+  const { projection, gates, old, oldGates } = project(all, n, p, c, gating, run.cut);
+  const reads = sources(projection, gates, c, gating, run.places ?? placesOf(x), x.shape[1]!);
   const read = run.carry?.extend?.(reads) ?? reads;
-  const past = old && sources(old, oldGates, c, placesOf(all), all.shape[1]!);
-  const width = c.d / c.heads;
-  const bias = biasOf(c.positions, ({ layer: [key] = [""] }) => p[key] as object | undefined);
+  const past = old && sources(old, oldGates, c, gating, placesOf(all), all.shape[1]!);
   if (run.watch) synchronous("watch", run.watch(inside(read, bias, c, run)));
-  const y = fused(read, past, { bias, cope: c.cope, h: c.heads, g: c.kvHeads, d: width }, run);
+  const sight = read.counts ? widened(run, read.k.shape[1]!) : run;
+  const y = fused(read, past, { bias, h: c.heads, g: c.kvHeads, d: c.d / c.heads }, sight);
   return apply(y, p.c_proj);
+}
+
+/** Masks over the places that there are as masks over all that a cache has room for, where nothing flows back. */
+function widened({ causal, allowed, keys }: Sight, room: number): Sight {
+  const wide = (x: Tensor | undefined): Tensor | undefined =>
+    x && concat([x, x.tape.tensor([x.shape[0]!, room - x.shape[1]!])], { axis: 1 });
+  return { causal, allowed: wide(allowed), keys: wide(keys) };
 }
 
 /** Places from 0. */
@@ -124,7 +130,14 @@ function placesOf(x: Tensor): Places {
 }
 
 /** The projection of the normed stream, and once more as if of a stopped one, as the cut says. */
-function project(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, c: LayerConfig, cut: Cut = "kv") {
+function project(
+  x: Tensor,
+  n: (x: Tensor) => Tensor,
+  p: AttentionWeights,
+  c: LayerConfig,
+  gating: Gating | undefined,
+  cut: Cut = "kv",
+) {
   const state = n(x);
   // Under post_ln and pre_ln keys, values and gate keys are read twice: from the live state, and from a stopped one by
   // live weights.
@@ -135,8 +148,7 @@ function project(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, c: La
     return [y, restated(stopGradient(y), n(stopGradient(x)), w.weight, w.bias, { start })];
   };
   const [projection, old] = read(p.c_attn, c.d);
-  const gate = p.cope?.gate;
-  const [gates, oldGates] = gate ? read(gate, 0) : [];
+  const [gates, oldGates] = gating?.keys ? read(gating.keys, 0) : [];
   return { projection, old, gates, oldGates };
 }
 
@@ -144,14 +156,20 @@ function project(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, c: La
  * Where queries, keys, values and gate keys lie: in the projection b s n itself, where nothing turns them first;
  * queries are the last t of its places.
  */
-function sources(all: Tensor, gates: Tensor | undefined, c: LayerConfig, places: Places, t: number): Reads {
+function sources(
+  all: Tensor,
+  gates: Tensor | undefined,
+  c: LayerConfig,
+  gating: Gating | undefined,
+  places: Places,
+  t: number,
+): Reads {
   const [b, s] = all.shape as [number, number];
   const width = c.d / c.heads;
   const [kAt, vAt] = [c.d, c.d + c.kvHeads * width];
   const q = t === s ? all : slice(all, s - t, s, { axis: 1 });
-  const isCope = c.positions.some(p => p.name === "cope");
   if (!c.positions.some(p => p.turn)) {
-    const see = !isCope || c.cope.gates === "shared" ? "keys" : c.cope.gates === "val" ? "values" : "own";
+    const see = !gating || gating.gates === "shared" ? "keys" : gating.gates === "val" ? "values" : "own";
     return { q, k: all, kAt, v: all, vAt, gateK: see === "own" ? gates : undefined, gates: see };
   }
   const heads = (x: Tensor, from: number, n: number): Tensor =>
@@ -161,15 +179,15 @@ function sources(all: Tensor, gates: Tensor | undefined, c: LayerConfig, places:
   const gateK = gates && reshape(gates, k.shape);
   const keyPlaces: Places = t === s ? places : { b, t: s };
   const queryPlaces: Places = t === s ? places : { b, t, starts: new Array<number>(b).fill(s - t) };
-  return laid(turn({ q: heads(q, 0, c.heads), k, v, gateK }, c.positions, queryPlaces, keyPlaces, c.cope));
+  return laid(turn({ q: heads(q, 0, c.heads), k, v, gateK }, c.positions, queryPlaces, keyPlaces, gating));
 }
 
 /** What attention has inside, from what it reads. */
-function inside(read: Reads, bias: Attended["bias"], c: LayerConfig, sight: Sight): Inside {
+function inside(read: Reads, bias: Bias, c: LayerConfig, sight: Sight): Inside {
   const width = c.d / c.heads;
   const end = read.counts && read.counts.values()[0]!;
   if (read.counts?.values().some(n => n !== end))
-    refuse(RangeError, "watch", "sequences of a cache have different lengths", "one length for all that is watched");
+    refuse(RangeError, "watch", "sequences of a cache have different lengths", "one length for all");
   const heads = (x: Tensor, at: number, n: number): Tensor => {
     const part = x.shape[2] === n * width ? x : slice(x, at, at + n * width);
     return reshape(part, [x.shape[0]!, x.shape[1]!, n, width]);
@@ -187,7 +205,6 @@ function inside(read: Reads, bias: Attended["bias"], c: LayerConfig, sight: Sigh
     gateQ: read.gateQ && heads(read.gateQ, 0, c.heads),
     gateK,
     bias,
-    cope: c.cope,
   };
   return {
     queries: a.q,
@@ -196,7 +213,7 @@ function inside(read: Reads, bias: Attended["bias"], c: LayerConfig, sight: Sigh
     weights: () => weights(a, sight),
     gates() {
       if (!bias.gating) return undefined;
-      const { gate } = scales(width, c.cope.scaling);
+      const { gate } = scales(width, bias.gating.scaling);
       const seen = repeated(a.gateK ?? a.k, c.heads);
       return counted(scores(a.gateQ ?? a.q, seen, { scale: gate }), masksOf(a.q, a.k, sight));
     },

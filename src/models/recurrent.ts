@@ -1,6 +1,6 @@
 // recurrent.ts: what recurrent memory models share: their options, the memory that passes from segment to segment, and
 // how far gradients follow it back.
-import { choice, integer, known, number, refuse, shapeOf, tensor } from "../check.ts";
+import { choice, integer, known, refuse, shapeOf, tensor } from "../check.ts";
 import { maker, tokens, type Maker } from "../nn.ts";
 import { add } from "../ops/elementwise.ts";
 import { embedding } from "../ops/rows.ts";
@@ -61,10 +61,8 @@ export function completed<O extends RecurrentOptions, Own extends object>(who: s
   known(who, options, "segment", ...Object.keys(all));
   const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined));
   const o = { ...all, ...given } as unknown as Recurrent & Own & Required<Omit<O, "k">>;
-  for (const name of ["memory", "segment"] as const)
-    number(who, name, o[name], Number.isInteger(o[name]) && o[name] > 0, "a whole number above 0");
-  const { k = 0 } = o;
-  number(who, "k", k, Number.isInteger(k) && k >= 0, "a whole number from 0, or nothing for all");
+  for (const name of ["memory", "segment"] as const) integer(who, name, o[name], 1);
+  integer(who, "k", o.k ?? 0);
   choice(who, "truncation", o.truncation, ["sliding", "tail"]);
   choice(who, "losses", o.losses, ["all", "last"]);
   return o;
@@ -80,10 +78,9 @@ export function fits(who: string, what: string, places: number, { limit }: Confi
 /** Throws unless a segment of n tokens of b sequences may follow `state`, whose vectors are d wide. */
 export function follows(who: string, state: RmtState, b: number, n: number, o: Recurrent, d: number): void {
   if (n > o.segment) refuse(RangeError, who, `a segment of ${n} tokens`, `at most ${o.segment}`);
-  const { shape } = tensor(who, "memory", state.memory, "b m d");
-  const wants = [b, o.memory, d];
-  if (shape.join() !== wants.join())
-    refuse(RangeError, who, `memory is ${shapeOf({ shape })}`, shapeOf({ shape: wants }));
+  const got = shapeOf(tensor(who, "memory", state.memory, "b m d"));
+  const wants = shapeOf({ shape: [b, o.memory, d] });
+  if (got !== wants) refuse(RangeError, who, `memory is ${got}`, wants);
   integer(who, "at", state.at);
 }
 

@@ -9,7 +9,7 @@ import { concat, slice } from "../ops/shapes.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 import { mask } from "./attention.ts";
-import { edgeWeight, edgeWeights, type Myopia } from "./myopic.ts";
+import { edgeWeight, edgeWeights, type Complete } from "./myopic.ts";
 import {
   firstMemory,
   fits,
@@ -134,7 +134,7 @@ function opened(m: number, n: number): Float64Array {
  * Edge weights by time of a row of n tokens that follow `at` others: read memory stands at the segment's start, a token
  * at its number, write memory at the last token's.
  */
-function edgesOf(m: number, n: number, at: number, myopic: Required<Myopia>, exempt: Exempt): Float64Array {
+function edgesOf(m: number, n: number, at: number, myopic: Complete, exempt: Exempt): Float64Array {
   const block = (time: number) => new Array<number>(m).fill(time);
   const times = [...block(at), ...Array.from({ length: n }, (_, i) => at + i + 1), ...block(at + n)];
   const w = edgeWeights(times, myopic);
@@ -231,7 +231,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       return { logits: concat(logits, { axis: 1 }), memories };
     },
     loss: (params, tokens, targets) => lossOf(self, params, tokens, targets),
-    stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState),
+    stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState, []),
   };
   return self;
 }

@@ -50,6 +50,7 @@ const copied = (x: Tensor): Given => ({ shape: x.shape, values: x.values().slice
  * Runs through pieces without recording and gives what each was asked for (a loss is NaN where no target counts); at
  * the end the state, as the generator's return value. What passes from piece to piece lies in memory made when so much
  * of it is first met: `held` gives the same state over other tensors, asking `hold` for each, always in the same order.
+ * `names` are the options of the model's `start`, which a given state leaves no use for.
  */
 export function* streamed<Params extends Tree, State, Options>(
   model: Streamed<Params, State, Options>,
@@ -57,9 +58,10 @@ export function* streamed<Params extends Tree, State, Options>(
   chunks: Iterable<Chunk<Rows | ArrayLike<number>>>,
   how: StreamOptions<State> & Options,
   held: (state: State, hold: (x: Tensor) => Tensor) => State,
+  names: readonly (keyof Options & string)[],
 ): Generator<Given, State | undefined, void> {
   const tape = tapeOf("stream", params);
-  known("stream", how, "ask", "state", "cache", "earlier");
+  known("stream", how, "ask", "state", ...(how.state ? [] : names)); // a state has its carries
   const { ask = "logits", state: first, ...options } = how;
   choice("stream", "ask", ask, ["logits", "states", "loss"]);
   const rooms: Tensor[] = [];

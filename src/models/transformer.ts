@@ -1,7 +1,8 @@
 // transformer.ts: one decoder or encoder for every study here. Parameters carry nanoGPT's names, linear weights are
 // [out, in].
-import { choice, integer, known, number, refuse, shapeOf, synchronous, tensor } from "../check.ts";
+import { choice, integer, known, refuse, shapeOf, synchronous, tensor, within } from "../check.ts";
 import {
+  activations,
   apply,
   drop,
   fitting,
@@ -17,15 +18,22 @@ import {
 import { linear } from "../ops/products.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import { embedding } from "../ops/rows.ts";
-import { copeOptions, type CopeOptions } from "../positions/cope.ts";
-import { optionNames, positionsOf, type PositionChoice, type PositionOptions } from "../positions/index.ts";
-import type { Position } from "../positions/kind.ts";
+import {
+  optionNames,
+  positionsOf,
+  type ModelWeights,
+  type PositionChoice,
+  type PositionOptions,
+} from "../positions/index.ts";
+import type { Gating, Named, Position } from "../positions/kind.ts";
 import { random } from "../random.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
-import { cache, stateCache, type Carry } from "./carry.ts";
+import { biasOf } from "./attention.ts";
+import { carriesOf, carryNames, type StartOptions } from "./carries/index.ts";
+import { placesBefore, type Carry, type CarrySizes } from "./carry.ts";
 import { layer, type BlockWeights, type Inside, type LayerConfig } from "./layer.ts";
-import { edgeWeights, myopia, type Myopia } from "./myopic.ts";
+import { edgeWeights, myopia, type Complete as Foresight, type Myopia } from "./myopic.ts";
 import { streamed, tensorOf, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
 
 /** Options of `transformer`. */
@@ -72,18 +80,16 @@ export interface TransformerOptions extends PositionOptions {
 
 type Complete = Required<Omit<TransformerOptions, keyof PositionOptions | "myopic">> & {
   positions: readonly Position[];
-  cope: Required<CopeOptions>;
   /** Most places of a sequence; Infinity where no position has a table of places. */
   limit: number;
-  myopic: Required<Myopia> | undefined;
+  myopic: Foresight | undefined;
 };
-/** A transformer's options, complete. */
+/** A transformer's options, complete; those of positions stand in `positions`. */
 export type Config = { readonly [K in keyof Complete]: Complete[K] } & LayerConfig;
 
 /** A transformer's parameters. `wte` is a linear layer's weights where the model reads vectors. */
-export interface TransformerWeights {
+export interface TransformerWeights extends ModelWeights {
   readonly wte: Weights;
-  readonly wpe?: { weight: Tensor } | undefined;
   readonly ln_emb?: Weights | undefined;
   readonly h: readonly BlockWeights[];
   readonly ln_f?: Weights | undefined;
@@ -97,15 +103,6 @@ export interface TransformerState {
   /** The place of each sequence's next token. */
   readonly starts: readonly number[];
 }
-/**
- * What a state is to hold: keys and values of all places (`cache`: of how many at most), or the states of the last
- * `earlier` places, stopped (Transformer-XL).
- */
-export interface StartOptions {
-  cache?: number;
-  earlier?: number;
-}
-
 /**
  * What `watch` gets: the states after the embedding (layer 0) and after each layer, and what its attention has inside.
  */
@@ -192,35 +189,29 @@ function completed(options: TransformerOptions): Config {
   const who = "transformer";
   known(who, options, ...named());
   const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) as TransformerOptions;
-  const { vocab = 0, inputs = 0, cope = {}, relative, rope, ...rest } = given;
-  const o = { ...defaults, ...rest };
+  const { vocab = 0, inputs = 0 } = given;
+  const o = { ...defaults, ...given };
   const { outputs = vocab, inner = 4 * o.d, kvHeads = o.heads } = o;
-  for (const [name, n] of Object.entries({ vocab, inputs }))
-    number(who, name, n, Number.isInteger(n) && n >= 0, "a whole number above 0");
+  for (const [name, n] of Object.entries({ vocab, inputs })) integer(who, name, n);
   if (vocab > 0 === inputs > 0) refuse(RangeError, who, `vocab is ${vocab} and inputs ${inputs}`, "one of the two");
+  if (!outputs) refuse(RangeError, who, "outputs is 0", "vocab, or inputs and outputs");
   const { d, layers, heads, context } = o;
-  for (const [name, n] of Object.entries({ d, layers, heads, kvHeads, inner, context, outputs })) {
-    const wants = name === "outputs" ? "vocab, or inputs and outputs" : "a whole number above 0";
-    number(who, name, n, Number.isInteger(n) && n > 0, wants);
-  }
-  number(who, "eps", o.eps, o.eps >= 0, "a number from 0");
-  number(who, "dropout", o.dropout, o.dropout >= 0 && o.dropout < 1, "a number from 0 to below 1");
+  const sizes = { d, layers, heads, kvHeads, inner, context, outputs };
+  for (const [name, n] of Object.entries(sizes)) integer(who, name, n, 1);
+  within(who, "eps", o.eps);
+  within(who, "dropout", o.dropout, 0, 1);
   if (d % heads) refuse(RangeError, who, `${heads} heads do not divide d ${d}`, "d a multiple of heads");
   if (heads % kvHeads) refuse(RangeError, who, `kvHeads is ${kvHeads} of ${heads} heads`, "a divisor of heads");
   choice(who, "norm", o.norm, ["pre", "post"]);
-  choice(who, "activation", o.activation, ["gelu", "geluErf", "relu", "swiglu"]);
-  if (o.tied && inputs) refuse(RangeError, who, "tied without tokens", "vocab with tied");
+  choice(who, "activation", o.activation, activations);
   if (o.tied && outputs !== vocab)
     refuse(RangeError, who, `tied with ${outputs} outputs for ${vocab} tokens`, "outputs equal to vocab");
   const myopic = o.myopic && myopia(o.myopic);
   if (o.norm === "post" && myopic?.cut === "pre_ln")
     refuse(RangeError, who, "the cut pre_ln with norm post", "norm pre, or the cut kv or post_ln");
-  const sizes = { d, width: d / heads, heads, kvHeads, context, bias: o.bias };
-  const kinds = { cope, ...(relative && { relative }), ...(rope && { rope }) };
-  const positions = positionsOf(o.position, kinds, sizes, who);
+  const positions = positionsOf(o.position, given, { ...sizes, width: d / heads, bias: o.bias }, who);
   const limit = Math.min(...positions.map(p => p.limit ?? Infinity));
-  const how = copeOptions(cope, context, who);
-  return { ...o, vocab, inputs, outputs, inner, kvHeads, positions, cope: how, limit, myopic };
+  return { ...o, vocab, inputs, outputs, inner, kvHeads, positions, limit, myopic };
 }
 
 /**
@@ -262,14 +253,17 @@ export function transformer(options: TransformerOptions): Transformer {
     step(params, input, before, how = {}) {
       fits(params);
       const x = model.embed(params, tensorOf(params.wte.weight.tape, input));
+      follows(c, before, x, how);
       const { states, carries } = run(c, params, x, how, before);
       return { states, state: { carries, starts: before.starts.map(n => n + x.shape[1]!) } };
     },
-    stream: (params, chunks, how = {}) =>
-      streamed(model, params, chunks, how, (state, hold) => ({
-        ...state,
-        carries: state.carries.map(carry => carry.held?.(hold) ?? carry),
-      })),
+    stream(params, chunks, how = {}) {
+      const held = ({ carries, starts }: TransformerState, hold: (x: Tensor) => Tensor): TransformerState => ({
+        carries: carries.map(carry => carry.held?.(hold) ?? carry),
+        starts,
+      });
+      return streamed(model, params, chunks, how, held, carryNames);
+    },
   };
   return model;
 }
@@ -281,7 +275,6 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
   const [b, t] = x.shape as [number, number];
   const starts = before?.starts.some(n => n > 0) ? before.starts : undefined;
   const places = { b, t, starts };
-  const { edges, own, cut } = edgesOf(tape, t, c, how);
   const { causal } = c;
   let state = x;
   for (const { embed, model: [key] = [""] } of c.positions)
@@ -290,12 +283,18 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
   state = drop(state, dropout);
   synchronous("watch", watch?.(0, { states: state, attention: undefined }));
   const carries: Carry[] = [];
+  let seen = -1;
+  let back: ReturnType<typeof edgesOf>;
   params.h.forEach((p, i) => {
     let attention: Inside | undefined;
-    const seen = watch && ((inside: Inside) => (attention = inside));
+    const look = watch && ((inside: Inside) => (attention = inside));
     const carry = before?.carries[i];
+    const s = placesBefore(carry);
+    if (s !== seen) back = edgesOf(tape, t, s, c, how);
+    seen = s;
+    const { edges, own, cut } = back;
     // One literal: V8 builds the hidden class of one put together from others anew at every call (5 % of decoding).
-    const made = layer(state, p, c, { causal, allowed, keys, edges, own, cut, dropout, places, carry, watch: seen });
+    const made = layer(state, p, c, { causal, allowed, keys, edges, own, cut, dropout, places, carry, watch: look });
     state = made.x;
     if (made.carry) carries.push(made.carry);
     synchronous("watch", watch?.(i + 1, { states: state, attention }));
@@ -315,45 +314,78 @@ function embedded(c: Config, params: TransformerWeights, x: Tensor): Tensor {
   return c.vocab ? embedding(params.wte.weight, x) : apply(x, params.wte);
 }
 
+/** What a carry knows of a model. */
+const carrySizes = (c: Config, tape: Tape, b: number): CarrySizes => ({
+  tape,
+  b,
+  d: c.d,
+  width: (c.d / c.heads) * c.kvHeads,
+});
+
 /** The state before the first token of b sequences: a carry a layer. */
 function started(c: Config, params: TransformerWeights, b: number, options: StartOptions): TransformerState {
-  const { cache: capacity, earlier } = options;
-  const { tape } = params.wte.weight;
-  if (earlier !== undefined) integer("start", "earlier", earlier, 0);
-  const most = integer("start", "cache", capacity ?? c.context, 1);
-  const width = (c.d / c.heads) * c.kvHeads;
-  const gated = c.positions.some(p => p.name === "cope") && gatesApart(c);
-  const one = () => (earlier === undefined ? cache(tape, { b, capacity: most, width, gated }) : stateCache(earlier));
-  const carries = tape.allOrNothing(() => params.h.map(one));
-  return { carries, starts: new Array<number>(integer("start", "b", b, 1)).fill(0) };
+  const starts = new Array<number>(integer("start", "b", b, 1)).fill(0);
+  const { gating } = biasOf(c.positions, ({ layer: [key] = [""] }) => params.h[0]!.attn[key] as Tree | undefined);
+  const gated = gating !== undefined && gatesApart(gating, c.positions);
+  const sizes = { ...carrySizes(c, params.wte.weight.tape, b), context: c.context, gated };
+  return { carries: carriesOf(options, sizes, c.layers), starts };
 }
 
-/** Whether CoPE's gates read keys that are neither the attention's keys nor its values as they lie in a cache. */
-function gatesApart({ cope, positions }: Config): boolean {
+/** Throws unless embeddings b t d may follow `state`, and what `how` gives says something of every place. */
+function follows(c: Config, state: TransformerState, { tape, shape }: Tensor, how: How): void {
+  const who = "transformer";
+  const [b, t] = shape as [number, number];
+  const { carries = [], starts = [] } = Object(state) as Partial<TransformerState>;
+  const [layers, n] = [carries.length, starts.length];
+  const sizes = carrySizes(c, tape, b);
+  if (layers !== c.layers || n !== b || carries.some(carry => carry.fits?.(sizes) === false))
+    refuse(
+      RangeError,
+      who,
+      `a state of ${layers} layers and ${n} sequences`,
+      `${c.layers} and ${b}, of this model and tape`,
+    );
+  for (const carry of carries)
+    for (const name of ["allowed", "keys", "edges"] as const) {
+      const s = placesBefore(carry) + t;
+      const x = how[name];
+      if (x && x.shape[1] !== s)
+        refuse(RangeError, who, `${name} is ${shapeOf(x)}`, `${s} columns, with the places seen`);
+    }
+}
+
+/** Whether gates read keys that are neither the attention's keys nor its values as they lie in a cache. */
+function gatesApart({ gates, rotated }: Gating, positions: readonly Position[]): boolean {
   const turned = positions.some(p => p.turn);
-  return cope.gates === "sep" || (turned && (cope.rotated ? cope.gates === "val" : cope.gates === "shared"));
+  return gates === "sep" || (turned && gates === (rotated ? "val" : "shared"));
 }
 
-/** What queries send back under myopic training, by time; nothing where no gradient flows. */
-function edgesOf(tape: Tape, t: number, c: Config, { edges }: How) {
-  if (!tape.recording || !c.myopic) return { edges, own: false, cut: edges && c.myopic?.cut };
-  if (edges) return { edges, own: false, cut: c.myopic.cut };
-  if (c.myopic.mode === "diagonal") return { edges: undefined, own: true, cut: c.myopic.cut };
-  const times = Array.from({ length: t }, (_, i) => i);
-  return { edges: tape.tensor([t, t], edgeWeights(times, c.myopic)), own: false, cut: c.myopic.cut };
+/**
+ * What queries send back under myopic training, by time, to `seen` places before them and to themselves; nothing where
+ * no gradient flows.
+ */
+function edgesOf(tape: Tape, t: number, seen: number, c: Config, { edges }: How) {
+  const myopic = edges || tape.recording ? c.myopic : undefined;
+  const own = !edges && myopic?.mode === "diagonal";
+  if (edges || own || !myopic) return { edges, own, cut: myopic?.cut };
+  const times = Array.from({ length: seen + t }, (_, i) => i);
+  return { edges: tape.tensor([t, seen + t], edgeWeights(times, myopic, t)), own, cut: myopic.cut };
 }
+
+/** Parameters of positions in a model or in a layer, under their names. */
+const placed = (make: Maker, { positions }: Config, where: "model" | "layer", path = ""): Named =>
+  Object.fromEntries(positions.flatMap(({ [where]: own }) => (own ? [[own[0], own[1](make, path + own[0])]] : [])));
 
 function weightsOf(make: Maker, c: Config): TransformerWeights {
   const norms = (path: string) => normWeights(make, path, c.d, { bias: c.bias && !c.rms });
   const table = (path: string, rows: number) => ({ weight: make(`${path}.weight`, [rows, c.d], 1 / Math.sqrt(c.d)) });
-  const placed = () => c.positions.flatMap(({ model: own }) => (own ? [[own[0], own[1](make, own[0])]] : []));
   const head = () => ({
     weight: c.tied ? undefined : make("lm_head.weight", [c.outputs, c.d], 1 / Math.sqrt(3 * c.d)),
     bias: c.headBias ? make("lm_head.bias", [c.outputs], 0) : undefined,
   });
   return {
     wte: c.vocab ? table("wte", c.vocab) : linearWeights(make, "wte", c.d, c.inputs, { bias: c.bias }),
-    ...Object.fromEntries(placed()),
+    ...placed(make, c, "model"),
     ln_emb: c.embeddingNorm ? norms("ln_emb") : undefined,
     h: Array.from({ length: c.layers }, (_, i) => blockOf(make, `h.${i}`, c)),
     ln_f: c.norm === "pre" ? norms("ln_f") : undefined,
@@ -369,14 +401,12 @@ function blockOf(make: Maker, path: string, c: Config): BlockWeights {
   const into = (name: string, o: number) => linearWeights(make, `${path}.${name}`, o, d, { bias });
   const residual = (name: string, i: number) =>
     linearWeights(make, `${path}.${name}`, d, i, { bias, std: 1 / Math.sqrt(3 * i * 2 * layers) });
-  const placed = () =>
-    c.positions.flatMap(({ layer: own }) => (own ? [[own[0], own[1](make, `${path}.attn.${own[0]}`)]] : []));
   return {
     ln_1: norms("ln_1"),
     attn: {
       c_attn: into("attn.c_attn", d + 2 * c.kvHeads * width),
       c_proj: residual("attn.c_proj", d),
-      ...Object.fromEntries(placed()),
+      ...placed(make, c, "layer", `${path}.attn.`),
     },
     ln_2: norms("ln_2"),
     mlp: {

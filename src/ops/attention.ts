@@ -6,8 +6,7 @@ import { op, type Operand, type Result, type Source } from "../op.ts";
 
 /** Sizes, columns and factors that both directions read. */
 type Heads = Record<
-  | ("b" | "t" | "s" | "h" | "g" | "d" | "p" | "r" | "room" | "lse" | "scale" | "tableScale")
-  | ("kAt" | "vAt" | "gqAt" | "gkAt"),
+  ("b" | "t" | "s" | "h" | "g" | "d" | "p" | "r" | "room" | "lse" | "scale" | "tableScale") | ("kAt" | "vAt"),
   number
 > & { causal: boolean; gates: "keys" | "values" };
 
@@ -15,26 +14,23 @@ type Heads = Record<
 const row = ({ shape }: Source): number => shape[2] ?? 0;
 /** An address that stays 0 when moved on by `n` numbers. */
 const on = (K: Kernels, address: number, n: number): number => address && address + n * K.width;
-/** The first that is there. */
-const first = <T extends Source>(...list: T[]): T => list.find(x => x.data) ?? list[0]!;
-
-/** Where keys, values and what gates read begin, given the sources that were passed. */
-function sources<T extends Source>(n: Heads, q: T, k: T, v: T, gq: T, gk: T, table: T) {
-  const keys = first(k, q);
-  const values = first(v, keys);
-  const own = gk.data ? gk : n.gates === "values" ? values : gq.data ? keys : gk;
-  const gates = table.data ? own : gk;
-  const at = gk.data ? n.gkAt : n.gates === "values" ? n.vAt : n.kAt;
-  return { keys, values, gates, at };
-}
 
 /** The inputs, in the order of the signature. */
 type Fifteen<T> = readonly [T, T, T, T, T, T, T, T, T, T, T, T, T, T, T];
 
+/** Where keys, values and what gates read lie, and at which column gates begin, given the sources that were passed. */
+function sources<T extends Source>(n: Heads, [q, k, v, table, gq, gk]: Fifteen<T>) {
+  const keys = k.data ? k : q;
+  const values = v.data ? v : keys;
+  const seen = n.gates === "values" ? values : gq.data ? keys : gk;
+  const gates = table.data && !gk.data ? seen : gk;
+  return { keys, values, gates, at: gk.data ? 0 : n.gates === "values" ? n.vAt : n.kAt };
+}
+
 /** What both kernels of attention read. */
 function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: Fifteen<Source>): AttentionArguments {
-  const [q, k, v, table, gq, gk, rel, slopes, padding, allowed, , , , , counts] = inputs;
-  const { keys, values, gates, at } = sources(n, q, k, v, gq, gk, table);
+  const [q, , , table, gq, , rel, slopes, padding, allowed, , , , , counts] = inputs;
+  const { keys, values, gates, at } = sources(n, inputs);
   const { t, s } = n;
   const [qi, ki, vi, gqi, gki] = [row(q), row(keys), row(values), row(gq), row(gates)] as const;
   // One literal: V8 builds the hidden class of one put together from others anew at every call (5 % of a small step).
@@ -58,7 +54,7 @@ function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: Fifteen<Source>): 
     v: on(K, values.data, n.vAt),
     vi,
     vb: s * vi,
-    gq: on(K, gq.data, n.gqAt),
+    gq: gq.data,
     gqi,
     gqb: t * gqi,
     gk: on(K, gates.data, at),
@@ -99,8 +95,6 @@ export const attentionOver = /* @__PURE__ */ op(
       d: 1,
       kAt: 0,
       vAt: 0,
-      gqAt: 0,
-      gkAt: 0,
       causal: true,
       scale: 1,
       tableScale: 1,
@@ -142,17 +136,14 @@ export const attentionOver = /* @__PURE__ */ op(
   },
 );
 
-/**
- * Whether the kernel adds to a source's gradient, of whose columns it owns `columns`; what it does not own is cleared.
- */
-function adds(K: Kernels, x: Operand, columns: number): boolean {
-  if (x.add || !x.grad) return true;
-  if (columns === row(x)) return false;
-  K.fill(x.size, 0, x.grad);
-  return true;
+/** Whether a kernel that writes so many columns of a source's gradient is to add to it: it is not written whole. */
+const adds = (x: Operand, columns: number): boolean => x.add || columns !== row(x);
+/** Clears a gradient that such a kernel is to add to, unless it holds something. */
+function clear(K: Kernels, x: Operand, columns: number): void {
+  if (!x.add && columns !== row(x)) K.fill(x.size, 0, x.grad);
 }
 
-/** Where the gradients lie, and whether they are added to; pasts always are: they have columns that get nothing. */
+/** Clears and says where the gradients lie, and which are added to: pasts always, having columns that get nothing. */
 function gradientsOf(
   K: Kernels,
   n: Heads & { own: boolean },
@@ -160,31 +151,37 @@ function gradientsOf(
   inputs: Fifteen<Operand>,
   tables: { table: number; rel: number },
 ): AttentionBackArguments {
-  const [q, k, v, table, gq, gk, , , , , edges, pk, pv, pg] = inputs;
-  const { keys, values, gates, at } = sources(n, q, k, v, gq, gk, table);
+  const [q, , , table, gq, gk, , , , , edges, pk, pv, pg] = inputs;
+  const { keys, values, gates, at } = sources(n, inputs);
   const kv = n.g * n.d;
-  const addQ = adds(K, q, n.h * n.d + (keys === q ? kv + (values === q ? kv : 0) : 0));
-  const addK = keys === q ? addQ : adds(K, keys, values === keys ? 2 * kv : kv);
-  const addV = values === keys ? addK : adds(K, values, kv);
-  const addGq = adds(K, gq, table.data ? n.h * n.d : 0);
-  const addGates = gk.data ? adds(K, gk, table.data ? kv : 0) : gates === values ? addV : addK;
-  for (const past of [pk, pv, pg]) adds(K, past, NONE);
+  const ofQ = n.h * n.d + (keys === q ? kv : 0) + (values === q ? kv : 0);
+  const ofK = keys === q ? ofQ : values === keys ? 2 * kv : kv;
+  const ofV = values === keys ? ofK : kv;
+  const ofGq = table.data ? n.h * n.d : 0;
+  const ofGk = table.data ? kv : 0;
+  const ofGates = gates === gk ? ofGk : gates === values ? ofV : ofK;
+  clear(K, q, ofQ);
+  if (keys !== q) clear(K, keys, ofK);
+  if (values !== keys) clear(K, values, ofV);
+  clear(K, gq, ofGq);
+  clear(K, gk, ofGk);
+  for (const past of [pk, pv, pg]) clear(K, past, 0);
   const pastValues = pv.grad ? pv : pk;
   const pastGates = gk.data ? pg : n.gates === "values" ? pastValues : gq.data ? pk : pg;
   const [pki, pvi, pgi] = [row(pk), row(pastValues), row(pastGates)] as const;
   return {
     dout: y.grad,
     dq: q.grad,
-    addQ,
+    addQ: adds(q, ofQ),
     dk: on(K, keys.grad, n.kAt),
-    addK,
+    addK: adds(keys, ofK),
     dv: on(K, values.grad, n.vAt),
-    addV,
+    addV: adds(values, ofV),
     dtable: tables.table,
-    dgq: on(K, gq.grad, n.gqAt),
-    addGq,
+    dgq: gq.grad,
+    addGq: adds(gq, ofGq),
     dgk: on(K, gates.grad, at),
-    addGk: addGates,
+    addGk: adds(gates, ofGates),
     drel: tables.rel,
     own: n.own,
     edges: edges.data,
@@ -202,8 +199,6 @@ function gradientsOf(
     pgb: n.s * pgi,
   };
 }
-/** No columns: all of a gradient is cleared. */
-const NONE = -1;
 
 /** The entries of this file. */
 export const attentionOps = [attentionOver];

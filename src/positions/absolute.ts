@@ -1,31 +1,26 @@
 // absolute.ts: a learned vector for each place, added to the embeddings.
 import { refuse } from "../check.ts";
-import type { Maker, Tree } from "../nn.ts";
 import { add, bias } from "../ops/elementwise.ts";
 import { embedding } from "../ops/rows.ts";
 import { reshape, slice } from "../ops/shapes.ts";
 import type { Tensor } from "../tensor.ts";
-import type { Kind, Places } from "./kind.ts";
+import type { Kind } from "./kind.ts";
 
 /** Places 0 to context - 1; longer sequences are refused. */
-export const absolute: Kind = (_, { d, context }) => ({
+export const absolute: Kind<never, { wpe: { weight: Tensor } }> = (_, { d, context }) => ({
   name: "absolute",
   limit: context,
-  model: ["wpe", (make: Maker, path: string) => ({ weight: make(`${path}.weight`, [context, d], 1 / Math.sqrt(d)) })],
-  embed(x: Tensor, weights: Tree | undefined, { b, t, starts }: Places) {
-    const table = (weights as { weight?: Tensor } | undefined)?.weight;
+  model: ["wpe", (make, path) => ({ weight: make(`${path}.weight`, [context, d], 1 / Math.sqrt(d)) })],
+  embed(x, weights, { b, t, starts }) {
+    const table = weights?.weight;
     if (!table) refuse(RangeError, "absolute", "the parameters have no table wpe", "those that this model made");
     const end = t + Math.max(0, ...(starts ?? []));
     const rows = table.shape[0]!;
     if (end > rows)
       refuse(RangeError, "absolute", `${end} places are more than the ${rows} of the table`, "a larger context");
-    if (starts) return add(x, embedding(table, x.tape.integers([b, t], placesOf({ b, t, starts }))));
+    const places = starts?.flatMap(start => Array.from({ length: t }, (_, i) => start + i));
+    if (places) return add(x, embedding(table, x.tape.integers([b, t], places)));
     const row = reshape(slice(table, 0, t, { axis: 0 }), [t * d]);
     return reshape(bias(reshape(x, [b, t * d]), row), x.shape);
   },
 });
-
-/** The place of each token, b t numbers. */
-export function placesOf({ b, t, starts }: Places): number[] {
-  return Array.from({ length: b * t }, (_, i) => (starts?.[Math.floor(i / t)] ?? 0) + (i % t));
-}

@@ -2,17 +2,18 @@
 import { refuse } from "../check.ts";
 import { absolute } from "./absolute.ts";
 import { slopes } from "./alibi.ts";
-import { gated, type CopeOptions } from "./cope.ts";
+import { gated } from "./cope.ts";
 import type { Kind, Position, Sizes } from "./kind.ts";
-import { relative, type RelativeOptions } from "./relative.ts";
-import { rope, type RopeOptions } from "./rope.ts";
+import { relative } from "./relative.ts";
+import { rope } from "./rope.ts";
 import { waves } from "./sinusoidal.ts";
 
 /** The kinds, in the order in which they act and in which their parameters lie. */
 const rows = { absolute, sinusoidal: waves, relative, rope, alibi: slopes, cope: gated };
+type Rows = typeof rows;
 
 /** Names of the kinds. */
-export type PositionName = keyof typeof rows;
+export type PositionName = keyof Rows;
 /** Names of the kinds. */
 export const kinds = /* @__PURE__ */ Object.keys(rows) as readonly PositionName[];
 
@@ -21,33 +22,49 @@ export type OnePosition = PositionName | Kind;
 /** Which positions a model has: none, one, or several together. */
 export type PositionChoice = "none" | OnePosition | readonly OnePosition[];
 
-/** Options of the kinds, under their names. */
-export interface PositionOptions {
-  relative?: RelativeOptions;
-  rope?: RopeOptions;
-  cope?: CopeOptions;
-}
-/** Their names. */
-export const optionNames = ["relative", "rope", "cope"] as const;
+type OptionsOf<K> = K extends (options: infer O, ...rest: never[]) => unknown ? Exclude<O, undefined> : never;
+/** Kinds that have options. */
+export const optionNames = /* @__PURE__ */ kinds.filter(name => "options" in rows[name]);
+/** Options of the kinds that have any, under their names. */
+export type PositionOptions = {
+  [N in PositionName as [OptionsOf<Rows[N]>] extends [never] ? never : N]?: OptionsOf<Rows[N]>;
+};
 
-/** The positions of a choice, in the order of the list, kinds of your own behind; `who` refuses what is wrong. */
+/** What each kind makes, a name at most; nothing of a kind that says no name. */
+type All<W> = (W extends unknown ? (string extends keyof W ? never : (w: W) => void) : never) extends (
+  w: infer I,
+) => void
+  ? { readonly [N in keyof I]?: I[N] | undefined }
+  : never;
+type Made = ReturnType<Rows[PositionName]>;
+/** Parameters of the kinds in a model, under their names. */
+export type ModelWeights = All<Made extends infer P ? (P extends Position<infer M, infer _> ? M : never) : never>;
+/** Parameters of the kinds in a layer's attention, under their names. */
+export type LayerWeights = All<Made extends infer P ? (P extends Position<infer _, infer L> ? L : never) : never>;
+
+/**
+ * The positions of a choice, in the order of the list, kinds of your own behind; `who` refuses what is wrong, also in
+ * options of kinds that were not chosen.
+ */
 export function positionsOf(
   chosen: PositionChoice,
   options: PositionOptions,
   sizes: Sizes,
   who: string,
 ): readonly Position[] {
-  if (chosen === "none") return [];
-  const several = (Array.isArray(chosen) ? chosen : [chosen]) as readonly (OnePosition | "none")[];
-  const list = several.filter(kind => kind !== "none");
+  const given = options as { readonly [name: string]: unknown };
+  const list = ([chosen].flat() as (OnePosition | "none")[]).filter(kind => kind !== "none");
   list.forEach((kind, i) => {
-    if (typeof kind !== "function" && !kinds.includes(kind as PositionName))
+    if (typeof kind !== "function" && !kinds.includes(kind))
       refuse(RangeError, who, `position is ${String(kind)}`, `none, or a list of ${kinds.join(", ")}`);
     if (list.indexOf(kind) !== i) refuse(RangeError, who, `position names ${String(kind)} twice`, "each kind once");
   });
-  const named = kinds.filter(name => list.includes(name));
-  const own = list.filter(kind => typeof kind === "function");
-  const make = (kind: Kind, name?: PositionName) =>
-    kind((name && (options as Record<string, unknown>)[name]) as never, sizes, who);
-  return [...named.map(name => make(rows[name] as Kind, name)), ...own.map(kind => make(kind as Kind))];
+  const positions: Position[] = [];
+  for (const name of kinds) {
+    if (!list.includes(name) && given[name] === undefined) continue;
+    const position = (rows[name] as Kind)(given[name] as never, sizes, who);
+    if (list.includes(name)) positions.push(position);
+  }
+  for (const kind of list) if (typeof kind === "function") positions.push(kind(undefined, sizes, who));
+  return positions;
 }

@@ -1,6 +1,7 @@
 // kind.ts: what a kind of position is. It touches a model in a few fixed places: it adds to the embeddings, it turns
 // queries and keys, or it adds to the logits, from a table by distance, by a slope, or from gates.
-import type { Maker, Tree } from "../nn.ts";
+import { known } from "../check.ts";
+import type { Maker, Tree, Weights } from "../nn.ts";
 import type { Tensor } from "../tensor.ts";
 
 /** Sizes of the model that positions are for. */
@@ -26,11 +27,27 @@ export interface Places {
   readonly starts?: readonly number[] | undefined;
 }
 
-/** How CoPE adds to the logits; see positions/cope.ts. */
+/** What gates look at: the attention's own keys, keys of their own (`sep`), or the values (`val`). */
+export type Gates = "shared" | "sep" | "val";
+/** Scales of the three products of gated positions; see positions/cope.ts. */
+export const scalings = ["listing", "ram", "eq"] as const;
+/**
+ * Scales of the three products; CoPE's equations, its printed listing and the authors' released code each differ:
+ * "listing" (the default) leaves the position logits unscaled, "ram" (the released code) divides them by √d too, "eq"
+ * divides nothing.
+ */
+export type Scaling = (typeof scalings)[number];
+
+/** Positions that are sums of gates, as CoPE has them, and what they need of a layer; see positions/cope.ts. */
 export interface Gating {
+  /** rows d: q·table[position] is added to the logits. */
   readonly table: Tensor;
-  /** Weights of keys that only the gates see. */
-  readonly keys?: { weight: Tensor; bias?: Tensor | undefined } | undefined;
+  readonly scaling: Scaling;
+  readonly gates: Gates;
+  /** Weights of the keys that only the gates see, where `gates` is "sep". */
+  readonly keys?: Weights | undefined;
+  /** Whether gates and positions see turned queries and keys. */
+  readonly rotated: boolean;
 }
 
 /** What positions add to the logits. */
@@ -42,22 +59,51 @@ export interface Bias {
   readonly gating?: Gating | undefined;
 }
 
+/** Parameters by name, each a tree. */
+export interface Named {
+  readonly [name: string]: Tree;
+}
+/** The name of parameters, and what makes them under a path. */
+type Made<W> = {
+  readonly [N in keyof W & string]: readonly [key: N, make: (make: Maker, path: string) => W[N]];
+}[keyof W & string];
+
 /** A kind of position, its options complete. All but the name may be left out. */
-export interface Position {
+export interface Position<M = Named, L = Named> {
   readonly name: string;
   /** Most places of a sequence, where there is a table of them. */
   readonly limit?: number;
   /** The name of its parameters beside `wte`, and what makes them under that path. */
-  readonly model?: readonly [key: string, make: (make: Maker, path: string) => Tree];
+  readonly model?: Made<M>;
   /** The name of its parameters in each layer's `attn`, and what makes them under that path. */
-  readonly layer?: readonly [key: string, make: (make: Maker, path: string) => Tree];
+  readonly layer?: Made<L>;
   /** Adds to embeddings b t d; `weights` are those of `model`. */
-  embed?(x: Tensor, weights: Tree | undefined, places: Places): Tensor;
+  embed?(x: Tensor, weights: M[keyof M] | undefined, places: Places): Tensor;
   /** What turns queries or keys b t h d that stand at these places. */
   turn?(like: Tensor, places: Places): (x: Tensor) => Tensor;
   /** What it adds to the logits; `weights` are those of `layer`. */
-  bias?(weights: Tree | undefined): Bias;
+  bias?(weights: L[keyof L]): Bias;
 }
 
-/** Makes a position for a model; what is wrong with its options it refuses in the name of `who`. */
-export type Kind<O = never> = (options: O | undefined, sizes: Sizes, who: string) => Position;
+/**
+ * Makes a position for a model; what is wrong with its options (O) it refuses in the name of `who`. M and L are the
+ * parameters that it has in a model and in each layer, by name.
+ */
+export type Kind<O = never, M = Named, L = Named> = (
+  options: O | undefined,
+  sizes: Sizes,
+  who: string,
+) => Position<M, L>;
+
+/** A kind of the list with options: its name, under which a model takes them, and theirs. */
+export function optional<O extends object, M = Named, L = Named>(
+  name: string,
+  options: readonly (keyof O & string)[],
+  make: (options: O, sizes: Sizes, who: string) => Position<M, L>,
+): Kind<O, M, L> & { readonly options: readonly string[] } {
+  const kind: Kind<O, M, L> = (given = {} as O, sizes, who) => {
+    known(`${who}, ${name}`, given, ...options);
+    return make(given, sizes, who);
+  };
+  return Object.assign(kind, { options });
+}

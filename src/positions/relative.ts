@@ -1,8 +1,7 @@
 // relative.ts: a learned vector for each distance, multiplied with the query (Shaw et al. 2018, 1803.02155).
-import { extent, integer, known } from "../check.ts";
-import type { Maker, Tree } from "../nn.ts";
+import { extent, integer } from "../check.ts";
 import type { Tensor } from "../tensor.ts";
-import type { Kind } from "./kind.ts";
+import { optional, type Named } from "./kind.ts";
 
 /** `rows` of the table: distances beyond reuse the last; `context` unless given. */
 export interface RelativeOptions {
@@ -19,13 +18,16 @@ export function distances(t: number, s: number, rows: number): Int32Array {
 }
 
 /** Sequences may be of any length. */
-export const relative: Kind<RelativeOptions> = (options = {}, { width, context }, who) => {
-  known(`${who}, relative`, options, "rows");
-  const rows = integer(who, "relative.rows", options.rows ?? context, 1);
-  const std = 1 / Math.sqrt(width);
-  return {
-    name: "relative",
-    layer: ["rel", (make: Maker, path: string) => ({ weight: make(`${path}.weight`, [rows, width], std) })],
-    bias: (weights: Tree | undefined) => ({ distances: (weights as { weight: Tensor }).weight }),
-  };
-};
+export const relative = /* @__PURE__ */ optional<RelativeOptions, Named, { rel: { weight: Tensor } }>(
+  "relative",
+  ["rows"],
+  (options, { width, context }, who) => {
+    const rows = integer(who, "relative.rows", options.rows ?? context, 1);
+    const std = 1 / Math.sqrt(width);
+    return {
+      name: "relative",
+      layer: ["rel", (make, path) => ({ weight: make(`${path}.weight`, [rows, width], std) })],
+      bias: ({ weight }) => ({ distances: weight }),
+    };
+  },
+);

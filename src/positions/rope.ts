@@ -1,11 +1,11 @@
 // rope.ts: queries and keys turned by angles of their place (Su et al. 2021, 2104.09864).
-import { known, number, refuse } from "../check.ts";
+import { number, refuse } from "../check.ts";
 import { cos, exp, log, sin } from "../math.ts";
 import { rope as turned } from "../ops/composed.ts";
 import { reshape } from "../ops/shapes.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
-import type { Kind, Places } from "./kind.ts";
+import { optional, type Places } from "./kind.ts";
 
 /** `theta`: the base of the wavelengths, 10000 unless given; `interleaved`: pairs are neighbours, not halves apart. */
 export interface RopeOptions {
@@ -26,10 +26,15 @@ export function rotary(
   return tables(tape, { b: 1, t, starts: [start] }, d, theta);
 }
 
+/** Throws unless there are angles for heads of a width. */
+function checked(who: string, name: string, theta: number, width: number): void {
+  number(who, name, theta, theta > 0 && theta < Infinity, "a number above 0");
+  if (!(width > 0 && width % 2 === 0)) refuse(RangeError, who, `heads are ${width} wide`, "an even width");
+}
+
 /** The same for each sequence of a batch, one after the other: b t x d/2. */
 function tables(tape: Tape, { b, t, starts }: Places, d: number, theta: number): { cos: Tensor; sin: Tensor } {
-  if (!(d > 0 && d % 2 === 0)) refuse(RangeError, "rotary", `heads are ${d} wide`, "an even width");
-  number("rotary", "theta", theta, theta > 0 && theta < Infinity, "a number above 0");
+  checked("rotary", "theta", theta, d);
   const half = d / 2;
   const c = new Float64Array(b * t * half);
   const s = new Float64Array(b * t * half);
@@ -44,22 +49,24 @@ function tables(tape: Tape, { b, t, starts }: Places, d: number, theta: number):
 }
 
 /** Has no table, so that sequences may be of any length. */
-export const rope: Kind<RopeOptions> = (options = {}, { width }, who) => {
-  known(`${who}, rope`, options, "theta", "interleaved");
-  const { theta = 10000, interleaved = false } = options;
-  number(who, "rope.theta", theta, theta > 0, "a number above 0");
-  if (width % 2) refuse(RangeError, who, `heads are ${width} wide`, "an even width for rope");
-  return {
-    name: "rope",
-    turn(like: Tensor, places: Places) {
-      const { starts } = places;
-      const apart = starts?.some(start => start !== starts[0]);
-      const { cos, sin } = tables(like.tape, apart ? places : { b: 1, t: places.t, starts }, width, theta);
-      return x => {
-        const [b, t, h, d] = x.shape as [number, number, number, number];
-        if (!apart) return turned(x, cos, sin, { interleaved });
-        return reshape(turned(reshape(x, [1, b * t, h, d]), cos, sin, { interleaved }), x.shape);
-      };
-    },
-  };
-};
+export const rope = /* @__PURE__ */ optional<RopeOptions>(
+  "rope",
+  ["theta", "interleaved"],
+  (options, { width }, who) => {
+    const { theta = 10000, interleaved = false } = options;
+    checked(who, "rope.theta", theta, width);
+    return {
+      name: "rope",
+      turn(like, places) {
+        const { starts } = places;
+        const apart = starts?.some(start => start !== starts[0]);
+        const { cos, sin } = tables(like.tape, apart ? places : { b: 1, t: places.t, starts }, width, theta);
+        return x => {
+          const [b, t, h, d] = x.shape as [number, number, number, number];
+          if (!apart) return turned(x, cos, sin, { interleaved });
+          return reshape(turned(reshape(x, [1, b * t, h, d]), cos, sin, { interleaved }), x.shape);
+        };
+      },
+    };
+  },
+);

@@ -3,8 +3,7 @@ import { extent, integer } from "../check.ts";
 import { cos, exp, log, sin } from "../math.ts";
 import { add, bias } from "../ops/elementwise.ts";
 import { reshape } from "../ops/shapes.ts";
-import type { Tensor } from "../tensor.ts";
-import type { Kind, Places } from "./kind.ts";
+import type { Kind } from "./kind.ts";
 
 /**
  * Row per place, column 2m = sin(place / 10000^(2m/d)), column 2m + 1 = cos of the same (Vaswani et al. 2017): t x d
@@ -24,9 +23,9 @@ export function sinusoidal(t: number, d: number, start = 0): Float64Array {
 }
 
 /** Has no table, so that sequences may be of any length. */
-export const waves: Kind = (_, { d }) => ({
+export const waves: Kind = (_options, { d }) => ({
   name: "sinusoidal",
-  embed(x: Tensor, _weights: unknown, { b, t, starts }: Places) {
+  embed(x, _, { b, t, starts }) {
     if (!starts) return reshape(bias(reshape(x, [b, t * d]), x.tape.tensor([t * d], sinusoidal(t, d))), x.shape);
     const rows = starts.flatMap(start => Array.from(sinusoidal(t, d, start)));
     return add(x, x.tape.tensor([b, t, d], rows));

@@ -1,0 +1,103 @@
+// cache.ts: a key-value cache, for decoding: keys, values and gate keys of all places so far.
+import { integer, refuse } from "../../check.ts";
+import { append } from "../../ops/shapes.ts";
+import type { Tape } from "../../tape.ts";
+import type { Tensor } from "../../tensor.ts";
+import { rowsOf, type Carry, type CarryKind, type Reads } from "../carry.ts";
+
+/** The sizes of a cache: of one layer, for b sequences of at most `capacity` places. */
+export interface CacheSizes {
+  readonly b: number;
+  readonly capacity: number;
+  /** Width of all heads of keys, as of values. */
+  readonly width: number;
+  /** Whether gates see keys that are not the attention's own. */
+  readonly gated: boolean;
+}
+
+/** A key-value cache. */
+export interface Cache extends Carry {
+  /** How many places each sequence has so far. */
+  readonly counts: readonly number[];
+}
+
+/** Who wrote the places of b sequences last, to tell a state whose places are still its own. */
+function ledger(b: number) {
+  const writers = Array.from({ length: b }, (): number[] => []);
+  let run = 0;
+  return {
+    /** The last writers of the first `counts` places; 0 of none. */
+    last: (counts: readonly number[]): readonly number[] => counts.map((n, i) => writers[i]![n - 1] ?? 0),
+    /** A new run writes t places behind the first `counts`. */
+    write(counts: readonly number[], t: number): void {
+      run++;
+      writers.forEach((list, i) => {
+        list.length = counts[i]!;
+        for (let n = 0; n < t; n++) list.push(run);
+      });
+    },
+  };
+}
+
+/**
+ * A key-value cache: keys, values and gate keys of all places so far, in room made once; each run puts its own behind
+ * those that `counts` knows of, in place. A cache whose places a run from another one has written over is refused.
+ *
+ * In the exact engine a place has the same bits in whatever pieces the text comes, and those of the plain forward pass,
+ * but for the last place of an odd length: there the plain pass adds the odd last key in its second sum, which stored
+ * results fix, so that this row differs in its last bits from the same row of any longer text, and what never changes a
+ * row as a text grows cannot equal both.
+ */
+export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Cache {
+  const [keys, values] = [0, 1].map(() => tape.tensor([b, capacity, width])) as [Tensor, Tensor];
+  const gates = gated ? tape.tensor([b, capacity, width]) : undefined;
+  const { last, write } = ledger(b);
+  const holding = (counts: readonly number[]): Cache => {
+    const own = last(counts);
+    const live = (): void => {
+      if (last(counts).every((run, i) => run === own[i])) return;
+      refuse(Error, "cache", "another run wrote over its places", "the state that the last run gave, or a new start");
+    };
+    return {
+      counts,
+      seen: Math.max(0, ...counts),
+      fits: ({ tape, b, width }) => rowsOf(keys, tape, b, width),
+      extend(reads) {
+        live();
+        const t = reads.k.shape[1]!;
+        const after = counts.map(n => n + t);
+        checkRun(reads, Math.max(...after), capacity, gated);
+        const starts = tape.integers([b], counts);
+        append(keys, reads.k, starts, { from: reads.kAt });
+        append(values, reads.v, starts, { from: reads.vAt });
+        if (reads.gateK) append(gates!, reads.gateK, starts);
+        write(counts, t);
+        const gateK = reads.gateK && gates;
+        const { q, gateQ, gates: see } = reads;
+        const all = tape.integers([b], after);
+        return { q, k: keys, kAt: 0, v: values, vAt: 0, gateQ, gateK, gates: see, counts: all };
+      },
+      shorten(lengths) {
+        live();
+        return holding(counts.map((n, i) => Math.min(n, lengths[i]!)));
+      },
+      next: x => holding(counts.map(n => n + x.shape[1]!)),
+    };
+  };
+  return holding(new Array<number>(b).fill(0));
+}
+
+/** Throws unless a cache of such a capacity can take what a run reads, up to place `end`. */
+function checkRun({ k, gateK }: Reads, end: number, capacity: number, gated: boolean): void {
+  if (end > capacity) {
+    const why = `${end} places are more than its capacity of ${capacity}`;
+    refuse(RangeError, "cache", why, "start with a larger cache, or with earlier");
+  }
+  if (k.tape.recording && k.wants)
+    refuse(Error, "cache", "gradients are recorded, and a cache has none", "noGrad around the run");
+  if (gateK && !gated) refuse(TypeError, "cache", "gates see keys of their own", "a cache with gated: true");
+}
+
+/** A cache of so many places a sequence, the model's `context` unless given. */
+export const keysAndValues: CarryKind = (value, { tape, b, context, width, gated }) =>
+  cache(tape, { b, capacity: integer("start", "cache", value ?? context, 1), width, gated });

@@ -1,0 +1,25 @@
+// states.ts: the states of the last places that came into a layer, stopped (Transformer-XL).
+import { integer } from "../../check.ts";
+import { concat, slice, stopGradient } from "../../ops/shapes.ts";
+import type { Tensor } from "../../tensor.ts";
+import { rowsOf, type Carry, type CarryKind } from "../carry.ts";
+
+/**
+ * Transformer-XL's cache (Dai et al. 2019, 1901.02860): the states of the last `length` places that came into the
+ * layer, stopped; what follows attends to them as well.
+ */
+export function stateCache(length: number, earlier?: Tensor): Carry {
+  return {
+    earlier,
+    fits: ({ tape, b, d }) => !earlier || rowsOf(earlier, tape, b, d),
+    held: hold => stateCache(length, earlier && hold(earlier)),
+    next(x) {
+      const all = earlier ? concat([earlier, stopGradient(x)], { axis: 1 }) : stopGradient(x);
+      const s = all.shape[1]!;
+      return stateCache(length, s > length ? slice(all, s - length, s, { axis: 1 }) : all);
+    },
+  };
+}
+
+/** States of so many places. */
+export const lastStates: CarryKind = value => stateCache(integer("start", "earlier", value!));
