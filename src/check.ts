@@ -20,8 +20,8 @@ export function safely<T>(read: () => T, otherwise: T): T {
 }
 
 /** What an object has under a name, nothing where it has none or cannot be read. */
-export const get = (from: unknown, name: string): unknown =>
-  safely(() => (from as Record<string, unknown>)[name], undefined);
+export const get = (from: unknown, name: string | symbol): unknown =>
+  safely(() => (from as Record<string | symbol, unknown>)[name], undefined);
 
 /** "Array", "Object", "Float32Array" and so on, of any value and also of another realm (a frame, a vm). */
 export const kindOf = (value: unknown): string =>
@@ -144,6 +144,9 @@ export function real(bounds = "that is finite"): Check<number> {
 
 /** Checks for what is looked at elsewhere. */
 export const anything: Check<unknown> = (_who, _name, value) => value;
+
+/** Checks for a tensor whose region has not ended. */
+export const tensorIn: Check<never> = (who, name, value) => tensor(who, name, value as never);
 
 /** Checks for options within options. */
 export const nested =
@@ -275,12 +278,4 @@ export function tensor<T extends Live>(who: string, name: string, x: T, axes = "
   x.alive(who);
   if (axes && x.shape.length !== axes.split(" ").length) refuse(RangeError, who, `${name} is ${shapeOf(x)}`, wants);
   return x;
-}
-
-export const shown = printed;
-export function known(who: string, given: object, ...names: string[]): void {
-  read(who, given, Object.fromEntries(names.map(name => [name, 0])));
-}
-export function within(who: string, name: string, value: number, low = 0, high = Infinity): number {
-  return real(`from ${low}${high < Infinity ? ` to below ${high}` : ""}`)(who, name, value);
 }

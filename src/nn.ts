@@ -19,6 +19,7 @@ import {
   shapeOf,
   string,
   tensor,
+  whole,
   type Check,
 } from "./check.ts";
 import { dropout, gelu, geluErf, mul, relu, silu } from "./ops/elementwise.ts";
@@ -77,6 +78,13 @@ export function tapeOf(who: string, tree: Tree): Tape {
 
 /** How many numbers a tree holds. */
 export const count = (tree: Tree): number => leaves(tree).reduce((n, [, t]) => n + t.size, 0);
+
+/** Checks the options of a model's `params`, and that there is a tape. */
+export function fresh(tape: Tape, options: { seed?: number; frozen?: boolean } = {}) {
+  living("params", tape);
+  return chosen("params", options, { seed: [seed, 0], frozen: [flag, false] });
+}
+const seed = /* @__PURE__ */ whole();
 
 /** Makes parameters: each drawn from its own fork of the generator, by path, so that adding one changes no other. */
 export interface Maker {
@@ -178,7 +186,7 @@ export function normed(x: Tensor, p: Weights, { eps, rms }: { eps: number; rms: 
   return rms ? rmsNorm(x, p.weight, { eps }) : layerNorm(x, p.weight, p.bias, { eps });
 }
 /** Dropout, or x itself where `p` is 0. */
-export const drop = (x: Tensor, p: number): Tensor => (p ? dropout(x, { p }) : x);
+export const drop = (x: Tensor, p: number): Tensor => (p === 0 ? x : dropout(x, { p }));
 
 /** A [b, t] tensor of tokens from what a caller has: a tensor already, or rows of numbers. */
 export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly ArrayLike<number>[], b = 1): Tensor {

@@ -1,7 +1,20 @@
 // attention.ts: attention with every kind of position, and with the gradient to earlier places weighed. Written twice
 // on purpose: once as one kernel, which is what runs, and once composed from small operations, which reads like the
 // papers and is what tests hold the kernel against.
-import { extent, flag, isTensor, known, refuse, tensor } from "../check.ts";
+import {
+  anything,
+  extent,
+  flag,
+  isTensor,
+  nested,
+  options as chosen,
+  read,
+  refuse,
+  tensor,
+  tensorIn,
+  type Check,
+  type Chosen,
+} from "../check.ts";
 import type { Tree } from "../nn.ts";
 import { attentionOver } from "../ops/attention.ts";
 import { maskedSoftmax, mix, pick, scores, tableScores } from "../ops/composed.ts";
@@ -10,6 +23,7 @@ import { concat, reshape, slice } from "../ops/shapes.ts";
 import { alibi } from "../positions/alibi.ts";
 import { cope, scales, type Masks } from "../positions/cope.ts";
 import {
+  kinds,
   optionNames as ofPositions,
   positionsOf,
   type PositionChoice,
@@ -53,10 +67,24 @@ export interface AttentionOptions extends Sight, PositionOptions {
   composed?: boolean;
 }
 
-const optionNames = /* @__PURE__ */ (() => [
-  ..."causal allowed keys edges own past position tables gateKeys composed".split(" "),
-  ...ofPositions,
-])(); // a call: bundlers keep a list made at the top level
+const TENSOR = [tensorIn as Check<Tensor>, undefined] as const;
+const PAST = { k: [tensorIn as Check<Tensor>], v: [tensorIn as Check<Tensor>], gateKeys: TENSOR } as const;
+// A call: bundlers keep a table made at the top level.
+const wants = () =>
+  ({
+    causal: [flag, true],
+    own: [flag, false],
+    composed: [flag, false],
+    allowed: TENSOR,
+    keys: TENSOR,
+    edges: TENSOR,
+    gateKeys: TENSOR,
+    past: [nested(PAST), undefined],
+    position: [anything as Check<PositionChoice>, "none"],
+    tables: [anything, {}],
+    ...(Object.fromEntries(ofPositions.map(name => [name, [anything, undefined]])) as object),
+  }) as const;
+type Complete = Chosen<ReturnType<typeof wants>>;
 
 /**
  * Queries, keys, values and what gates read, head by head: b t h d. Gates read queries and keys that are not turned.
@@ -81,12 +109,12 @@ export interface Attended extends Heads {
  * values serving h / g of queries. A row that may see nothing gives 0.
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
-  const a = attended(q, k, v, options);
+  const o = chosen("attention", options, wants());
+  const a = attended(q, k, v, o);
   const [, , h, d] = q.shape as [number, number, number, number];
-  if (!options.composed)
-    return reshape(fused(laid(a), a.past && laid(a.past), { ...a, h, g: k.shape[2]!, d }, options), q.shape);
-  const old = options.past && repeated(options.past.v, h);
-  return mix(weights(a, options), repeated(v, h), edgesOf(q, k, options), old);
+  if (!o.composed) return reshape(fused(laid(a), a.past && laid(a.past), { ...a, h, g: k.shape[2]!, d }, o), q.shape);
+  const old = o.past && repeated(o.past.v, h);
+  return mix(weights(a, o), repeated(v, h), edgesOf(q, k, o), old);
 }
 
 /** Heads of keys or values, each as often as it serves queries: b s g d -> b s h d. */
@@ -99,25 +127,27 @@ export function repeated(x: Tensor, h: number): Tensor {
 
 /** The weights of `attention`: softmax_j(logits_ij), b h t s, composed from small operations. */
 export function attend(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
-  return weights(attended(q, k, v, options), options);
+  const o = chosen("attention", options, wants());
+  return weights(attended(q, k, v, o), o);
 }
 
 /** Checks what a caller gave, and turns queries and keys. */
-function attended(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Attended {
+function attended(q: Tensor, k: Tensor, v: Tensor, options: Complete): Attended {
   const who = "attention";
-  known(who, options, ...optionNames);
-  const { position = "none", tables = {}, gateKeys, past } = options;
+  const { position, gateKeys, past } = options;
   tensor(who, "q", q, "b t h d");
   tensor(who, "k", k, "b t h d");
   tensor(who, "v", v, "b t h d");
   const [b, t, h, d] = q.shape as [number, number, number, number];
   const s = k.shape[1]!;
-  if (t > s && (options.own || ((options.causal ?? true) && !options.allowed))) {
+  if (t > s && (options.own || (options.causal && !options.allowed))) {
     const wants = "at most as many queries as keys, unless causal is false";
     refuse(RangeError, who, `${t} queries and ${s} keys`, wants);
   }
   const sizes = { d: h * d, width: d, heads: h, kvHeads: k.shape[2]!, context: Math.max(1, s), bias: false };
-  const positions = positionsOf(position, options, sizes, who);
+  const positions = positionsOf(position, options as PositionOptions, sizes, who);
+  const names = Object.fromEntries([...kinds, ...positions.map(p => p.name)].map(name => [name, 0]));
+  const tables = read(`${who}, tables`, options.tables, names) as NonNullable<AttentionOptions["tables"]>;
   const bias = biasOf(positions, ({ name, layer }) => {
     const table = tables[name];
     if (layer && !table) refuse(TypeError, who, `position is ${name}`, `tables.${name}, [positions ${d}]`);
@@ -211,7 +241,7 @@ export function fused(
       own,
       scale: content,
       tableScale: position,
-      causal: causal && !allowed,
+      causal: allowed ? false : causal,
       gates: gates === "values" ? "values" : "keys",
     },
   );

@@ -1,7 +1,7 @@
 // encoder.ts: the recurrent memory encoder (Bulatov et al. 2023, arXiv 2304.11062), which sorts sequences into classes:
 // memory once, in front. Only the memory crosses from segment to segment.
-import { integer, refuse } from "../check.ts";
-import { apply, fitting, linearWeights, tokens, type Maker, type Weights } from "../nn.ts";
+import { flag, integer, refuse, tensor, whole } from "../check.ts";
+import { apply, fitting, fresh, linearWeights, tokens, type Maker, type Weights } from "../nn.ts";
 import { scale, tanh } from "../ops/elementwise.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import { concat, reshape, slice } from "../ops/shapes.ts";
@@ -9,9 +9,11 @@ import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 import {
   firstMemory,
+  configOf,
   fits,
   follows,
   heldState,
+  howOf,
   makerOf,
   rowsOf,
   completed,
@@ -84,19 +86,20 @@ const who = "rmtEncoder";
 
 /** Sequences in segments of l tokens, cut from the right. */
 function cut(sequences: Sequences, l: number): number[][][] {
-  const length = sequences[0]?.length;
+  const rows = rowsOf(sequences);
+  const length = rows[0]?.length;
   if (!length) {
-    const why = `${sequences.length} sequences, the first of ${length ?? "no"} tokens`;
+    const why = `${rows.length} sequences, the first of ${length ?? "no"} tokens`;
     refuse(RangeError, who, why, "at least one sequence of at least one token");
   }
   const n = Math.ceil(length / l);
-  const odd = sequences.find(x => Math.ceil(x.length / l) !== n);
+  const odd = rows.find(x => Math.ceil(x.length / l) !== n);
   if (odd) {
     const why = `sequences of ${length} and ${odd.length} tokens`;
     refuse(RangeError, who, why, `one number of segments of ${l} for all`);
   }
   return Array.from({ length: n }, (_, s) =>
-    sequences.map(x => Array.from(x).slice(Math.max(0, x.length - (n - s) * l), x.length - (n - 1 - s) * l)),
+    rows.map(x => x.slice(Math.max(0, x.length - (n - s) * l), x.length - (n - 1 - s) * l)),
   );
 }
 
@@ -121,14 +124,19 @@ function ownWeights(make: Maker, o: { memory: number; classes: number; pooler: b
 
 /** Checks options, and that the model of configuration `c` can be inside; fills in what was left out. */
 function around(c: Transformer["config"], options: RmtEncoderOptions) {
-  const o = completed(who, options, { classes: 0, cls: 1, sep: 2, pad: 0, pooler: false });
+  const o = completed(who, options, {
+    classes: [whole(1)],
+    cls: [whole(), 1],
+    sep: [whole(), 2],
+    pad: [whole(), 0],
+    pooler: [flag, false],
+  });
   const { memory: m, segment: l, cls, sep, pad } = o;
   if (!c.vocab || c.causal || c.norm !== "post") {
     const wants = 'a transformer over tokens with causal: false and norm: "post"';
     refuse(RangeError, who, "the model is causal, or norms before its layers", wants);
   }
   fits(who, `a segment of ${l} with ${m} memory vectors and 3 marks`, m + l + 3, c);
-  integer(who, "classes", options.classes, 1);
   for (const [name, id] of Object.entries({ cls, sep, pad })) integer(who, name, id, 0, c.vocab - 1);
   return o;
 }
@@ -138,7 +146,7 @@ function around(c: Transformer["config"], options: RmtEncoderOptions) {
  * nobody sees.
  */
 export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtEncoder {
-  const c = model.config;
+  const c = configOf(who, model);
   const o = around(c, options);
   const { memory: m, segment: l } = o;
   const own = (make: Maker) => ownWeights(make, o, c.d);
@@ -146,15 +154,18 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
 
   const self: RmtEncoder = {
     model,
-    params: (tape, { seed = 0, frozen = false } = {}) =>
-      tape.allOrNothing(() => {
-        const { lm_head: _, ...weights } = model.params(tape, { seed, frozen });
-        return { ...weights, ...own(makerOf(tape, seed, frozen)) };
-      }),
+    params(tape, options) {
+      const how = fresh(tape, options);
+      return tape.allOrNothing(() => {
+        const { lm_head: _, ...weights } = model.params(tape, how);
+        return { ...weights, ...own(makerOf(tape, how.seed, how.frozen)) };
+      });
+    },
     segments: sequences => cut(sequences, l),
     start: startWith(inner),
     step(params, segment, state, how = {}) {
       const weights = inner(params);
+      const run = howOf(who, how);
       const parts = rowsOf(segment);
       const n = Math.max(...parts.map(x => x.length));
       follows(who, state, parts.length, n, o, c.d);
@@ -164,11 +175,12 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
       const { rows, real } = rowsFor(parts, t, o);
       const words = model.embed(weights, tokens(tape, rows));
       const x = concat([slice(words, 0, 1, { axis: 1 }), memory, slice(words, m + 1, t, { axis: 1 })], { axis: 1 });
-      const states = model.states(weights, x, { ...how, keys: tape.tensor([rows.length, t], real) });
+      const states = model.states(weights, x, { ...run, keys: tape.tensor([rows.length, t], real) });
       return { states, state: { memory: slice(states, 1, 1 + m, { axis: 1 }), at: at + n } };
     },
     head(params, states) {
       inner(params);
+      tensor(who, "the states", states, `b t ${c.d}`);
       const x = reshape(slice(states, 0, 1, { axis: 1 }), [states.shape[0]!, c.d]);
       return apply(params.pooler ? tanh(apply(x, params.pooler)) : x, params.classifier);
     },

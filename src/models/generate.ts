@@ -1,10 +1,12 @@
 // generate.ts: prompts in, tokens out, step by step, each by one run of the model over the newest tokens and a cache.
-import { integer, known, number, refuse, shown, tensor, within } from "../check.ts";
+import { anything, integer, items, options as asked, real, refuse, whole, type Check } from "../check.ts";
 import { exp } from "../math.ts";
+import { tapeOf } from "../nn.ts";
 import { embedding } from "../ops/rows.ts";
 import { reshape } from "../ops/shapes.ts";
 import { random, type Random } from "../random.ts";
 import type { Tensor } from "../tensor.ts";
+import { configOf } from "./recurrent.ts";
 import type { Transformer, TransformerState, TransformerWeights } from "./transformer.ts";
 
 /** Options of `generate`. */
@@ -59,25 +61,23 @@ export function generate(
   prompts: ArrayLike<number> | readonly ArrayLike<number>[],
   options: GenerateOptions = {},
 ): Generator<(number | undefined)[], number[][], void> {
-  known(who, options, "steps", "temperature", "topK", "topP", "seed", "stop", "cache");
-  const { vocab, causal, outputs } = model.config;
+  const { vocab, causal, outputs } = configOf(who, model);
   if (!vocab || !causal || outputs > vocab) {
     const got = `${vocab} tokens, ${outputs} outputs, causal ${causal}`;
     refuse(RangeError, who, "the model does not continue its input", "a causal model of tokens", got);
   }
-  tensor(who, "params.wte.weight", params?.wte?.weight);
+  tapeOf(who, params);
   const rows = rowsOf(prompts, vocab);
   return continued(model, params, completed(model, rows, options));
 }
 
 /** The prompts, copied. */
 function rowsOf(prompts: ArrayLike<number> | readonly ArrayLike<number>[], vocab: number): number[][] {
-  const listed = typeof prompts === "object" && prompts !== null && prompts.length >= 0;
-  if (!listed) refuse(TypeError, who, `prompts are ${shown(prompts)}`, "a row of tokens, or a list of rows");
-  if (prompts.length === 0) refuse(RangeError, who, "there is no prompt", "at least one token");
-  const several = typeof prompts[0] === "object" ? (prompts as readonly ArrayLike<number>[]) : [prompts];
+  const list = items(who, "prompts are", prompts as readonly ArrayLike<number>[], "a row of tokens, or a list of rows");
+  if (!list.length) refuse(RangeError, who, "there is no prompt", "at least one token");
+  const several = typeof list[0] === "object" ? list : [list as unknown as number[]];
   return several.map((prompt, i) => {
-    const row = Array.from(prompt as ArrayLike<number>);
+    const row = items(who, `prompt ${i} is`, prompt);
     if (row.length === 0) refuse(RangeError, who, `prompt ${i} is empty`, "at least one token");
     row.forEach((token, place) => integer(who, `prompt ${i} at ${place}`, token, 0, vocab - 1));
     return row;
@@ -85,21 +85,26 @@ function rowsOf(prompts: ArrayLike<number> | readonly ArrayLike<number>[], vocab
 }
 
 /** Checks options and fills in what was left out. */
-function completed({ config }: Transformer, rows: readonly number[][], o: GenerateOptions): Complete {
-  const { temperature = 0, topK = config.outputs, topP = 1, seed = 0, stop = [] } = o;
-  within(who, "temperature", temperature);
-  integer(who, "topK", topK, 1);
-  number(who, "topP", topP, topP > 0 && topP <= 1, "a number above 0, at most 1");
-  if (!Array.isArray(stop)) refuse(TypeError, who, `stop is ${shown(stop)}`, "a list of tokens");
-  for (const token of stop as readonly number[]) integer(who, "stop", token, 0, config.outputs - 1);
-  const own = seed as readonly number[];
-  if (Array.isArray(seed) && seed.length !== rows.length)
-    refuse(RangeError, who, `${seed.length} seeds for ${rows.length} prompts`, "a seed, or one a prompt");
-  const generators = rows.map((_, i) => (Array.isArray(seed) ? random(own[i]!) : random(seed as number).fork(i)));
+function completed({ config }: Transformer, rows: readonly number[][], options: GenerateOptions): Complete {
+  const o = asked(who, options, {
+    steps: [whole(1), undefined],
+    temperature: [real("from 0"), 0],
+    topK: [whole(1), config.outputs],
+    topP: [real("above 0 to 1"), 1],
+    seed: [anything as Check<number | readonly number[]>, 0],
+    stop: [anything as Check<readonly number[]>, []],
+    cache: [whole(1), undefined],
+  });
+  const { temperature, topK, topP, seed, steps: more } = o;
+  const stop = items(who, "stop is", o.stop, "a list of tokens");
+  for (const token of stop) integer(who, "stop", token, 0, config.outputs - 1);
+  const own = typeof seed === "object" ? items(who, "the seeds are", seed) : undefined;
+  if (own && own.length !== rows.length)
+    refuse(RangeError, who, `${own.length} seeds for ${rows.length} prompts`, "a seed, or one a prompt");
+  const generators = rows.map((_, i) => (own ? random(own[i]!) : random(seed as number).fork(i)));
   const longest = Math.max(...rows.map(row => row.length));
-  const more = o.steps === undefined ? undefined : integer(who, "steps", o.steps, 1);
   const most = more === undefined ? config.context : longest + more - 1; // the last token has no place
-  const capacity = integer(who, "cache", o.cache ?? most, 1);
+  const capacity = o.cache ?? most;
   const places = Math.min(capacity, config.limit);
   const steps = more ?? Math.max(1, places - longest + 1);
   if (longest + steps - 1 > places) {

@@ -1,7 +1,7 @@
 // myopic.ts: training without foresight (Wu, Morris, Levine 2024, arXiv 2404.00859). The forward pass never changes.
 // Backward, what reader i sends to the state of an earlier place j is multiplied by an edge weight: 0 for strict
 // myopia.
-import { choice, integer, known, number, refuse } from "../check.ts";
+import { extent, integer, items, oneOf, options as chosen, real, refuse, whole } from "../check.ts";
 import { pow } from "../math.ts";
 
 /**
@@ -29,16 +29,16 @@ export type Complete = { readonly cut: Cut } & (
 /** Checks the options of myopic training and fills in the defaults. */
 export function myopia(options: Myopia): Complete {
   const who = "myopia";
-  known(who, options, "cut", "mode", "horizon", "gamma");
-  const { cut = "post_ln", mode = "diagonal", horizon, gamma } = options;
-  choice(who, "cut", cut, ["kv", "post_ln", "pre_ln"]);
-  choice(who, "mode", mode, ["diagonal", "window", "discount"]);
+  const { cut, mode, horizon, gamma } = chosen(who, options, {
+    cut: [oneOf("kv", "post_ln", "pre_ln"), "post_ln"],
+    mode: [oneOf("diagonal", "window", "discount"), "diagonal"],
+    horizon: [whole(), undefined],
+    gamma: [real("from 0 to 1"), undefined],
+  });
   if ((mode === "window") !== (horizon !== undefined) || (mode === "discount") !== (gamma !== undefined)) {
     const why = `${mode} with horizon ${horizon} and gamma ${gamma}`;
     refuse(RangeError, who, why, "a horizon for window alone, gamma for discount alone");
   }
-  if (horizon !== undefined) integer(who, "horizon", horizon);
-  if (gamma !== undefined) number(who, "gamma", gamma, gamma >= 0 && gamma <= 1, "a number from 0 to 1");
   return { cut, mode, horizon, gamma } as Complete;
 }
 
@@ -54,7 +54,11 @@ export function edgeWeight(steps: number, how: Complete): number {
  * all unless given: t x s numbers.
  */
 export function edgeWeights(times: ArrayLike<number>, how: Complete, t = times.length): Float64Array {
-  const s = times.length;
+  const who = "edgeWeights";
+  const s = items(who, "times are", times).length;
+  integer(who, "t", t, 0, s);
+  extent(who, { t, s });
+  myopia(how as Myopia);
   const m = new Float64Array(t * s);
   for (let i = 0; i < t; i++) for (let j = 0; j < s; j++) m[i * s + j] = edgeWeight(times[s - t + i]! - times[j]!, how);
   return m;

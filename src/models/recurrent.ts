@@ -1,15 +1,33 @@
 // recurrent.ts: what recurrent memory models share: their options, the memory that passes from segment to segment, and
 // how far gradients follow it back.
-import { choice, integer, known, refuse, shapeOf, tensor } from "../check.ts";
+import {
+  callable,
+  extent,
+  flag,
+  get,
+  integer,
+  isTensor,
+  items,
+  oneOf,
+  options as chosen,
+  printed,
+  refuse,
+  shapeOf,
+  tensor,
+  whole,
+  type Check,
+  type Chosen,
+  type Wants,
+} from "../check.ts";
 import { maker, tokens, type Maker } from "../nn.ts";
-import { add } from "../ops/elementwise.ts";
+import { add, probability } from "../ops/elementwise.ts";
 import { embedding } from "../ops/rows.ts";
 import { stopGradient } from "../ops/shapes.ts";
 import { random } from "../random.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
-import type { Rows } from "./stream.ts";
-import type { Config, How, TransformerWeights } from "./transformer.ts";
+import type { Rows, Sequences } from "./stream.ts";
+import type { Config, How, Transformer, TransformerWeights } from "./transformer.ts";
 
 /**
  * How far gradients reach back. `k` boundaries between segments may be crossed; all unless given. "sliding": by the
@@ -53,19 +71,29 @@ export interface RmtStep {
 /** How to run a segment. */
 export type RmtHow = Pick<How, "dropout" | "watch">;
 
-const defaults = { memory: 4, losses: "all", replay: true, truncation: "sliding", k: undefined };
+const wants = () =>
+  ({
+    memory: [whole(1), 4],
+    segment: [whole(1)],
+    losses: [oneOf("all", "last"), "all"],
+    replay: [flag, true],
+    truncation: [oneOf("sliding", "tail"), "sliding"],
+    k: [whole(), undefined],
+  }) as const;
 
-/** Checks options and fills in what was left out; `own` are the defaults of options that this model alone has. */
-export function completed<O extends RecurrentOptions, Own extends object>(who: string, options: O, own: Own) {
-  const all = { ...defaults, ...own };
-  known(who, options, "segment", ...Object.keys(all));
-  const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined));
-  const o = { ...all, ...given } as unknown as Recurrent & Own & Required<Omit<O, "k">>;
-  for (const name of ["memory", "segment"] as const) integer(who, name, o[name], 1);
-  integer(who, "k", o.k ?? 0);
-  choice(who, "truncation", o.truncation, ["sliding", "tail"]);
-  choice(who, "losses", o.losses, ["all", "last"]);
-  return o;
+/** Checks options and fills in what was left out; `own` are those that this model alone has. */
+export function completed<const Own extends Wants>(who: string, options: object, own: Own) {
+  return chosen(who, options, { ...wants(), ...own }) as Chosen<ReturnType<typeof wants>> & Chosen<Own>;
+}
+/** The configuration of a model to put inside. */
+export function configOf(who: string, model: Transformer): Config {
+  const c = get(model, "config");
+  if (typeof get(model, "states") === "function" && typeof c === "object" && c !== null) return c as Config;
+  refuse(TypeError, who, `the model is ${printed(model)}`, "a transformer");
+}
+/** How a segment is run, checked. */
+export function howOf(who: string, how: RmtHow): RmtHow {
+  return chosen(who, how, { dropout: [probability, 0], watch: [callable as Check<How["watch"]>, undefined] }) as RmtHow;
 }
 
 /** Throws unless a segment's row, `what`, of so many places fits the model's table of positions. */
@@ -78,7 +106,7 @@ export function fits(who: string, what: string, places: number, { limit }: Confi
 /** Throws unless a segment of n tokens of b sequences may follow `state`, whose vectors are d wide. */
 export function follows(who: string, state: RmtState, b: number, n: number, o: Recurrent, d: number): void {
   if (n > o.segment) refuse(RangeError, who, `a segment of ${n} tokens`, `at most ${o.segment}`);
-  const got = shapeOf(tensor(who, "memory", state.memory, "b m d"));
+  const got = shapeOf(tensor(who, "memory", get(state, "memory") as Tensor, "b m d"));
   const wants = shapeOf({ shape: [b, o.memory, d] });
   if (got !== wants) refuse(RangeError, who, `memory is ${got}`, wants);
   integer(who, "at", state.at);
@@ -99,7 +127,7 @@ export function makerOf(tape: Tape, seed: number, frozen: boolean): Maker {
  */
 function firstState({ memory }: RmtWeights, b: number): RmtState {
   const m = memory.shape[0]!;
-  const rows = Array.from({ length: integer("start", "b", b, 1) * m }, (_, i) => i % m);
+  const rows = Array.from({ length: extent("start", { b, m }, 1) }, (_, i) => i % m);
   const { tape } = memory;
   return tape.allOrNothing(() => ({ memory: embedding(memory, tape.integers([b, m], rows)), at: 0 }));
 }
@@ -120,9 +148,12 @@ export const heldState = (state: RmtState, hold: (x: Tensor) => Tensor): RmtStat
 
 /** Tokens b t, or sequences of a length each, as rows. */
 export function rowsOf(x: Rows): number[][] {
-  if (!("shape" in x)) return x.map(row => Array.from(row));
-  const [b, t] = tokens(x.tape, x).shape as [number, number];
-  return Array.from({ length: b }, (_, i) => Array.from(x.values().subarray(i * t, i * t + t)));
+  if (!isTensor(x)) {
+    const rows = items("tokens", "rows are", x as Sequences);
+    return rows.map(row => items("tokens", "a row is", row).map(id => integer("tokens", "a token", id)));
+  }
+  const [b, t] = tokens((x as Tensor).tape, x as Tensor).shape as [number, number];
+  return Array.from({ length: b }, (_, i) => Array.from((x as Tensor).values().subarray(i * t, i * t + t)));
 }
 
 /** Runs through segments: the logits of each, and the memories: one before the first segment and one after each. */

@@ -1,8 +1,8 @@
 // rmt.ts: the Recurrent Memory Transformer (Bulatov et al. 2022, arXiv 2207.06881), around any decoder. It reads memory
 // before a segment and writes it after; only the memory crosses from segment to segment. Training replays segments
 // (tape.checkpoint), so that the memory it takes does not grow with their number.
-import { choice, refuse, shapeOf } from "../check.ts";
-import { fitting, tokens as integers, type Maker } from "../nn.ts";
+import { flag, get, oneOf, refuse, shapeOf } from "../check.ts";
+import { fitting, fresh, tokens as integers, type Maker } from "../nn.ts";
 import { fade, scale } from "../ops/elementwise.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import { concat, slice } from "../ops/shapes.ts";
@@ -12,9 +12,11 @@ import { mask } from "./attention.ts";
 import { edgeWeight, edgeWeights, type Complete } from "./myopic.ts";
 import {
   firstMemory,
+  configOf,
   fits,
   follows,
   heldState,
+  howOf,
   makerOf,
   rowsOf,
   completed,
@@ -82,7 +84,7 @@ export interface Rmt {
 
 /** The sizes b and t of tokens or targets; throws unless they are integers b t, and some. */
 function sizes(x: Tensor): [b: number, t: number] {
-  const { shape, size } = integers(x?.tape, x);
+  const { shape, size } = integers(get(x, "tape") as Tape, x);
   if (!size) refuse(RangeError, "rmt", `no tokens in ${shapeOf(x)}`, "integers [batch time]");
   return shape as unknown as [number, number];
 }
@@ -182,10 +184,12 @@ function lossOf({ model, options: o, start, step }: Rmt, params: RmtWeights, tok
  */
 export function rmt(model: Transformer, options: RmtOptions): Rmt {
   const who = "rmt";
-  const o = completed(who, options, { bidirectional: false, exempt: "none" as Exempt });
-  choice(who, "exempt", o.exempt, ["none", "source", "touch"]);
+  const o = completed(who, options, {
+    bidirectional: [flag, false],
+    exempt: [oneOf("none", "source", "touch"), "none"],
+  });
   const { memory: m, segment: l } = o;
-  const c = model.config;
+  const c = configOf(who, model);
   if (!c.vocab || !c.causal) {
     const wants = "a causal transformer over tokens; for an encoder use rmtEncoder";
     refuse(RangeError, who, "the model reads vectors or sees both ways", wants);
@@ -198,8 +202,11 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
   const self: Rmt = {
     model,
     options: o,
-    params: (tape, { seed = 0, frozen = false } = {}) =>
-      tape.allOrNothing(() => ({ ...model.params(tape, { seed, frozen }), ...own(makerOf(tape, seed, frozen)) })),
+    params(tape, options) {
+      const how = fresh(tape, options);
+      const ours = () => own(makerOf(tape, how.seed, how.frozen));
+      return tape.allOrNothing(() => ({ ...model.params(tape, how), ...ours() }));
+    },
     start: startWith(inner),
     step(params, input, state, how = {}) {
       const weights = inner(params);
@@ -215,7 +222,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       const write = faded ? fade(memory, { by: edgeWeight(n, c.myopic!) }) : memory;
       const x = concat([memory, model.embed(weights, tokens), write], { axis: 1 });
       const y = model.states(weights, x, {
-        ...how,
+        ...howOf(who, how),
         allowed: o.bidirectional ? tape.tensor([t, t], opened(m, n)) : undefined,
         edges: c.myopic && tape.recording ? tape.tensor([t, t], edgesOf(m, n, at, c.myopic, o.exempt)) : undefined,
       });

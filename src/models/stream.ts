@@ -1,5 +1,5 @@
 // stream.ts: a model over input that comes in pieces: an iterator in, an iterator out, in memory that does not grow.
-import { choice, known, refuse, synchronous } from "../check.ts";
+import { anything, get, isTensor, oneOf, options as chosen, printed, refuse, synchronous } from "../check.ts";
 import { tapeOf, tokens, type Tree } from "../nn.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import type { Tape } from "../tape.ts";
@@ -40,8 +40,9 @@ export interface Streamed<Params, State, Options> {
 
 /** Tokens or vectors from what a caller has; of a plain list of integers, one axis. */
 export function tensorOf(tape: Tape, x: Rows | ArrayLike<number>): Tensor {
-  if ("shape" in x) return x;
-  return typeof x[0] === "number" ? tape.integers([x.length], x as ArrayLike<number>) : tokens(tape, x);
+  if (isTensor(x)) return x as Tensor;
+  const one = typeof get(x, "0") === "number";
+  return one ? tape.integers([(x as ArrayLike<number>).length], x as ArrayLike<number>) : tokens(tape, x as Sequences);
 }
 
 const copied = (x: Tensor): Given => ({ shape: x.shape, values: x.values().slice() });
@@ -61,14 +62,23 @@ export function* streamed<Params extends Tree, State, Options>(
   names: readonly (keyof Options & string)[],
 ): Generator<Given, State | undefined, void> {
   const tape = tapeOf("stream", params);
-  known("stream", how, "ask", "state", ...(how.state ? [] : names)); // a state has its carries
-  const { ask = "logits", state: first, ...options } = how;
-  choice("stream", "ask", ask, ["logits", "states", "loss"]);
+  // A state has its carries.
+  const more = get(how, "state") === undefined ? names.map(name => [name, [anything, undefined]]) : [];
+  const {
+    ask,
+    state: given,
+    ...options
+  } = chosen("stream", how, {
+    ask: [oneOf("logits", "states", "loss"), "logits"],
+    state: [anything, undefined],
+    ...(Object.fromEntries(more) as object),
+  });
+  const first = given as State | undefined;
   const rooms: Tensor[] = [];
   let state = first;
   for (const { input, targets } of pieces(chunks)) {
     if (ask === "loss" && !targets) refuse(TypeError, "stream", "a piece without targets", "{ input, targets }");
-    const b = "shape" in input ? input.shape[0]! : input.length;
+    const b = isTensor(input) ? (input as Tensor).shape[0]! : (input as Sequences).length;
     const kept: Given[] = [];
     const keep = (x: Tensor): Tensor => {
       kept.push(copied(x));
@@ -109,13 +119,13 @@ function lossOf(logits: Tensor, targets: Tensor): Given {
 /** The parts of each piece; throws at what is none. */
 export function* pieces<Targets>(chunks: Iterable<Chunk<Targets>>): Generator<Piece<Targets>, void, void> {
   const wants = "an iterable of pieces, each rows of tokens, a tensor b t, or { input, targets }";
-  if (typeof chunks?.[Symbol.iterator] !== "function") refuse(TypeError, "stream", `got ${String(chunks)}`, wants);
+  if (typeof get(chunks, Symbol.iterator) !== "function") refuse(TypeError, "stream", `got ${printed(chunks)}`, wants);
   for (const chunk of chunks) {
     synchronous("stream", chunk);
-    const piece = (chunk as Piece<Targets>)?.input ? (chunk as Piece<Targets>) : { input: chunk as Rows };
+    const piece = get(chunk, "input") ? (chunk as Piece<Targets>) : { input: chunk as Rows };
     const { input } = piece;
-    if (!(input as Tensor)?.shape && typeof (input as Sequences)?.[0] !== "object")
-      refuse(TypeError, "stream", `a piece is ${String(input)}`, wants);
+    if (!isTensor(input) && typeof get(get(input, "0"), "length") !== "number")
+      refuse(TypeError, "stream", `a piece is ${printed(input)}`, wants);
     yield piece;
   }
 }

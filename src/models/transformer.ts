@@ -1,11 +1,27 @@
 // transformer.ts: one decoder or encoder for every study here. Parameters carry nanoGPT's names, linear weights are
 // [out, in].
-import { choice, integer, known, refuse, shapeOf, synchronous, tensor, within } from "../check.ts";
+import {
+  anything,
+  callable,
+  flag,
+  integer,
+  oneOf,
+  options as chosen,
+  real,
+  refuse,
+  shapeOf,
+  synchronous,
+  tensor,
+  tensorIn,
+  whole,
+  type Check,
+} from "../check.ts";
 import {
   activations,
   apply,
   drop,
   fitting,
+  fresh,
   linearWeights,
   maker,
   normed,
@@ -17,6 +33,7 @@ import {
 } from "../nn.ts";
 import { linear } from "../ops/products.ts";
 import { crossEntropy } from "../ops/losses.ts";
+import { probability } from "../ops/elementwise.ts";
 import { embedding } from "../ops/rows.ts";
 import {
   optionNames,
@@ -156,60 +173,50 @@ export interface Transformer {
   ): Generator<Given, TransformerState | undefined, void>;
 }
 
-const defaults = {
-  d: 64,
-  layers: 2,
-  heads: 4,
-  context: 64,
-  norm: "pre",
-  rms: false,
-  bias: true,
-  embeddingNorm: false,
-  causal: true,
-  activation: "gelu",
-  tied: false,
-  headBias: false,
-  dropout: 0,
-  eps: 1e-5,
-  position: "absolute",
-} as const;
-const named = (): string[] => [
-  ...Object.keys(defaults),
-  ...optionNames,
-  "vocab",
-  "inputs",
-  "outputs",
-  "inner",
-  "kvHeads",
-  "myopic",
-]; // a call: bundlers keep a list made at the top level
+const SIZE = /* @__PURE__ */ whole(1);
+// A call: bundlers keep a table made at the top level.
+const wants = () =>
+  ({
+    vocab: [whole(), 0],
+    inputs: [whole(), 0],
+    outputs: [SIZE, undefined],
+    context: [SIZE, 64],
+    d: [SIZE, 64],
+    layers: [SIZE, 2],
+    heads: [SIZE, 4],
+    kvHeads: [SIZE, undefined],
+    inner: [SIZE, undefined],
+    norm: [oneOf("pre", "post"), "pre"],
+    activation: [oneOf(...activations), "gelu"],
+    rms: [flag, false],
+    bias: [flag, true],
+    embeddingNorm: [flag, false],
+    causal: [flag, true],
+    tied: [flag, false],
+    headBias: [flag, false],
+    dropout: [probability, 0],
+    eps: [real("from 0"), 1e-5],
+    position: [anything as Check<PositionChoice>, "absolute"],
+    myopic: [(_who: string, _name: string, value: unknown) => myopia(value as Myopia), undefined],
+    ...(Object.fromEntries(optionNames.map(name => [name, [anything, undefined]])) as object),
+  }) as const;
 
 /** Checks options and fills in what was left out. */
 function completed(options: TransformerOptions): Config {
   const who = "transformer";
-  known(who, options, ...named());
-  const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) as TransformerOptions;
-  const { vocab = 0, inputs = 0 } = given;
-  const o = { ...defaults, ...given };
-  const { outputs = vocab, inner = 4 * o.d, kvHeads = o.heads } = o;
-  for (const [name, n] of Object.entries({ vocab, inputs })) integer(who, name, n);
+  const o = chosen(who, options, wants());
+  const { vocab, inputs, d, layers, heads, context, myopic } = o;
+  const { outputs = vocab, inner = 4 * d, kvHeads = heads } = o;
   if (vocab > 0 === inputs > 0) refuse(RangeError, who, `vocab is ${vocab} and inputs ${inputs}`, "one of the two");
   if (!outputs) refuse(RangeError, who, "outputs is 0", "vocab, or inputs and outputs");
-  const { d, layers, heads, context } = o;
   const sizes = { d, layers, heads, kvHeads, inner, context, outputs };
-  for (const [name, n] of Object.entries(sizes)) integer(who, name, n, 1);
-  within(who, "eps", o.eps);
-  within(who, "dropout", o.dropout, 0, 1);
   if (d % heads) refuse(RangeError, who, `${heads} heads do not divide d ${d}`, "d a multiple of heads");
   if (heads % kvHeads) refuse(RangeError, who, `kvHeads is ${kvHeads} of ${heads} heads`, "a divisor of heads");
-  choice(who, "norm", o.norm, ["pre", "post"]);
-  choice(who, "activation", o.activation, activations);
   if (o.tied && outputs !== vocab)
     refuse(RangeError, who, `tied with ${outputs} outputs for ${vocab} tokens`, "outputs equal to vocab");
-  const myopic = o.myopic && myopia(o.myopic);
   if (o.norm === "post" && myopic?.cut === "pre_ln")
     refuse(RangeError, who, "the cut pre_ln with norm post", "norm pre, or the cut kv or post_ln");
-  const positions = positionsOf(o.position, given, { ...sizes, width: d / heads, bias: o.bias }, who);
+  const positions = positionsOf(o.position, o as PositionOptions, { ...sizes, width: d / heads, bias: o.bias }, who);
   const limit = Math.min(...positions.map(p => p.limit ?? Infinity));
   return { ...o, vocab, inputs, outputs, inner, kvHeads, positions, limit, myopic };
 }
@@ -228,8 +235,10 @@ export function transformer(options: TransformerOptions): Transformer {
   const headFits = fitting("transformer", /^lm_head\b/, make);
   const model: Transformer = {
     config: c,
-    params: (tape, { seed = 0, frozen = false } = {}) =>
-      tape.allOrNothing(() => make(maker(tape, random(seed).fork("params"), frozen))),
+    params(tape, options) {
+      const { seed, frozen } = fresh(tape, options);
+      return tape.allOrNothing(() => make(maker(tape, random(seed).fork("params"), frozen)));
+    },
     embed(params, x) {
       fits(params);
       return embedded(c, params, x);
@@ -268,10 +277,18 @@ export function transformer(options: TransformerOptions): Transformer {
   return model;
 }
 
+const TENSOR = [tensorIn as Check<Tensor>, undefined] as const;
+const HOW = {
+  dropout: [probability, 0],
+  allowed: TENSOR,
+  keys: TENSOR,
+  edges: TENSOR,
+  watch: [callable as Check<How["watch"]>, undefined],
+} as const;
 /** Blocks over embeddings at the places after the state before, with a carry a layer where there is one. */
 function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?: TransformerState) {
   const { tape } = x;
-  const { dropout = 0, allowed, keys, watch } = how;
+  const { dropout, allowed, keys, edges: given, watch } = chosen("transformer", how, HOW);
   const [b, t] = x.shape as [number, number];
   const starts = before?.starts.some(n => n > 0) ? before.starts : undefined;
   const places = { b, t, starts };
@@ -290,7 +307,7 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
     const look = watch && ((inside: Inside) => (attention = inside));
     const carry = before?.carries[i];
     const s = placesBefore(carry);
-    if (s !== seen) back = edgesOf(tape, t, s, c, how);
+    if (s !== seen) back = edgesOf(tape, t, s, c, { edges: given });
     seen = s;
     const { edges, own, cut } = back;
     // One literal: V8 builds the hidden class of one put together from others anew at every call (5 % of decoding).

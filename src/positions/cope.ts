@@ -1,12 +1,23 @@
 // cope.ts: contextual position encoding (Golovneva, Wang, Weston, Sukhbaatar 2024, arXiv 2405.18719), composed from
 // small operations so that it reads like the paper. Equation numbers are the paper's.
-import { choice, integer } from "../check.ts";
+import {
+  anything,
+  choice,
+  flag,
+  get,
+  oneOf,
+  options as chosen,
+  tensor,
+  tensorIn,
+  whole,
+  type Check,
+} from "../check.ts";
 import { linearWeights, type Weights } from "../nn.ts";
 import { interpolate, maskedSigmoid, scores, tableScores } from "../ops/composed.ts";
 import { add } from "../ops/elementwise.ts";
 import { cumsum } from "../ops/shapes.ts";
 import type { Tensor } from "../tensor.ts";
-import { optional, scalings, type Gates, type Named, type Scaling } from "./kind.ts";
+import { optional, scalings, type Gates, type Named, type Scaling, type Sizes } from "./kind.ts";
 
 /**
  * Options of CoPE. `rows` of the position table: positions are capped at rows - 1; one more than `context` unless
@@ -26,16 +37,19 @@ export function scales(d: number, scaling: Scaling): { content: number; gate: nu
   return { content, gate: content, position: scaling === "ram" ? root : 1 };
 }
 
+const wants = ({ context }: Sizes) =>
+  ({
+    rows: [whole(1), context + 1],
+    scaling: [oneOf(...scalings), "listing"],
+    gates: [oneOf("shared", "sep", "val"), "shared"],
+    rotated: [flag, false],
+  }) as const;
 /** Sequences may be of any length: positions are capped. */
 export const gated = /* @__PURE__ */ optional<
   CopeOptions,
   Named,
   { cope: { weight: Tensor; gate?: Weights | undefined } }
->("cope", ["rows", "scaling", "gates", "rotated"], (options, { d, width, kvHeads, context, bias }, who) => {
-  const { rows = context + 1, scaling = "listing", gates = "shared", rotated = false } = options;
-  integer(who, "cope.rows", rows, 1);
-  choice(who, "cope.scaling", scaling, scalings);
-  choice(who, "cope.gates", gates, ["shared", "sep", "val"]);
+>("cope", wants, ({ rows, scaling, gates, rotated }, { d, width, kvHeads, bias }) => {
   return {
     name: "cope",
     layer: [
@@ -63,6 +77,8 @@ export interface Masks {
  * (eq. 4), both b h t s.
  */
 export function positions(gateLogits: Tensor, masks: Masks): { gates: Tensor; positions: Tensor } {
+  tensor("positions", "the logits", gateLogits, "b h t s");
+  tensor("positions", "allowed", get(masks, "allowed") as Tensor, "t s");
   const gates = maskedSigmoid(gateLogits, masks.allowed, masks.keys);
   return { gates, positions: cumsum(gates, { reverse: true }) };
 }
@@ -78,9 +94,16 @@ export interface CopeReads {
 
 /** Adds the position logits q·e[p] to `logits` (eq. 9). `q` b t h d; `table` rows d. */
 export function cope(logits: Tensor, q: Tensor, table: Tensor, masks: Masks, reads: CopeReads = {}): Tensor {
-  const { scaling = "listing", gateKeys, past } = reads;
+  const who = "cope";
+  tensor(who, "the logits", logits, "b h t s");
+  tensor(who, "q", q, "b t h d");
+  const { scaling, gateKeys, past } = chosen(who, reads, {
+    scaling: [anything as Check<Scaling>, "listing"],
+    gateKeys: [tensorIn as Check<Tensor>, undefined],
+    past: [tensorIn as Check<Tensor>, undefined],
+  });
   const { gate, position } = scales(q.shape[3]!, scaling);
-  const u = gateKeys ? scores(q, gateKeys, masks.edges, past, { scale: gate }) : logits; // b h t s
+  const u = gateKeys ? scores(q, gateKeys, get(masks, "edges") as Tensor | undefined, past, { scale: gate }) : logits; // b h t s
   const { positions: p } = positions(u, masks); // b h t s
   const z = tableScores(q, table, { scale: position }); // b h t rows (eq. 7)
   return add(logits, interpolate(z, p)); // eq. 8

@@ -1,5 +1,5 @@
 // index.ts: the kinds of position, a row each, and how a model's choice of them becomes one.
-import { refuse } from "../check.ts";
+import { items, kindOf, label, refuse } from "../check.ts";
 import { absolute } from "./absolute.ts";
 import { slopes } from "./alibi.ts";
 import { gated } from "./cope.ts";
@@ -53,11 +53,15 @@ export function positionsOf(
   who: string,
 ): readonly Position[] {
   const given = options as { readonly [name: string]: unknown };
-  const list = ([chosen].flat() as (OnePosition | "none")[]).filter(kind => kind !== "none");
+  const list = (
+    (kindOf(chosen) === "Array" ? items(who, "position is", chosen as readonly OnePosition[]) : [chosen]) as (
+      OnePosition | "none"
+    )[]
+  ).filter(kind => kind !== "none");
   list.forEach((kind, i) => {
     if (typeof kind !== "function" && !kinds.includes(kind))
-      refuse(RangeError, who, `position is ${String(kind)}`, `none, or a list of ${kinds.join(", ")}`);
-    if (list.indexOf(kind) !== i) refuse(RangeError, who, `position names ${String(kind)} twice`, "each kind once");
+      refuse(RangeError, who, `position is ${label(kind)}`, `none, or a list of ${kinds.join(", ")}`);
+    if (list.indexOf(kind) !== i) refuse(RangeError, who, `position names ${label(kind)} twice`, "each kind once");
   });
   const positions: Position[] = [];
   for (const name of kinds) {

@@ -1,6 +1,6 @@
 // kind.ts: what a kind of position is. It touches a model in a few fixed places: it adds to the embeddings, it turns
 // queries and keys, or it adds to the logits, from a table by distance, by a slope, or from gates.
-import { known } from "../check.ts";
+import { options as chosen, type Check } from "../check.ts";
 import type { Maker, Tree, Weights } from "../nn.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -95,15 +95,13 @@ export type Kind<O = never, M = Named, L = Named> = (
   who: string,
 ) => Position<M, L>;
 
-/** A kind of the list with options: its name, under which a model takes them, and theirs. */
+/** A kind of the list with options: its name, under which a model takes them, and what they must be. */
 export function optional<O extends object, M = Named, L = Named>(
   name: string,
-  options: readonly (keyof O & string)[],
-  make: (options: O, sizes: Sizes, who: string) => Position<M, L>,
-): Kind<O, M, L> & { readonly options: readonly string[] } {
-  const kind: Kind<O, M, L> = (given = {} as O, sizes, who) => {
-    known(`${who}, ${name}`, given, ...options);
-    return make(given, sizes, who);
-  };
-  return Object.assign(kind, { options });
+  wants: (sizes: Sizes) => { readonly [K in keyof O]-?: readonly [check: Check<unknown>, otherwise: O[K]] },
+  make: (options: Required<O>, sizes: Sizes, who: string) => Position<M, L>,
+): Kind<O, M, L> & { readonly options: true } {
+  const kind: Kind<O, M, L> = (given = {} as O, sizes, who) =>
+    make(chosen(`${who}, ${name}`, given, wants(sizes)) as Required<O>, sizes, who);
+  return Object.assign(kind, { options: true } as const);
 }

@@ -1,5 +1,5 @@
 // relative.ts: a learned vector for each distance, multiplied with the query (Shaw et al. 2018, 1803.02155).
-import { extent, integer } from "../check.ts";
+import { extent, integer, whole } from "../check.ts";
 import type { Tensor } from "../tensor.ts";
 import { optional, type Named } from "./kind.ts";
 
@@ -20,9 +20,8 @@ export function distances(t: number, s: number, rows: number): Int32Array {
 /** Sequences may be of any length. */
 export const relative = /* @__PURE__ */ optional<RelativeOptions, Named, { rel: { weight: Tensor } }>(
   "relative",
-  ["rows"],
-  (options, { width, context }, who) => {
-    const rows = integer(who, "relative.rows", options.rows ?? context, 1);
+  ({ context }) => ({ rows: [whole(1), context] }),
+  ({ rows }, { width }) => {
     const std = 1 / Math.sqrt(width);
     return {
       name: "relative",

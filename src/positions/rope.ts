@@ -1,9 +1,9 @@
 // rope.ts: queries and keys turned by angles of their place (Su et al. 2021, 2104.09864).
-import { number, refuse } from "../check.ts";
+import { extent, flag, options as chosen, real, refuse, whole } from "../check.ts";
 import { cos, exp, log, sin } from "../math.ts";
 import { rope as turned } from "../ops/composed.ts";
 import { reshape } from "../ops/shapes.ts";
-import type { Tape } from "../tape.ts";
+import { living, type Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 import { optional, type Places } from "./kind.ts";
 
@@ -21,20 +21,24 @@ export function rotary(
   tape: Tape,
   t: number,
   d: number,
-  { theta = 10000, start = 0 }: { theta?: number; start?: number } = {},
+  options: { theta?: number; start?: number } = {},
 ): { cos: Tensor; sin: Tensor } {
+  const who = "rotary";
+  living(who, tape);
+  const { theta, start } = chosen(who, options, { theta: [BASE, 10000], start: [whole(), 0] });
+  extent(who, { t, d });
+  even(who, d);
   return tables(tape, { b: 1, t, starts: [start] }, d, theta);
 }
 
+const BASE = /* @__PURE__ */ real("above 0");
 /** Throws unless there are angles for heads of a width. */
-function checked(who: string, name: string, theta: number, width: number): void {
-  number(who, name, theta, theta > 0 && theta < Infinity, "a number above 0");
+function even(who: string, width: number): void {
   if (!(width > 0 && width % 2 === 0)) refuse(RangeError, who, `heads are ${width} wide`, "an even width");
 }
 
 /** The same for each sequence of a batch, one after the other: b t x d/2. */
 function tables(tape: Tape, { b, t, starts }: Places, d: number, theta: number): { cos: Tensor; sin: Tensor } {
-  checked("rotary", "theta", theta, d);
   const half = d / 2;
   const c = new Float64Array(b * t * half);
   const s = new Float64Array(b * t * half);
@@ -51,10 +55,9 @@ function tables(tape: Tape, { b, t, starts }: Places, d: number, theta: number):
 /** Has no table, so that sequences may be of any length. */
 export const rope = /* @__PURE__ */ optional<RopeOptions>(
   "rope",
-  ["theta", "interleaved"],
-  (options, { width }, who) => {
-    const { theta = 10000, interleaved = false } = options;
-    checked(who, "rope.theta", theta, width);
+  () => ({ theta: [BASE, 10000], interleaved: [flag, false] }),
+  ({ theta, interleaved }, { width }, who) => {
+    even(who, width);
     return {
       name: "rope",
       turn(like, places) {

@@ -1,7 +1,7 @@
 // cache.ts: a key-value cache, for decoding: keys, values and gate keys of all places so far.
-import { integer, refuse } from "../../check.ts";
+import { flag, get, integer, items, options as chosen, refuse, tensor, whole } from "../../check.ts";
 import { append } from "../../ops/shapes.ts";
-import type { Tape } from "../../tape.ts";
+import { living, type Tape } from "../../tape.ts";
 import type { Tensor } from "../../tensor.ts";
 import { rowsOf, type Carry, type CarryKind, type Reads } from "../carry.ts";
 
@@ -48,7 +48,15 @@ function ledger(b: number) {
  * results fix, so that this row differs in its last bits from the same row of any longer text, and what never changes a
  * row as a text grows cannot equal both.
  */
-export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Cache {
+export function cache(tape: Tape, sizes: CacheSizes): Cache {
+  living("cache", tape);
+  const SIZE = [whole(1)] as const;
+  const { b, capacity, width, gated } = chosen("cache", sizes, {
+    b: SIZE,
+    capacity: SIZE,
+    width: SIZE,
+    gated: [flag],
+  });
   const [keys, values] = [0, 1].map(() => tape.tensor([b, capacity, width])) as [Tensor, Tensor];
   const gates = gated ? tape.tensor([b, capacity, width]) : undefined;
   const { last, write } = ledger(b);
@@ -64,6 +72,7 @@ export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Ca
       fits: ({ tape, b, width }) => rowsOf(keys, tape, b, width),
       extend(reads) {
         live();
+        for (const name of ["q", "k", "v"] as const) tensor("cache", name, get(reads, name) as Tensor, "b t n");
         const t = reads.k.shape[1]!;
         const after = counts.map(n => n + t);
         checkRun(reads, Math.max(...after), capacity, gated);
@@ -79,9 +88,13 @@ export function cache(tape: Tape, { b, capacity, width, gated }: CacheSizes): Ca
       },
       shorten(lengths) {
         live();
-        return holding(counts.map((n, i) => Math.min(n, lengths[i]!)));
+        const list = items("cache", "lengths are", lengths);
+        return holding(counts.map((n, i) => Math.min(n, integer("cache", "a length", list[i]))));
       },
-      next: x => holding(counts.map(n => n + x.shape[1]!)),
+      next(x) {
+        const [, t = 0] = tensor("cache", "x", x, "b t d").shape;
+        return holding(counts.map(n => n + t));
+      },
     };
   };
   return holding(new Array<number>(b).fill(0));

@@ -1,5 +1,5 @@
 // index.ts: the carries that a model starts with, a row each: the option of `start` and `stream` that chooses it.
-import { known, refuse } from "../../check.ts";
+import { read, refuse } from "../../check.ts";
 import type { Carry, StartSizes } from "../carry.ts";
 import { keysAndValues } from "./cache.ts";
 import { lastStates } from "./states.ts";
@@ -20,8 +20,8 @@ export type StartOptions = { [N in CarryName]?: number | undefined };
 
 /** A carry for each of so many layers. */
 export function carriesOf(options: StartOptions, sizes: StartSizes, layers: number): Carry[] {
-  known("start", options, ...carryNames);
-  const [name = "cache", other] = carryNames.filter(name => options[name] !== undefined);
+  const given = read("start", options, rows) as StartOptions;
+  const [name = "cache", other] = carryNames.filter(name => given[name] !== undefined);
   if (other) refuse(RangeError, "start", `${name} and ${other} in one state`, "one of the two");
-  return sizes.tape.allOrNothing(() => Array.from({ length: layers }, () => rows[name](options[name], sizes)));
+  return sizes.tape.allOrNothing(() => Array.from({ length: layers }, () => rows[name](given[name], sizes)));
 }

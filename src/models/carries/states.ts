@@ -1,5 +1,5 @@
 // states.ts: the states of the last places that came into a layer, stopped (Transformer-XL).
-import { integer } from "../../check.ts";
+import { callable, integer, tensor } from "../../check.ts";
 import { concat, slice, stopGradient } from "../../ops/shapes.ts";
 import type { Tensor } from "../../tensor.ts";
 import { rowsOf, type Carry, type CarryKind } from "../carry.ts";
@@ -9,11 +9,14 @@ import { rowsOf, type Carry, type CarryKind } from "../carry.ts";
  * layer, stopped; what follows attends to them as well.
  */
 export function stateCache(length: number, earlier?: Tensor): Carry {
+  integer("stateCache", "length", length);
+  if (earlier !== undefined) tensor("stateCache", "earlier", earlier, "b s d");
   return {
     earlier,
     fits: ({ tape, b, d }) => !earlier || rowsOf(earlier, tape, b, d),
-    held: hold => stateCache(length, earlier && hold(earlier)),
+    held: hold => stateCache(length, earlier && callable("stateCache", "hold", hold)(earlier)),
     next(x) {
+      tensor("stateCache", "x", x, "b t d");
       const all = earlier ? concat([earlier, stopGradient(x)], { axis: 1 }) : stopGradient(x);
       const s = all.shape[1]!;
       return stateCache(length, s > length ? slice(all, s - length, s, { axis: 1 }) : all);
