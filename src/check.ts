@@ -89,12 +89,17 @@ export function read(who: string, given: unknown, wants: object): Readonly<Recor
   return own;
 }
 
-/** Checks the options of a function, `undefined` counting as left out, and fills in those that were. */
-export function options<const W extends Wants>(who: string, given: unknown, wants: W): Chosen<W> {
-  const made: Record<string, unknown> = read(who, given, wants);
+/**
+ * Checks the options of a function, `undefined` counting as left out, and fills in those that were; those of the option
+ * `of`, if they are of one.
+ */
+export function options<const W extends Wants>(who: string, given: unknown, wants: W, of = ""): Chosen<W> {
+  const made: Record<string, unknown> = read(of ? `${who}, ${of}` : who, given, wants);
   for (const name in wants) {
     const [check, ...otherwise] = wants[name]!;
-    made[name] = made[name] === undefined && otherwise.length ? otherwise[0] : check(who, name, made[name]);
+    const value = made[name];
+    made[name] =
+      value === undefined && otherwise.length ? otherwise[0] : check(who, of ? `${of}.${name}` : name, value);
   }
   return made as Chosen<W>;
 }
@@ -152,7 +157,7 @@ export const tensorIn: Check<never> = (who, name, value) => tensor(who, name, va
 export const nested =
   <const W extends Wants>(wants: W): Check<Chosen<W>> =>
   (who, name, value) =>
-    options(`${who}, ${name}`, value, wants);
+    options(who, value, wants, name);
 
 /** Checks for true or false. */
 export const flag: Check<boolean> = (who, name, value) => {

@@ -176,7 +176,7 @@ export const calls: Record<string, () => unknown[]> = {
     ...[t(1, 2, 4), t(1, 2, 4), t(1, 2, 4), t(3, 4), t(1, 2, 4), t(1, 2, 4), t(2, 4), t(1), ones(1, 2)],
     ...[ones(2, 2), ones(2, 2), t(1, 2, 4), t(1, 2, 4), t(1, 2, 4), ints([1], [2])],
     options({
-      ...{ h: 1, g: 1, d: 4, kAt: 0, vAt: 0, gqAt: 0, gkAt: 0, causal: true, scale: 0.5, tableScale: 1, own: false },
+      ...{ h: 1, g: 1, d: 4, kAt: 0, vAt: 0, causal: true, scale: 0.5, tableScale: 1, own: false },
       gates: "keys",
     }),
   ],
@@ -236,8 +236,8 @@ export const calls: Record<string, () => unknown[]> = {
       watch: () => {},
     }),
   ],
-  edgeWeights: () => [[0, 1, 2], options({ cut: "kv", mode: "window", horizon: 1, gamma: 0.5 })],
-  myopia: () => [options({ cut: "kv", mode: "window", horizon: 1, gamma: 0.5 })],
+  edgeWeights: () => [[0, 1, 2], options({ cut: "kv", mode: "window", horizon: 1 })],
+  myopia: () => [options({ cut: "kv", mode: "window", horizon: 1 })],
   transformer: () => [
     options({
       ...{ ...small, inputs: undefined, outputs: 5, kvHeads: 1, inner: 8, norm: "pre", rms: false, bias: true },
@@ -247,7 +247,7 @@ export const calls: Record<string, () => unknown[]> = {
       relative: options({ rows: 3 }),
       rope: options({ theta: 100, interleaved: false }),
       cope: options({ rows: 3, scaling: "ram", gates: "sep", rotated: false }),
-      myopic: options({ cut: "kv", mode: "window", horizon: 1, gamma: 0.5 }),
+      myopic: options({ cut: "kv", mode: "window", horizon: 1 }),
     }),
   ],
   rmt: () => [

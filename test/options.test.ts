@@ -218,7 +218,7 @@ suite("options", {
           "RangeError: fit: all weights together are 1e-323",
         ],
         [{ loss: () => ({ loss: sum(w), weight: 1e300 }) }, "RangeError: fit: weight is 1e+300"],
-        [{ clip: { norm: NaN } }, "RangeError: fit, clip: norm is NaN"],
+        [{ clip: { norm: NaN } }, "RangeError: fit: clip.norm is NaN"],
         [{ clip: null }, "TypeError: fit, clip: the options are null"],
         [{ schedule: 0.1 }, "TypeError: fit: schedule is 0.1"],
       ].map(async ([more, text]) => assert.is(await drained(more as object), text)),

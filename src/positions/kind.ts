@@ -102,6 +102,6 @@ export function optional<O extends object, M = Named, L = Named>(
   make: (options: Required<O>, sizes: Sizes, who: string) => Position<M, L>,
 ): Kind<O, M, L> & { readonly options: true } {
   const kind: Kind<O, M, L> = (given = {} as O, sizes, who) =>
-    make(chosen(`${who}, ${name}`, given, wants(sizes)) as Required<O>, sizes, who);
+    make(chosen(who, given, wants(sizes), name) as Required<O>, sizes, who);
   return Object.assign(kind, { options: true } as const);
 }
