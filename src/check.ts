@@ -29,10 +29,8 @@ export const kindOf = (value: unknown): string =>
 
 /** A value as errors print it: one line of some 60 characters, whatever it is, and no code that it holds. */
 export function printed(value: unknown, deep = true): string {
-  const text =
-    typeof value === "string"
-      ? JSON.stringify(value.slice(0, 61))
-      : safely(() => described(value, deep), kindOf(value));
+  if (typeof value === "string") return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}...` : value);
+  const text = safely(() => described(value, deep), kindOf(value));
   return text.length > 62 ? `${text.slice(0, 60)}...` : text;
 }
 function described(value: unknown, deep: boolean): string {
@@ -50,7 +48,7 @@ function described(value: unknown, deep: boolean): string {
 
 /** A name as errors print it: itself where it is a plain word. */
 export const label = (name: unknown): string =>
-  typeof name === "string" && /^[\w.:/-]{1,60}$/.test(name) ? name : printed(name);
+  typeof name === "string" && /^[\w.:/-]{1,99}$/.test(name) ? name : printed(name);
 
 /** A shape as errors and listings print it. */
 export const shapeOf = (t: { readonly shape: readonly number[] }): string => `[${t.shape.join(" ")}]`;

@@ -1,10 +1,11 @@
 // checkpoint.ts: the state of a run as the bytes of a safetensors file, and back. Where the bytes go is the caller's
 // business.
-import { integer, refuse, shapeOf } from "./check.ts";
+import { label, integer, refuse, shapeOf } from "./check.ts";
 import { leaves, tapeOf, type Tree } from "./nn.ts";
 import { optimizersOf, type Optimizer } from "./optim.ts";
 import { random } from "./random.ts";
-import { label, parse, serialize, type Bytes, type Storable, type Stored } from "./safetensors.ts";
+import { matched } from "./names.ts";
+import { parse, serialize, type Bytes, type Storable } from "./safetensors.ts";
 import type { Tensor } from "./tensor.ts";
 
 /**
@@ -20,11 +21,14 @@ export interface Run {
   step?: number;
 }
 
-function tensorsOf(who: string, { params, optimizer }: Run): Map<string, Tensor> {
+/** Where the state of optimisers lies, in files from before they said so. */
+const PREFIX = "optimizer";
+
+function tensorsOf(who: string, { params, optimizer }: Run, prefix = PREFIX): Map<string, Tensor> {
   const map = new Map<string, Tensor>();
   const states = optimizersOf(optimizer).map(o => o.state);
   const state: Tree = states.length === 1 ? states[0]! : states;
-  for (const [path, t] of [...leaves(params), ...leaves(state, "optimizer")]) {
+  for (const [path, t] of [...leaves(params), ...leaves(state, prefix)]) {
     if (map.has(path)) refuse(RangeError, who, `two tensors are called ${path}`);
     t.alive(who);
     map.set(path, t);
@@ -34,13 +38,17 @@ function tensorsOf(who: string, { params, optimizer }: Run): Map<string, Tensor>
 
 /**
  * A run as a safetensors file. Parameters keep their dotted paths; what the optimiser remembers lies under
- * `optimizer.`, and of several under `optimizer.0.`, `optimizer.1.` and so on.
+ * `optimizer.`, and of several under `optimizer.0.`, `optimizer.1.` and so on. Where parameters lie under `optimizer.`
+ * it is `_optimizer.`; the metadata's `farsight.optimizer` says which. No parameter can be called `__metadata__`, nor
+ * two alike, as "a.b" and b in a are.
  */
 export function save(run: Run, metadata: Record<string, string> = {}): Bytes {
   const tape = tapeOf("save", run.params);
   const list = new Map<string, Storable>();
+  let prefix = PREFIX;
+  while (leaves(run.params).some(([path]) => path.startsWith(`${prefix}.`))) prefix = `_${prefix}`;
   integer("save", "step", run.step ?? 0);
-  for (const [path, t] of tensorsOf("save", run)) list.set(path, { shape: t.shape, values: t.values() });
+  for (const [path, t] of tensorsOf("save", run, prefix)) list.set(path, { shape: t.shape, values: t.values() });
   return serialize(list, {
     format: "pt",
     ...metadata,
@@ -49,6 +57,7 @@ export function save(run: Run, metadata: Record<string, string> = {}): Bytes {
       optimizersOf(run.optimizer)
         .map(o => o.updates)
         .join(" ") || "0",
+    "farsight.optimizer": prefix,
     "farsight.seed": String(tape.random.seed),
     "farsight.position": String(tape.random.position),
   });
@@ -62,16 +71,17 @@ export function save(run: Run, metadata: Record<string, string> = {}): Bytes {
 export function load(run: Run, file: Uint8Array): { step: number; metadata: Record<string, string> } {
   const tape = tapeOf("load", run.params);
   const { tensors, metadata } = parse(file);
-  const mine = tensorsOf("load", run);
-  const dtype = tape.dtype === "f32" ? "F32" : "F64";
-  complain("load", mine, tensors, s => (s.dtype !== dtype ? `is ${s.dtype}, wants ${dtype}` : undefined));
+  const mine = tensorsOf("load", run, metadata["farsight.optimizer"]);
+  complain("load", mine, tensors, tape.dtype.toUpperCase());
   const number = (key: string, text = metadata[`farsight.${key}`]): number => {
     if (!/^\d+$/.test(text ?? "") || !Number.isSafeInteger(Number(text)))
       refuse(RangeError, "load", `the file's ${key} is ${text}`, "a file written by save");
     return Number(text);
   };
   const step = number("step");
-  const updates = metadata["farsight.updates"]?.split(" ").map(text => number("updates", text)) ?? [number("updates")];
+  const updates = String(metadata["farsight.updates"])
+    .split(" ")
+    .map(text => number("updates", text));
   const seed = number("seed");
   const position = number("position");
   const optimizers = optimizersOf(run.optimizer);
@@ -89,14 +99,19 @@ export function load(run: Run, file: Uint8Array): { step: number; metadata: Reco
 
 /**
  * Copies parameters from a safetensors file of any float type (a PyTorch state dict, say). Throws, and changes nothing,
- * unless names and shapes agree; names under `optimizer.` are passed over.
+ * unless names and shapes agree. Read as well: names behind `module.`, `model.`, `transformer.`, `bert.` or
+ * `_orig_mod.`; parameters that lie under another's name, where the metadata `{ path: name }` says so; a tied head
+ * under `lm_head.weight`. The state of optimisers is passed over.
  */
 export function loadParams(params: Tree, file: Uint8Array): Record<string, string> {
   const { tensors, metadata } = parse(file);
   const mine = tensorsOf("loadParams", { params });
-  for (const name of [...tensors.keys()]) if (name.startsWith("optimizer.")) tensors.delete(name);
-  complain("loadParams", mine, tensors, s => (s.dtype.startsWith("I") ? `is ${s.dtype}, wants floats` : undefined));
-  for (const [path, t] of mine) t.values().set(tensors.get(path)!.values as Float32Array);
+  const prefix = metadata["farsight.optimizer"];
+  for (const name of tensors.keys())
+    if (name.startsWith(`${prefix ?? PREFIX}.`) && (prefix || !mine.has(name))) tensors.delete(name);
+  const found = matched(mine, tensors, metadata);
+  complain("loadParams", mine, found, "floats");
+  for (const [path, t] of mine) t.values().set(found.get(path)!.values as Float32Array);
   return metadata;
 }
 
@@ -105,29 +120,24 @@ function complain(
   who: string,
   mine: Map<string, Tensor>,
   theirs: ReturnType<typeof parse>["tensors"],
-  other: (s: Stored) => string | undefined,
+  wants: string,
 ): void {
   const missing = [...mine.keys()].filter(path => !theirs.has(path));
-  const extra = [...theirs.keys()].filter(path => !mine.has(path)).map(label);
+  const extra = [...theirs.keys()]
+    .filter(path => !mine.has(path))
+    .map(name => label(name) + (missing.some(path => name.endsWith(`.${path}`)) ? " (has a prefix)" : ""));
   const wrong = [...mine].flatMap(([path, t]) => {
     const s = theirs.get(path);
     if (!s) return [];
-    if (s.shape.length !== t.shape.length || s.shape.some((n, i) => n !== t.shape[i]))
-      return [`${path} is ${shapeOf(s)}, wants ${shapeOf(t)}`];
-    const why = other(s);
-    return why ? [`${path} ${why}`] : [];
+    if (shapeOf(s) !== shapeOf(t)) return `${path} is ${shapeOf(s)}, wants ${shapeOf(t)}`;
+    return s.dtype === wants || (wants === "floats" && !s.dtype.startsWith("I"))
+      ? []
+      : `${path} is ${s.dtype}, wants ${wants}`;
   });
   const some = (label: string, list: string[]): string =>
     list.length
       ? `\n  ${label}: ${list.slice(0, 8).join(", ")}${list.length > 8 ? ` and ${list.length - 8} more` : ""}`
       : "";
-  if (missing.length + extra.length + wrong.length)
-    refuse(
-      RangeError,
-      who,
-      "the file does not fit; nothing was changed" +
-        some("missing", missing) +
-        some("unexpected", extra) +
-        some("mismatched", wrong),
-    );
+  const all = some("missing", missing) + some("unexpected", extra) + some("mismatched", wrong);
+  if (all) refuse(RangeError, who, `the file does not fit; nothing was changed${all}`);
 }

@@ -319,7 +319,9 @@ suite("several optimisers", {
         [...old.w.values(), ...old.b.values()],
         [0.16497087478637695, 1.0087125301361084, 2.004413604736328],
       );
-      assert.equal(save({ params: old, optimizer: wrap(one), step: 2 }, { note: "old" }), file);
+      const again = parse(save({ params: old, optimizer: wrap(one), step: 2 }, { note: "old" }));
+      assert.equal(again.tensors, parse(file).tensors);
+      assert.equal(again.metadata, { ...metadata, "farsight.optimizer": "optimizer" });
     }
   },
   "a file of another number of optimisers does not load and changes nothing"() {

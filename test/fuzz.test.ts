@@ -221,7 +221,9 @@ function restore(before: State): void {
 const speakers = new Set([
   ...targets.map(t => t.name.replace(/.*[.]/, "").replace(/[()=]/g, "")),
   ...ops.map(o => o.opName),
-  ..."engine tape memory safetensors backward stream start transformer myopia absolute myOp mine gate".split(" "),
+  ..."allOrNothing engine tape memory safetensors backward stream start transformer myopia absolute myOp mine gate".split(
+    " ",
+  ),
 ]);
 function complaint(error: unknown): string | undefined {
   const kinds = [TypeError, RangeError, Error] as unknown[];
@@ -255,6 +257,7 @@ function nan(x: unknown, depth = 0): boolean {
 /** Whether something is, or holds, numbers from which NaN may come. */
 function extreme(x: unknown): boolean {
   if (typeof x === "number") return !(Math.abs(x) < 1e9);
+  if (Array.isArray(x) && x !== ring) return x.some(extreme);
   const list = numbersOf(x);
   return list !== undefined && (list.length === 0 || nan(x));
 }

@@ -53,7 +53,7 @@ const hard: [value: unknown, text: string][] = [
   [class Secret {}, "a function"],
   [closed.proxy, "something unreadable"],
   [new Proxy({}, { get: throws }), "something unreadable"],
-  ["x".repeat(5000), `"${"x".repeat(59)}...`],
+  ["x".repeat(5000), `"${"x".repeat(60)}..."`],
   ["a\nb", '"a\\nb"'],
   [10n ** 400n, `1${"0".repeat(59)}...`],
   [[1, [2], "three", {}], '[1 Array "three" Object]'],

@@ -1,8 +1,22 @@
 // layer.ts: one layer of a transformer, in functions to put together: attention block, MLP, norms. A layer takes what
 // passes from one run to the next, a carry, and gives it on (carry.ts).
-import { refuse, synchronous } from "../check.ts";
-import { apply, drop, mlp, normed, type Activation, type MlpWeights, type Tree, type Weights } from "../nn.ts";
-import { add } from "../ops/elementwise.ts";
+import {
+  callable,
+  choice,
+  flag,
+  get,
+  integer,
+  items,
+  label,
+  oneOf,
+  options as chosen,
+  refuse,
+  synchronous,
+  tensor,
+  tensorIn,
+} from "../check.ts";
+import { having, apply, drop, mlp, normed, type Activation, type MlpWeights, type Tree, type Weights } from "../nn.ts";
+import { add, probability } from "../ops/elementwise.ts";
 import { parted, restated } from "../ops/myopic.ts";
 import { concat, reshape, slice, stopGradient } from "../ops/shapes.ts";
 import { scales, positions as counted } from "../positions/cope.ts";
@@ -72,23 +86,82 @@ export interface LayerRun extends Sight {
   watch?: ((inside: Inside) => void) | undefined;
 }
 
+const attentionParts = /* @__PURE__ */ having("attentionBlock", "c_attn.weight", "c_proj.weight");
+const blockParts = /* @__PURE__ */ having(
+  "layer",
+  ...["ln_1.weight", "ln_2.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"],
+  ...["attn.c_attn.weight", "attn.c_proj.weight"],
+);
+/** Throws unless `c` is a layer's configuration, and attention's parameters `p` have what its positions read. */
+function configured(who: string, c: LayerConfig, p: AttentionWeights): void {
+  for (const name of ["d", "heads", "kvHeads"]) integer(who, `c.${name}`, get(c, name), 1);
+  choice(who, "c.norm", get(c, "norm"), ["pre", "post"]);
+  flag(who, "c.rms", get(c, "rms"));
+  for (const position of items(who, "c.positions are", get(c, "positions") as LayerConfig["positions"])) {
+    for (const name of ["turn", "bias", "embed"]) {
+      const hook = get(position, name);
+      if (hook !== undefined) callable(who, `a position's ${name}`, hook);
+    }
+    const key = get(get(position, "layer"), "0") as string | undefined;
+    if (key === undefined) continue;
+    const own = p[key];
+    tensor(who, `${label(key)}.weight`, get(own, "weight") as Tensor);
+    const gate = get(own, "gate");
+    if (gate !== undefined) tensor(who, `${label(key)}.gate.weight`, get(gate, "weight") as Tensor);
+  }
+}
+const TENSOR = [tensorIn, undefined] as const;
+const RUN = {
+  causal: [flag, true],
+  own: [flag, false],
+  allowed: TENSOR,
+  keys: TENSOR,
+  edges: TENSOR,
+  dropout: [probability, 0],
+  places: [placed, undefined],
+  carry: [carried, undefined],
+  cut: [/* @__PURE__ */ oneOf("kv", "post_ln", "pre_ln"), undefined],
+  watch: [callable, undefined],
+} as const;
+/** Checks for places. */
+function placed(who: string, name: string, value: unknown): Places {
+  integer(who, `${name}.b`, get(value, "b"));
+  integer(who, `${name}.t`, get(value, "t"));
+  const starts = get(value, "starts") as readonly number[] | undefined;
+  if (starts !== undefined) for (const n of items(who, `${name}.starts are`, starts)) integer(who, "a start", n);
+  return value as Places;
+}
+/** Checks for a carry. */
+export function carried(who: string, name: string, value: unknown): Carry {
+  callable(who, `${name}.next`, get(value, "next"));
+  return value as Carry;
+}
+
 /**
  * One layer over x b t d: x + attend(norm(x)), then x + mlp(norm(x)); or norm(x + ...) where norms come after.
  *
  *     const { x: y, carry } = layer(x, params.h[0], model.config, { carry: before });
  */
-export function layer(
-  x: Tensor,
-  p: BlockWeights,
-  c: LayerConfig,
-  run: LayerRun = {},
-): { x: Tensor; carry?: Carry | undefined } {
+export function layer(x: Tensor, p: BlockWeights, c: LayerConfig, run: LayerRun = {}): Layered {
+  const who = "layer";
+  tensor(who, "x", x, "b t d");
+  blockParts(p);
+  configured(who, c, p.attn);
+  return layered(x, p, c, chosen(who, run, RUN) as LayerRun);
+}
+/** What a layer makes of x, and the carry after it. */
+interface Layered {
+  readonly x: Tensor;
+  readonly carry?: Carry | undefined;
+}
+/** The same, of what has been checked. */
+export function layered(x: Tensor, p: BlockWeights, c: LayerConfig, run: LayerRun): Layered {
   const entered = run.carry?.enter?.(x) ?? x;
   const pre = c.norm === "pre";
   const before = (w: Weights) => (x: Tensor) => (pre ? normed(x, w, c) : x);
   const after = (x: Tensor, w: Weights): Tensor => (pre ? x : normed(x, w, c));
   const dropout = run.dropout ?? 0;
-  const y = attentionBlock(entered, before(p.ln_1), p.attn, c, run);
+  const y = attended(entered, before(p.ln_1), p.attn, c, run);
   const middle = after(add(entered, drop(y, dropout)), p.ln_1);
   const bent = mlp(before(p.ln_2)(middle), p.mlp, c.activation);
   const out = after(add(middle, drop(bent, dropout)), p.ln_2);
@@ -103,6 +176,14 @@ export function attentionBlock(
   c: LayerConfig,
   run: LayerRun = {},
 ): Tensor {
+  const who = "attentionBlock";
+  tensor(who, "x", x, "b t d");
+  callable(who, "the norm", n);
+  attentionParts(p);
+  configured(who, c, p);
+  return attended(x, n, p, c, chosen(who, run, RUN) as LayerRun);
+}
+function attended(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, c: LayerConfig, run: LayerRun): Tensor {
   const earlier = run.carry?.earlier;
   const all = earlier ? concat([earlier, x], { axis: 1 }) : x;
   const bias = biasOf(c.positions, ({ layer: [key] = [""] }) => p[key] as Tree | undefined);

@@ -53,10 +53,10 @@ export function edgeWeight(steps: number, how: Complete): number {
  * Edge weights of readers (rows) and sources (columns) that stand at the given times, readers at the last t of them, at
  * all unless given: t x s numbers.
  */
-export function edgeWeights(times: ArrayLike<number>, how: Complete, t = times.length): Float64Array {
+export function edgeWeights(times: ArrayLike<number>, how: Complete, last?: number): Float64Array {
   const who = "edgeWeights";
   const s = items(who, "times are", times).length;
-  integer(who, "t", t, 0, s);
+  const t = integer(who, "t", last ?? s, 0, s);
   extent(who, { t, s });
   myopia(how as Myopia);
   const m = new Float64Array(t * s);

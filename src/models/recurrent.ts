@@ -88,7 +88,10 @@ export function completed<const Own extends Wants>(who: string, options: object,
 /** The configuration of a model to put inside. */
 export function configOf(who: string, model: Transformer): Config {
   const c = get(model, "config");
-  if (typeof get(model, "states") === "function" && typeof c === "object" && c !== null) return c as Config;
+  const can = ["params", "embed", "states", "head", "start", "step"].every(
+    name => typeof get(model, name) === "function",
+  );
+  if (can && typeof c === "object" && c !== null) return c as Config;
   refuse(TypeError, who, `the model is ${printed(model)}`, "a transformer");
 }
 /** How a segment is run, checked. */

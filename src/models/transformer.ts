@@ -4,7 +4,9 @@ import {
   anything,
   callable,
   flag,
+  get,
   integer,
+  items,
   oneOf,
   options as chosen,
   real,
@@ -49,7 +51,7 @@ import type { Tensor } from "../tensor.ts";
 import { biasOf } from "./attention.ts";
 import { carriesOf, carryNames, type StartOptions } from "./carries/index.ts";
 import { placesBefore, type Carry, type CarrySizes } from "./carry.ts";
-import { layer, type BlockWeights, type Inside, type LayerConfig } from "./layer.ts";
+import { carried, layered, type BlockWeights, type Inside, type LayerConfig } from "./layer.ts";
 import { edgeWeights, myopia, type Complete as Foresight, type Myopia } from "./myopic.ts";
 import { streamed, tensorOf, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
 
@@ -311,7 +313,7 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
     seen = s;
     const { edges, own, cut } = back;
     // One literal: V8 builds the hidden class of one put together from others anew at every call (5 % of decoding).
-    const made = layer(state, p, c, { causal, allowed, keys, edges, own, cut, dropout, places, carry, watch: look });
+    const made = layered(state, p, c, { causal, allowed, keys, edges, own, cut, dropout, places, carry, watch: look });
     state = made.x;
     if (made.carry) carries.push(made.carry);
     synchronous("watch", watch?.(i + 1, { states: state, attention }));
@@ -352,7 +354,10 @@ function started(c: Config, params: TransformerWeights, b: number, options: Star
 function follows(c: Config, state: TransformerState, { tape, shape }: Tensor, how: How): void {
   const who = "transformer";
   const [b, t] = shape as [number, number];
-  const { carries = [], starts = [] } = Object(state) as Partial<TransformerState>;
+  const carries = items(who, "carries are", get(state, "carries") as TransformerState["carries"]);
+  const starts = items(who, "starts are", get(state, "starts") as TransformerState["starts"]);
+  for (const carry of carries) carried(who, "a carry", carry);
+  for (const n of starts) integer(who, "a start", n);
   const [layers, n] = [carries.length, starts.length];
   const sizes = carrySizes(c, tape, b);
   if (layers !== c.layers || n !== b || carries.some(carry => carry.fits?.(sizes) === false))
