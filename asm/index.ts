@@ -65,13 +65,11 @@ export {
   layerNormBack,
   chunks,
   rmsNorm,
-  rmsNormBack,
   bias,
   biasBack,
   sum,
   sumBack,
   cumsum,
-  cumsumBack,
   copyRows,
   addRows,
 } from "./rows";

@@ -5,12 +5,22 @@ import { LANES, LEAST, keepIf, madd, maxLanes, splatAt, sumLanes, writeOrAdd } f
 import { Inlined, exp2Table, expTable, log } from "./math";
 
 const W: usize = sizeof<real>();
+const SINGLE = sizeof<real>() == 4;
+/**
+ * So many numbers of f32 are added up at once, half as many where there is one sum a lane; of more, halves are added up
+ * by themselves. One running sum of a million equal numbers is off by 3e-3 of itself.
+ */
+const LONG: usize = 512;
+/** The first half of n > LONG numbers, in whole vectors. */
+function half(n: usize): usize {
+  return (n >> 1) & ~15;
+}
 
 /** The first `n` < LANES numbers at x; the other lanes hold `fill`. */
 export function loadTail(x: usize, n: usize, fill: real): v128 {
   let v = v128.splat<real>(fill);
   v = v128.replace_lane<real>(v, 0, load<real>(x));
-  if (sizeof<real>() == 4) {
+  if (SINGLE) {
     if (n > 1) v = v128.replace_lane<real>(v, 1, load<real>(x + W));
     if (n > 2) v = v128.replace_lane<real>(v, LANES == 4 ? 2 : 0, load<real>(x + 2 * W));
   }
@@ -20,7 +30,7 @@ export function loadTail(x: usize, n: usize, fill: real): v128 {
 /** Writes the first `n` < LANES lanes of v to y. */
 export function storeTail(y: usize, n: usize, v: v128): void {
   store<real>(y, v128.extract_lane<real>(v, 0));
-  if (sizeof<real>() == 4) {
+  if (SINGLE) {
     if (n > 1) store<real>(y + W, v128.extract_lane<real>(v, 1));
     if (n > 2) store<real>(y + 2 * W, v128.extract_lane<real>(v, LANES == 4 ? 2 : 0));
   }
@@ -33,6 +43,7 @@ export function writeOrAddTail(y: usize, n: usize, v: v128, keep: v128): void {
 
 /** Σ x over n numbers, in four sums a lane: one alone would wait for itself. */
 export function rowSum(n: usize, x: usize): real {
+  if (SINGLE && n > LONG) return rowSum(half(n), x) + rowSum(n - half(n), x + half(n) * W);
   let s = v128.splat<real>(0);
   let s1 = s;
   let s2 = s;
@@ -53,6 +64,7 @@ export function rowSum(n: usize, x: usize): real {
 
 /** Σ a b over n numbers. */
 export function rowDot(n: usize, a: usize, b: usize): real {
+  if (SINGLE && n > LONG / 2) return rowDot(half(n), a, b) + rowDot(n - half(n), a + half(n) * W, b + half(n) * W);
   let s = v128.splat<real>(0);
   const whole = a + (n & ~(LANES - 1)) * W;
   const tail = n & (LANES - 1);
@@ -86,6 +98,7 @@ export function rowMax(n: usize, x: usize): real {
 
 /** Σ (x - mean)² over n numbers. */
 export function rowSpread(n: usize, mean: real, x: usize): real {
+  if (SINGLE && n > LONG) return rowSpread(half(n), mean, x) + rowSpread(n - half(n), mean, x + half(n) * W);
   let s = v128.splat<real>(0);
   let s1 = s;
   let s2 = s;
@@ -121,6 +134,10 @@ export function rowSpread(n: usize, mean: real, x: usize): real {
  * (softmax of 1M numbers: 1.02 ms, and 0.89 so).
  */
 export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
+  if (SINGLE && n > LONG / 2) {
+    const on = half(n) * W;
+    return rowExp(half(n), shift, x, y) + rowExp(n - half(n), shift, x + on, y ? y + on : 0);
+  }
   const t = exp2Table();
   const low = splatAt(t, 0);
   const rounder = splatAt(t, 2);

@@ -4,6 +4,7 @@
 // mean, rstd  of each row, its mean and 1/√(variance + eps): left by a norm for its twin
 // dw, db      in a norm's twin: the shares of chunks of rows, which `biasBack` adds up
 import { LANES, keepIf, sumLanes, writeOrAdd } from "./simd";
+import { addColumns } from "./columns";
 import { exp } from "./math";
 import {
   loadTail,
@@ -153,7 +154,7 @@ function normal(x: v128, mean: v128, rstd: v128): v128 {
  * Rows whose share of a weight's gradient is summed by itself, so that chunks may be computed anywhere and added up in
  * order.
  */
-const CHUNK: usize = 64;
+const CHUNK: usize = 32;
 /** How many chunks `rows` rows make. */
 // threads: serial
 export function chunks(rows: usize): usize {
@@ -161,10 +162,11 @@ export function chunks(rows: usize): usize {
 }
 
 /**
- * With n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)). Writes Σ dy n and Σ dy of each chunk
+ * With n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)); at `mean` 0, as rmsNorm has it, n = x
+ * rstd, and no mean(g). Writes Σ dy n and Σ dy of each chunk
  * of rows to dw and db, d numbers a chunk.
  */
-// threads: rows*64 x+d mean+1 rstd+1 dy+d dx+d dw+d/64 db+d/64 | 1.5 ns rows d
+// threads: rows*32 x+d mean+1 rstd+1 dy+d dx+d dw+d/32 db+d/32 | 1.5 ns rows d
 export function layerNormBack(
   rows: usize,
   d: usize,
@@ -272,22 +274,6 @@ export function rmsNorm(rows: usize, d: usize, eps: real, x: usize, w: usize, y:
   }
 }
 
-/** With n = x rstd and g = dy w: dx += rstd (g - n mean(g n)). Writes Σ dy n of each chunk of rows to dw. */
-// threads: rows*64 x+d rstd+1 dy+d dx+d dw+d/64 | 1.5 ns rows d
-export function rmsNormBack(
-  rows: usize,
-  d: usize,
-  x: usize,
-  w: usize,
-  rstd: usize,
-  dy: usize,
-  dx: usize,
-  add: bool,
-  dw: usize,
-): void {
-  layerNormBack(rows, d, x, w, 0, rstd, dy, dx, add, dw, 0);
-}
-
 /** y = x + b along each row. */
 // threads: rows x+d y+d | 0.4 ns rows d
 export function bias(rows: usize, d: usize, x: usize, b: usize, y: usize): void {
@@ -299,36 +285,18 @@ export function bias(rows: usize, d: usize, x: usize, b: usize, y: usize): void 
   }
 }
 
-/** db += Σ over rows of dy, rows `di` apart, one row after the other: four at a time pass through registers. */
+/** db += Σ over rows of dy, rows `di` apart. */
 // threads: d*8 dy+1 db+1 | 0.4 ns rows d
 export function biasBack(rows: usize, d: usize, dy: usize, di: usize, db: usize, add: bool): void {
-  if (!db) return;
-  if (!add) memory.fill(db, 0, d * W);
-  const step = di * W;
-  const whole = (d & ~(LANES - 1)) * W;
-  const tail = d & (LANES - 1);
-  for (; rows >= 4; rows -= 4, dy += 4 * step) {
-    for (let o: usize = 0; o < whole; o += 16) {
-      const from = dy + o;
-      const two = v128.add<real>(v128.add<real>(v128.load(db + o), v128.load(from)), v128.load(from + step));
-      v128.store(db + o, v128.add<real>(v128.add<real>(two, v128.load(from + 2 * step)), v128.load(from + 3 * step)));
-    }
-    if (tail) for (let r: usize = 0; r < 4; r++) rowAdd(tail, dy + r * step + whole, db + whole, true);
-  }
-  for (; rows; rows--, dy += step) rowAdd(d, dy, db, true);
+  if (db) addColumns(rows, d, 0, 0, dy, di * W, db, add);
 }
 
 /** Sums the middle axis: y[o, i] = Σ_n x[o, n, i]. */
 // threads: o x+n.i y+i | 0.4 ns o n i
 export function sum(o: usize, n: usize, i: usize, x: usize, y: usize): void {
-  for (let a: usize = 0; a < o; a++, y += i * W) {
-    if (i == 1) {
-      store<real>(y, rowSum(n, x));
-      x += n * W;
-      continue;
-    }
-    if (!n) memory.fill(y, 0, i * W);
-    for (let b: usize = 0; b < n; b++, x += i * W) rowAdd(i, x, y, b > 0);
+  for (let a: usize = 0; a < o; a++, x += n * i * W, y += i * W) {
+    if (i == 1) store<real>(y, rowSum(n, x));
+    else addColumns(n, i, 0, 0, x, i * W, y, false);
   }
 }
 
@@ -343,29 +311,20 @@ export function sumBack(o: usize, n: usize, i: usize, dy: usize, dx: usize, add:
     }
 }
 
-/** Running sums along the middle axis: y[o, n, i] = Σ_{m <= n} x[o, m, i]; from the far end when `reverse`. */
-// threads: o x+n.i y+n.i | 1 ns o n i
-export function cumsum(o: usize, n: usize, i: usize, reverse: bool, x: usize, y: usize): void {
-  for (let a: usize = 0; a < o; a++)
-    for (let b: usize = 0; b < n; b++) {
-      const at = (a * n + (reverse ? n - 1 - b : b)) * i * W;
-      const before = reverse ? at + i * W : at - i * W;
-      for (let c: usize = 0; c < i * W; c += W)
-        store<real>(y + at + c, load<real>(x + at + c) + (b ? load<real>(y + before + c) : 0));
-    }
-}
-
-/** dx += running sums of dy in the direction given: the transpose of `cumsum` is `cumsum` the other way. */
-// threads: o dy+n.i dx+n.i | 1.5 ns o n i
-export function cumsumBack(o: usize, n: usize, i: usize, reverse: bool, dy: usize, dx: usize, add: bool): void {
-  if (!dx) return;
-  for (let a: usize = 0; a < o; a++)
-    for (let c: usize = 0; c < i; c++) {
-      let s: real = 0;
+/**
+ * y += running sums along the middle axis, in double precision: Σ_{m <= n} x[o, m, i], from the far end when `reverse`.
+ */
+// threads: o x+n.i y+n.i | 1.5 ns o n i
+export function cumsum(o: usize, n: usize, i: usize, reverse: bool, x: usize, y: usize, add: bool): void {
+  if (!y) return;
+  const row = i * W;
+  for (let a: usize = 0; a < o; a++, x += n * row, y += n * row)
+    for (let c: usize = 0; c < row; c += W) {
+      let s: f64 = 0;
       for (let b: usize = 0; b < n; b++) {
-        const at = ((a * n + (reverse ? n - 1 - b : b)) * i + c) * W;
-        s += load<real>(dy + at);
-        store<real>(dx + at, (add ? load<real>(dx + at) : 0) + s);
+        const at = c + (reverse ? n - 1 - b : b) * row;
+        s += load<real>(x + at);
+        store<real>(y + at, (add ? load<real>(y + at) : 0) + <real>s);
       }
     }
 }

@@ -40,14 +40,15 @@ export const rmsNorm = /* @__PURE__ */ op("rmsNorm(x, weight)", "... d, d -> ...
   forward: (K, { rows, d, eps, rstd }, y, x, w) => K.rmsNorm(rows, d, eps, x.data, w.data, y.data, rstd),
   room: (K, { rows, d }) => K.chunks(rows) * d,
   backward(K, { rows, d, rstd, room }, y, x, w) {
-    K.rmsNormBack(rows, d, x.data, w.data, rstd, y.grad, x.grad, x.add, w.grad && room);
+    K.layerNormBack(rows, d, x.data, w.data, 0, rstd, y.grad, x.grad, x.add, w.grad && room, 0);
     K.biasBack(K.chunks(rows), d, room, d, w.grad, w.add);
   },
 });
 /** Rows of a table: y[...] = w[ids[...]]. */
 export const embedding = /* @__PURE__ */ op("embedding(weight, ids)", "v d, ...<v -> ... d", {
   forward: (K, { rows, d }, y, w, ids) => K.gather(rows, d, w.data, ids.data, y.data),
-  backward: (K, { rows, d, v }, y, w, ids) => K.gatherBack(rows, d, v, ids.data, y.grad, w.grad, w.add),
+  room: (_, { rows, v }) => rows + v,
+  backward: (K, { rows, d, v, room }, y, w, ids) => K.gatherBack(rows, d, v, ids.data, y.grad, w.grad, w.add, room),
 });
 
 /** The entries of this file. */
