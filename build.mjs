@@ -133,7 +133,7 @@ function division(kernel, line, names) {
  * Functions that run once a row or more seldom, and are called from many places: inlined they take 2 kB of a page,
  * gzipped. Out of line, what runs once a panel of attention (copyFew, clear, putRow) would cost it 7 %.
  */
-const APART = ["row/loadTail", "row/storeTail", "row/writeOrAddTail", "random/block"].map(f => `asm/${f}`);
+const APART = ["row/loadTail", "row/storeTail", "row/writeOrAddTail", "random/block", "columns/addColumns", "row/finite", "weigh/dot", "row/rowDot", "row/rowSum", "attention/forward/overKeys"].map(f => `asm/${f}`);
 
 /**
  * Optimizes a module in place. asc's own -O3 inlines as much and leaves modules 4 % larger when gzipped, and no faster

@@ -54,6 +54,8 @@ export {
 } from "./map";
 export { dropout, dropoutBack, philox } from "./random";
 export { matmul, scratchSize } from "./matmul";
+export { weigh } from "./weigh";
+export { finite } from "./row";
 export {
   softmax,
   softmaxBack,

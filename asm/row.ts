@@ -62,15 +62,30 @@ export function rowSum(n: usize, x: usize): real {
   return sumLanes(s);
 }
 
-/** Σ a b over n numbers. */
+/** Σ a b over n numbers; where a is 0, b is not read. */
 export function rowDot(n: usize, a: usize, b: usize): real {
   if (SINGLE && n > LONG / 2) return rowDot(half(n), a, b) + rowDot(n - half(n), a + half(n) * W, b + half(n) * W);
   let s = v128.splat<real>(0);
   const whole = a + (n & ~(LANES - 1)) * W;
   const tail = n & (LANES - 1);
-  for (; a < whole; a += 16, b += 16) s = v128.add<real>(s, v128.mul<real>(v128.load(a), v128.load(b)));
-  if (tail) s = v128.add<real>(s, v128.mul<real>(loadTail(a, tail, 0), loadTail(b, tail, 0)));
+  for (; a < whole; a += 16, b += 16) s = v128.add<real>(s, weighed(v128.load(a), v128.load(b)));
+  if (tail) s = v128.add<real>(s, weighed(loadTail(a, tail, 0), loadTail(b, tail, 0)));
   return sumLanes(s);
+}
+/** w x, and 0 where w is 0, whatever x is. */
+export function weighed(w: v128, x: v128): v128 {
+  return v128.mul<real>(w, v128.and(x, v128.ne<real>(w, v128.splat<real>(0))));
+}
+
+/** Whether n numbers are all finite. */
+// threads: serial
+export function finite(n: usize, x: usize): bool {
+  let s = v128.splat<real>(0);
+  const whole = x + (n & ~(LANES - 1)) * W;
+  const tail = n & (LANES - 1);
+  for (; x < whole; x += 16) s = v128.add<real>(s, v128.sub<real>(v128.load(x), v128.load(x)));
+  if (tail) s = v128.add<real>(s, v128.sub<real>(loadTail(x, tail, 0), loadTail(x, tail, 0)));
+  return !v128.any_true(v128.ne<real>(s, s));
 }
 
 /**
@@ -151,23 +166,16 @@ export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
   let s = v128.splat<real>(0);
   const by = v128.splat<real>(shift);
   const log2e = splatAt(expTable(), 3);
-  const whole = x + (n & ~(LANES - 1)) * W;
-  const tail = n & (LANES - 1);
-  for (; x < whole; x += 16) {
-    const u = v128.pmax<real>(v128.mul<real>(v128.sub<real>(v128.load(x), by), log2e), low);
-    const e = Inlined.boundedExp2(u, rounder, ln2, one, p0, p1, p2, p3, p4);
-    s = v128.add<real>(s, e);
-    if (y) {
-      v128.store(y, e);
-      y += 16;
-    }
-  }
-  if (tail) {
-    const v = loadTail(x, tail, -Infinity); // of which the power is 0
+  for (const end = x + n * W; x < end; x += 16) {
+    const tail = (end - x) / W;
+    const v = tail < LANES ? loadTail(x, tail, -Infinity) : v128.load(x); // of which the power is 0
     const u = v128.pmax<real>(v128.mul<real>(v128.sub<real>(v, by), log2e), low);
     const e = Inlined.boundedExp2(u, rounder, ln2, one, p0, p1, p2, p3, p4);
     s = v128.add<real>(s, e);
-    if (y) storeTail(y, tail, e);
+    if (!y) continue;
+    if (tail < LANES) storeTail(y, tail, e);
+    else v128.store(y, e);
+    y += 16;
   }
   return sumLanes(s);
 }
@@ -189,17 +197,12 @@ export function rowExpScale(n: usize, shift: real, by: real, x: usize, y: usize,
   const p4 = splatAt(c, 11);
   const s = v128.splat<real>(shift);
   const f = v128.splat<real>(by);
-  const whole = x + (n & ~(LANES - 1)) * W;
-  const tail = n & (LANES - 1);
-  for (; x < whole; x += 16, y += 16) {
-    const u = v128.pmax<real>(v128.sub<real>(v128.load(x), s), low);
+  for (const end = x + n * W; x < end; x += 16, y += 16) {
+    const tail = (end - x) / W;
+    const u = v128.pmax<real>(v128.sub<real>(tail < LANES ? loadTail(x, tail, shift) : v128.load(x), s), low);
     const e = Inlined.boundedExp(u, rounder, log2e, less, rest, one, p0, p1, p2, p3, p4);
-    v128.store(y, madd(f, e, v128.and(v128.load(y), keep)));
-  }
-  if (tail) {
-    const u = v128.pmax<real>(v128.sub<real>(loadTail(x, tail, shift), s), low);
-    const e = Inlined.boundedExp(u, rounder, log2e, less, rest, one, p0, p1, p2, p3, p4);
-    storeTail(y, tail, madd(f, e, v128.and(loadTail(y, tail, 0), keep)));
+    if (tail < LANES) storeTail(y, tail, madd(f, e, v128.and(loadTail(y, tail, 0), keep)));
+    else v128.store(y, madd(f, e, v128.and(v128.load(y), keep)));
   }
 }
 

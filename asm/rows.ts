@@ -19,6 +19,7 @@ import {
   rowSpread,
   rowSum,
   storeTail,
+  weighed,
   writeOrAddTail,
 } from "./row";
 
@@ -33,7 +34,7 @@ export function softmax(rows: usize, d: usize, x: usize, y: usize): void {
   }
 }
 
-/** dx += y (dy - Σ y dy) */
+/** dx += y (dy - Σ y dy); where y is 0, dy is not read. */
 // threads: rows y+d dy+d dx+d | 0.6 ns rows d
 export function softmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usize, add: bool): void {
   if (!dx) return;
@@ -42,10 +43,10 @@ export function softmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usiz
   for (let r: usize = 0; r < rows; r++) {
     const dot = v128.splat<real>(rowDot(d, y, dy));
     for (const end = y + (d - tail) * W; y < end; y += 16, dy += 16, dx += 16)
-      writeOrAdd(dx, v128.mul<real>(v128.load(y), v128.sub<real>(v128.load(dy), dot)), keep);
+      writeOrAdd(dx, weighed(v128.load(y), v128.sub<real>(v128.load(dy), dot)), keep);
     if (tail) {
       const g = v128.sub<real>(loadTail(dy, tail, 0), dot);
-      writeOrAddTail(dx, tail, v128.mul<real>(loadTail(y, tail, 0), g), keep);
+      writeOrAddTail(dx, tail, weighed(loadTail(y, tail, 0), g), keep);
       y += tail * W;
       dy += tail * W;
       dx += tail * W;
