@@ -77,7 +77,10 @@ export const scale = /* @__PURE__ */ op("scale(x)", "... -> ...", {
 export const fade = /* @__PURE__ */ op("fade(x)", "... -> ...", {
   attrs: { by: 1 },
   forward: (K, { rows }, y, x) => K.copyRows(1, rows, x.data, rows, y.data, rows),
-  backward: (K, { rows, by }, y, x) => K.scaleAdd(rows, by, y.grad, x.grad, x.add),
+  backward(K, { rows, by }, y, x) {
+    if (by) K.scaleAdd(rows, by, y.grad, x.grad, x.add);
+    else if (!x.add) K.fill(rows, 0, x.grad);
+  },
 });
 /** y = x + b, b added to each row. */
 export const bias = /* @__PURE__ */ op("bias(x, b)", "... d, d -> ... d", {
