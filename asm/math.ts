@@ -171,6 +171,18 @@ export function sigmoid(x: v128): v128 {
   return v128.sub<real>(u, v128.mul<real>(u, t));
 }
 
+/** The slope of an x with the gate s = σ(u): s + v s (1 - s), where v is x u', with e = e^-|u| and 1 - s as exact as s. */
+export function gateSlope(u: v128, v: v128): v128 {
+  const c = memory.data<real>([-0.0, 0, 1]);
+  const one = splatAt(c, 2);
+  const e = exp(v128.or(u, splatAt(c, 0)));
+  const below = v128.lt<real>(u, splatAt(c, 1));
+  const t = v128.div<real>(one, v128.add<real>(e, one)); // the larger of s and 1 - s
+  const f = v128.mul<real>(e, t);
+  const s = v128.bitselect(f, t, below);
+  return v128.add<real>(s, v128.mul<real>(v128.mul<real>(v, f), t));
+}
+
 /**
  * The hyperbolic tangent h/(1 + h), h = (e^(2|x|) - 1)/2, with the sign of x; as u - u u/(1 + h), u = min(h, 1), it
  * rounds less.
@@ -275,14 +287,12 @@ function twoOverPi(): usize {
         0, 0, 0,
       ]);
 }
-/** n mod 4 of the latest `far`. */
-let quarters: bits = 0;
 /**
- * r of x = n π/2 + r, |r| <= π/4, for x from 100,000 on; NaN of Infinity (Payne and Hanek 1983). x is an integer m times a
+ * r of x = n π/2 + r, |r| <= π/4, or n mod 4, for x from 100,000 on; NaN of Infinity (Payne and Hanek 1983). x is an integer m times a
  * power of 2: m times 192 bits of 2/π, of which the first are worth a quarter turn or two, counts quarter turns. Bits
  * before them are whole turns, and those behind do not count: of the product 128 bits are kept.
  */
-function far(x: f64): real {
+function far(x: f64, turns: bool): real {
   const word = reinterpret<u64>(x);
   const m = (word & 0x000fffffffffffff) | 0x0010000000000000;
   const low = (SINGLE ? 1157 : 2053) - <i32>(word >> 52); // the lowest of the 192
@@ -295,28 +305,17 @@ function far(x: f64): real {
     b = (b >> 8) | (a << 56);
     a = (a >> 8) | (carry << 56);
   }
-  quarters = <bits>((a + 0x2000000000000000) >> 62);
+  if (turns) return <real>((a + 0x2000000000000000) >> 62);
   const turn = <f64>(<i64>((a << 2) | (b >> 62))) + <f64>(b << 2) * 5.421010862427522e-20; // times 2^64
   return <real>(turn * 8.515303950216386e-20 + (x - x)); // π/2 2^-64
 }
-/** n mod 4 of the latest `farLanes`. */
-let farTurns: v128 = i32x4.splat(0);
 /** `far` of each lane. */
-function farLanes(x: v128): v128 {
-  let r = x;
-  let n = x;
+function farLanes(x: v128, turns: bool): v128 {
   for (let l: usize = 0; l < LANES; l++) {
-    r = v128.replace_lane<real>(r, 0, far(<f64>v128.extract_lane<real>(r, 0)));
-    n = v128.replace_lane<bits>(n, 0, quarters);
-    r = next(r);
-    n = next(n);
+    x = v128.replace_lane<real>(x, 0, far(<f64>v128.extract_lane<real>(x, 0), turns));
+    x = SINGLE ? v128.shuffle<u32>(x, x, 1, 2, 3, 0) : v128.shuffle<u64>(x, x, 1, 0);
   }
-  farTurns = n;
-  return r;
-}
-/** The lanes, each one place on. */
-function next(v: v128): v128 {
-  return SINGLE ? v128.shuffle<u32>(v, v, 1, 2, 3, 0) : v128.shuffle<u64>(v, v, 1, 0);
+  return x;
 }
 
 /**
@@ -349,12 +348,12 @@ function wave(a: v128, q: bits, flip: v128): v128 {
     r = v128.sub<real>(w, low);
     rest = v128.sub<real>(v128.sub<real>(w, r), low);
   }
-  // 0: FAR, 1: one, 2: 1/2, 3: sign
-  const c = memory.data<real>([100000, 1, 0.5, -0.0]);
+  // 0: from here on `far`, 1: one, 2: 1/2, 3: sign, 4: 2^MANTISSA, which leaves an integer in the low bits
+  const c = memory.data<real>([100000, 1, 0.5, -0.0, SINGLE ? 8388608 : 4503599627370496]);
   const large = v128.gt<real>(a, splatAt(c, 0));
   if (v128.any_true(large)) {
-    r = v128.bitselect(farLanes(a), r, large);
-    n = v128.bitselect(farTurns, n, large);
+    r = v128.bitselect(farLanes(a, false), r, large);
+    n = v128.bitselect(v128.add<real>(farLanes(a, true), splatAt(c, 4)), n, large);
     rest = v128.andnot(rest, large);
   }
   const z = v128.mul<real>(r, r);

@@ -2,6 +2,7 @@
 // on how many rows there are.
 //
 // mean, rstd  of each row, its mean and 1/√(variance + eps): left by a norm for its twin
+// low         of each row, what its mean lacks, being rounded
 // dw, db      in a norm's twin: the shares of chunks of rows, which `biasBack` adds up
 import { LANES, keepIf, sumLanes, writeOrAdd } from "./simd";
 import { addColumns } from "./columns";
@@ -59,7 +60,7 @@ export function softmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usiz
 export function logsumexp(rows: usize, d: usize, x: usize, y: usize): void {
   for (let r: usize = 0; r < rows; r++, x += d * W, y += W) {
     const top = rowMax(d, x);
-    store<real>(y, top + logOf(rowExp(d, top, x, 0)));
+    store<real>(y, top < Infinity ? top + logOf(rowExp(d, top, x, 0)) : rowDot(d, x, x)); // Infinity, or NaN of a NaN
   }
 }
 
@@ -115,7 +116,7 @@ export function logSoftmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: u
 }
 
 /** y = (x - mean) / √(variance + eps) w + b along each row; leaves mean and rstd = 1/√(variance + eps). b may be 0. */
-// threads: rows x+d y+d mean+1 rstd+1 | 1 ns rows d
+// threads: rows x+d y+d mean+1 low+1 rstd+1 | 1 ns rows d
 export function layerNorm(
   rows: usize,
   d: usize,
@@ -125,30 +126,44 @@ export function layerNorm(
   b: usize,
   y: usize,
   mean: usize,
+  low: usize,
   rstd: usize,
 ): void {
   const tail = d & (LANES - 1);
   const whole = (d - tail) * W;
   for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
-    const m = rowSum(d, x) / <real>d;
+    let m = rowSum(d, x) / <real>d;
+    let less: real = 0;
+    let spread = rowSpread(d, m, x);
+    if (m * m * <real>d > 4 * spread) {
+      // the mean's own rounding would count
+      let total: f64 = 0;
+      for (let o: usize = 0; o < d * W; o += W) total += <f64>load<real>(x + o);
+      total /= <f64>d;
+      m = <real>total;
+      less = <real>(total - <f64>m);
+      spread = rowSpread(d, m, x) - <real>d * less * less;
+    }
     const mv = v128.splat<real>(m);
-    const s = <real>1 / sqrt<real>(rowSpread(d, m, x) / <real>d + eps);
+    const lv = v128.splat<real>(less);
+    const s = <real>1 / sqrt<real>(spread / <real>d + eps);
     const sv = v128.splat<real>(s);
     if (mean) store<real>(mean + r * W, m);
+    if (low) store<real>(low + r * W, less);
     if (rstd) store<real>(rstd + r * W, s);
     for (let o: usize = 0; o < whole; o += 16) {
-      const v = v128.mul<real>(normal(v128.load(x + o), mv, sv), v128.load(w + o));
+      const v = v128.mul<real>(normal(v128.load(x + o), mv, lv, sv), v128.load(w + o));
       v128.store(y + o, b ? v128.add<real>(v, v128.load(b + o)) : v);
     }
     if (tail) {
-      const v = v128.mul<real>(normal(loadTail(x + whole, tail, 0), mv, sv), loadTail(w + whole, tail, 0));
+      const v = v128.mul<real>(normal(loadTail(x + whole, tail, 0), mv, lv, sv), loadTail(w + whole, tail, 0));
       storeTail(y + whole, tail, b ? v128.add<real>(v, loadTail(b + whole, tail, 0)) : v);
     }
   }
 }
-/** (x - mean) rstd */
-function normal(x: v128, mean: v128, rstd: v128): v128 {
-  return v128.mul<real>(v128.sub<real>(x, mean), rstd);
+/** (x - mean) rstd, `low` being what the mean lacks. */
+function normal(x: v128, mean: v128, low: v128, rstd: v128): v128 {
+  return v128.mul<real>(v128.sub<real>(v128.sub<real>(x, mean), low), rstd);
 }
 
 /**
@@ -167,13 +182,14 @@ export function chunks(rows: usize): usize {
  * rstd, and no mean(g). Writes Σ dy n and Σ dy of each chunk
  * of rows to dw and db, d numbers a chunk.
  */
-// threads: rows*32 x+d mean+1 rstd+1 dy+d dx+d dw+d/32 db+d/32 | 1.5 ns rows d
+// threads: rows*32 x+d mean+1 low+1 rstd+1 dy+d dx+d dw+d/32 db+d/32 | 1.5 ns rows d
 export function layerNormBack(
   rows: usize,
   d: usize,
   x: usize,
   w: usize,
   mean: usize,
+  low: usize,
   rstd: usize,
   dy: usize,
   dx: usize,
@@ -193,6 +209,7 @@ export function layerNormBack(
       x + at,
       w,
       mean ? mean + r * W : 0,
+      low + r * W,
       rstd + r * W,
       dy + at,
       dx ? dx + at : 0,
@@ -209,6 +226,7 @@ function normChunk(
   x: usize,
   w: usize,
   mean: usize,
+  low: usize,
   rstd: usize,
   dy: usize,
   dx: usize,
@@ -223,12 +241,13 @@ function normChunk(
   const zero = v128.splat<real>(0);
   for (let r: usize = 0; r < rows; r++, x += d * W, dy += d * W) {
     const mv = mean ? v128.splat<real>(load<real>(mean + r * W)) : zero;
+    const lv = mean ? v128.splat<real>(load<real>(low + r * W)) : zero;
     const sv = v128.splat<real>(load<real>(rstd + r * W));
     let sg = zero;
     let sgn = zero;
     for (let o: usize = 0; o < whole; o += 16) {
       const g = v128.load(dy + o);
-      const n = normal(v128.load(x + o), mv, sv);
+      const n = normal(v128.load(x + o), mv, lv, sv);
       const gw = v128.mul<real>(g, v128.load(w + o));
       sg = v128.add<real>(sg, gw);
       sgn = v128.add<real>(sgn, v128.mul<real>(gw, n));
@@ -237,7 +256,7 @@ function normChunk(
     }
     if (tail) {
       const g = loadTail(dy + whole, tail, 0);
-      const n = normal(loadTail(x + whole, tail, 0), mv, sv);
+      const n = normal(loadTail(x + whole, tail, 0), mv, lv, sv);
       const gw = v128.mul<real>(g, loadTail(w + whole, tail, 0));
       sg = v128.add<real>(sg, gw);
       sgn = v128.add<real>(sgn, v128.mul<real>(gw, n));
@@ -249,11 +268,11 @@ function normChunk(
     const c = v128.splat<real>(sumLanes(sgn) / <real>d);
     for (let o: usize = 0; o < whole; o += 16) {
       const gw = v128.mul<real>(v128.load(dy + o), v128.load(w + o));
-      writeOrAdd(dx + o, normSlope(gw, normal(v128.load(x + o), mv, sv), sv, a, c), keep);
+      writeOrAdd(dx + o, normSlope(gw, normal(v128.load(x + o), mv, lv, sv), sv, a, c), keep);
     }
     if (tail) {
       const gw = v128.mul<real>(loadTail(dy + whole, tail, 0), loadTail(w + whole, tail, 0));
-      const n = normal(loadTail(x + whole, tail, 0), mv, sv);
+      const n = normal(loadTail(x + whole, tail, 0), mv, lv, sv);
       writeOrAddTail(dx + whole, tail, normSlope(gw, n, sv, a, c), keep);
     }
     dx += d * W;

@@ -233,7 +233,7 @@ export const leftOut: Record<string, readonly (readonly string[])[]> = {
     ["gq", "gk", "dgq", "dgk", "pg", "edges", "keys"],
     ["table", "dtable", "gq", "gk", "dgq", "dgk", "pg", "rel", "drel", "slopes", "dk"],
   ],
-  layerNorm: [["b", "mean", "rstd"]],
+  layerNorm: [["b", "mean", "low", "rstd"]],
   layerNormBack: [["dw", "db"], ["dx"], ["mean"]],
   divBack: [["da"]],
   matmul: [["bias"]],

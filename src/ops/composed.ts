@@ -7,7 +7,7 @@ import { op, type Operand, type Source } from "../op.ts";
 const at = (address: number, offset: number): number => address && address + offset;
 
 /** The product for rows of x: where they are not all finite, one in which a factor of 0 hides what it weighs. */
-const weighing = (K: Kernels, { size, data }: Source) => (K.finite(size, data) ? K.matmul : K.weigh);
+const weighing = (K: Kernels, { size, data }: Source) => K[K.finite(size, data) ? "matmul" : "weigh"];
 
 // Heads need no transpose: b t h d is how the projection wrote them, and a product takes the distance between rows.
 /** Calls `body` with the place of each head in b t h d, b s h d and b h t s arrays, in bytes. */

@@ -19,15 +19,15 @@ export const logsumexp = /* @__PURE__ */ op("logsumexp(x)", "... d -> ...", {
 /** y = (x - mean) / √(variance + eps) w + b along the last axis, variance over d, not d - 1 (Ba et al. 2016). */
 export const layerNorm = /* @__PURE__ */ op("layerNorm(x, weight, bias)", "... d, d, d? -> ... d", {
   attrs: { eps: 1e-5 },
-  save: { mean: "...", rstd: "..." },
-  forward: (K, { rows, d, eps, mean, rstd }, y, x, w, b) =>
-    K.layerNorm(rows, d, eps, x.data, w.data, b.data, y.data, mean, rstd),
+  save: { mean: "...", low: "...", rstd: "..." },
+  forward: (K, { rows, d, eps, mean, low, rstd }, y, x, w, b) =>
+    K.layerNorm(rows, d, eps, x.data, w.data, b.data, y.data, mean, low, rstd),
   room: (K, { rows, d }) => 2 * K.chunks(rows) * d,
-  backward(K, { rows, d, mean, rstd, room }, y, x, w, b) {
+  backward(K, { rows, d, mean, low, rstd, room }, y, x, w, b) {
     const n = K.chunks(rows);
     const dw = room;
     const db = room + n * d * K.width;
-    K.layerNormBack(rows, d, x.data, w.data, mean, rstd, y.grad, x.grad, x.add, w.grad && dw, b.grad && db);
+    K.layerNormBack(rows, d, x.data, w.data, mean, low, rstd, y.grad, x.grad, x.add, w.grad && dw, b.grad && db);
     K.biasBack(n, d, dw, d, w.grad, w.add);
     K.biasBack(n, d, db, d, b.grad, b.add);
   },
@@ -40,7 +40,7 @@ export const rmsNorm = /* @__PURE__ */ op("rmsNorm(x, weight)", "... d, d -> ...
   forward: (K, { rows, d, eps, rstd }, y, x, w) => K.rmsNorm(rows, d, eps, x.data, w.data, y.data, rstd),
   room: (K, { rows, d }) => K.chunks(rows) * d,
   backward(K, { rows, d, rstd, room }, y, x, w) {
-    K.layerNormBack(rows, d, x.data, w.data, 0, rstd, y.grad, x.grad, x.add, w.grad && room, 0);
+    K.layerNormBack(rows, d, x.data, w.data, 0, 0, rstd, y.grad, x.grad, x.add, w.grad && room, 0);
     K.biasBack(K.chunks(rows), d, room, d, w.grad, w.add);
   },
 });

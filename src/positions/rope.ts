@@ -28,8 +28,9 @@ export function rotary(
 
 /** The same for each sequence of a batch, one after the other: b t x d/2. */
 function tables(tape: Tape, { b, t, starts }: Places, d: number, theta: number): { cos: Tensor; sin: Tensor } {
-  if (!(d > 0 && d % 2 === 0)) refuse(RangeError, "rotary", `heads are ${d} wide`, "an even width");
-  number("rotary", "theta", theta, theta > 0 && theta < Infinity, "a number above 0");
+  const who = "rotary";
+  if (!(d > 0 && d % 2 === 0)) refuse(RangeError, who, `heads are ${d} wide`, "an even width");
+  number(who, "theta", theta, theta > 0 && theta < Infinity, "a number above 0");
   const half = d / 2;
   const c = new Float64Array(b * t * half);
   const s = new Float64Array(b * t * half);
@@ -37,8 +38,8 @@ function tables(tape: Tape, { b, t, starts }: Places, d: number, theta: number):
     for (let m = 0; m < half; m++) {
       const place = (starts?.[Math.floor(i / t)] ?? 0) + (i % t);
       const angle = place * exp(((-2 * m) / d) * log(theta));
-      c[i * half + m] = cos(angle);
-      s[i * half + m] = sin(angle);
+      c[i * half + m] = cos(angle, who);
+      s[i * half + m] = sin(angle, who);
     }
   return { cos: tape.tensor([b * t, half], c), sin: tape.tensor([b * t, half], s) };
 }

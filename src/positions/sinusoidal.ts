@@ -11,12 +11,13 @@ import type { Kind, Places } from "./kind.ts";
  * numbers for the places from `start` on.
  */
 export function sinusoidal(t: number, d: number, start = 0): Float64Array {
-  const table = new Float64Array(integer("sinusoidal", "t", t) * integer("sinusoidal", "d", d, 1));
+  const who = "sinusoidal";
+  const table = new Float64Array(integer(who, "t", t) * integer(who, "d", d, 1));
   for (let i = 0; i < t; i++)
     for (let m = 0; 2 * m < d; m++) {
       const angle = (start + i) * exp(((-2 * m) / d) * log(10000));
-      table[i * d + 2 * m] = sin(angle);
-      if (2 * m + 1 < d) table[i * d + 2 * m + 1] = cos(angle);
+      table[i * d + 2 * m] = sin(angle, who);
+      if (2 * m + 1 < d) table[i * d + 2 * m + 1] = cos(angle, who);
     }
   return table;
 }
