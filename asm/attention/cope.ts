@@ -15,7 +15,7 @@ const W: usize = sizeof<real>();
 const ROW: usize = NR * W;
 const PAIR: usize = 2 * W;
 const PAIRS: usize = NR * PAIR; // bytes of one position's pairs
-const BLOCK: usize = 16; // keys whose gates are made at once
+const BLOCK: usize = 16; // keys whose gates are made and added up at once
 
 /** Row f of two halves of lanes, (a, b), as pairs. */
 function zip(a: v128, b: v128, to: usize): void {
@@ -129,25 +129,37 @@ function place(at: v128, most: v128, rests: usize, indices: usize): void {
 }
 /**
  * Gates 1/(1 + 2^-u) and positions min(p - 1, their sum from here to the last of `end` keys): whole parts as distances
- * in `indices`, the rest in `rests`. `rests` may be `gates`, and `indices` `u`; those then are lost. Returns the key
+ * in `indices`, the rest in `rests`. `rests` may be `gates`, and `indices` `u`; those then are lost. Each block
+ * of keys is added up by itself, and the error of adding its sum to the position goes to the next: positions of any
+ * length are good to their last bit or two, and never fall from a key to the one before. Returns the key
  * before which every lane is beyond the last position, p - 1: there nothing is left behind.
  */
 export function copePlaces(end: usize, p: usize, u: usize, gates: usize, rests: usize, indices: usize): usize {
   const most = v128.splat<real>(<real>(p - 1));
-  let at0 = v128.splat<real>(0);
-  let at1 = at0;
+  let base0 = v128.splat<real>(0);
+  let base1 = base0;
+  let sum0 = base0; // since `base`, and what that lacks, being rounded
+  let sum1 = base0;
   for (let j = end; j > 0;) {
-    const from = j > BLOCK ? j - BLOCK : 0;
+    const from = (j - 1) & ~(BLOCK - 1);
     makeGates(from, j, u, gates);
+    let at0 = base0;
+    let at1 = base1;
     while (j > from) {
       j--;
       const o = j * ROW;
-      at0 = v128.add<real>(at0, v128.load(gates + o));
-      at1 = v128.add<real>(at1, v128.load(gates + o, 16));
+      sum0 = v128.add<real>(sum0, v128.load(gates + o));
+      sum1 = v128.add<real>(sum1, v128.load(gates + o, 16));
+      at0 = v128.add<real>(base0, sum0);
+      at1 = v128.add<real>(base1, sum1);
       place(at0, most, rests + o, indices + o);
       place(at1, most, rests + o + 16, indices + o + 16);
       if (v128.all_true<bits>(v128.and(v128.ge<real>(at0, most), v128.ge<real>(at1, most)))) return j;
     }
+    sum0 = v128.add<real>(v128.sub<real>(base0, at0), sum0);
+    sum1 = v128.add<real>(v128.sub<real>(base1, at1), sum1);
+    base0 = at0;
+    base1 = at1;
   }
   return 0;
 }
