@@ -1,8 +1,8 @@
 // math.ts: elementary functions of a vector, from deterministic SIMD alone: f32 within 2 ulp, f64 within 4
 // (test/math.test.ts). Reductions of the range after Cody and Waite (1980): n times the first part of a split constant
 // is exact. Polynomials are minimax, found by Remez's exchange in 60 digits, with the error stated beside them. No
-// branches, large angles aside: 0, infinity and NaN take the way of all numbers. Constants live in tables because Node 24 rebuilds a
-// constant vector at every use (`splatAt`).
+// branches, large angles aside: 0, infinity and NaN take the way of all numbers. Constants live in tables because Node
+// 24 rebuilds a constant vector at every use (`splatAt`).
 import { LANES, madd, shiftRight, splatAt } from "./simd";
 
 const SINGLE = sizeof<real>() == 4;
@@ -171,7 +171,9 @@ export function sigmoid(x: v128): v128 {
   return v128.sub<real>(u, v128.mul<real>(u, t));
 }
 
-/** The slope of an x with the gate s = σ(u): s + v s (1 - s), where v is x u', with e = e^-|u| and 1 - s as exact as s. */
+/**
+ * The slope of an x with the gate s = σ(u): s + v s (1 - s), where v is x u', with e = e^-|u| and 1 - s as exact as s.
+ */
 export function gateSlope(u: v128, v: v128): v128 {
   const c = memory.data<real>([-0.0, 0, 1]);
   const one = splatAt(c, 2);
@@ -288,9 +290,9 @@ function twoOverPi(): usize {
       ]);
 }
 /**
- * r of x = n π/2 + r, |r| <= π/4, or n mod 4, for x from 100,000 on; NaN of Infinity (Payne and Hanek 1983). x is an integer m times a
- * power of 2: m times 192 bits of 2/π, of which the first are worth a quarter turn or two, counts quarter turns. Bits
- * before them are whole turns, and those behind do not count: of the product 128 bits are kept.
+ * r of x = n π/2 + r, |r| <= π/4, or n mod 4, for x from 100,000 on; NaN of Infinity (Payne and Hanek 1983). x is an
+ * integer m times a power of 2: m times 192 bits of 2/π, of which the first are worth a quarter turn or two, counts
+ * quarter turns. Bits before them are whole turns, and those behind do not count: of the product 128 bits are kept.
  */
 function far(x: f64, turns: bool): real {
   const word = reinterpret<u64>(x);
@@ -319,9 +321,9 @@ function farLanes(x: v128, turns: bool): v128 {
 }
 
 /**
- * The sine of a + q π/2 for a >= 0, with the sign bits of `flip` turned. a = n π/2 + r with |r| <= π/4. For f32, r comes
- * from doubles, since near a multiple of π/2 all bits of a cancel; for f64 it has a second part, `rest`. Large numbers,
- * of which this would take too many bits off, go one by one through `far`.
+ * The sine of a + q π/2 for a >= 0, with the sign bits of `flip` turned. a = n π/2 + r with |r| <= π/4. For f32, r
+ * comes from doubles, since near a multiple of π/2 all bits of a cancel; for f64 it has a second part, `rest`. Large
+ * numbers, of which this would take too many bits off, go one by one through `far`.
  */
 function wave(a: v128, q: bits, flip: v128): v128 {
   let r: v128;

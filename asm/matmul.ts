@@ -56,7 +56,7 @@ const PART = PANELS + KC * NC * W;
  * of KC are good to 1e-5. Squares of SQUARE rows and columns, one after the other: half as fast.
  */
 const MANY: usize = 16384;
-const SQUARE: usize = 64;
+const SQUARE: usize = 32;
 const TOTALS = PART + SQUARE * SQUARE * W;
 
 /** Bytes of scratch that `matmul` needs. */
