@@ -1,9 +1,11 @@
 // columns.ts: sums of columns, over rows that follow each other or that a list names. Each column is added up in one
 // order, whatever its neighbours: 2 BLOCK rows in `real`, in two sums, for one alone waits for itself, and what comes
-// of them in double precision. So a million terms are good to 1e-6. Zeros behind the last row change nothing.
+// of them in double precision. So a million terms are good to 1e-6. Zeros behind the last row change nothing. What lies behind the last column is
+// read and comes to nothing.
 //
 // step        bytes from row to row of x
 // next        the row that follows each row, n behind the last; at address 0 it is the next one
+import { writeOrAddTail } from "./row";
 import { keepIf, writeOrAdd } from "./simd";
 
 const W: usize = sizeof<real>();
@@ -35,7 +37,7 @@ export function addColumns(
   const end = y + d * W;
   const zero = v128.splat<real>(0);
   const keep = keepIf(add);
-  for (; y + 32 <= end; x += 32, y += 32) {
+  for (; y < end; x += 32, y += 32) {
     let s0 = zero;
     let s1 = zero;
     let t0 = zero;
@@ -64,24 +66,12 @@ export function addColumns(
       s0 = zero;
       s1 = zero;
     }
-    writeOrAdd(y, SINGLE ? narrowed(t0, t1) : s0, keep);
-    writeOrAdd(y + 16, SINGLE ? narrowed(t2, t3) : s1, keep);
+    put(y, end, SINGLE ? narrowed(t0, t1) : s0, keep);
+    put(y + 16, end, SINGLE ? narrowed(t2, t3) : s1, keep);
   }
-  for (; y < end; x += W, y += W) {
-    let s: real = 0;
-    let t: f64 = 0;
-    for (let r = first; r != n;) {
-      let u: real = 0;
-      for (let k: usize = 0; k < BLOCK && r != n; k++) {
-        s += load<real>(x + r * step);
-        r = after(r, next);
-        if (r == n) break;
-        u += load<real>(x + r * step);
-        r = after(r, next);
-      }
-      t += s + u;
-      s = 0;
-    }
-    store<real>(y, (add ? load<real>(y) : 0) + <real>t);
-  }
+}
+/** A vector to y, as far as it lies before `end`. */
+function put(y: usize, end: usize, v: v128, keep: v128): void {
+  if (y + 16 <= end) writeOrAdd(y, v, keep);
+  else if (y < end) writeOrAddTail(y, (end - y) / W, v, keep);
 }

@@ -50,19 +50,11 @@ const FEW: usize = 2;
 /** Where the edge tile and the panels of b lie in scratch, behind the panels of a. */
 const EDGE = MC * KC * W;
 const PANELS = EDGE + MR * NR * W;
-const PART = PANELS + KC * NC * W;
-/**
- * Above so many terms a number of y is summed in double precision, from parts of 32 terms; below, the sums of blocks
- * of KC are good to 1e-5. Squares of SQUARE rows and columns, one after the other: half as fast.
- */
-const MANY: usize = 16384;
-const SQUARE: usize = 32;
-const TOTALS = PART + SQUARE * SQUARE * W;
 
 /** Bytes of scratch that `matmul` needs. */
 // threads: serial
 export function scratchSize(): usize {
-  return TOTALS + SQUARE * SQUARE * 8;
+  return PANELS + KC * NC * W;
 }
 
 /**
@@ -560,62 +552,6 @@ function strips(
     }
 }
 
-/** `matmul` of more than MANY terms. */
-function manyTerms(
-  m: usize,
-  k: usize,
-  n: usize,
-  alpha: real,
-  a: usize,
-  ai: usize,
-  ak: usize,
-  b: usize,
-  bk: usize,
-  bn: usize,
-  bias: usize,
-  y: usize,
-  yi: usize,
-  add: bool,
-  scratch: usize,
-): void {
-  const totals = scratch + TOTALS;
-  for (let j: usize = 0; j < n; j += SQUARE)
-    for (let i: usize = 0; i < m; i += SQUARE) {
-      const rows = min(SQUARE, m - i);
-      const columns = min(SQUARE, n - j);
-      memory.fill(totals, 0, SQUARE * SQUARE * 8);
-      for (let p: usize = 0; p < k; p += 32) {
-        const at = b + (p * bk + j * bn) * W;
-        const part = scratch + PART;
-        matmul(
-          rows,
-          min(32, k - p),
-          columns,
-          1,
-          a + (i * ai + p * ak) * W,
-          ai,
-          ak,
-          at,
-          bk,
-          bn,
-          0,
-          part,
-          SQUARE,
-          false,
-          scratch,
-        );
-        for (let o: usize = 0; o < rows * SQUARE; o++)
-          store<f64>(totals + o * 8, load<f64>(totals + o * 8) + load<real>(part + o * W));
-      }
-      for (let r: usize = 0; r < rows; r++)
-        for (let c: usize = 0; c < columns; c++) {
-          const to = y + ((i + r) * yi + j + c) * W;
-          const from: real = add ? load<real>(to) : bias ? load<real>(bias + (j + c) * W) : 0;
-          store<real>(to, from + alpha * <real>load<f64>(totals + (r * SQUARE + c) * 8));
-        }
-    }
-}
-
 /**
  * y = alpha a b, plus `bias` in every row (n numbers; 0 for none); added to y instead when `add`. a is m x k, b is
  * k x n. Rows of a lie `ai` apart and columns `ak`, one of the two being 1; rows of b `bk` and columns `bn`, likewise;
@@ -641,7 +577,6 @@ export function matmul(
   scratch: usize,
 ): void {
   if (!y) return;
-  if (k > MANY) return manyTerms(m, k, n, alpha, a, ai, ak, b, bk, bn, bias, y, yi, add, scratch);
   if (m <= FEW && ak == 1 && bk == 1 && k % LANES == 0 && k) {
     const whole = n & ~(4 * LANES - 1);
     strips(m, k, whole, alpha, a, ai, b, bn, bias, y, yi, add);
