@@ -1,8 +1,8 @@
 // masked.ts: what composed attention needs over a b h t s array of logits. `allowed` is a t x s array, 0 where query t
 // may not look at key s; `keys` is a b x s array, 0 for padding, or nothing. What is masked is never read.
-import { LANES, LEAST, endOf, maxLanes, splat } from "./simd";
-import { exp, sigmoid } from "./math";
-import { loadTail, rowScale, rowSum, storeTail } from "./row";
+import { LANES, endOf, splat } from "./simd";
+import { sigmoid } from "./math";
+import { loadTail, rowExp, rowMax, rowScale, storeTail } from "./row";
 
 const W: usize = sizeof<real>();
 
@@ -37,24 +37,16 @@ export function maskedSoftmax(
   keys: usize,
   y: usize,
 ): void {
-  const least = splat(LEAST);
+  const never = splat(-Infinity);
   for (let r: usize = 0; r < b * h * t; r++, x += s * W, y += s * W) {
     const mask = allowed + (r % t) * s * W;
     const padding = keys ? keys + (r / (h * t)) * s * W : 0;
-    let top = least;
     for (let j: usize = 0; j < s; j += LANES) {
       const n = min(LANES, s - j);
-      top = v128.max<real>(top, seen(n, mask, padding, j * W, some(x + j * W, n, LEAST), least));
+      put(y + j * W, n, seen(n, mask, padding, j * W, some(x + j * W, n, 0), never));
     }
-    const shift = splat(maxLanes(top));
-    for (let j: usize = 0; j < s; j += LANES) {
-      const n = min(LANES, s - j);
-      const v = exp(v128.sub<real>(some(x + j * W, n, 0), shift));
-      const e = seen(n, mask, padding, j * W, v, splat(0));
-      put(y + j * W, n, e);
-    }
-    const sum = rowSum(s, y);
-    rowScale(s, sum > 0 ? 1 / sum : 0, y, y);
+    const sum = rowExp(s, rowMax(s, y), y, y);
+    rowScale(s, sum == 0 ? 0 : 1 / sum, y, y);
   }
 }
 

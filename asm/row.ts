@@ -41,24 +41,25 @@ export function writeOrAddTail(y: usize, n: usize, v: v128, keep: v128): void {
   storeTail(y, n, v128.add<real>(v128.and(loadTail(y, n, 0), keep), v));
 }
 
-/** Σ x over n numbers, in four sums a lane: one alone would wait for itself. */
-export function rowSum(n: usize, x: usize): real {
-  if (SINGLE && n > LONG) return rowSum(half(n), x) + rowSum(n - half(n), x + half(n) * W);
+/** Σ (x - shift) over n numbers, in four sums a lane: one alone would wait for itself. */
+export function rowSum(n: usize, x: usize, shift: real = 0): real {
+  if (SINGLE && n > LONG) return rowSum(half(n), x, shift) + rowSum(n - half(n), x + half(n) * W, shift);
   let s = v128.splat<real>(0);
   let s1 = s;
   let s2 = s;
   let s3 = s;
+  const by = v128.splat<real>(shift);
   const whole = x + (n & ~(LANES - 1)) * W;
   const tail = n & (LANES - 1);
   for (const most = whole - 48; x < most; x += 64) {
-    s = v128.add<real>(s, v128.load(x));
-    s1 = v128.add<real>(s1, v128.load(x, 16));
-    s2 = v128.add<real>(s2, v128.load(x, 32));
-    s3 = v128.add<real>(s3, v128.load(x, 48));
+    s = v128.add<real>(s, v128.sub<real>(v128.load(x), by));
+    s1 = v128.add<real>(s1, v128.sub<real>(v128.load(x, 16), by));
+    s2 = v128.add<real>(s2, v128.sub<real>(v128.load(x, 32), by));
+    s3 = v128.add<real>(s3, v128.sub<real>(v128.load(x, 48), by));
   }
   s = v128.add<real>(v128.add<real>(s, s1), v128.add<real>(s2, s3));
-  for (; x < whole; x += 16) s = v128.add<real>(s, v128.load(x));
-  if (tail) s = v128.add<real>(s, loadTail(x, tail, 0));
+  for (; x < whole; x += 16) s = v128.add<real>(s, v128.sub<real>(v128.load(x), by));
+  if (tail) s = v128.add<real>(s, v128.sub<real>(loadTail(x, tail, shift), by));
   return sumLanes(s);
 }
 

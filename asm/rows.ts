@@ -132,21 +132,13 @@ export function layerNorm(
   const tail = d & (LANES - 1);
   const whole = (d - tail) * W;
   for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
-    let m = rowSum(d, x) / <real>d;
-    let less: real = 0;
-    let spread = rowSpread(d, m, x);
-    if (m * m * <real>d > 4 * spread) {
-      // the mean's own rounding would count
-      let total: f64 = 0;
-      for (let o: usize = 0; o < d * W; o += W) total += <f64>load<real>(x + o);
-      total /= <f64>d;
-      m = <real>total;
-      less = <real>(total - <f64>m);
-      spread = rowSpread(d, m, x) - <real>d * less * less;
-    }
+    const m = rowSum(d, x) / <real>d;
+    const spread = rowSpread(d, m, x);
+    // Far from 0 the mean's own rounding would count.
+    const less: real = m * m * <real>d > 4 * spread ? rowSum(d, x, m) / <real>d : 0;
     const mv = v128.splat<real>(m);
     const lv = v128.splat<real>(less);
-    const s = <real>1 / sqrt<real>(spread / <real>d + eps);
+    const s = <real>1 / sqrt<real>(spread / <real>d - less * less + eps);
     const sv = v128.splat<real>(s);
     if (mean) store<real>(mean + r * W, m);
     if (low) store<real>(low + r * W, less);

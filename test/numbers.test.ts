@@ -15,7 +15,6 @@ import {
   linear,
   logSoftmax,
   logsumexp,
-  matmul,
   mean,
   mul,
   random,
@@ -105,7 +104,7 @@ suite("long sums in f32", {
       step(() => bias(tape.tensor([n, 2]), b));
       say("bias", b.gradient());
       step(() => linear(tape.tensor([n, 1], filled(n, 1)), w, b));
-      say("linear weight", w.gradient());
+      near(w.gradient()[0]!, n * c, "a product's sums of blocks", 4e-5);
       say("linear bias", b.gradient());
       step(() => embedding(table, tape.integers([n], new Int32Array(n).fill(1))));
       say("embedding", table.gradient().subarray(2));
@@ -478,19 +477,5 @@ suite("cancellation in f32", {
         if (!(off <= most)) throw new Error(`${name}'(${x[i]}) is ${v}, not ${want[i]}: ${off} ulp`);
       });
     }
-  },
-  "a product of few rows and of many is the same number to 1e-6 past 16,384 terms"() {
-    const tape = new Tape("f32");
-    const k = 20_001;
-    const rng = random(2);
-    const a = Float32Array.from({ length: 3 * k }, () => rng.uniform());
-    const b = Float32Array.from({ length: k * 5 }, () => rng.uniform());
-    const got = matmul(tape.tensor([3, k], a), tape.tensor([k, 5], b)).values();
-    for (let i = 0; i < 3; i++)
-      for (let j = 0; j < 5; j++) {
-        let want = 0;
-        for (let p = 0; p < k; p++) want += a[i * k + p]! * b[p * 5 + j]!;
-        near(got[i * 5 + j]!, want, `a b at ${i} ${j}`, 3e-7);
-      }
   },
 });
