@@ -1,7 +1,7 @@
 // columns.ts: sums of columns, over rows that follow each other or that a list names. Each column is added up in one
 // order, whatever its neighbours: 2 BLOCK rows in `real`, in two sums, for one alone waits for itself, and what comes
-// of them in double precision. So a million terms are good to 1e-6. Zeros behind the last row change nothing. What lies behind the last column is
-// read and comes to nothing.
+// of them in double precision. So a million terms are good to 1e-6. Zeros behind the last row change nothing. What lies
+// behind the last column is read and comes to nothing.
 //
 // step        bytes from row to row of x
 // next        the row that follows each row, n behind the last; at address 0 it is the next one
