@@ -39,8 +39,10 @@ export function gatherBack(
   dw: usize,
   add: bool,
   room: usize,
+  scratch: usize,
 ): void {
   if (!dw) return;
+  if (!add) memory.fill(dw, 0, v * d * W);
   for (let i: usize = 0; i < v; i++) store<u32>(room + i * 4, n);
   const next = room + v * 4;
   for (let i = n; i--;) {
@@ -48,8 +50,8 @@ export function gatherBack(
     store<u32>(next + i * 4, load<u32>(first));
     store<u32>(first, i);
   }
-  for (let i: usize = 0; i < v; i++, dw += d * W)
-    if (!add || load<u32>(room + i * 4) != n) addColumns(n, d, load<u32>(room + i * 4), next, dy, d * W, dw, add);
+  for (let i: usize = 0; i < v; i++, room += 4, dw += d * W)
+    if (load<u32>(room) != n) addColumns(n, d, load<u32>(room), next, dy, d * W, dw, true, scratch);
 }
 
 /** y[o, i, j] = z[o, i, index[i, j]]: z has p numbers for each of t rows, index and y have s. */

@@ -114,6 +114,15 @@ export class Inlined {
     return madd(madd(madd(p4, r2, madd(p3, r, p2)), r2, madd(p1, r, p0)), s2, s1);
   }
   /**
+   * The slope of an x with the gate s = σ(u), where v is x u': s + v s (1 - s), of e = e^-|u|: 1 - s as exact as s.
+   */
+  @inline static gateSlope(u: v128, v: v128, e: v128, one: v128): v128 {
+    const t = v128.div<real>(one, v128.add<real>(e, one)); // the larger of s and 1 - s
+    const f = v128.mul<real>(e, t);
+    const s = v128.bitselect(f, t, v128.lt<real>(u, v128.splat<real>(0)));
+    return madd(v128.mul<real>(v, f), t, s);
+  }
+  /**
    * e^x for x between the bounds of `expTable`; 0 at the lower one, where e^x is no normal number, and Infinity at the
    * upper.
    */
@@ -169,20 +178,6 @@ export function sigmoid(x: v128): v128 {
   const t = v128.div<real>(e, v128.add<real>(e, one));
   const u = v128.bitselect(e, one, v128.lt<real>(x, splatAt(c, 1)));
   return v128.sub<real>(u, v128.mul<real>(u, t));
-}
-
-/**
- * The slope of an x with the gate s = σ(u): s + v s (1 - s), where v is x u', with e = e^-|u| and 1 - s as exact as s.
- */
-export function gateSlope(u: v128, v: v128): v128 {
-  const c = memory.data<real>([-0.0, 0, 1]);
-  const one = splatAt(c, 2);
-  const e = exp(v128.or(u, splatAt(c, 0)));
-  const below = v128.lt<real>(u, splatAt(c, 1));
-  const t = v128.div<real>(one, v128.add<real>(e, one)); // the larger of s and 1 - s
-  const f = v128.mul<real>(e, t);
-  const s = v128.bitselect(f, t, below);
-  return v128.add<real>(s, v128.mul<real>(v128.mul<real>(v, f), t));
 }
 
 /**

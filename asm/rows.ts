@@ -298,17 +298,17 @@ export function bias(rows: usize, d: usize, x: usize, b: usize, y: usize): void 
 }
 
 /** db += Σ over rows of dy, rows `di` apart. */
-// threads: d*8 dy+1 db+1 | 0.4 ns rows d
-export function biasBack(rows: usize, d: usize, dy: usize, di: usize, db: usize, add: bool): void {
-  if (db) addColumns(rows, d, 0, 0, dy, di * W, db, add);
+// threads: d*8 dy+1 db+1 scratch@ | 0.4 ns rows d
+export function biasBack(rows: usize, d: usize, dy: usize, di: usize, db: usize, add: bool, scratch: usize): void {
+  if (db) addColumns(rows, d, 0, 0, dy, di * W, db, add, scratch);
 }
 
 /** Sums the middle axis: y[o, i] = Σ_n x[o, n, i]. */
-// threads: o x+n.i y+i | 0.4 ns o n i
-export function sum(o: usize, n: usize, i: usize, x: usize, y: usize): void {
+// threads: o x+n.i y+i scratch@ | 0.4 ns o n i
+export function sum(o: usize, n: usize, i: usize, x: usize, y: usize, scratch: usize): void {
   for (let a: usize = 0; a < o; a++, x += n * i * W, y += i * W) {
     if (i == 1) store<real>(y, rowSum(n, x));
-    else addColumns(n, i, 0, 0, x, i * W, y, false);
+    else addColumns(n, i, 0, 0, x, i * W, y, false, scratch);
   }
 }
 

@@ -133,7 +133,7 @@ function weighBack(a: AttentionBackArguments, w: BackWorkspace, at: usize, befor
  * they read the same; dut that of other gates.
  */
 function placeBack(a: AttentionBackArguments, w: BackWorkspace): void {
-  if (a.rel) shift(w.end, w.first, 1, a.r, w.dr, w.wide, w.dt, w.wide, true);
+  if (a.rel) shift(w.end, w.first, 1, a.r, w.dr, w.wide, w.dt, w.wide, w.edge);
   if (!a.table) return;
   w.reached = max(w.reached, w.far);
   copeBack(w, a.p, w.dt, w.dut, w.wide, w.dz);

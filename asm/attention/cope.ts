@@ -231,7 +231,7 @@ export function copeBack(w: Workspace, p: usize, dt: usize, dut: usize, di: usiz
   for (let half: usize = 0; half < 32; half += 16)
     keysBack(w, certain * ROW + half, dt + skip + half, dut ? dut + skip + half : 0, di, dpairs - BIAS + 2 * half);
   pairsBack(w.far, dpairs, dz, di);
-  if (certain) addColumns(certain, NR, 0, 0, dt, di, dz + (p - 1) * di, true);
+  if (certain) addColumns(certain, NR, 0, 0, dt, di, dz + (p - 1) * di, true, w.edge);
 }
 /** One half of the lanes of `copeBack`, key after key. */
 function keysBack(w: Workspace, from: usize, dt: usize, dut: usize, di: usize, dpairs: usize): void {

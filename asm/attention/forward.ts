@@ -87,7 +87,7 @@ export function choose(a: AttentionArguments, w: Workspace, at: usize): void {
 
 /** From logits to weights that are still to be divided by their sum; `at` is the place of the first row's lse. */
 function weigh(a: AttentionArguments, w: Workspace, at: usize): void {
-  softmaxPanel(w.end, w.st, w.inverse, w.lse);
+  softmaxPanel(w.end, w.st, w.inverse, w.lse, w.edge);
   if (a.lse) copyFew(w.n, w.lse, a.lse + at * W);
 }
 /** Weights times values, rows `vi` bytes apart, to rows at `o`, `oi` apart. What weighs nothing is not read. */

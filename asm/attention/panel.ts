@@ -143,7 +143,7 @@ export function decline(end: usize, first: usize, apart: usize, slopes: usize, s
 
 /**
  * st (rows `si` bytes apart) += z[min(max(0, place - j), r - 1)], lane c's query being at place `first + c apart` and z
- * r rows of lanes `zi` bytes apart; or, `back`, the transpose: z[...] += st. Keys at least r - 1 places before the
+ * r rows of lanes `zi` bytes apart; or, with room at `edge`, the transpose: z[...] += st. Keys at least r - 1 places before the
  * panel all read z's last row. With more queries than keys the first places lie before the first key: `first` is then a
  * negative number, wrapped.
  */
@@ -156,11 +156,11 @@ export function shift(
   zi: usize,
   st: usize,
   si: usize,
-  back: bool,
+  edge: usize,
 ): void {
   const last = z + (r - 1) * zi;
   const far = <usize>min<isize>(<isize>end, max<isize>(0, <isize>(first - r + 2)));
-  if (back) addColumns(far, NR, 0, 0, st, si, last, true);
+  if (edge) addColumns(far, NR, 0, 0, st, si, last, true, edge);
   else {
     const z0 = v128.load(last);
     const z1 = v128.load(last, 16);
@@ -174,7 +174,7 @@ export function shift(
       const distance = <usize>max<isize>(0, <isize>(first + c * apart - j));
       const at = st + j * si + c * W;
       const row = z + min(distance, r - 1) * zi + c * W;
-      if (back) store<real>(row, load<real>(row) + load<real>(at));
+      if (edge) store<real>(row, load<real>(row) + load<real>(at));
       else store<real>(at, load<real>(at) + load<real>(row));
     }
 }
@@ -220,7 +220,7 @@ export function weightsBack(end: usize, st: usize, lse: usize, delta: usize, pt:
  * st = 2^(st - top) over the keys, each lane's largest logit taken off; leaves 1/Σ in `inverse` and top + log2 Σ in
  * `lse`. Two keys at a time.
  */
-export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize): void {
+export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize, edge: usize): void {
   const least = v128.splat<real>(LEAST);
   const stop = st + (end & ~1) * ROW;
   let top0 = least;
@@ -243,7 +243,7 @@ export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize):
   v128.store(lse, top0);
   v128.store(lse, top1, 16);
   weights(end, st, lse, st, ROW);
-  addColumns(end, NR, 0, 0, st, ROW, inverse, false);
+  addColumns(end, NR, 0, 0, st, ROW, inverse, false, edge);
   finish(top0, inverse, lse);
   finish(top1, inverse + 16, lse + 16);
 }

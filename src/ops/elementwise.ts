@@ -87,7 +87,7 @@ export const bias = /* @__PURE__ */ op("bias(x, b)", "... d, d -> ... d", {
   forward: (K, { rows, d }, y, x, b) => K.bias(rows, d, x.data, b.data, y.data),
   backward(K, { rows, d }, y, x, b) {
     K.accumulate(rows * d, y.grad, x.grad, x.add);
-    K.biasBack(rows, d, y.grad, d, b.grad, b.add);
+    K.biasBack(rows, d, y.grad, d, b.grad, b.add, K.scratch);
   },
 });
 

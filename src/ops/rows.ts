@@ -28,8 +28,8 @@ export const layerNorm = /* @__PURE__ */ op("layerNorm(x, weight, bias)", "... d
     const dw = room;
     const db = room + n * d * K.width;
     K.layerNormBack(rows, d, x.data, w.data, mean, low, rstd, y.grad, x.grad, x.add, w.grad && dw, b.grad && db);
-    K.biasBack(n, d, dw, d, w.grad, w.add);
-    K.biasBack(n, d, db, d, b.grad, b.add);
+    K.biasBack(n, d, dw, d, w.grad, w.add, K.scratch);
+    K.biasBack(n, d, db, d, b.grad, b.add, K.scratch);
   },
 });
 /** y = x / √(mean of x² + eps) w along the last axis (Zhang and Sennrich 2019). */
@@ -41,14 +41,15 @@ export const rmsNorm = /* @__PURE__ */ op("rmsNorm(x, weight)", "... d, d -> ...
   room: (K, { rows, d }) => K.chunks(rows) * d,
   backward(K, { rows, d, rstd, room }, y, x, w) {
     K.layerNormBack(rows, d, x.data, w.data, 0, 0, rstd, y.grad, x.grad, x.add, w.grad && room, 0);
-    K.biasBack(K.chunks(rows), d, room, d, w.grad, w.add);
+    K.biasBack(K.chunks(rows), d, room, d, w.grad, w.add, K.scratch);
   },
 });
 /** Rows of a table: y[...] = w[ids[...]]. */
 export const embedding = /* @__PURE__ */ op("embedding(weight, ids)", "v d, ...<v -> ... d", {
   forward: (K, { rows, d }, y, w, ids) => K.gather(rows, d, w.data, ids.data, y.data),
   room: (_, { rows, v }) => rows + v,
-  backward: (K, { rows, d, v, room }, y, w, ids) => K.gatherBack(rows, d, v, ids.data, y.grad, w.grad, w.add, room),
+  backward: (K, { rows, d, v, room }, y, w, ids) =>
+    K.gatherBack(rows, d, v, ids.data, y.grad, w.grad, w.add, room, K.scratch),
 });
 
 /** The entries of this file. */

@@ -6,7 +6,7 @@ import type { Tensor } from "../tensor.ts";
 import { scale } from "./elementwise.ts";
 
 export const sumMiddle = /* @__PURE__ */ op("sum(x)", "o n i -> o i", {
-  forward: (K, { o, n, i }, y, x) => K.sum(o, n, i, x.data, y.data),
+  forward: (K, { o, n, i }, y, x) => K.sum(o, n, i, x.data, y.data, K.scratch),
   backward: (K, { o, n, i }, y, x) => K.sumBack(o, n, i, y.grad, x.grad, x.add),
 });
 export const cumsumMiddle = /* @__PURE__ */ op("cumsum(x)", "o n i -> o n i", {
