@@ -125,7 +125,8 @@ suite("long sums in f32", {
         tape.scope(() => {
           const v = tape.tensor([1, s, 1, 4], filled(4 * s, c));
           const y = attention(tape.tensor([1, 1, 1, 4]), tape.tensor([1, s, 1, 4]), v, { composed });
-          near(y.values()[0]!, c, `attention${composed ? ", composed" : ""}`, composed ? 2e-5 : 1e-6); // composed: a product
+          // composed, it is a product
+          near(y.values()[0]!, c, `attention${composed ? ", composed" : ""}`, composed ? 2e-5 : 1e-6);
         });
       tape.scope(() => {
         const [t, k] = [9, 3000];

@@ -142,10 +142,10 @@ export function decline(end: usize, first: usize, apart: usize, slopes: usize, s
 }
 
 /**
- * st (rows `si` bytes apart) += z[min(max(0, place - j), r - 1)], lane c's query being at place `first + c apart` and z
- * r rows of lanes `zi` bytes apart; or, with room at `edge`, the transpose: z[...] += st. Keys at least r - 1 places before the
- * panel all read z's last row. With more queries than keys the first places lie before the first key: `first` is then a
- * negative number, wrapped.
+ * st (rows `si` bytes apart) += z[min(max(0, place - j), r - 1)], lane c's query being at place `first + c apart` and
+ * z r rows of lanes `zi` bytes apart; or, with room at `edge`, the transpose: z[...] += st. Keys at least r - 1 places
+ * before the panel all read z's last row. With more queries than keys the first places lie before the first key:
+ * `first` is then a negative number, wrapped.
  */
 export function shift(
   end: usize,
