@@ -133,7 +133,10 @@ function division(kernel, line, names) {
  * Functions that run once a row or more seldom, and are called from many places: inlined they take 2 kB of a page,
  * gzipped. Out of line, what runs once a panel of attention (copyFew, clear, putRow) would cost it 7 %.
  */
-const APART = ["row/loadTail", "row/storeTail", "row/writeOrAddTail", "random/block"].map(f => `asm/${f}`);
+const APART = [
+  ...["row/loadTail", "row/storeTail", "row/writeOrAddTail", "row/finite", "row/rowDot", "row/rowSum", "random/block"],
+  ...["columns/addColumns", "weigh/dot", "attention/forward/overKeys"],
+].map(f => `asm/${f}`);
 
 /**
  * Optimizes a module in place. asc's own -O3 inlines as much and leaves modules 4 % larger when gzipped, and no faster
@@ -327,7 +330,7 @@ const inline = {
       const f32 = textOf("f32");
       const { text: f64, swaps } = alike(textOf("f64"), chars);
       const pieces = [];
-      for (let at = 0, n = 5000; at < Math.max(f32.length, f64.length); at += n)
+      for (let at = 0, n = 8000; at < Math.max(f32.length, f64.length); at += n)
         pieces.push(f32.slice(at, at + n), f64.slice(at, at + n));
       const [layouts, divisions] = ["layouts", "divisions"].map(name => readFileSync(`dist/dev/${name}.json`, "utf8"));
       const every = i => `pieces.filter((_, i) => i % 2 === ${i}).join("")`;

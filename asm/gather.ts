@@ -3,7 +3,7 @@
 // ids         rows of a table, integers
 // index       places in a row, t s integers
 // cos, sin    of the angles of t places, d/2 a place
-import { rowAdd } from "./row";
+import { addColumns } from "./columns";
 
 const W: usize = sizeof<real>();
 
@@ -25,12 +25,33 @@ export function placeRows(b: usize, t: usize, n: usize, x: usize, xi: usize, sta
   }
 }
 
-/** dw[ids[i]] += dy[i], dw having v rows. */
+/**
+ * dw[ids[i]] += dy[i], dw having v rows. `room` for v + n integers: the first place of each id, and the next place of
+ * the same id of each place, n where there is none.
+ */
 // threads: serial, two ids may name one row
-export function gatherBack(n: usize, d: usize, v: usize, ids: usize, dy: usize, dw: usize, add: bool): void {
+export function gatherBack(
+  n: usize,
+  d: usize,
+  v: usize,
+  ids: usize,
+  dy: usize,
+  dw: usize,
+  add: bool,
+  room: usize,
+  scratch: usize,
+): void {
   if (!dw) return;
   if (!add) memory.fill(dw, 0, v * d * W);
-  for (let i: usize = 0; i < n; i++, dy += d * W) rowAdd(d, dy, dw + <usize>load<i32>(ids + i * 4) * d * W, true);
+  for (let i: usize = 0; i < v; i++) store<u32>(room + i * 4, n);
+  const next = room + v * 4;
+  for (let i = n; i--;) {
+    const first = room + load<u32>(ids + i * 4) * 4;
+    store<u32>(next + i * 4, load<u32>(first));
+    store<u32>(first, i);
+  }
+  for (let i: usize = 0; i < v; i++, room += 4, dw += d * W)
+    if (load<u32>(room) != n) addColumns(n, d, load<u32>(room), next, dy, d * W, dw, true, scratch);
 }
 
 /** y[o, i, j] = z[o, i, index[i, j]]: z has p numbers for each of t rows, index and y have s. */

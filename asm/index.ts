@@ -54,6 +54,8 @@ export {
 } from "./map";
 export { dropout, dropoutBack, philox } from "./random";
 export { matmul, scratchSize } from "./matmul";
+export { weigh } from "./weigh";
+export { finite } from "./row";
 export {
   softmax,
   softmaxBack,
@@ -65,13 +67,11 @@ export {
   layerNormBack,
   chunks,
   rmsNorm,
-  rmsNormBack,
   bias,
   biasBack,
   sum,
   sumBack,
   cumsum,
-  cumsumBack,
   copyRows,
   addRows,
 } from "./rows";

@@ -1,8 +1,8 @@
-// masked.ts: what composed attention needs over a b h t s array of logits. `allowed` is a t x s array, 1 where query t
-// may look at key s and 0 where not; `keys` is a b x s array, 0 for padding, or nothing.
-import { LANES, LEAST, endOf, maxLanes, splat, sumLanes } from "./simd";
-import { exp, sigmoid } from "./math";
-import { loadTail, rowScale, storeTail } from "./row";
+// masked.ts: what composed attention needs over a b h t s array of logits. `allowed` is a t x s array, 0 where query t
+// may not look at key s; `keys` is a b x s array, 0 for padding, or nothing. What is masked is never read.
+import { LANES, endOf, splat } from "./simd";
+import { sigmoid } from "./math";
+import { loadTail, rowExp, rowMax, rowScale, storeTail } from "./row";
 
 const W: usize = sizeof<real>();
 
@@ -16,15 +16,13 @@ function put(y: usize, n: usize, v: v128): void {
   else storeTail(y, n, v);
 }
 /**
- * n numbers of a mask's row from byte `o` on, times those of `keys`, the sequence's row of padding, if there is one.
+ * x where n numbers of a mask's row from byte `o` on are not 0, nor those of `keys`, the sequence's row of padding, if
+ * there is one; else `other`. Any number but 0 shows a key.
  */
-function seen(n: usize, allowed: usize, keys: usize, o: usize): v128 {
-  const a = some(allowed + o, n, 0);
-  return keys ? v128.mul<real>(a, some(keys + o, n, 0)) : a;
-}
-/** x where `mask` is not 0, else `other`. */
-function where(mask: v128, x: v128, other: v128): v128 {
-  return v128.bitselect(x, other, v128.ne<real>(mask, splat(0)));
+function seen(n: usize, allowed: usize, keys: usize, o: usize, x: v128, other: v128): v128 {
+  const zero = splat(0);
+  x = v128.bitselect(x, other, v128.ne<real>(some(allowed + o, n, 0), zero));
+  return keys ? v128.bitselect(x, other, v128.ne<real>(some(keys + o, n, 0), zero)) : x;
 }
 
 /** y = softmax of x over the keys that are allowed, 0 elsewhere; a row that allows nothing is all 0. */
@@ -39,26 +37,16 @@ export function maskedSoftmax(
   keys: usize,
   y: usize,
 ): void {
-  const least = splat(LEAST);
+  const never = splat(-Infinity);
   for (let r: usize = 0; r < b * h * t; r++, x += s * W, y += s * W) {
     const mask = allowed + (r % t) * s * W;
     const padding = keys ? keys + (r / (h * t)) * s * W : 0;
-    let top = least;
     for (let j: usize = 0; j < s; j += LANES) {
       const n = min(LANES, s - j);
-      top = v128.max<real>(top, where(seen(n, mask, padding, j * W), some(x + j * W, n, LEAST), least));
+      put(y + j * W, n, seen(n, mask, padding, j * W, some(x + j * W, n, 0), never));
     }
-    const shift = splat(maxLanes(top));
-    let total = splat(0);
-    for (let j: usize = 0; j < s; j += LANES) {
-      const n = min(LANES, s - j);
-      const v = exp(v128.sub<real>(some(x + j * W, n, 0), shift));
-      const e = where(seen(n, mask, padding, j * W), v, splat(0));
-      total = v128.add<real>(total, e);
-      put(y + j * W, n, e);
-    }
-    const sum = sumLanes(total);
-    rowScale(s, sum > 0 ? 1 / sum : 0, y, y);
+    const sum = rowExp(s, rowMax(s, y), y, y);
+    rowScale(s, sum == 0 ? 0 : 1 / sum, y, y);
   }
 }
 
@@ -79,7 +67,7 @@ export function maskedSigmoid(
     const padding = keys ? keys + (r / (h * t)) * s * W : 0;
     for (let j: usize = 0; j < s; j += LANES) {
       const n = min(LANES, s - j);
-      put(y + j * W, n, v128.mul<real>(sigmoid(some(x + j * W, n, 0)), seen(n, mask, padding, j * W)));
+      put(y + j * W, n, seen(n, mask, padding, j * W, sigmoid(some(x + j * W, n, 0)), splat(0)));
     }
   }
 }

@@ -1,9 +1,9 @@
 // math.ts: elementary functions of a vector, from deterministic SIMD alone: f32 within 2 ulp, f64 within 4
 // (test/math.test.ts). Reductions of the range after Cody and Waite (1980): n times the first part of a split constant
 // is exact. Polynomials are minimax, found by Remez's exchange in 60 digits, with the error stated beside them. No
-// branches: 0, infinity and NaN take the way of all numbers. Constants live in tables because Node 24 rebuilds a
-// constant vector at every use (`splatAt`).
-import { madd, shiftRight, splatAt } from "./simd";
+// branches, large angles aside: 0, infinity and NaN take the way of all numbers. Constants live in tables because Node
+// 24 rebuilds a constant vector at every use (`splatAt`).
+import { LANES, madd, shiftRight, splatAt } from "./simd";
 
 const SINGLE = sizeof<real>() == 4;
 const MANTISSA: i32 = SINGLE ? 23 : 52;
@@ -112,6 +112,15 @@ export class Inlined {
     const s1 = v128.mul<real>(s, madd(ln2, r, one));
     const s2 = v128.mul<real>(s, r2);
     return madd(madd(madd(p4, r2, madd(p3, r, p2)), r2, madd(p1, r, p0)), s2, s1);
+  }
+  /**
+   * The slope of an x with the gate s = σ(u), where v is x u': s + v s (1 - s), of e = e^-|u|: 1 - s as exact as s.
+   */
+  @inline static gateSlope(u: v128, v: v128, e: v128, one: v128): v128 {
+    const t = v128.div<real>(one, v128.add<real>(e, one)); // the larger of s and 1 - s
+    const f = v128.mul<real>(e, t);
+    const s = v128.bitselect(f, t, v128.lt<real>(u, v128.splat<real>(0)));
+    return madd(v128.mul<real>(v, f), t, s);
   }
   /**
    * e^x for x between the bounds of `expTable`; 0 at the lower one, where e^x is no normal number, and Infinity at the
@@ -258,10 +267,58 @@ function logAtEnds(x: v128, y: v128, zero: v128): v128 {
   return v128.bitselect(splatAt(c, 2), y, v128.eq<real>(x, zero));
 }
 
+/** 2/π as an integer, its least byte first: 272 bits behind the point for f32, 1168 for f64, and zeros before it. */
+function twoOverPi(): usize {
+  return SINGLE
+    ? memory.data<u8>([
+        36, 183, 97, 197, 187, 222, 171, 99, 81, 254, 65, 144, 67, 60, 153, 149, 98, 219, 192, 221, 52, 245, 209, 87,
+        39, 252, 41, 21, 68, 78, 110, 131, 249, 162, 0, 0, 0, 0, 0, 0, 0,
+      ])
+    : memory.data<u8>([
+        3, 86, 8, 93, 141, 31, 177, 95, 251, 107, 234, 146, 82, 138, 247, 57, 7, 61, 123, 241, 229, 235, 199, 186, 39,
+        117, 45, 234, 95, 158, 102, 63, 70, 79, 183, 9, 203, 39, 207, 126, 54, 109, 31, 109, 10, 90, 139, 17, 47, 239,
+        15, 152, 5, 222, 255, 151, 248, 31, 59, 40, 249, 189, 139, 95, 132, 156, 244, 57, 83, 131, 57, 214, 145, 57, 65,
+        126, 95, 180, 38, 112, 156, 233, 132, 68, 187, 46, 245, 53, 130, 232, 62, 167, 41, 177, 28, 235, 29, 254, 28,
+        146, 209, 9, 234, 46, 73, 6, 224, 210, 77, 66, 58, 110, 36, 183, 97, 197, 187, 222, 171, 99, 81, 254, 65, 144,
+        67, 60, 153, 149, 98, 219, 192, 221, 52, 245, 209, 87, 39, 252, 41, 21, 68, 78, 110, 131, 249, 162, 0, 0, 0, 0,
+        0, 0, 0,
+      ]);
+}
 /**
- * The sine of a + q π/2 for a >= 0, with the sign bits of `flip` turned; accurate for a up to 100,000, within [-1, 1]
- * beyond. a = n π/2 + r with |r| <= π/4. For f32, r comes from doubles, since near a multiple of π/2 all bits of a
- * cancel; for f64 it has a second part, `rest`.
+ * r of x = n π/2 + r, |r| <= π/4, or n mod 4, for x from 100,000 on; NaN of Infinity (Payne and Hanek 1983). x is an
+ * integer m times a power of 2: m times 192 bits of 2/π, of which the first are worth a quarter turn or two, counts
+ * quarter turns. Bits before them are whole turns, and those behind do not count: of the product 128 bits are kept.
+ */
+function far(x: f64, turns: bool): real {
+  const word = reinterpret<u64>(x);
+  const m = (word & 0x000fffffffffffff) | 0x0010000000000000;
+  const low = (SINGLE ? 1157 : 2053) - <i32>(word >> 52); // the lowest of the 192
+  let at = twoOverPi() + (low >> 3);
+  let carry: u64 = 0;
+  let a: u64 = 0;
+  let b: u64 = 0;
+  for (const end = at + 24; at < end; at++) {
+    carry = (carry >> 8) + m * ((load<u16>(at) >> (low & 7)) & 255);
+    b = (b >> 8) | (a << 56);
+    a = (a >> 8) | (carry << 56);
+  }
+  if (turns) return <real>((a + 0x2000000000000000) >> 62);
+  const turn = <f64>(<i64>((a << 2) | (b >> 62))) + <f64>(b << 2) * 5.421010862427522e-20; // times 2^64
+  return <real>(turn * 8.515303950216386e-20 + (x - x)); // π/2 2^-64
+}
+/** `far` of each lane. */
+function farLanes(x: v128, turns: bool): v128 {
+  for (let l: usize = 0; l < LANES; l++) {
+    x = v128.replace_lane<real>(x, 0, far(<f64>v128.extract_lane<real>(x, 0), turns));
+    x = SINGLE ? v128.shuffle<u32>(x, x, 1, 2, 3, 0) : v128.shuffle<u64>(x, x, 1, 0);
+  }
+  return x;
+}
+
+/**
+ * The sine of a + q π/2 for a >= 0, with the sign bits of `flip` turned. a = n π/2 + r with |r| <= π/4. For f32, r
+ * comes from doubles, since near a multiple of π/2 all bits of a cancel; for f64 it has a second part, `rest`. Large
+ * numbers, of which this would take too many bits off, go one by one through `far`.
  */
 function wave(a: v128, q: bits, flip: v128): v128 {
   let r: v128;
@@ -288,27 +345,30 @@ function wave(a: v128, q: bits, flip: v128): v128 {
     r = v128.sub<real>(w, low);
     rest = v128.sub<real>(v128.sub<real>(w, r), low);
   }
-  // 0 1: bounds of r, 2: one, 3: 1/2, 4: sign, 5 6: bounds of `rest`; a too large for the reduction would leave them
-  const c = memory.data<real>([-0.7854, 0.7854, 1, 0.5, -0.0, -1.2e-16, 1.2e-16]);
-  r = v128.pmin<real>(v128.pmax<real>(r, splatAt(c, 0)), splatAt(c, 1));
+  // 0: from here on `far`, 1: one, 2: 1/2, 3: sign, 4: 2^MANTISSA, which leaves an integer in the low bits
+  const c = memory.data<real>([100000, 1, 0.5, -0.0, SINGLE ? 8388608 : 4503599627370496]);
+  const large = v128.gt<real>(a, splatAt(c, 0));
+  if (v128.any_true(large)) {
+    r = v128.bitselect(farLanes(a, false), r, large);
+    n = v128.bitselect(v128.add<real>(farLanes(a, true), splatAt(c, 4)), n, large);
+    rest = v128.andnot(rest, large);
+  }
   const z = v128.mul<real>(r, r);
-  const half = v128.mul<real>(z, splatAt(c, 3));
+  const half = v128.mul<real>(z, splatAt(c, 2));
   let s = v128.mul<real>(sinTail(z), r);
   let k = v128.mul<real>(v128.mul<real>(cosTail(z), z), z);
   if (SINGLE) {
     s = v128.add<real>(v128.mul<real>(s, z), r);
   } else {
-    // the second argument is not returned when it is NaN
-    rest = v128.pmin<real>(splatAt(c, 6), v128.pmax<real>(splatAt(c, 5), rest));
-    const bent = v128.mul<real>(v128.sub<real>(s, v128.mul<real>(rest, splatAt(c, 3))), z);
+    const bent = v128.mul<real>(v128.sub<real>(s, v128.mul<real>(rest, splatAt(c, 2))), z);
     s = v128.add<real>(v128.add<real>(bent, rest), r);
     k = v128.sub<real>(k, v128.mul<real>(r, rest));
   }
-  k = v128.sub<real>(splatAt(c, 2), v128.sub<real>(half, k));
+  k = v128.sub<real>(splatAt(c, 1), v128.sub<real>(half, k));
   n = v128.add<bits>(n, v128.splat<bits>(q));
   const unit = splatAt(memory.data<bits>([1]), 0);
   const odd = v128.eq<bits>(v128.and(n, unit), unit);
-  const sign = v128.and(v128.shl<bits>(n, SINGLE ? 30 : 62), splatAt(c, 4));
+  const sign = v128.and(v128.shl<bits>(n, SINGLE ? 30 : 62), splatAt(c, 3));
   return v128.xor(v128.bitselect(k, s, odd), v128.xor(sign, flip));
 }
 /**
@@ -358,13 +418,13 @@ function cosTail(z: v128): v128 {
   return term(term(k, z, p, 1), z, p, 0);
 }
 
-/** The sine; see `wave` for its range. */
+/** The sine. */
 export function sin(x: v128): v128 {
   const sign = splatAt(memory.data<real>([-0.0]), 0);
   return wave(v128.andnot(x, sign), 0, v128.and(x, sign));
 }
 
-/** The cosine; see `wave` for its range. */
+/** The cosine. */
 export function cos(x: v128): v128 {
   const c = memory.data<real>([-0.0, 0]);
   return wave(v128.andnot(x, splatAt(c, 0)), 1, splatAt(c, 1));

@@ -2,8 +2,10 @@
 // on how many rows there are.
 //
 // mean, rstd  of each row, its mean and 1/√(variance + eps): left by a norm for its twin
+// low         of each row, what its mean lacks, being rounded
 // dw, db      in a norm's twin: the shares of chunks of rows, which `biasBack` adds up
 import { LANES, keepIf, sumLanes, writeOrAdd } from "./simd";
+import { addColumns } from "./columns";
 import { exp } from "./math";
 import {
   loadTail,
@@ -18,6 +20,7 @@ import {
   rowSpread,
   rowSum,
   storeTail,
+  weighed,
   writeOrAddTail,
 } from "./row";
 
@@ -32,7 +35,7 @@ export function softmax(rows: usize, d: usize, x: usize, y: usize): void {
   }
 }
 
-/** dx += y (dy - Σ y dy) */
+/** dx += y (dy - Σ y dy); where y is 0, dy is not read. */
 // threads: rows y+d dy+d dx+d | 0.6 ns rows d
 export function softmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usize, add: bool): void {
   if (!dx) return;
@@ -41,10 +44,10 @@ export function softmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usiz
   for (let r: usize = 0; r < rows; r++) {
     const dot = v128.splat<real>(rowDot(d, y, dy));
     for (const end = y + (d - tail) * W; y < end; y += 16, dy += 16, dx += 16)
-      writeOrAdd(dx, v128.mul<real>(v128.load(y), v128.sub<real>(v128.load(dy), dot)), keep);
+      writeOrAdd(dx, weighed(v128.load(y), v128.sub<real>(v128.load(dy), dot)), keep);
     if (tail) {
       const g = v128.sub<real>(loadTail(dy, tail, 0), dot);
-      writeOrAddTail(dx, tail, v128.mul<real>(loadTail(y, tail, 0), g), keep);
+      writeOrAddTail(dx, tail, weighed(loadTail(y, tail, 0), g), keep);
       y += tail * W;
       dy += tail * W;
       dx += tail * W;
@@ -57,7 +60,7 @@ export function softmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: usiz
 export function logsumexp(rows: usize, d: usize, x: usize, y: usize): void {
   for (let r: usize = 0; r < rows; r++, x += d * W, y += W) {
     const top = rowMax(d, x);
-    store<real>(y, top + logOf(rowExp(d, top, x, 0)));
+    store<real>(y, top < Infinity ? top + logOf(rowExp(d, top, x, 0)) : rowDot(d, x, x)); // Infinity, or NaN of a NaN
   }
 }
 
@@ -113,7 +116,7 @@ export function logSoftmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: u
 }
 
 /** y = (x - mean) / √(variance + eps) w + b along each row; leaves mean and rstd = 1/√(variance + eps). b may be 0. */
-// threads: rows x+d y+d mean+1 rstd+1 | 1 ns rows d
+// threads: rows x+d y+d mean+1 low+1 rstd+1 | 1 ns rows d
 export function layerNorm(
   rows: usize,
   d: usize,
@@ -123,37 +126,43 @@ export function layerNorm(
   b: usize,
   y: usize,
   mean: usize,
+  low: usize,
   rstd: usize,
 ): void {
   const tail = d & (LANES - 1);
   const whole = (d - tail) * W;
   for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
     const m = rowSum(d, x) / <real>d;
+    const spread = rowSpread(d, m, x);
+    // Far from 0 the mean's own rounding would count.
+    const less: real = m * m * <real>d > 4 * spread ? rowSum(d, x, m) / <real>d : 0;
     const mv = v128.splat<real>(m);
-    const s = <real>1 / sqrt<real>(rowSpread(d, m, x) / <real>d + eps);
+    const lv = v128.splat<real>(less);
+    const s = <real>1 / sqrt<real>(spread / <real>d - less * less + eps);
     const sv = v128.splat<real>(s);
     if (mean) store<real>(mean + r * W, m);
+    if (low) store<real>(low + r * W, less);
     if (rstd) store<real>(rstd + r * W, s);
     for (let o: usize = 0; o < whole; o += 16) {
-      const v = v128.mul<real>(normal(v128.load(x + o), mv, sv), v128.load(w + o));
+      const v = v128.mul<real>(normal(v128.load(x + o), mv, lv, sv), v128.load(w + o));
       v128.store(y + o, b ? v128.add<real>(v, v128.load(b + o)) : v);
     }
     if (tail) {
-      const v = v128.mul<real>(normal(loadTail(x + whole, tail, 0), mv, sv), loadTail(w + whole, tail, 0));
+      const v = v128.mul<real>(normal(loadTail(x + whole, tail, 0), mv, lv, sv), loadTail(w + whole, tail, 0));
       storeTail(y + whole, tail, b ? v128.add<real>(v, loadTail(b + whole, tail, 0)) : v);
     }
   }
 }
-/** (x - mean) rstd */
-function normal(x: v128, mean: v128, rstd: v128): v128 {
-  return v128.mul<real>(v128.sub<real>(x, mean), rstd);
+/** (x - mean) rstd, `low` being what the mean lacks. */
+function normal(x: v128, mean: v128, low: v128, rstd: v128): v128 {
+  return v128.mul<real>(v128.sub<real>(v128.sub<real>(x, mean), low), rstd);
 }
 
 /**
  * Rows whose share of a weight's gradient is summed by itself, so that chunks may be computed anywhere and added up in
  * order.
  */
-const CHUNK: usize = 64;
+const CHUNK: usize = 32;
 /** How many chunks `rows` rows make. */
 // threads: serial
 export function chunks(rows: usize): usize {
@@ -161,16 +170,18 @@ export function chunks(rows: usize): usize {
 }
 
 /**
- * With n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)). Writes Σ dy n and Σ dy of each chunk
+ * With n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)); at `mean` 0, as rmsNorm has it, n = x
+ * rstd, and no mean(g). Writes Σ dy n and Σ dy of each chunk
  * of rows to dw and db, d numbers a chunk.
  */
-// threads: rows*64 x+d mean+1 rstd+1 dy+d dx+d dw+d/64 db+d/64 | 1.5 ns rows d
+// threads: rows*32 x+d mean+1 low+1 rstd+1 dy+d dx+d dw+d/32 db+d/32 | 1.5 ns rows d
 export function layerNormBack(
   rows: usize,
   d: usize,
   x: usize,
   w: usize,
   mean: usize,
+  low: usize,
   rstd: usize,
   dy: usize,
   dx: usize,
@@ -190,6 +201,7 @@ export function layerNormBack(
       x + at,
       w,
       mean ? mean + r * W : 0,
+      low + r * W,
       rstd + r * W,
       dy + at,
       dx ? dx + at : 0,
@@ -206,6 +218,7 @@ function normChunk(
   x: usize,
   w: usize,
   mean: usize,
+  low: usize,
   rstd: usize,
   dy: usize,
   dx: usize,
@@ -220,12 +233,13 @@ function normChunk(
   const zero = v128.splat<real>(0);
   for (let r: usize = 0; r < rows; r++, x += d * W, dy += d * W) {
     const mv = mean ? v128.splat<real>(load<real>(mean + r * W)) : zero;
+    const lv = mean ? v128.splat<real>(load<real>(low + r * W)) : zero;
     const sv = v128.splat<real>(load<real>(rstd + r * W));
     let sg = zero;
     let sgn = zero;
     for (let o: usize = 0; o < whole; o += 16) {
       const g = v128.load(dy + o);
-      const n = normal(v128.load(x + o), mv, sv);
+      const n = normal(v128.load(x + o), mv, lv, sv);
       const gw = v128.mul<real>(g, v128.load(w + o));
       sg = v128.add<real>(sg, gw);
       sgn = v128.add<real>(sgn, v128.mul<real>(gw, n));
@@ -234,7 +248,7 @@ function normChunk(
     }
     if (tail) {
       const g = loadTail(dy + whole, tail, 0);
-      const n = normal(loadTail(x + whole, tail, 0), mv, sv);
+      const n = normal(loadTail(x + whole, tail, 0), mv, lv, sv);
       const gw = v128.mul<real>(g, loadTail(w + whole, tail, 0));
       sg = v128.add<real>(sg, gw);
       sgn = v128.add<real>(sgn, v128.mul<real>(gw, n));
@@ -246,11 +260,11 @@ function normChunk(
     const c = v128.splat<real>(sumLanes(sgn) / <real>d);
     for (let o: usize = 0; o < whole; o += 16) {
       const gw = v128.mul<real>(v128.load(dy + o), v128.load(w + o));
-      writeOrAdd(dx + o, normSlope(gw, normal(v128.load(x + o), mv, sv), sv, a, c), keep);
+      writeOrAdd(dx + o, normSlope(gw, normal(v128.load(x + o), mv, lv, sv), sv, a, c), keep);
     }
     if (tail) {
       const gw = v128.mul<real>(loadTail(dy + whole, tail, 0), loadTail(w + whole, tail, 0));
-      const n = normal(loadTail(x + whole, tail, 0), mv, sv);
+      const n = normal(loadTail(x + whole, tail, 0), mv, lv, sv);
       writeOrAddTail(dx + whole, tail, normSlope(gw, n, sv, a, c), keep);
     }
     dx += d * W;
@@ -272,22 +286,6 @@ export function rmsNorm(rows: usize, d: usize, eps: real, x: usize, w: usize, y:
   }
 }
 
-/** With n = x rstd and g = dy w: dx += rstd (g - n mean(g n)). Writes Σ dy n of each chunk of rows to dw. */
-// threads: rows*64 x+d rstd+1 dy+d dx+d dw+d/64 | 1.5 ns rows d
-export function rmsNormBack(
-  rows: usize,
-  d: usize,
-  x: usize,
-  w: usize,
-  rstd: usize,
-  dy: usize,
-  dx: usize,
-  add: bool,
-  dw: usize,
-): void {
-  layerNormBack(rows, d, x, w, 0, rstd, dy, dx, add, dw, 0);
-}
-
 /** y = x + b along each row. */
 // threads: rows x+d y+d | 0.4 ns rows d
 export function bias(rows: usize, d: usize, x: usize, b: usize, y: usize): void {
@@ -299,36 +297,18 @@ export function bias(rows: usize, d: usize, x: usize, b: usize, y: usize): void 
   }
 }
 
-/** db += Σ over rows of dy, rows `di` apart, one row after the other: four at a time pass through registers. */
-// threads: d*8 dy+1 db+1 | 0.4 ns rows d
-export function biasBack(rows: usize, d: usize, dy: usize, di: usize, db: usize, add: bool): void {
-  if (!db) return;
-  if (!add) memory.fill(db, 0, d * W);
-  const step = di * W;
-  const whole = (d & ~(LANES - 1)) * W;
-  const tail = d & (LANES - 1);
-  for (; rows >= 4; rows -= 4, dy += 4 * step) {
-    for (let o: usize = 0; o < whole; o += 16) {
-      const from = dy + o;
-      const two = v128.add<real>(v128.add<real>(v128.load(db + o), v128.load(from)), v128.load(from + step));
-      v128.store(db + o, v128.add<real>(v128.add<real>(two, v128.load(from + 2 * step)), v128.load(from + 3 * step)));
-    }
-    if (tail) for (let r: usize = 0; r < 4; r++) rowAdd(tail, dy + r * step + whole, db + whole, true);
-  }
-  for (; rows; rows--, dy += step) rowAdd(d, dy, db, true);
+/** db += Σ over rows of dy, rows `di` apart. */
+// threads: d*8 dy+1 db+1 scratch@ | 0.4 ns rows d
+export function biasBack(rows: usize, d: usize, dy: usize, di: usize, db: usize, add: bool, scratch: usize): void {
+  if (db) addColumns(rows, d, 0, 0, dy, di * W, db, add, scratch);
 }
 
 /** Sums the middle axis: y[o, i] = Σ_n x[o, n, i]. */
-// threads: o x+n.i y+i | 0.4 ns o n i
-export function sum(o: usize, n: usize, i: usize, x: usize, y: usize): void {
-  for (let a: usize = 0; a < o; a++, y += i * W) {
-    if (i == 1) {
-      store<real>(y, rowSum(n, x));
-      x += n * W;
-      continue;
-    }
-    if (!n) memory.fill(y, 0, i * W);
-    for (let b: usize = 0; b < n; b++, x += i * W) rowAdd(i, x, y, b > 0);
+// threads: o x+n.i y+i scratch@ | 0.4 ns o n i
+export function sum(o: usize, n: usize, i: usize, x: usize, y: usize, scratch: usize): void {
+  for (let a: usize = 0; a < o; a++, x += n * i * W, y += i * W) {
+    if (i == 1) store<real>(y, rowSum(n, x));
+    else addColumns(n, i, 0, 0, x, i * W, y, false, scratch);
   }
 }
 
@@ -343,29 +323,20 @@ export function sumBack(o: usize, n: usize, i: usize, dy: usize, dx: usize, add:
     }
 }
 
-/** Running sums along the middle axis: y[o, n, i] = Σ_{m <= n} x[o, m, i]; from the far end when `reverse`. */
-// threads: o x+n.i y+n.i | 1 ns o n i
-export function cumsum(o: usize, n: usize, i: usize, reverse: bool, x: usize, y: usize): void {
-  for (let a: usize = 0; a < o; a++)
-    for (let b: usize = 0; b < n; b++) {
-      const at = (a * n + (reverse ? n - 1 - b : b)) * i * W;
-      const before = reverse ? at + i * W : at - i * W;
-      for (let c: usize = 0; c < i * W; c += W)
-        store<real>(y + at + c, load<real>(x + at + c) + (b ? load<real>(y + before + c) : 0));
-    }
-}
-
-/** dx += running sums of dy in the direction given: the transpose of `cumsum` is `cumsum` the other way. */
-// threads: o dy+n.i dx+n.i | 1.5 ns o n i
-export function cumsumBack(o: usize, n: usize, i: usize, reverse: bool, dy: usize, dx: usize, add: bool): void {
-  if (!dx) return;
-  for (let a: usize = 0; a < o; a++)
-    for (let c: usize = 0; c < i; c++) {
-      let s: real = 0;
+/**
+ * y += running sums along the middle axis, in double precision: Σ_{m <= n} x[o, m, i], from the far end when `reverse`.
+ */
+// threads: o x+n.i y+n.i | 1.5 ns o n i
+export function cumsum(o: usize, n: usize, i: usize, reverse: bool, x: usize, y: usize, add: bool): void {
+  if (!y) return;
+  const row = i * W;
+  for (let a: usize = 0; a < o; a++, x += n * row, y += n * row)
+    for (let c: usize = 0; c < row; c += W) {
+      let s: f64 = 0;
       for (let b: usize = 0; b < n; b++) {
-        const at = ((a * n + (reverse ? n - 1 - b : b)) * i + c) * W;
-        s += load<real>(dy + at);
-        store<real>(dx + at, (add ? load<real>(dx + at) : 0) + s);
+        const at = c + (reverse ? n - 1 - b : b) * row;
+        s += load<real>(x + at);
+        store<real>(y + at, (add ? load<real>(y + at) : 0) + <real>s);
       }
     }
 }

@@ -397,7 +397,9 @@ function team(engine: Engine, threads: number): { kernels: Kernels; working: () 
   });
   const kernels: Record<string, unknown> = { ...exact };
   names.forEach((name, number) => {
-    const room = name === "matmul" ? () => scratch : ([args]: readonly number[]) => exact.attentionPart(args!) * width;
+    const room = name.startsWith("attention")
+      ? ([args]: readonly number[]) => exact.attentionPart(args!) * width
+      : () => scratch;
     kernels[name] = divided(team, kernels[name] as Kernel, number, divisions[name]!, room);
   });
   kernels.attentionRoom = (...sizes: Parameters<Kernels["attentionRoom"]>) => threads * exact.attentionRoom(...sizes);

@@ -128,7 +128,7 @@ export function pow(x: number, y: number): number {
 /** sin(x + quarters π/2): x = n π/2 + r with |r| <= π/4, then the series of the sine or the cosine of r. */
 function wave(name: string, x: number, quarters: number): number {
   if (!(Math.abs(x) <= LIMIT)) {
-    if (Math.abs(x) < Infinity) refuse(RangeError, name, `|x| is ${Math.abs(x)}`, `|x| <= ${LIMIT}`, String(x));
+    if (Math.abs(x) < Infinity) refuse(RangeError, name, `an angle of ${x}`, `-${LIMIT} to ${LIMIT}`);
     return NaN;
   }
   const n = Math.round(x * 0.6366197723675814);
@@ -155,12 +155,12 @@ function wave(name: string, x: number, quarters: number): number {
   return q & 2 ? -y : y;
 }
 
-/** The sine of x radians, |x| <= 2^20; NaN for an infinite x. */
-export function sin(x: number): number {
-  return Math.abs(x) < 7.450580596923828e-9 ? x : wave("sin", x, 0); // below 2^-27 the sine is x, and -0 keeps its sign
+/** The sine of x radians, |x| <= 2^20, or `who` complains; NaN for an infinite x. */
+export function sin(x: number, who = "sin"): number {
+  return Math.abs(x) < 7.450580596923828e-9 ? x : wave(who, x, 0); // below 2^-27 the sine is x, and -0 keeps its sign
 }
 
-/** The cosine of x radians, |x| <= 2^20; NaN for an infinite x. */
-export function cos(x: number): number {
-  return wave("cos", x, 1);
+/** The cosine of x radians, |x| <= 2^20, or `who` complains; NaN for an infinite x. */
+export function cos(x: number, who = "cos"): number {
+  return wave(who, x, 1);
 }

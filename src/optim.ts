@@ -80,7 +80,7 @@ export function finite(who: string, list: Parameters): void {
   const { kernels, mark, width } = engine;
   const sums = engine.alloc(list.length);
   engine.rewind(mark); // nothing else is claimed while they are there
-  list.forEach(([, p], i) => kernels.sum(1, p.size, 1, p.grad, sums + i * width));
+  list.forEach(([, p], i) => kernels.sum(1, p.size, 1, p.grad, sums + i * width, kernels.scratch));
   const all = kernels.squares(list.length, sums); // finite only if each gradient is; where not, it may have overflowed
   if (all < Infinity) return;
   for (const [path, p] of list) {

@@ -7,8 +7,9 @@ import { BUFFER, alone, casesOf, signatures } from "./kernels.ts";
 /** How many numbers a destination has, where that is not n, or rows of d. */
 const extents: Record<string, readonly string[]> = {
   "matmul y": ["m", "n"],
+  "weigh y": ["m", "n"],
   "sumBack dx": ["o", "n", "i"],
-  "cumsumBack dx": ["o", "n", "i"],
+  "cumsum y": ["o", "n", "i"],
   "addRows y": ["rows", "n"],
   "biasBack db": ["d"],
   "crossEntropyBack dx": ["rows", "v"],

@@ -79,6 +79,7 @@ const sizes: Record<string, readonly Record<string, number>[]> = {
     { ...product(41, 43, 29, false), add: 0 },
     { ...product(5, 43, 329, false), add: 0 },
   ],
+  weigh: [product(61, 43, 29, false), { ...product(23, 50, 83, true), add: 0 }],
   attention: heads,
   attentionBack: [...heads, { ...heads[0]!, own: 1 }, { ...heads[1]!, causal: 0 }, { ...heads[0]!, addQ: 1, addPk: 1 }],
   dropout: flat.map(s => ({ ...s, p: 0.3 })),
@@ -93,10 +94,6 @@ const sizes: Record<string, readonly Record<string, number>[]> = {
     { o: 203, n: 101, i: 1 },
   ],
   cumsum: [
-    { o: 71, n: 33, i: 9 },
-    { o: 203, n: 101, i: 1, reverse: 0 },
-  ],
-  cumsumBack: [
     { o: 71, n: 33, i: 9 },
     { o: 203, n: 101, i: 1, reverse: 0 },
   ],
@@ -192,6 +189,7 @@ export function alone(
     if (word in given) return given[word];
     if (word in scalars && !addresses[name]?.includes(word)) return scalars[word];
     if (word === "scratch") return K.scratch;
+    if (name === "gatherBack" && word === "room") return engine.alloc(given.v! + given.n!);
     if (word === "room") return engine.alloc(K.attentionRoom(h!, g!, t!, s!, d!, p!, r!, K.scratch));
     if (absent.includes(word) || flags.includes(word) || word === "first" || word === "args") return 0;
     if (whole.includes(word))
@@ -235,10 +233,9 @@ export const leftOut: Record<string, readonly (readonly string[])[]> = {
     ["gq", "gk", "dgq", "dgk", "pg", "edges", "keys"],
     ["table", "dtable", "gq", "gk", "dgq", "dgk", "pg", "rel", "drel", "slopes", "dk"],
   ],
-  layerNorm: [["b", "mean", "rstd"]],
-  layerNormBack: [["dw", "db"], ["dx"]],
+  layerNorm: [["b", "mean", "low", "rstd"]],
+  layerNormBack: [["dw", "db"], ["dx"], ["mean"]],
   divBack: [["da"]],
-  rmsNormBack: [["dw"], ["dx"]],
   matmul: [["bias"]],
   huberBack: [["db"]],
   sgd: [["v"]],

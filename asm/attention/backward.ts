@@ -2,10 +2,10 @@
 // logarithm of each row's sum; then the steps go back: mix, weigh, place, score. What queries send to keys and values
 // is added up for GROUP panels side by side, in registers, then head by head, and last to the gradient (send.ts).
 import { NR, packColumns } from "../matmul";
-import { rowDot } from "../row";
+import { finite, rowDot } from "../row";
 import { AttentionBackArguments } from "./arguments";
 import { copeBack } from "./cope";
-import { choose, chooseHead, drawRows } from "./forward";
+import { choose, chooseHead, drawRows, overKeys, overVisible } from "./forward";
 import { place, score } from "./logits";
 import { NEVER, ROW, clear, copyFew, draw, shift, spread, times, weightsBack } from "./panel";
 import {
@@ -133,34 +133,40 @@ function weighBack(a: AttentionBackArguments, w: BackWorkspace, at: usize, befor
  * they read the same; dut that of other gates.
  */
 function placeBack(a: AttentionBackArguments, w: BackWorkspace): void {
-  if (a.rel) shift(w.end, w.first, 1, a.r, w.dr, w.wide, w.dt, w.wide, true);
+  if (a.rel) shift(w.end, w.first, 1, a.r, w.dr, w.wide, w.dt, w.wide, w.edge);
   if (!a.table) return;
   w.reached = max(w.reached, w.far);
   copeBack(w, a.p, w.dt, w.dut, w.wide, w.dz);
 }
 /** The gradients of queries and gate queries. */
 function scoreBack(a: AttentionBackArguments, w: BackWorkspace, at: usize): void {
-  const d = a.d;
   const dq = gradient(w, 0);
   const dgq = gradient(w, 1);
   if (dq.to) {
-    times(d, w.end, <real>a.scale, w.headK, W, w.row, w.dt, w.wide, w.ot, ROW, false);
-    if (a.rel) times(d, a.r, <real>a.scale, a.rel, W, w.row, w.dr, w.wide, w.ot, ROW, true);
-    if (a.table && !w.gq) gatesBack(a, w, true);
+    asked(a, w, true, !w.gq);
     spreadTo(dq, w, at);
   }
   if (!dgq.to || !w.gq) return;
-  gatesBack(a, w, false);
+  asked(a, w, false, true);
   spreadTo(dgq, w, at);
 }
 function spreadTo(x: Gradient, w: BackWorkspace, at: usize): void {
   spread(w.n, w.row / W, w.ot, 0, x.to + at * x.i + w.j * w.row, x.i, (x.add | x.early) != 0);
 }
-/**
- * Leaves in ot, or adds to it, what CoPE sends to the queries of its gates: through the table's logits, and through
- * gate keys of their own.
- */
-function gatesBack(a: AttentionBackArguments, w: BackWorkspace, add: bool): void {
-  times(a.d, w.far, <real>a.tableScale, a.table, W, w.row, w.dz, w.wide, w.ot, ROW, add);
-  if (w.gk) times(a.d, w.end, <real>a.scale, w.headGk, W, w.row, w.dut, w.wide, w.ot, ROW, true);
+/** Leaves in ot the gradient of what `content` logits and CoPE's `gates` asked with. */
+function asked(a: AttentionBackArguments, w: BackWorkspace, content: bool, gates: bool): void {
+  const d = a.d;
+  for (let visible: usize = 0; visible < 2; visible++) {
+    if (content) keysBack(w, d, visible != 0, <real>a.scale, w.headK, w.dt, false);
+    if (content && a.rel) times(d, a.r, <real>a.scale, a.rel, W, w.row, w.dr, w.wide, w.ot, ROW, true);
+    if (gates && a.table) {
+      times(d, w.far, <real>a.tableScale, a.table, W, w.row, w.dz, w.wide, w.ot, ROW, content);
+      if (w.gk) keysBack(w, d, visible != 0, <real>a.scale, w.headGk, w.dut, true);
+    }
+    if (finite(d * NR, w.ot)) return;
+  }
+}
+function keysBack(w: BackWorkspace, d: usize, visible: bool, alpha: real, k: usize, dt: usize, add: bool): void {
+  if (visible) overVisible(w, d, alpha, k, w.row, dt, w.wide, add);
+  else overKeys(w, d, alpha, k, w.row, dt, w.wide, add);
 }

@@ -5,6 +5,7 @@
 // are added up in registers and written, never read (reading and adding took 63 cycles a key of 8 lanes, where this
 // takes 24). Where every lane is beyond the last position the bias is a constant and no gradient reaches the gates:
 // those keys are passed over, exactly. Logits are exponents of 2, as in forward.ts.
+import { addColumns } from "../columns";
 import { madd, splatAt } from "../simd";
 import { Inlined, exp2Table } from "../math";
 import { NR } from "../matmul";
@@ -14,7 +15,7 @@ const W: usize = sizeof<real>();
 const ROW: usize = NR * W;
 const PAIR: usize = 2 * W;
 const PAIRS: usize = NR * PAIR; // bytes of one position's pairs
-const BLOCK: usize = 16; // keys whose gates are made at once
+const BLOCK: usize = 16; // keys whose gates are made and added up at once
 
 /** Row f of two halves of lanes, (a, b), as pairs. */
 function zip(a: v128, b: v128, to: usize): void {
@@ -48,16 +49,15 @@ export function copeTable(p: usize, z: usize, pairs: usize): void {
 }
 
 /**
- * Whole positions as distances into a table of pairs: adding 2^MANTISSA leaves PAIRS f in the low bits of each lane,
- * together with, for f32, the bits of 2^23, which `BIAS` takes off again. One instruction where converting to integers
- * is five.
+ * Whole positions as distances into a table of pairs: adding 2^MANTISSA leaves f in the low bits of each lane, and
+ * PAIRS f when they are moved, together with, for f32, what is left of the bits of 2^23, which `BIAS` takes off again.
+ * Two instructions where converting to integers is five.
  */
 function index(f: v128): v128 {
-  const c =
-    sizeof<real>() == 4 ? memory.data<f32>([<f32>PAIRS, 8388608]) : memory.data<f64>([<f64>PAIRS, 4503599627370496]);
-  return v128.add<real>(v128.mul<real>(f, splatAt(c, 0)), splatAt(c, 1));
+  const c = memory.data<real>([sizeof<real>() == 4 ? 8388608 : 4503599627370496]);
+  return v128.shl<bits>(v128.add<real>(f, splatAt(c, 0)), 6);
 }
-const BIAS: usize = sizeof<real>() == 4 ? 0x4b000000 : 0;
+const BIAS: usize = sizeof<real>() == 4 ? 0xc0000000 : 0;
 /**
  * The distance in lane l of the vector at `i`: four loads where taking lanes out of a register is seven instructions.
  */
@@ -129,25 +129,37 @@ function place(at: v128, most: v128, rests: usize, indices: usize): void {
 }
 /**
  * Gates 1/(1 + 2^-u) and positions min(p - 1, their sum from here to the last of `end` keys): whole parts as distances
- * in `indices`, the rest in `rests`. `rests` may be `gates`, and `indices` `u`; those then are lost. Returns the key
+ * in `indices`, the rest in `rests`. `rests` may be `gates`, and `indices` `u`; those then are lost. Each block
+ * of keys is added up by itself, and the error of adding its sum to the position goes to the next: positions of any
+ * length are good to their last bit or two, and never fall from a key to the one before. Returns the key
  * before which every lane is beyond the last position, p - 1: there nothing is left behind.
  */
 export function copePlaces(end: usize, p: usize, u: usize, gates: usize, rests: usize, indices: usize): usize {
   const most = v128.splat<real>(<real>(p - 1));
-  let at0 = v128.splat<real>(0);
-  let at1 = at0;
+  let base0 = v128.splat<real>(0);
+  let base1 = base0;
+  let sum0 = base0; // since `base`, and what that lacks, being rounded
+  let sum1 = base0;
   for (let j = end; j > 0;) {
-    const from = j > BLOCK ? j - BLOCK : 0;
+    const from = (j - 1) & ~(BLOCK - 1);
     makeGates(from, j, u, gates);
+    let at0 = base0;
+    let at1 = base1;
     while (j > from) {
       j--;
       const o = j * ROW;
-      at0 = v128.add<real>(at0, v128.load(gates + o));
-      at1 = v128.add<real>(at1, v128.load(gates + o, 16));
+      sum0 = v128.add<real>(sum0, v128.load(gates + o));
+      sum1 = v128.add<real>(sum1, v128.load(gates + o, 16));
+      at0 = v128.add<real>(base0, sum0);
+      at1 = v128.add<real>(base1, sum1);
       place(at0, most, rests + o, indices + o);
       place(at1, most, rests + o + 16, indices + o + 16);
       if (v128.all_true<bits>(v128.and(v128.ge<real>(at0, most), v128.ge<real>(at1, most)))) return j;
     }
+    sum0 = v128.add<real>(v128.sub<real>(base0, at0), sum0);
+    sum1 = v128.add<real>(v128.sub<real>(base1, at1), sum1);
+    base0 = at0;
+    base1 = at1;
   }
   return 0;
 }
@@ -209,25 +221,17 @@ export function copeBack(w: Workspace, p: usize, dt: usize, dut: usize, di: usiz
   const certain = w.certain;
   const dpairs = w.dpairs;
   const zero = v128.splat<real>(0);
-  let sum0 = zero; // of the keys before `certain`
-  let sum1 = zero;
   for (let o = dpairs; o < dpairs + w.far * PAIRS; o += 16) v128.store(o, zero);
-  for (let j: usize = 0, at = dt; j < certain; j++, at += di) {
-    sum0 = v128.add<real>(sum0, v128.load(at));
-    sum1 = v128.add<real>(sum1, v128.load(at, 16));
-    if (dut) {
-      v128.store(dut + j * di, zero);
-      v128.store(dut + j * di, zero, 16);
+  if (dut)
+    for (let o = dut, stop = dut + certain * di; o < stop; o += di) {
+      v128.store(o, zero);
+      v128.store(o, zero, 16);
     }
-  }
   const skip = certain * di;
   for (let half: usize = 0; half < 32; half += 16)
     keysBack(w, certain * ROW + half, dt + skip + half, dut ? dut + skip + half : 0, di, dpairs - BIAS + 2 * half);
   pairsBack(w.far, dpairs, dz, di);
-  if (!certain) return;
-  const last = dz + (p - 1) * di;
-  v128.store(last, v128.add<real>(v128.load(last), sum0));
-  v128.store(last, v128.add<real>(v128.load(last, 16), sum1), 16);
+  if (certain) addColumns(certain, NR, 0, 0, dt, di, dz + (p - 1) * di, true, w.edge);
 }
 /** One half of the lanes of `copeBack`, key after key. */
 function keysBack(w: Workspace, from: usize, dt: usize, dut: usize, di: usize, dpairs: usize): void {

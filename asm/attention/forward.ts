@@ -10,6 +10,8 @@
 // softmax of 64 keys took 20 cycles a key and panel as powers of e, and 15 so (fused; 28 and 21 exact). A single query
 // leaves most lanes of its panel empty: then lanes are heads (query.ts).
 import { NR } from "../matmul";
+import { finite } from "../row";
+import { dot } from "../weigh";
 import { AttentionArguments } from "./arguments";
 import { place, score, setSlopes } from "./logits";
 import { ROW, copyFew, draw, softmaxPanel, spread, times } from "./panel";
@@ -50,7 +52,7 @@ function queriesOf(a: AttentionArguments, w: Workspace, i: usize): void {
       score(a, w, j * w.queryBlock + at * w.row);
       place(a, w);
       weigh(a, w, (i * a.h + j) * t + at);
-      mix(a, w, a.o + ((i * t + at) * a.h + j) * w.row);
+      mix(a, w, w.headV, w.row, a.o + ((i * t + at) * a.h + j) * w.row, a.h * w.row);
     }
   }
 }
@@ -83,18 +85,69 @@ export function choose(a: AttentionArguments, w: Workspace, at: usize): void {
   w.allowed = a.allowed ? a.allowed + at * a.s * W : 0;
 }
 
-/**
- * From logits to weights that are still to be divided by their sum; `at` is the place of the first row's lse. An odd
- * last key of a cache is added up where it would be with more keys behind it.
- */
+/** From logits to weights that are still to be divided by their sum; `at` is the place of the first row's lse. */
 function weigh(a: AttentionArguments, w: Workspace, at: usize): void {
-  softmaxPanel(w.end, w.st, w.inverse, w.lse, a.counts != 0);
+  softmaxPanel(w.end, w.st, w.inverse, w.lse, w.edge);
   if (a.lse) copyFew(w.n, w.lse, a.lse + at * W);
 }
-/** Weights times values, to rows at `o`. */
-function mix(a: AttentionArguments, w: Workspace, o: usize): void {
-  times(a.d, w.end, 1, w.headV, W, w.row, w.st, ROW, w.ot, ROW, false);
-  spread(w.n, a.d, w.ot, w.inverse, o, a.h * w.row, false);
+/** Weights times values, rows `vi` bytes apart, to rows at `o`, `oi` apart. What weighs nothing is not read. */
+function mix(a: AttentionArguments, w: Workspace, v: usize, vi: usize, o: usize, oi: usize): void {
+  overKeys(w, a.d, 1, v, vi, w.st, ROW, false);
+  if (!finite(a.d * NR, w.ot)) overVisible(w, a.d, 1, v, vi, w.st, ROW, false);
+  spread(w.n, a.d, w.ot, w.inverse, o, oi, false);
+}
+
+/** So many keys are added up at once, and then so many more at a time, in f32; what comes of them in f64. */
+const MANY: usize = sizeof<real>() == 4 ? 512 : <usize>-1;
+const MORE: usize = 32;
+
+/**
+ * ot = alpha Σ_j b[j] x[j] over a panel's keys, or ot += when `add`: d rows of lanes, from rows x of numbers and rows b
+ * of lanes, `xi` and `bi` bytes apart.
+ */
+export function overKeys(
+  w: Workspace,
+  d: usize,
+  alpha: real,
+  x: usize,
+  xi: usize,
+  b: usize,
+  bi: usize,
+  add: bool,
+): void {
+  const y = w.ot;
+  const totals = w.totals;
+  let n = min(MANY, w.end);
+  for (let j: usize = 0; ; n = min(MORE, w.end - j)) {
+    if (w.apart) times(d, n, alpha, x + j * xi, W, xi, b + j * bi, bi, y, ROW, add);
+    else mixHeads(w, d, n, x + j * xi, xi, b + j * bi);
+    if (w.end > MANY)
+      for (let o: usize = 0; o < d * NR; o++) {
+        const total = <f64>load<real>(y + o * W) + (j ? load<f64>(totals + o * 8) : 0);
+        store<f64>(totals + o * 8, total);
+        store<real>(y + o * W, <real>total);
+      }
+    j += n;
+    if (j == w.end) return;
+    add = false;
+  }
+}
+/** The same, where b is 0 without reading x. */
+export function overVisible(
+  w: Workspace,
+  d: usize,
+  alpha: real,
+  x: usize,
+  xi: usize,
+  b: usize,
+  bi: usize,
+  add: bool,
+): void {
+  for (let c: usize = 0; c < w.n; c++) {
+    const from = w.apart ? x : x + ((w.j + c) / w.share) * w.row;
+    for (let i: usize = 0, o = w.ot + c * W; i < d; i++, o += ROW)
+      store<real>(o, (add ? load<real>(o) : 0) + alpha * dot(w.end, b + c * W, bi, from + i * W, xi));
+  }
 }
 
 /** The one query of sequence i, in panels of heads. */
@@ -104,10 +157,11 @@ function queryOf(a: AttentionArguments, w: Workspace, i: usize): void {
   choose(a, w, 0);
   for (let j: usize = 0; j < a.h; j += NR) {
     w.n = min(NR, a.h - j);
+    w.j = j;
     if (a.slopes) setSlopes(w.n, a.slopes + j * W, w.slopes);
     scoreHeads(a, w, i, j);
     place(a, w);
     weigh(a, w, i * a.h + j);
-    mixHeads(a, w, i, j);
+    mix(a, w, a.v + i * a.vb * W, a.vi * W, a.o + (i * a.h + j) * w.row, w.row);
   }
 }

@@ -79,7 +79,7 @@ export function place(a: AttentionArguments, w: Workspace): void {
   }
   if (a.rel) {
     times(a.r, d, <real>w.scale2, a.rel, w.row, W, w.qp, ROW, w.zt, ROW, false);
-    shift(end, w.first, w.apart, a.r, w.zt, ROW, w.st, ROW, false);
+    shift(end, w.first, w.apart, a.r, w.zt, ROW, w.st, ROW, 0);
   }
   if (a.slopes) decline(end, w.first, w.apart, w.slopes, w.st);
 }

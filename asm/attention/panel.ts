@@ -1,16 +1,18 @@
 // panel.ts: what attention does with a panel, NR queries of one head: two vectors of lanes, a lane a query, key by key.
 // How the data moves stands at the head of forward.ts. Everywhere here `first` is the place of the query of lane 0, and
 // st holds logits, key by key.
-import { LANES, splatAt } from "../simd";
+import { LANES, LEAST, splatAt } from "../simd";
+import { addColumns } from "../columns";
 import { Inlined, LOG2E, exp2Table, log } from "../math";
 import { MR, NR, tile, tileRows, transpose, transposeAdd } from "../matmul";
+import { finite, weighed } from "../row";
+import { dot } from "../weigh";
 
 const W: usize = sizeof<real>();
 /** Bytes of one key's logits. */
 export const ROW: usize = NR * W;
 /** No place: nothing is masked. */
 export const NEVER: usize = <usize>-1;
-const LEAST: real = sizeof<real>() == 4 ? -3.4028234663852886e38 : <real>-1.7976931348623157e308;
 
 /** Numbers of n rows of d, in whole vectors. */
 export function drawn(n: usize, d: usize): usize {
@@ -78,7 +80,8 @@ export function times(
 /**
  * What queries send to keys: y (m x d, rows `yi` bytes apart) += alpha Σ_c a[., c] x[c] over `lanes` queries; rows of a
  * lie `ai` bytes apart, those of x `xi`. The query of lane c stands at place `first + c`: keys behind it get nothing
- * from it. `first` NEVER: all get something.
+ * from it. `first` NEVER: all get something. Rows of x touch; where they are not all finite, one with a factor of 0 is
+ * not read.
  */
 export function send(
   m: usize,
@@ -94,10 +97,17 @@ export function send(
   yi: usize,
   edge: usize,
 ): void {
-  for (let i: usize = 0; i < m; i += MR) {
-    const rows = min(MR, m - i);
+  const some = !finite(lanes * d, x);
+  const high: usize = some ? 1 : MR;
+  for (let i: usize = 0; i < m; i += high) {
+    const rows = min(high, m - i);
     const skip = first != NEVER && i > first ? i - first : 0;
     const from = a + i * ai + skip * W;
+    if (some) {
+      for (let j: usize = 0, to = y + i * yi; j < d; j++, to += W)
+        store<real>(to, load<real>(to) + alpha * dot(lanes - skip, from, W, x + skip * xi + j * W, xi));
+      continue;
+    }
     for (let j: usize = 0; j < d; j += NR) {
       const columns = min(NR, d - j);
       const source = x + skip * xi + j * W;
@@ -132,10 +142,10 @@ export function decline(end: usize, first: usize, apart: usize, slopes: usize, s
 }
 
 /**
- * st (rows `si` bytes apart) += z[min(max(0, place - j), r - 1)], lane c's query being at place `first + c apart` and z
- * r rows of lanes `zi` bytes apart; or, `back`, the transpose: z[...] += st. Keys at least r - 1 places before the
- * panel all read z's last row. With more queries than keys the first places lie before the first key: `first` is then a
- * negative number, wrapped.
+ * st (rows `si` bytes apart) += z[min(max(0, place - j), r - 1)], lane c's query being at place `first + c apart` and
+ * z r rows of lanes `zi` bytes apart; or, with room at `edge`, the transpose: z[...] += st. Keys at least r - 1 places
+ * before the panel all read z's last row. With more queries than keys the first places lie before the first key:
+ * `first` is then a negative number, wrapped.
  */
 export function shift(
   end: usize,
@@ -146,20 +156,12 @@ export function shift(
   zi: usize,
   st: usize,
   si: usize,
-  back: bool,
+  edge: usize,
 ): void {
   const last = z + (r - 1) * zi;
   const far = <usize>min<isize>(<isize>end, max<isize>(0, <isize>(first - r + 2)));
-  if (back) {
-    let sum0 = v128.load(last);
-    let sum1 = v128.load(last, 16);
-    for (let j: usize = 0; j < far; j++) {
-      sum0 = v128.add<real>(sum0, v128.load(st + j * si));
-      sum1 = v128.add<real>(sum1, v128.load(st + j * si, 16));
-    }
-    v128.store(last, sum0);
-    v128.store(last, sum1, 16);
-  } else {
+  if (edge) addColumns(far, NR, 0, 0, st, si, last, true, edge);
+  else {
     const z0 = v128.load(last);
     const z1 = v128.load(last, 16);
     for (let j: usize = 0; j < far; j++) {
@@ -172,7 +174,7 @@ export function shift(
       const distance = <usize>max<isize>(0, <isize>(first + c * apart - j));
       const at = st + j * si + c * W;
       const row = z + min(distance, r - 1) * zi + c * W;
-      if (back) store<real>(row, load<real>(row) + load<real>(at));
+      if (edge) store<real>(row, load<real>(row) + load<real>(at));
       else store<real>(at, load<real>(at) + load<real>(row));
     }
 }
@@ -201,7 +203,8 @@ function weights(end: usize, x: usize, by: usize, y: usize, yi: usize): void {
   }
 }
 /**
- * The weights again, and the gradient of the logits from theirs: pt = 2^(st - lse), dt = pt (dt - delta). Rows of st
+ * The weights again, and the gradient of the logits from theirs: pt = 2^(st - lse), dt = pt (dt - delta), 0
+ * where pt is 0, whatever dt is. Rows of st
  * lie ROW apart, the others `wide`.
  */
 export function weightsBack(end: usize, st: usize, lse: usize, delta: usize, pt: usize, dt: usize, wide: usize): void {
@@ -209,18 +212,16 @@ export function weightsBack(end: usize, st: usize, lse: usize, delta: usize, pt:
   const delta0 = v128.load(delta);
   const delta1 = v128.load(delta, 16);
   for (const stop = pt + end * wide; pt < stop; pt += wide, dt += wide) {
-    v128.store(dt, v128.mul<real>(v128.load(pt), v128.sub<real>(v128.load(dt), delta0)));
-    v128.store(dt, v128.mul<real>(v128.load(pt, 16), v128.sub<real>(v128.load(dt, 16), delta1)), 16);
+    v128.store(dt, weighed(v128.load(pt), v128.sub<real>(v128.load(dt), delta0)));
+    v128.store(dt, weighed(v128.load(pt, 16), v128.sub<real>(v128.load(dt, 16), delta1)), 16);
   }
 }
 /**
  * st = 2^(st - top) over the keys, each lane's largest logit taken off; leaves 1/Σ in `inverse` and top + log2 Σ in
- * `lse`. Two keys at a time, in two sums, for one alone waits for itself; an odd last key goes to the second, or,
- * `even`, to the first, as it does where more keys follow.
+ * `lse`. Two keys at a time.
  */
-export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize, even: bool): void {
+export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize, edge: usize): void {
   const least = v128.splat<real>(LEAST);
-  const zero = v128.splat<real>(0);
   const stop = st + (end & ~1) * ROW;
   let top0 = least;
   let top1 = least;
@@ -242,33 +243,16 @@ export function softmaxPanel(end: usize, st: usize, inverse: usize, lse: usize, 
   v128.store(lse, top0);
   v128.store(lse, top1, 16);
   weights(end, st, lse, st, ROW);
-  let sum0 = zero;
-  let sum1 = zero;
-  let rest0 = zero;
-  let rest1 = zero;
-  for (let o = st; o < stop; o += 2 * ROW) {
-    sum0 = v128.add<real>(sum0, v128.load(o));
-    sum1 = v128.add<real>(sum1, v128.load(o, 16));
-    rest0 = v128.add<real>(rest0, v128.load(o, ROW));
-    rest1 = v128.add<real>(rest1, v128.load(o, ROW + 16));
-  }
-  if (end & 1) {
-    if (even) {
-      sum0 = v128.add<real>(sum0, v128.load(stop));
-      sum1 = v128.add<real>(sum1, v128.load(stop, 16));
-    } else {
-      rest0 = v128.add<real>(rest0, v128.load(stop));
-      rest1 = v128.add<real>(rest1, v128.load(stop, 16));
-    }
-  }
-  finish(top0, v128.add<real>(sum0, rest0), inverse, lse);
-  finish(top1, v128.add<real>(sum1, rest1), inverse + 16, lse + 16);
+  addColumns(end, NR, 0, 0, st, ROW, inverse, false, edge);
+  finish(top0, inverse, lse);
+  finish(top1, inverse + 16, lse + 16);
 }
 /**
  * A query that may see nothing has Σ = 0: its weights are 0, and so is its lse, with which the backward pass makes 0 of
  * -Infinity.
  */
-function finish(top: v128, sum: v128, inverse: usize, lse: usize): void {
+function finish(top: v128, inverse: usize, lse: usize): void {
+  const sum = v128.load(inverse);
   const some = v128.ne<real>(sum, v128.splat<real>(0));
   v128.store(inverse, v128.and(v128.div<real>(v128.splat<real>(1), sum), some));
   v128.store(lse, v128.and(v128.add<real>(top, v128.mul<real>(log(sum), v128.splat<real>(LOG2E))), some));

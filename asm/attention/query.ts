@@ -5,7 +5,7 @@ import { LANES, madd } from "../simd";
 import { NR, packColumns } from "../matmul";
 import { AttentionArguments } from "./arguments";
 import { gatesAsk, hide } from "./logits";
-import { ROW } from "./panel";
+import { ROW, clear } from "./panel";
 import { Workspace } from "./workspace";
 
 const W: usize = sizeof<real>();
@@ -86,27 +86,25 @@ class Square {
   }
 }
 
-/** Weights times values, to the result of sequence i in n heads from j on, two heads at a time. */
-export function mixHeads(a: AttentionArguments, w: Workspace, i: usize, j: usize): void {
-  const d = a.d;
-  const values = a.v + i * a.vb * W;
-  const o = a.o + (i * a.h + j) * w.row;
+/** ot = weights st times n values, rows `vi` bytes apart, of the heads from w.j on, two heads at a time. */
+export function mixHeads(w: Workspace, d: usize, n: usize, v: usize, vi: usize, st: usize): void {
   const edge = w.edge;
+  clear(d * NR, w.ot);
   for (let c: usize = 0; c < w.n; c += 2) {
     const other = min(c + 1, w.n - 1);
-    const v0 = values + ((j + c) / w.share) * w.row;
-    const v1 = values + ((j + other) / w.share) * w.row;
+    const v0 = v + ((w.j + c) / w.share) * w.row;
+    const v1 = v + ((w.j + other) / w.share) * w.row;
     for (let m: usize = 0; m < d; m += 4 * LANES) {
-      mixPair(w, c, other, v0 + m * W, v1 + m * W, a.vi * W, edge);
-      const n: usize = min(4 * LANES, d - m) * W;
-      memory.copy(o + c * w.row + m * W, edge, n);
-      memory.copy(o + other * w.row + m * W, edge + 64, n);
+      mixPair(n, st + c * W, (other - c) * W, v0 + m * W, v1 + m * W, vi, edge);
+      for (let i = m; i < min(d, m + 4 * LANES); i++) {
+        store<real>(w.ot + i * ROW + c * W, load<real>(edge + (i - m) * W));
+        store<real>(w.ot + i * ROW + other * W, load<real>(edge + 64 + (i - m) * W));
+      }
     }
   }
 }
-/** Four vectors of the result of the heads of lanes c0 and c1, to `y` and 64 bytes on. */
-function mixPair(w: Workspace, c0: usize, c1: usize, v0: usize, v1: usize, step: usize, y: usize): void {
-  const next = (c1 - c0) * W;
+/** Four vectors of the result of two heads, whose weights lie `next` bytes apart, to `y` and 64 bytes on. */
+function mixPair(n: usize, st: usize, next: usize, v0: usize, v1: usize, step: usize, y: usize): void {
   const zero = v128.splat<real>(0);
   let x0 = zero;
   let x1 = zero;
@@ -116,7 +114,7 @@ function mixPair(w: Workspace, c0: usize, c1: usize, v0: usize, v1: usize, step:
   let y1 = zero;
   let y2 = zero;
   let y3 = zero;
-  for (let o = w.st + c0 * W, stop = o + w.end * ROW; o < stop; o += ROW, v0 += step, v1 += step) {
+  for (let o = st, stop = o + n * ROW; o < stop; o += ROW, v0 += step, v1 += step) {
     let weight = v128.load_splat<real>(o);
     x0 = madd(weight, v128.load(v0), x0);
     x1 = madd(weight, v128.load(v0, 16), x1);
@@ -128,13 +126,12 @@ function mixPair(w: Workspace, c0: usize, c1: usize, v0: usize, v1: usize, step:
     y2 = madd(weight, v128.load(v1, 32), y2);
     y3 = madd(weight, v128.load(v1, 48), y3);
   }
-  put4(y, w.inverse + c0 * W, x0, x1, x2, x3);
-  put4(y + 64, w.inverse + c1 * W, y0, y1, y2, y3);
+  put4(y, x0, x1, x2, x3);
+  put4(y + 64, y0, y1, y2, y3);
 }
-function put4(y: usize, by: usize, a: v128, b: v128, c: v128, d: v128): void {
-  const each = v128.load_splat<real>(by);
-  v128.store(y, v128.mul<real>(each, a));
-  v128.store(y, v128.mul<real>(each, b), 16);
-  v128.store(y, v128.mul<real>(each, c), 32);
-  v128.store(y, v128.mul<real>(each, d), 48);
+function put4(y: usize, a: v128, b: v128, c: v128, d: v128): void {
+  v128.store(y, a);
+  v128.store(y, b, 16);
+  v128.store(y, c, 32);
+  v128.store(y, d, 48);
 }

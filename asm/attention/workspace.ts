@@ -33,6 +33,7 @@ export class Workspace {
   gqs: usize; // the same, for gates
   gks: usize;
 
+  j: usize; // head; of a query alone the first of a panel
   // The panel: lane c is the query at place `first + c`, and no lane sees keys from `end` on.
   n: usize; // lanes in use
   first: usize;
@@ -48,6 +49,7 @@ export class Workspace {
   qp: usize; // d: queries
   gqp: usize; // d: gate queries
   ot: usize; // d: a result before it is spread to rows
+  totals: usize; // d, twice as wide: sums over many keys in double precision
   st: usize; // s: logits, then weights
   ut: usize; // s: logits of gates
   rests: usize; // s: positions less their whole parts
@@ -88,6 +90,7 @@ export function takeForward(
 ): void {
   w.top = (changetype<usize>(w) + bytes + 15) & ~15;
   take(w, offsetof<Workspace>("qp"), offsetof<Workspace>("ot"), d * NR);
+  take(w, offsetof<Workspace>("totals"), offsetof<Workspace>("totals"), (d * NR * 8) / W);
   take(w, offsetof<Workspace>("st"), offsetof<Workspace>("rests"), s * NR);
   take(w, offsetof<Workspace>("pairs"), offsetof<Workspace>("dpairs"), 2 * (p + 1) * NR);
   take(w, offsetof<Workspace>("zt"), offsetof<Workspace>("zt"), max(p, r) * NR);
@@ -129,9 +132,7 @@ export class BackWorkspace extends Workspace {
   sums: usize; // SIDES times g heads of s rows: what is sent, unless it goes to the gradient at once
   diagonals: usize; // 2 h t numbers: with `alone`, what each query sends to its own place
 
-  // The head, and its key-value head.
-  j: usize;
-  g: usize;
+  g: usize; // key-value head
 
   // The group.
   start: usize; // its first query, and the place of that

@@ -38,9 +38,9 @@ import type { Reads } from "./carry.ts";
 export interface Sight {
   /** Queries are the last `t` of `s` places and see none after their own; true unless given. */
   causal?: boolean;
-  /** Instead of `causal`: t s, 1 where query t may look at key s, 0 where not. */
+  /** Instead of `causal`: t s, 0 where query t may not look at key s, anything else where it may. */
   allowed?: Tensor | undefined;
-  /** b s, 1 for real keys and 0 for padding. */
+  /** b s, 0 for padding, whose keys and values are never read, anything else for keys. */
   keys?: Tensor | undefined;
   /** t s, from 0 to 1: weighs what queries send back to keys and values; see `scores`. */
   edges?: Tensor | undefined;

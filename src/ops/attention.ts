@@ -130,8 +130,8 @@ export const attentionOver = /* @__PURE__ */ op(
       const tables = { table: table.grad && dtable, rel: rel.grad && drel };
       const args = K.block("AttentionBackArguments", given, gradientsOf(K, n, y, inputs, tables));
       K.attentionBack(args, 0, b, h * t * s * d, rest);
-      K.biasBack(b, p * d, dtable, p * d, table.grad, table.add);
-      K.biasBack(b, r * d, drel, r * d, rel.grad, rel.add);
+      K.biasBack(b, p * d, dtable, p * d, table.grad, table.add, K.scratch);
+      K.biasBack(b, r * d, drel, r * d, rel.grad, rel.add, K.scratch);
     },
   },
 );

@@ -1,10 +1,13 @@
 // composed.ts: attention in parts, from small operations that read like the papers' equations; what tests hold the one
 // kernel of attention.ts to.
 import type { Kernels } from "../engine.ts";
-import { op, type Operand } from "../op.ts";
+import { op, type Operand, type Source } from "../op.ts";
 
 /** An address that stays 0, "nobody asked", when moved on. */
 const at = (address: number, offset: number): number => address && address + offset;
+
+/** The product for rows of x: where they are not all finite, one in which a factor of 0 hides what it weighs. */
+const weighing = (K: Kernels, { size, data }: Source) => K[K.finite(size, data) ? "matmul" : "weigh"];
 
 // Heads need no transpose: b t h d is how the projection wrote them, and a product takes the distance between rows.
 /** Calls `body` with the place of each head in b t h d, b s h d and b h t s arrays, in bytes. */
@@ -36,12 +39,14 @@ export const scores = /* @__PURE__ */ op("scores(q, k, edges, past)", "b t h d, 
   },
   backward(K, n, x, q, k, edges, past) {
     const { t, s, d, h, part } = n;
+    const byKeys = weighing(K, k);
+    const byQueries = weighing(K, q);
     eachHead(K.width, n, (i, j, a) => {
       const dx = x.grad + a;
       // dq = dx k
-      K.matmul(t, s, d, n.scale, dx, s, 1, k.data + j, h * d, 1, 0, at(q.grad, i), h * d, q.add, K.scratch);
+      byKeys(t, s, d, n.scale, dx, s, 1, k.data + j, h * d, 1, 0, at(q.grad, i), h * d, q.add, K.scratch);
       const toKeys = (g: number, dk: number, add: boolean) =>
-        K.matmul(s, t, d, n.scale, g, 1, s, q.data + i, h * d, 1, 0, dk, h * d, add, K.scratch); // dk = dxᵀ q
+        byQueries(s, t, d, n.scale, g, 1, s, q.data + i, h * d, 1, 0, dk, h * d, add, K.scratch); // dk = dxᵀ q
       sendBack(K, t * s, edges.data, dx, part, k, past, j, toKeys);
     });
   },
@@ -52,12 +57,14 @@ export const mix = /* @__PURE__ */ op("mix(weights, v, edges, past)", "b h t s, 
   constant: [2],
   forward(K, n, y, a, v) {
     const { t, s, d, h } = n;
+    const byValues = weighing(K, v);
     eachHead(K.width, n, (i, j, o) =>
-      K.matmul(t, s, d, 1, a.data + o, s, 1, v.data + j, h * d, 1, 0, y.data + i, h * d, false, K.scratch),
+      byValues(t, s, d, 1, a.data + o, s, 1, v.data + j, h * d, 1, 0, y.data + i, h * d, false, K.scratch),
     );
   },
   backward(K, n, y, a, v, edges, past) {
     const { t, s, d, h, part } = n;
+    const byRows = weighing(K, { ...y, data: y.grad });
     eachHead(K.width, n, (i, j, o) => {
       // da = dy vᵀ
       K.matmul(t, d, s, 1, y.grad + i, h * d, 1, v.data + j, 1, h * d, 0, at(a.grad, o), s, a.add, K.scratch);
@@ -65,7 +72,7 @@ export const mix = /* @__PURE__ */ op("mix(weights, v, edges, past)", "b h t s, 
     // Heads lie elsewhere in da than in dv: where the two are one, all of da is written before dv is added.
     eachHead(K.width, n, (i, j, o) => {
       const toValues = (g: number, dv: number, add: boolean) =>
-        K.matmul(s, t, d, 1, g, 1, s, y.grad + i, h * d, 1, 0, dv, h * d, add, K.scratch); // dv = aᵀ dy
+        byRows(s, t, d, 1, g, 1, s, y.grad + i, h * d, 1, 0, dv, h * d, add, K.scratch); // dv = aᵀ dy
       sendBack(K, t * s, edges.data, a.data + o, part, v, past, j, toValues);
     });
   },

@@ -77,14 +77,17 @@ export const scale = /* @__PURE__ */ op("scale(x)", "... -> ...", {
 export const fade = /* @__PURE__ */ op("fade(x)", "... -> ...", {
   attrs: { by: 1 },
   forward: (K, { rows }, y, x) => K.copyRows(1, rows, x.data, rows, y.data, rows),
-  backward: (K, { rows, by }, y, x) => K.scaleAdd(rows, by, y.grad, x.grad, x.add),
+  backward(K, { rows, by }, y, x) {
+    if (by) K.scaleAdd(rows, by, y.grad, x.grad, x.add);
+    else if (!x.add) K.fill(rows, 0, x.grad);
+  },
 });
 /** y = x + b, b added to each row. */
 export const bias = /* @__PURE__ */ op("bias(x, b)", "... d, d -> ... d", {
   forward: (K, { rows, d }, y, x, b) => K.bias(rows, d, x.data, b.data, y.data),
   backward(K, { rows, d }, y, x, b) {
     K.accumulate(rows * d, y.grad, x.grad, x.add);
-    K.biasBack(rows, d, y.grad, d, b.grad, b.add);
+    K.biasBack(rows, d, y.grad, d, b.grad, b.add, K.scratch);
   },
 });
 

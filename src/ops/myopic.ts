@@ -21,7 +21,7 @@ export const parted = /* @__PURE__ */ op("parted(x, weight, bias)", "... k, n k,
       dy = room;
     }
     K.matmul(n, m, k, 1, dy, 1, n, x.data, k, 1, 0, w.grad, k, w.add, K.scratch); // dw = (dy + dpast)ᵀ x
-    K.biasBack(m, n, dy, n, b.grad, b.add);
+    K.biasBack(m, n, dy, n, b.grad, b.add, K.scratch);
   },
 });
 
@@ -46,7 +46,7 @@ export const restated = /* @__PURE__ */ op("restated(y, x, weight, bias)", "... 
     if (w.grad && !w.add) K.fill(start * k, 0, w.grad);
     K.matmul(m, rows, k, 1, dy, 1, n, x.data, k, 1, 0, w.grad && w.grad + at, k, w.add, K.scratch); // dw = dyᵀ x
     if (b.grad && !b.add) K.fill(start, 0, b.grad);
-    K.biasBack(rows, m, dy, n, b.grad && b.grad + start * K.width, b.add);
+    K.biasBack(rows, m, dy, n, b.grad && b.grad + start * K.width, b.add, K.scratch);
   },
 });
 

@@ -35,7 +35,7 @@ export const linear = /* @__PURE__ */ op("linear(x, weight, bias)", "... k, n k,
   backward(K, { rows: m, k, n }, y, x, w, b) {
     K.matmul(m, n, k, 1, y.grad, n, 1, w.data, k, 1, 0, x.grad, k, x.add, K.scratch); // dx = dy w
     K.matmul(n, m, k, 1, y.grad, 1, n, x.data, k, 1, 0, w.grad, k, w.add, K.scratch); // dw = dyᵀ x
-    K.biasBack(m, n, y.grad, n, b.grad, b.add);
+    K.biasBack(m, n, y.grad, n, b.grad, b.add, K.scratch);
   },
 });
 

@@ -23,17 +23,17 @@ export const logsumexp = /* @__PURE__ */ op("logsumexp(x)", "... d -> ...", {
 export const layerNorm = /* @__PURE__ */ op("layerNorm(x, weight, bias)", "... d, d, d? -> ... d", {
   attrs: { eps: 1e-5 },
   checks,
-  save: { mean: "...", rstd: "..." },
-  forward: (K, { rows, d, eps, mean, rstd }, y, x, w, b) =>
-    K.layerNorm(rows, d, eps, x.data, w.data, b.data, y.data, mean, rstd),
+  save: { mean: "...", low: "...", rstd: "..." },
+  forward: (K, { rows, d, eps, mean, low, rstd }, y, x, w, b) =>
+    K.layerNorm(rows, d, eps, x.data, w.data, b.data, y.data, mean, low, rstd),
   room: (K, { rows, d }) => 2 * K.chunks(rows) * d,
-  backward(K, { rows, d, mean, rstd, room }, y, x, w, b) {
+  backward(K, { rows, d, mean, low, rstd, room }, y, x, w, b) {
     const n = K.chunks(rows);
     const dw = room;
     const db = room + n * d * K.width;
-    K.layerNormBack(rows, d, x.data, w.data, mean, rstd, y.grad, x.grad, x.add, w.grad && dw, b.grad && db);
-    K.biasBack(n, d, dw, d, w.grad, w.add);
-    K.biasBack(n, d, db, d, b.grad, b.add);
+    K.layerNormBack(rows, d, x.data, w.data, mean, low, rstd, y.grad, x.grad, x.add, w.grad && dw, b.grad && db);
+    K.biasBack(n, d, dw, d, w.grad, w.add, K.scratch);
+    K.biasBack(n, d, db, d, b.grad, b.add, K.scratch);
   },
 });
 /** y = x / √(mean of x² + eps) w along the last axis (Zhang and Sennrich 2019). */
@@ -45,14 +45,16 @@ export const rmsNorm = /* @__PURE__ */ op("rmsNorm(x, weight)", "... d, d -> ...
   forward: (K, { rows, d, eps, rstd }, y, x, w) => K.rmsNorm(rows, d, eps, x.data, w.data, y.data, rstd),
   room: (K, { rows, d }) => K.chunks(rows) * d,
   backward(K, { rows, d, rstd, room }, y, x, w) {
-    K.rmsNormBack(rows, d, x.data, w.data, rstd, y.grad, x.grad, x.add, w.grad && room);
-    K.biasBack(K.chunks(rows), d, room, d, w.grad, w.add);
+    K.layerNormBack(rows, d, x.data, w.data, 0, 0, rstd, y.grad, x.grad, x.add, w.grad && room, 0);
+    K.biasBack(K.chunks(rows), d, room, d, w.grad, w.add, K.scratch);
   },
 });
 /** Rows of a table: y[...] = w[ids[...]]. */
 export const embedding = /* @__PURE__ */ op("embedding(weight, ids)", "v d, ...<v -> ... d", {
   forward: (K, { rows, d }, y, w, ids) => K.gather(rows, d, w.data, ids.data, y.data),
-  backward: (K, { rows, d, v }, y, w, ids) => K.gatherBack(rows, d, v, ids.data, y.grad, w.grad, w.add),
+  room: (_, { rows, v }) => rows + v,
+  backward: (K, { rows, d, v, room }, y, w, ids) =>
+    K.gatherBack(rows, d, v, ids.data, y.grad, w.grad, w.add, room, K.scratch),
 });
 
 /** The entries of this file. */

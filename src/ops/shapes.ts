@@ -6,13 +6,13 @@ import type { Tensor } from "../tensor.ts";
 import { scale } from "./elementwise.ts";
 
 export const sumMiddle = /* @__PURE__ */ op("sum(x)", "o n i -> o i", {
-  forward: (K, { o, n, i }, y, x) => K.sum(o, n, i, x.data, y.data),
+  forward: (K, { o, n, i }, y, x) => K.sum(o, n, i, x.data, y.data, K.scratch),
   backward: (K, { o, n, i }, y, x) => K.sumBack(o, n, i, y.grad, x.grad, x.add),
 });
 export const cumsumMiddle = /* @__PURE__ */ op("cumsum(x)", "o n i -> o n i", {
   attrs: { reverse: false },
-  forward: (K, { o, n, i, reverse }, y, x) => K.cumsum(o, n, i, reverse, x.data, y.data),
-  backward: (K, { o, n, i, reverse }, y, x) => K.cumsumBack(o, n, i, !reverse, y.grad, x.grad, x.add),
+  forward: (K, { o, n, i, reverse }, y, x) => K.cumsum(o, n, i, reverse, x.data, y.data, false),
+  backward: (K, { o, n, i, reverse }, y, x) => K.cumsum(o, n, i, !reverse, y.grad, x.grad, x.add),
 });
 export const concatMiddle = /* @__PURE__ */ op("concat(list)", "o Σn i* -> o Σn i", {
   forward(K, { o, n, i }, y, parts) {

@@ -46,8 +46,8 @@ function tables(tape: Tape, { b, t, starts }: Places, d: number, theta: number):
     for (let m = 0; m < half; m++) {
       const place = (starts?.[Math.floor(i / t)] ?? 0) + (i % t);
       const angle = place * exp(((-2 * m) / d) * log(theta));
-      c[i * half + m] = cos(angle);
-      s[i * half + m] = sin(angle);
+      c[i * half + m] = cos(angle, "rotary");
+      s[i * half + m] = sin(angle, "rotary");
     }
   return { cos: tape.tensor([b * t, half], c), sin: tape.tensor([b * t, half], s) };
 }

@@ -10,14 +10,15 @@ import type { Kind } from "./kind.ts";
  * numbers for the places from `start` on.
  */
 export function sinusoidal(t: number, d: number, start = 0): Float64Array {
-  const table = new Float64Array(extent("sinusoidal", { t, d }));
-  integer("sinusoidal", "d", d, 1);
-  integer("sinusoidal", "start", start);
+  const who = "sinusoidal";
+  const table = new Float64Array(extent(who, { t, d }));
+  integer(who, "d", d, 1);
+  integer(who, "start", start);
   for (let i = 0; i < t; i++)
     for (let m = 0; 2 * m < d; m++) {
       const angle = (start + i) * exp(((-2 * m) / d) * log(10000));
-      table[i * d + 2 * m] = sin(angle);
-      if (2 * m + 1 < d) table[i * d + 2 * m + 1] = cos(angle);
+      table[i * d + 2 * m] = sin(angle, who);
+      if (2 * m + 1 < d) table[i * d + 2 * m + 1] = cos(angle, who);
     }
   return table;
 }
