@@ -169,10 +169,10 @@ export const string: Check<string> = (who, name, value) => {
   refuse(TypeError, who, `${name} is ${printed(value)}`, "a string");
 };
 
-/** A copy of what is listed in `value`: an array, a typed array or a string; `what` begins the complaint: "ids are". */
+/** A copy of what is listed in `value`: an array, a typed array or their like; `what` begins the complaint: "ids are". */
 export function items<T>(who: string, what: string, value: ArrayLike<T>, wants = "a list"): T[] {
   const n = get(value, "length") as number;
-  const holds = typeof value !== "function" && Number.isInteger(n) && n >= 0 && n < 134217728;
+  const holds = typeof value === "object" && Number.isInteger(n) && n >= 0 && n < 134217728;
   const list = safely(() => (holds ? Array.from(value) : undefined), undefined);
   return list || refuse(TypeError, who, `${what} ${printed(value)}`, wants);
 }

@@ -1,6 +1,6 @@
 // checkpoint.ts: the state of a run as the bytes of a safetensors file, and back. Where the bytes go is the caller's
 // business.
-import { label, integer, refuse, shapeOf } from "./check.ts";
+import { get, label, integer, refuse, shapeOf } from "./check.ts";
 import { leaves, tapeOf, type Tree } from "./nn.ts";
 import { optimizersOf, type Optimizer } from "./optim.ts";
 import { random } from "./random.ts";
@@ -43,7 +43,7 @@ function tensorsOf(who: string, { params, optimizer }: Run, prefix = PREFIX): Ma
  * two alike, as "a.b" and b in a are.
  */
 export function save(run: Run, metadata: Record<string, string> = {}): Bytes {
-  const tape = tapeOf("save", run.params);
+  const tape = tapeOf("save", get(run, "params") as Tree);
   const list = new Map<string, Storable>();
   let prefix = PREFIX;
   while (leaves(run.params).some(([path]) => path.startsWith(`${prefix}.`))) prefix = `_${prefix}`;
@@ -69,7 +69,7 @@ export function save(run: Run, metadata: Record<string, string> = {}): Bytes {
  * agree.
  */
 export function load(run: Run, file: Uint8Array): { step: number; metadata: Record<string, string> } {
-  const tape = tapeOf("load", run.params);
+  const tape = tapeOf("load", get(run, "params") as Tree);
   const { tensors, metadata } = parse(file);
   const mine = tensorsOf("load", run, metadata["farsight.optimizer"]);
   complain("load", mine, tensors, tape.dtype.toUpperCase());

@@ -2,7 +2,7 @@
 // little-endian. Writes strictly and reads what the reference reader (github.com/huggingface/safetensors) reads, less
 // equal keys, null metadata and what lies deeper than a shape, plus sizes spelled 1.0. A file is hostile until all of
 // it has been checked; no numbers are allocated before.
-import { kindOf, label, printed, listed, type Kind } from "./check.ts";
+import { safely, kindOf, label, printed, listed, type Kind } from "./check.ts";
 import { readHeader, wrong } from "./header.ts";
 
 /** The kinds of number in files that this library reads. It writes F32, F64, I32 and I64. */
@@ -109,7 +109,15 @@ export function serialize(tensors: Pairs | Record<string, Storable>, metadata: R
     wrong(`tensors are a Map, pairs or an object, not ${printed(tensors)}`, TypeError);
   checkNotes(metadata, TypeError);
   const map = new Map<string, Placed>();
-  for (const [name, tensor] of Symbol.iterator in tensors ? (tensors as Pairs) : Object.entries(tensors)) {
+  const pairs = safely(
+    () =>
+      Symbol.iterator in tensors
+        ? Array.from(tensors as Pairs, ([name, x]) => [name, x] as const)
+        : Object.entries(tensors),
+    undefined,
+  );
+  if (!pairs) wrong(`tensors are a Map, pairs or an object, not ${printed(tensors)}`, TypeError);
+  for (const [name, tensor] of pairs) {
     if (typeof name !== "string") wrong(`a name is a string, not ${printed(name)}`, TypeError);
     if (map.has(name)) wrong(`${label(name)} comes twice`);
     const { shape, values } = tensor ?? {};

@@ -232,7 +232,7 @@ function complaint(error: unknown): string | undefined {
   if (message === "a trap of the test" || message.startsWith("Class constructor Secret")) return undefined;
   const who = /^(\w+)(?:, \w+)?(?: \(op \d+\))?(?:, backward \(op \d+\))?: /.exec(message)?.[1];
   if (!who || !speakers.has(who)) return "begins with no name of the library";
-  if (/\[object |undefined \(reading|source text|=>|not a function|Cannot |is not iterable/.test(message))
+  if (/\[object |undefined \(reading|source text|=>|is not a function|Cannot |is not iterable/.test(message))
     return "is raw";
   if (message.length > 800) return `has ${message.length} characters`;
   return undefined;
@@ -257,7 +257,8 @@ function nan(x: unknown, depth = 0): boolean {
 /** Whether something is, or holds, numbers from which NaN may come. */
 function extreme(x: unknown): boolean {
   if (typeof x === "number") return !(Math.abs(x) < 1e9);
-  if (Array.isArray(x) && x !== ring) return x.some(extreme);
+  if (typeof x === "function") return true; // of the test, and what comes of it
+  if (inside(x) && x !== ring && x !== cyclic) return Object.values(x).some(extreme);
   const list = numbersOf(x);
   return list !== undefined && (list.length === 0 || nan(x));
 }

@@ -90,7 +90,7 @@ function completed({ config }: Transformer, rows: readonly number[][], options: 
     steps: [whole(1), undefined],
     temperature: [real("from 0"), 0],
     topK: [whole(1), config.outputs],
-    topP: [real("above 0 to 1"), 1],
+    topP: [real("above 0, at most 1"), 1],
     seed: [anything as Check<number | readonly number[]>, 0],
     stop: [anything as Check<readonly number[]>, []],
     cache: [whole(1), undefined],

@@ -2,7 +2,6 @@
 // how far gradients follow it back.
 import {
   callable,
-  extent,
   flag,
   get,
   integer,
@@ -85,6 +84,8 @@ const wants = () =>
 export function completed<const Own extends Wants>(who: string, options: object, own: Own) {
   return chosen(who, options, { ...wants(), ...own }) as Chosen<ReturnType<typeof wants>> & Chosen<Own>;
 }
+/** Most sequences of a state. */
+export const MOST = 1048576;
 /** The configuration of a model to put inside. */
 export function configOf(who: string, model: Transformer): Config {
   const c = get(model, "config");
@@ -130,7 +131,7 @@ export function makerOf(tape: Tape, seed: number, frozen: boolean): Maker {
  */
 function firstState({ memory }: RmtWeights, b: number): RmtState {
   const m = memory.shape[0]!;
-  const rows = Array.from({ length: extent("start", { b, m }, 1) }, (_, i) => i % m);
+  const rows = Array.from({ length: integer("start", "b", b, 1, MOST) * m }, (_, i) => i % m);
   const { tape } = memory;
   return tape.allOrNothing(() => ({ memory: embedding(memory, tape.integers([b, m], rows)), at: 0 }));
 }

@@ -52,6 +52,7 @@ import { biasOf } from "./attention.ts";
 import { carriesOf, carryNames, type StartOptions } from "./carries/index.ts";
 import { placesBefore, type Carry, type CarrySizes } from "./carry.ts";
 import { carried, layered, type BlockWeights, type Inside, type LayerConfig } from "./layer.ts";
+import { MOST } from "./recurrent.ts";
 import { edgeWeights, myopia, type Complete as Foresight, type Myopia } from "./myopic.ts";
 import { streamed, tensorOf, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
 
@@ -184,7 +185,7 @@ const wants = () =>
     outputs: [SIZE, undefined],
     context: [SIZE, 64],
     d: [SIZE, 64],
-    layers: [SIZE, 2],
+    layers: [whole(1, 65536), 2],
     heads: [SIZE, 4],
     kvHeads: [SIZE, undefined],
     inner: [SIZE, undefined],
@@ -249,7 +250,7 @@ export function transformer(options: TransformerOptions): Transformer {
       tensor("transformer", "the input", x, `batch time ${c.d}`);
       if (x.shape[2] !== c.d) refuse(RangeError, "transformer", `got ${shapeOf(x)}`, `embeddings [batch time ${c.d}]`);
       fits(params);
-      return run(c, params, x, how).states;
+      return run(c, params, x, chosen("transformer", how, HOW) as How).states;
     },
     head(params, x) {
       headFits(params);
@@ -264,8 +265,9 @@ export function transformer(options: TransformerOptions): Transformer {
     step(params, input, before, how = {}) {
       fits(params);
       const x = model.embed(params, tensorOf(params.wte.weight.tape, input));
-      follows(c, before, x, how);
-      const { states, carries } = run(c, params, x, how, before);
+      const asked = chosen("transformer", how, HOW) as How;
+      follows(c, before, x, asked);
+      const { states, carries } = run(c, params, x, asked, before);
       return { states, state: { carries, starts: before.starts.map(n => n + x.shape[1]!) } };
     },
     stream(params, chunks, how = {}) {
@@ -290,7 +292,7 @@ const HOW = {
 /** Blocks over embeddings at the places after the state before, with a carry a layer where there is one. */
 function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?: TransformerState) {
   const { tape } = x;
-  const { dropout, allowed, keys, edges: given, watch } = chosen("transformer", how, HOW);
+  const { dropout = 0, allowed, keys, watch } = how;
   const [b, t] = x.shape as [number, number];
   const starts = before?.starts.some(n => n > 0) ? before.starts : undefined;
   const places = { b, t, starts };
@@ -309,7 +311,7 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
     const look = watch && ((inside: Inside) => (attention = inside));
     const carry = before?.carries[i];
     const s = placesBefore(carry);
-    if (s !== seen) back = edgesOf(tape, t, s, c, { edges: given });
+    if (s !== seen) back = edgesOf(tape, t, s, c, how);
     seen = s;
     const { edges, own, cut } = back;
     // One literal: V8 builds the hidden class of one put together from others anew at every call (5 % of decoding).
@@ -343,7 +345,7 @@ const carrySizes = (c: Config, tape: Tape, b: number): CarrySizes => ({
 
 /** The state before the first token of b sequences: a carry a layer. */
 function started(c: Config, params: TransformerWeights, b: number, options: StartOptions): TransformerState {
-  const starts = new Array<number>(integer("start", "b", b, 1)).fill(0);
+  const starts = new Array<number>(integer("start", "b", b, 1, MOST)).fill(0);
   const { gating } = biasOf(c.positions, ({ layer: [key] = [""] }) => params.h[0]!.attn[key] as Tree | undefined);
   const gated = gating !== undefined && gatesApart(gating, c.positions);
   const sizes = { ...carrySizes(c, params.wte.weight.tape, b), context: c.context, gated };

@@ -1,5 +1,5 @@
 // index.ts: the kinds of position, a row each, and how a model's choice of them becomes one.
-import { items, kindOf, label, refuse } from "../check.ts";
+import { get, items, kindOf, label, refuse, string } from "../check.ts";
 import { absolute } from "./absolute.ts";
 import { slopes } from "./alibi.ts";
 import { gated } from "./cope.ts";
@@ -70,5 +70,6 @@ export function positionsOf(
     if (list.includes(name)) positions.push(position);
   }
   for (const kind of list) if (typeof kind === "function") positions.push(kind(undefined, sizes, who));
+  for (const position of positions) string(who, "a position's name", get(position, "name"));
   return positions;
 }

@@ -154,6 +154,6 @@ export function counting(options: CountingOptions = {}): Counting {
       const samples = Array.from({ length: b }, () => sample(rng));
       return padded(samples, block);
     },
-    words: ids => items(who, "ids are", ids).map(i => vocab[i] ?? `?${printed(i)}`),
+    words: ids => items(who, "ids are", ids).map(i => (typeof i === "number" && vocab[i]) || `?${printed(i)}`),
   };
 }

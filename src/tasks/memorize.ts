@@ -199,6 +199,6 @@ export function memorize(options: MemorizeOptions): Memorize {
       }
       return { tokens, targets, answers, t };
     },
-    words: ids => items(who, "ids are", ids).map(i => vocab[i] ?? `?${printed(i)}`),
+    words: ids => items(who, "ids are", ids).map(i => (typeof i === "number" && vocab[i]) || `?${printed(i)}`),
   };
 }

@@ -50,7 +50,7 @@ function ledger(b: number) {
  */
 export function cache(tape: Tape, sizes: CacheSizes): Cache {
   living("cache", tape);
-  const SIZE = [whole(1)] as const;
+  const SIZE = [whole(1, 1048576)] as const;
   const { b, capacity, width, gated } = chosen("cache", sizes, {
     b: SIZE,
     capacity: SIZE,
