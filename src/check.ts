@@ -202,7 +202,7 @@ export function callable<T>(who: string, name: string, value: T): T {
 /** Returns what a function returned, unless that is a promise, or something else to wait for. */
 export function synchronous<T>(who: string, result: T): T {
   if ((typeof result !== "object" && typeof result !== "function") || result === null) return result;
-  if (typeof (result as { then?: unknown }).then !== "function") return result;
+  if (typeof get(result, "then") !== "function") return result;
   Promise.resolve(result).catch(() => {}); // nobody else hears of it
   refuse(TypeError, who, "the function returned a promise", "its result");
 }

@@ -256,9 +256,13 @@ function nan(x: unknown, depth = 0): boolean {
 }
 /** Whether something is, or holds, numbers from which NaN may come. */
 function extreme(x: unknown): boolean {
-  if (typeof x === "number") return !(Math.abs(x) < 1e9);
   if (typeof x === "function") return true; // of the test, and what comes of it
-  if (inside(x) && x !== ring && x !== cyclic) return Object.values(x).some(extreme);
+  if (typeof x === "number") return !(Math.abs(x) < 1e9);
+  try {
+    if (inside(x) && x !== cyclic && (x as unknown) !== ring) return Object.values(x).some(extreme);
+  } catch {
+    return true;
+  }
   const list = numbersOf(x);
   return list !== undefined && (list.length === 0 || nan(x));
 }
@@ -356,7 +360,8 @@ async function tried(target: Target, rng: Rng): Promise<string | undefined> {
     }
   } catch (error) {
     left += same(before, holds());
-    const why = complaint(error) ?? (left && `changed ${left}`);
+    // What an evaluation throws comes after its step.
+    const why = complaint(error) ?? (left && !s?.what.startsWith("fit, 0.evaluate") ? `changed ${left}` : undefined);
     bad = why && `${why}: ${String((error as Error)?.stack ?? error).slice(0, 700)}`;
   }
   restore(before);
@@ -387,6 +392,6 @@ suite("wrong arguments", {
       const bad = await tried(target, rng);
       if (bad) found.set(bad.replace(/ = .*?: /s, ": ").slice(0, 200), bad);
     }
-    assert.is([...found.values()].slice(0, 400).join("\n\n"), "");
+    assert.is([...found.values()].slice(0, 20).join("\n\n"), "");
   },
 });

@@ -55,7 +55,9 @@ export function edgeWeight(steps: number, how: Complete): number {
  */
 export function edgeWeights(times: ArrayLike<number>, how: Complete, last?: number): Float64Array {
   const who = "edgeWeights";
-  const s = items(who, "times are", times).length;
+  const finite = real();
+  for (const time of items(who, "times are", times)) finite(who, "a time", time);
+  const s = times.length;
   const t = integer(who, "t", last ?? s, 0, s);
   extent(who, { t, s });
   myopia(how as Myopia);
