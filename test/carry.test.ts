@@ -579,17 +579,17 @@ suite("a state and what it is run with", {
         return { tape, model: of, params: of.params(tape) };
       };
       const cases: [TransformerState, string][] = [
-        [undefined as never, "0 carries and 0 starts"],
-        [from({ tape, model, params }, 2), "2 carries and 2 starts"],
-        [{ ...good, carries: good.carries.slice(1) }, "1 carries and 1 starts"],
-        [{ ...from({ tape, model, params }, 2), starts: [3] }, "2 carries and 1 starts"],
-        [from(other({ d: 8 }), 1), "2 carries and 1 starts"],
-        [from(made({ position: "rope" }), 1), "2 carries and 1 starts"],
+        [undefined as never, "0 layers and 0 sequences"],
+        [from({ tape, model, params }, 2), "2 layers and 2 sequences"],
+        [{ ...good, carries: good.carries.slice(1) }, "1 layers and 1 sequences"],
+        [{ ...from({ tape, model, params }, 2), starts: [3] }, "2 layers and 1 sequences"],
+        [from(other({ d: 8 }), 1), "2 layers and 1 sequences"],
+        [from(made({ position: "rope" }), 1), "2 layers and 1 sequences"],
       ];
       for (const [state, what] of cases)
         assert.is(
           thrown(RangeError, run(state)),
-          `transformer: a state of ${what} does not fit\n  wants 2 carries and 1 starts, of this model, batch and tape`,
+          `transformer: a state of ${what}\n  wants 2 and 1, of this model and tape`,
         );
       const mixed = { ...good, carries: [good.carries[0]!, from(made({ position: "rope" }), 1).carries[1]!] };
       thrown(RangeError, run(mixed));

@@ -456,7 +456,7 @@ suite("models", {
       // @ts-expect-error a horizon is of a window
       [RangeError, () => myopia({ horizon: 2 }), "myopia: diagonal with horizon 2 and gamma undefined..."],
       // @ts-expect-error and a gamma is not
-      [RangeError, () => myopia({ mode: "window", horizon: 2, gamma: 1 }), "myopia: window with horizon 2 and gamm..."],
+      [RangeError, () => myopia({ mode: "window", horizon: 2, gamma: 1 }), "myopia: window with horizon 2 and ga..."],
     ]);
   },
   "what a transformer reads"() {
