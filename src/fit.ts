@@ -89,7 +89,7 @@ const WANTS = {
     /* @__PURE__ */ nested({ norm: [RATE, undefined], value: [RATE, undefined] }),
     {} as { norm?: number; value?: number },
   ],
-  accumulate: [/* @__PURE__ */ whole(1), 1],
+  accumulate: [/* @__PURE__ */ whole(1, 65536), 1],
   evaluate: [callable as Check<FitOptions["evaluate"]>, undefined],
   every: [/* @__PURE__ */ whole(1), 1],
   signal: [signalled, undefined],

@@ -1,7 +1,7 @@
 // Random numbers by counting: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3",
 // SC 2011). The whole state is (seed, position); word i is word i & 3 of the block whose counter is floor(i / 4) and
 // whose key is the seed.
-import { get, integer, items, printed, refuse } from "./check.ts";
+import { integer, items, printed, refuse } from "./check.ts";
 import { cos, log } from "./math.ts";
 
 const WORD = 4294967296; // 2^32
@@ -100,13 +100,17 @@ function derived(low: number, top: number, key: number | string): number {
   return mixed[0]! + (mixed[1]! & 0x1fffff) * WORD; // 53 bits
 }
 
+const generators = /* @__PURE__ */ new WeakSet<Random>();
 /** Returns `rng` if it is a generator. */
 export function drawing(who: string, rng: Random): Random {
-  const can = ["integer", "uniform", "normal", "choice"].every(name => typeof get(rng, name) === "function");
-  if (!can) refuse(TypeError, who, `the generator is ${printed(rng)}`, "random(seed)");
+  if (!generators.has(rng)) refuse(TypeError, who, `the generator is ${printed(rng)}`, "random(seed)");
   return rng;
 }
 
+function noted(rng: Random): Random {
+  generators.add(rng);
+  return rng;
+}
 function ended(who: string, position: number): never {
   refuse(RangeError, who, `the generator stands at ${position}`, `a position below ${END}`);
 }
@@ -160,7 +164,7 @@ export function random(seed: number, position = 0): Random {
       if (x < limit) return x % n;
     }
   }
-  return {
+  return noted({
     seed,
     get position() {
       return position;
@@ -187,5 +191,5 @@ export function random(seed: number, position = 0): Random {
     skip(n) {
       position = placed(position + integer("skip", "n", n));
     },
-  };
+  });
 }

@@ -221,7 +221,7 @@ function restore(before: State): void {
 const speakers = new Set([
   ...targets.map(t => t.name.replace(/.*[.]/, "").replace(/[()=]/g, "")),
   ...ops.map(o => o.opName),
-  ..."allOrNothing engine tape memory safetensors backward stream start transformer myopia absolute myOp mine gate".split(
+  ..."watch allOrNothing engine tape memory safetensors backward stream start transformer myopia absolute myOp mine gate".split(
     " ",
   ),
 ]);

@@ -1,7 +1,7 @@
 // generate.ts: prompts in, tokens out, step by step, each by one run of the model over the newest tokens and a cache.
-import { anything, integer, items, options as asked, real, refuse, whole, type Check } from "../check.ts";
+import { anything, integer, items, options as asked, real, refuse, tensor, whole, type Check } from "../check.ts";
 import { exp } from "../math.ts";
-import { tapeOf } from "../nn.ts";
+import { having } from "../nn.ts";
 import { embedding } from "../ops/rows.ts";
 import { reshape } from "../ops/shapes.ts";
 import { random, type Random } from "../random.ts";
@@ -44,6 +44,7 @@ interface Complete extends Choice {
 }
 
 const who = "generate";
+const paramParts = /* @__PURE__ */ having(who, "wte.weight");
 
 /**
  * Continues prompts, rows of tokens of any lengths (or one row): gives at each step the next token of every prompt,
@@ -66,7 +67,7 @@ export function generate(
     const got = `${vocab} tokens, ${outputs} outputs, causal ${causal}`;
     refuse(RangeError, who, "the model does not continue its input", "a causal model of tokens", got);
   }
-  tapeOf(who, params);
+  paramParts(params);
   const rows = rowsOf(prompts, vocab);
   return continued(model, params, completed(model, rows, options));
 }
@@ -134,7 +135,7 @@ function* continued(
         tape.noGrad(() => {
           const { logits, after } = ran(model, params, rows, state);
           state = after;
-          const values = logits.values();
+          const values = tensor(who, "the logits", logits).values();
           const each = values.length / b;
           return s.generators.map((rng, i) =>
             ended[i] ? undefined : chosen(values.subarray(i * each, (i + 1) * each), s, rng),

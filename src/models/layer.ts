@@ -134,6 +134,10 @@ function placed(who: string, name: string, value: unknown): Places {
 /** Checks for a carry. */
 export function carried(who: string, name: string, value: unknown): Carry {
   callable(who, `${name}.next`, get(value, "next"));
+  for (const hook of ["enter", "extend", "held", "shorten", "fits"]) {
+    const own = get(value, hook);
+    if (own !== undefined) callable(who, `${name}.${hook}`, own);
+  }
   return value as Carry;
 }
 
