@@ -1,6 +1,6 @@
 // checkpoint.ts: the state of a run as the bytes of a safetensors file, and back. Where the bytes go is the caller's
 // business.
-import { get, label, integer, refuse, shapeOf } from "./check.ts";
+import { printed, safely, get, label, integer, refuse, shapeOf } from "./check.ts";
 import { leaves, tapeOf, type Tree } from "./nn.ts";
 import { optimizersOf, type Optimizer } from "./optim.ts";
 import { random } from "./random.ts";
@@ -45,13 +45,15 @@ function tensorsOf(who: string, { params, optimizer }: Run, prefix = PREFIX): Ma
 export function save(run: Run, metadata: Record<string, string> = {}): Bytes {
   const tape = tapeOf("save", get(run, "params") as Tree);
   const list = new Map<string, Storable>();
+  const notes = safely(() => ({ ...metadata }), undefined);
+  if (!notes) refuse(TypeError, "save", `metadata is ${printed(metadata)}`, "a plain object of strings");
   let prefix = PREFIX;
   while (leaves(run.params).some(([path]) => path.startsWith(`${prefix}.`))) prefix = `_${prefix}`;
   integer("save", "step", run.step ?? 0);
   for (const [path, t] of tensorsOf("save", run, prefix)) list.set(path, { shape: t.shape, values: t.values() });
   return serialize(list, {
     format: "pt",
-    ...metadata,
+    ...notes,
     "farsight.step": String(run.step ?? 0),
     "farsight.updates":
       optimizersOf(run.optimizer)

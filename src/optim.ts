@@ -7,6 +7,7 @@ import {
   infinite,
   integer,
   items,
+  kindOf,
   options as chosen,
   printed,
   real,
@@ -96,8 +97,12 @@ const like = (list: Parameters): Tensor[] =>
   list[0]![1].tape.allOrNothing(() => list.map(([, p]) => p.tape.tensor(p.shape)));
 
 /** One optimiser or several, or none, as a list. */
-export const optimizersOf = (optimizer: Optimizer | readonly Optimizer[] | undefined): readonly Optimizer[] =>
-  [optimizer ?? []].flat();
+export function optimizersOf(optimizer: Optimizer | readonly Optimizer[] | undefined): readonly Optimizer[] {
+  if (optimizer === undefined) return [];
+  return kindOf(optimizer) === "Array"
+    ? items("fit", "optimizer is", optimizer as readonly Optimizer[])
+    : [optimizer as Optimizer];
+}
 
 /** What all optimisers have in common. */
 interface Common {

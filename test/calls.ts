@@ -213,6 +213,8 @@ export const calls: Record<string, () => unknown[]> = {
   cache: () => [tape, options({ b: 1, capacity: 4, width: 4, gated: false })],
   "cache().extend": () => [reads()],
   "cache().shorten": () => [[0]],
+  "cache().fits": () => [{ tape, b: 1, d: 4, width: 4 }],
+  "stateCache().fits": () => [{ tape, b: 1, d: 4, width: 4 }],
   "cache().next": () => [t(1, 2, 4), t(1, 2, 4)],
   stateCache: () => [2, t(1, 2, 4)],
   "stateCache().held": () => [(x: Tensor) => x],

@@ -60,7 +60,7 @@ export interface StartSizes extends CarrySizes {
 export type CarryKind = (value: number | undefined, sizes: StartSizes) => Carry;
 
 /** Whether rows b s n lie on a tape and have these sizes. */
-export const rowsOf = ({ tape, shape }: Tensor, on: Tape, b: number, n: number): boolean =>
+export const rowsOf = ({ tape, shape }: Tensor, on: unknown, b: unknown, n: unknown): boolean =>
   tape === on && shape[0] === b && shape[2] === n;
 
 /** How many places a layer sees before those that come in. */

@@ -69,7 +69,7 @@ export function cache(tape: Tape, sizes: CacheSizes): Cache {
     return {
       counts,
       seen: Math.max(0, ...counts),
-      fits: ({ tape, b, width }) => rowsOf(keys, tape, b, width),
+      fits: sizes => rowsOf(keys, get(sizes, "tape"), get(sizes, "b"), get(sizes, "width")),
       extend(reads) {
         live();
         for (const name of ["q", "k", "v"] as const) tensor("cache", name, get(reads, name) as Tensor, "b t n");

@@ -1,5 +1,5 @@
 // states.ts: the states of the last places that came into a layer, stopped (Transformer-XL).
-import { callable, integer, tensor } from "../../check.ts";
+import { callable, get, integer, tensor } from "../../check.ts";
 import { concat, slice, stopGradient } from "../../ops/shapes.ts";
 import type { Tensor } from "../../tensor.ts";
 import { rowsOf, type Carry, type CarryKind } from "../carry.ts";
@@ -13,7 +13,7 @@ export function stateCache(length: number, earlier?: Tensor): Carry {
   if (earlier !== undefined) tensor("stateCache", "earlier", earlier, "b s d");
   return {
     earlier,
-    fits: ({ tape, b, d }) => !earlier || rowsOf(earlier, tape, b, d),
+    fits: sizes => !earlier || rowsOf(earlier, get(sizes, "tape"), get(sizes, "b"), get(sizes, "d")),
     held: hold => stateCache(length, earlier && callable("stateCache", "hold", hold)(earlier)),
     next(x) {
       tensor("stateCache", "x", x, "b t d");
