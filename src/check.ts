@@ -28,22 +28,23 @@ export const kindOf = (value: unknown): string =>
   safely(() => Object.prototype.toString.call(value).slice(8, -1), "something unreadable");
 
 /** A value as errors print it: one line of some 60 characters, whatever it is, and no code that it holds. */
-export function printed(value: unknown, deep = true): string {
-  if (typeof value === "string") return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}...` : value);
-  const text = safely(() => described(value, deep), kindOf(value));
-  return text.length > 62 ? `${text.slice(0, 60)}...` : text;
+export function printed(value: unknown): string {
+  const list = safely(() => (Array.isArray(value) ? value.slice(0, 9) : undefined), undefined);
+  if (!list) return short(value, 60);
+  return `[${list.map((v, i) => (i < 8 ? short(v, 20) : "...")).join(" ")}]`;
 }
-function described(value: unknown, deep: boolean): string {
+function short(value: unknown, most: number): string {
+  const cut = (text: string): string => (text.length > most + 2 ? `${text.slice(0, most)}...` : text);
+  if (typeof value === "string") return JSON.stringify(value.length > most ? `${value.slice(0, most)}...` : value);
+  return cut(safely(() => described(value), kindOf(value)));
+}
+function described(value: unknown): string {
   if (typeof value === "function") return "a function";
   if (typeof value !== "object" || value === null) return String(value).replace(/\s/g, " ");
   const mark = markOf(value);
-  if (mark)
-    return mark === COPY
-      ? `Tensor ${shapeOf(value as Live)}`
-      : `a tensor ${mark === PROXY ? "behind a Proxy" : "of another copy of farsight"}`;
-  if (!Array.isArray(value) || !deep) return kindOf(value);
-  const some = value.slice(0, 8).map(v => printed(v, false));
-  return `[${some.join(" ")}${value.length > 8 ? " ..." : ""}]`;
+  if (!mark) return kindOf(value);
+  if (mark === COPY) return `Tensor ${shapeOf(value as Live)}`;
+  return `a tensor ${mark === PROXY ? "behind a Proxy" : "of another copy of farsight"}`;
 }
 
 /** A name as errors print it: itself where it is a plain word. */
@@ -169,7 +170,7 @@ export const string: Check<string> = (who, name, value) => {
   refuse(TypeError, who, `${name} is ${printed(value)}`, "a string");
 };
 
-/** A copy of what is listed in `value`: an array, a typed array or their like; `what` begins the complaint: "ids are". */
+/** A copy of what is listed in `value`, an array or its like; `what` begins the complaint: "ids are". */
 export function items<T>(who: string, what: string, value: ArrayLike<T>, wants = "a list"): T[] {
   const n = get(value, "length") as number;
   const holds = typeof value === "object" && Number.isInteger(n) && n >= 0 && n < 134217728;

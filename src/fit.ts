@@ -130,7 +130,8 @@ export async function* fit(options: FitOptions): AsyncGenerator<Metrics, void, v
         const one = () => weighed(synchronous(who, loss(step, micro)), accumulate, sum);
         sum.loss += tape.step(one, { accumulate: micro > 0 });
       }
-      if (sum.weight < 1e-9) refuse(RangeError, who, `all weights together are ${sum.weight}`, "1e-9 or more");
+      if (sum.weight < 1e-9)
+        refuse(RangeError, who, `all weights are ${sum.weight}`, sum.weight ? "1e-9 or more together" : "one above 0");
       if (accumulate > 1)
         for (const p of tape.params) tape.engine.kernels.scale(p.size, 1 / sum.weight, 0, p.grad, p.grad);
       lr = synchronous(who, schedule?.(step));

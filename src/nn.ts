@@ -29,6 +29,8 @@ import type { Random } from "./random.ts";
 import { living, type Tape } from "./tape.ts";
 import type { Tensor } from "./tensor.ts";
 
+export { living };
+
 /** Parameters: tensors, in objects and lists, as deep as you like. */
 export type Tree = { readonly [name: string]: Tensor | Tree | undefined } | readonly Tree[];
 export interface Weights {

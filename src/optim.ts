@@ -170,11 +170,11 @@ export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
 /** AdamW (Loshchilov and Hutter 2019): Adam, with p *= 1 - lr decay on the parameters that `decays` picks. */
 export function adamw(params: Tree, options: AdamOptions = {}): Optimizer {
   const wants = { ...ADAM, decay: [RATE, 0.01], decays: [callable as Check<Decays>, matrices] } as const;
-  return adaptive("adamw", params, chosen("adamw", options, wants));
+  return adaptive(params, chosen("adamw", options, wants));
 }
 /** Adam (Kingma and Ba 2015): `adamw` without decay. */
 export function adam(params: Tree, options: Omit<AdamOptions, "decay" | "decays"> = {}): Optimizer {
-  return adaptive("adam", params, { ...chosen("adam", options, ADAM), decay: 0, decays: matrices });
+  return adaptive(params, { ...chosen("adam", options, ADAM), decay: 0, decays: matrices });
 }
 const pair: Check<readonly [number, number]> = (who, name, value) => {
   const all = items(who, `${name} is`, value as number[], "two numbers");
@@ -184,7 +184,8 @@ const pair: Check<readonly [number, number]> = (who, name, value) => {
 };
 const ADAM = { lr: [RATE, 1e-3], betas: [pair, [0.9, 0.999]], eps: [RATE, 1e-8] } as const;
 
-function adaptive(who: string, params: Tree, { lr, betas, eps, decay, decays }: Required<AdamOptions>): Optimizer {
+function adaptive(params: Tree, { lr, betas, eps, decay, decays }: Required<AdamOptions>): Optimizer {
+  const who = "adamw";
   const [b1, b2] = betas;
   const list = parameters(who, params);
   const decayed = list.map(([path, p]) => decay > 0 && synchronous(who, decays(path, p)));

@@ -1,6 +1,6 @@
 // Wrong arguments to everything that can be called: right calls (calls.ts) with one part spoiled, in a seeded run. What
 // comes out is an error of the library's own, with the tape as it was, or a result whose numbers are numbers.
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import * as assert from "uvu/assert";
 import { type Random as Rng, type Tensor, ops, random } from "farsight";
 import { calls, instances, isOptions, optimizer, options, other, roots, tape, vectorParams } from "./calls.ts";
@@ -221,9 +221,8 @@ function restore(before: State): void {
 const speakers = new Set([
   ...targets.map(t => t.name.replace(/.*[.]/, "").replace(/[()=]/g, "")),
   ...ops.map(o => o.opName),
-  ..."watch allOrNothing engine tape memory safetensors backward stream start transformer myopia absolute myOp mine gate".split(
-    " ",
-  ),
+  ..."watch allOrNothing engine tape memory safetensors backward".split(" "),
+  ..."stream start transformer myopia absolute mine".split(" "),
 ]);
 function complaint(error: unknown): string | undefined {
   const kinds = [TypeError, RangeError, Error] as unknown[];
@@ -343,7 +342,6 @@ async function tried(target: Target, rng: Rng): Promise<string | undefined> {
   try {
     let result = tape.scope(() => {
       s = spoiled(target, rng);
-      if (process.env.FUZZ_LOG) writeFileSync(process.env.FUZZ_LOG, s.what);
       const mark = holds();
       try {
         const made = outcome(target, s.args);
@@ -374,7 +372,7 @@ function judged(s: Spoiled, result: unknown): string | undefined {
   return !s.extreme && nan(result) ? "gave NaN" : undefined;
 }
 
-const COUNT = Number(process.env.FUZZ ?? 20000);
+const COUNT = 20_000;
 suite("wrong arguments", {
   "a right call of every function is known"() {
     assert.equal(missing, []);
@@ -385,7 +383,7 @@ suite("wrong arguments", {
     );
   },
   async "every one of 20000 spoiled calls is refused in the library's own words, or gives numbers"() {
-    const rng = random(Number(process.env.SEED ?? 1));
+    const rng = random(1);
     const found = new Map<string, string>();
     for (let i = 0; i < COUNT; i++) {
       const target = targets[i % targets.length]!;

@@ -59,6 +59,9 @@ export interface StartSizes extends CarrySizes {
 /** Makes the carry of a layer from the value of its option, which it checks; undefined where none was given. */
 export type CarryKind = (value: number | undefined, sizes: StartSizes) => Carry;
 
+/** Most sequences of a state. */
+export const MOST = 1048576;
+
 /** Whether rows b s n lie on a tape and have these sizes. */
 export const rowsOf = ({ tape, shape }: Tensor, on: unknown, b: unknown, n: unknown): boolean =>
   tape === on && shape[0] === b && shape[2] === n;

@@ -25,6 +25,7 @@ import { stopGradient } from "../ops/shapes.ts";
 import { random } from "../random.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
+import { MOST } from "./carry.ts";
 import type { Rows, Sequences } from "./stream.ts";
 import type { Config, How, Transformer, TransformerWeights } from "./transformer.ts";
 
@@ -84,8 +85,6 @@ const wants = () =>
 export function completed<const Own extends Wants>(who: string, options: object, own: Own) {
   return chosen(who, options, { ...wants(), ...own }) as Chosen<ReturnType<typeof wants>> & Chosen<Own>;
 }
-/** Most sequences of a state. */
-export const MOST = 1048576;
 /** The configuration of a model to put inside. */
 export function configOf(who: string, model: Transformer): Config {
   const c = get(model, "config");

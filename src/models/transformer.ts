@@ -50,9 +50,8 @@ import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 import { biasOf } from "./attention.ts";
 import { carriesOf, carryNames, type StartOptions } from "./carries/index.ts";
-import { placesBefore, type Carry, type CarrySizes } from "./carry.ts";
+import { MOST, placesBefore, type Carry, type CarrySizes } from "./carry.ts";
 import { carried, layered, type BlockWeights, type Inside, type LayerConfig } from "./layer.ts";
-import { MOST } from "./recurrent.ts";
 import { edgeWeights, myopia, type Complete as Foresight, type Myopia } from "./myopic.ts";
 import { streamed, tensorOf, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
 
@@ -356,8 +355,8 @@ function started(c: Config, params: TransformerWeights, b: number, options: Star
 function follows(c: Config, state: TransformerState, { tape, shape }: Tensor, how: How): void {
   const who = "transformer";
   const [b, t] = shape as [number, number];
-  const carries = items(who, "carries are", get(state, "carries") as TransformerState["carries"]);
-  const starts = items(who, "starts are", get(state, "starts") as TransformerState["starts"]);
+  const carries = items(who, "carries are", (get(state, "carries") ?? []) as TransformerState["carries"]);
+  const starts = items(who, "starts are", (get(state, "starts") ?? []) as TransformerState["starts"]);
   for (const carry of carries) carried(who, "a carry", carry);
   for (const n of starts) integer(who, "a start", n);
   const [layers, n] = [carries.length, starts.length];

@@ -103,7 +103,8 @@ export function cope(logits: Tensor, q: Tensor, table: Tensor, masks: Masks, rea
     past: [tensorIn as Check<Tensor>, undefined],
   });
   const { gate, position } = scales(q.shape[3]!, scaling);
-  const u = gateKeys ? scores(q, gateKeys, get(masks, "edges") as Tensor | undefined, past, { scale: gate }) : logits; // b h t s
+  tensor(who, "allowed", get(masks, "allowed") as Tensor, "t s");
+  const u = gateKeys ? scores(q, gateKeys, masks.edges, past, { scale: gate }) : logits; // b h t s
   const { positions: p } = positions(u, masks); // b h t s
   const z = tableScores(q, table, { scale: position }); // b h t rows (eq. 7)
   return add(logits, interpolate(z, p)); // eq. 8

@@ -3,7 +3,8 @@ import { extent, flag, options as chosen, real, refuse, whole } from "../check.t
 import { cos, exp, log, sin } from "../math.ts";
 import { rope as turned } from "../ops/composed.ts";
 import { reshape } from "../ops/shapes.ts";
-import { living, type Tape } from "../tape.ts";
+import { living } from "../nn.ts";
+import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 import { optional, type Places } from "./kind.ts";
 

@@ -1,9 +1,10 @@
 // cache.ts: a key-value cache, for decoding: keys, values and gate keys of all places so far.
 import { flag, get, integer, items, options as chosen, refuse, tensor, whole } from "../../check.ts";
 import { append } from "../../ops/shapes.ts";
-import { living, type Tape } from "../../tape.ts";
+import { living } from "../../nn.ts";
+import type { Tape } from "../../tape.ts";
 import type { Tensor } from "../../tensor.ts";
-import { rowsOf, type Carry, type CarryKind, type Reads } from "../carry.ts";
+import { MOST, rowsOf, type Carry, type CarryKind, type Reads } from "../carry.ts";
 
 /** The sizes of a cache: of one layer, for b sequences of at most `capacity` places. */
 export interface CacheSizes {
@@ -50,7 +51,7 @@ function ledger(b: number) {
  */
 export function cache(tape: Tape, sizes: CacheSizes): Cache {
   living("cache", tape);
-  const SIZE = [whole(1, 1048576)] as const;
+  const SIZE = [whole(1, MOST)] as const;
   const { b, capacity, width, gated } = chosen("cache", sizes, {
     b: SIZE,
     capacity: SIZE,
