@@ -381,7 +381,7 @@ export class Tape {
     if (this.#running) refuse(Error, who, "called while another backward runs");
     if (!isTensor(loss)) refuse(TypeError, who, `got ${printed(loss)}`, scalar);
     if (loss.tape !== this)
-      refuse(TypeError, who, `the tensor is of another ${loss.tape instanceof Tape ? "tape" : "copy of farsight"}`);
+      refuse(TypeError, who, `the tensor is of another ${isTape(loss.tape) ? "tape" : "copy of farsight"}`);
     loss.alive(who);
     if (!loss.wants) refuse(Error, who, `${shapeOf(loss)} depends on no parameter, or was computed in noGrad`);
     if (!seeded && loss.size !== 1)
@@ -519,7 +519,9 @@ export class Tape {
   }
 }
 
-/** @internal Returns `x` if it is a tape. */
+/** Outside of the class, which a name of its own inside it would rename. */
+const isTape = (x: unknown): boolean => Tape.is(x);
+/** Returns `x` if it is a tape. */
 export function living(who: string, x: unknown): Tape {
   if (Tape.is(x)) return x;
   refuse(TypeError, who, `the tape is ${printed(x)}`, "a Tape of this copy of farsight, behind no Proxy");

@@ -41,6 +41,8 @@ function note(name: string, owner: unknown, call: Call): void {
 function walk(path: string, found: unknown): void {
   if (typeof found === "function") return note(path, undefined, found as Call);
   const plain = typeof found === "object" && found !== null && Object.getPrototypeOf(found) === Object.prototype;
+  if (path === "fast()")
+    for (const key of ["working", "close"]) note(`${path}.${key}`, found, (found as Record<string, Call>)[key]!);
   if (!plain || seen.has(found)) return;
   seen.add(found);
   const name = alike[path] ?? path;
@@ -173,7 +175,10 @@ function somewhere(args: unknown, rng: Rng): Place {
   if (!keys.length) return [];
   const key = rng.choice(keys);
   const part = (args as Record<string, unknown>)[key];
-  return inside(part) && Object.keys(part).length && rng.uniform() < 0.7 ? [key, ...somewhere(part, rng)] : [key];
+  const model = inside(part) && "config" in part; // whoever puts functions of their own in there hears their errors
+  return !model && inside(part) && Object.keys(part).length && rng.uniform() < 0.7
+    ? [key, ...somewhere(part, rng)]
+    : [key];
 }
 const at = (args: unknown, place: Place): unknown =>
   place.reduce((x, key) => (x as Record<string, unknown>)[key], args);
@@ -309,7 +314,13 @@ function described(by: unknown): string {
 }
 
 type Iterator = Generator<unknown> | AsyncGenerator<unknown>;
-const isIterator = (x: unknown): x is Iterator => x instanceof Object && "next" in x && "return" in x;
+function isIterator(x: unknown): x is Iterator {
+  try {
+    return x instanceof Object && "next" in x && "return" in x;
+  } catch {
+    return false;
+  }
+}
 /** What comes of a call, and of taking some of what an iterator gives; of one that is asynchronous, itself. */
 function outcome({ owner, call }: Target, args: unknown[]): unknown {
   const result = call.apply(owner, args);
@@ -333,8 +344,7 @@ async function later(result: AsyncGenerator<unknown>): Promise<unknown> {
 const single = new Set<unknown>([...ops, ...Object.keys(instances).map(name => roots[name])]);
 
 /** Calls a target with spoiled arguments; what is wrong with what comes of it. */
-async function tried(target: Target, rng: Rng): Promise<string | undefined> {
-  const before = holds();
+async function tried(target: Target, rng: Rng, before: State): Promise<string | undefined> {
   const begun = performance.now();
   let s: Spoiled | undefined;
   let left = "";
@@ -342,13 +352,13 @@ async function tried(target: Target, rng: Rng): Promise<string | undefined> {
   try {
     let result = tape.scope(() => {
       s = spoiled(target, rng);
-      const mark = holds();
+      const mark = single.has(target.call) ? holds() : before;
       try {
         const made = outcome(target, s.args);
         if (!isIterator(made)) bad = judged(s, made);
         return made;
       } catch (error) {
-        if (single.has(target.call)) left = same(mark, holds());
+        if (mark !== before) left = same(mark, holds());
         throw error;
       }
     });
@@ -385,9 +395,10 @@ suite("wrong arguments", {
   async "every one of 20000 spoiled calls is refused in the library's own words, or gives numbers"() {
     const rng = random(1);
     const found = new Map<string, string>();
+    const before = holds();
     for (let i = 0; i < COUNT; i++) {
       const target = targets[i % targets.length]!;
-      const bad = await tried(target, rng);
+      const bad = await tried(target, rng, before);
       if (bad) found.set(bad.replace(/ = .*?: /s, ": ").slice(0, 200), bad);
     }
     assert.is([...found.values()].slice(0, 20).join("\n\n"), "");

@@ -15,7 +15,7 @@ import {
   type Check,
   type Chosen,
 } from "../check.ts";
-import type { Tree } from "../nn.ts";
+import { leaves, type Tree } from "../nn.ts";
 import { attentionOver } from "../ops/attention.ts";
 import { maskedSoftmax, mix, pick, scores, tableScores } from "../ops/composed.ts";
 import { add, bias } from "../ops/elementwise.ts";
@@ -148,6 +148,7 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: Complete): Attended 
   const positions = positionsOf(position, options as PositionOptions, sizes, who);
   const names = Object.fromEntries([...kinds, ...positions.map(p => p.name)].map(name => [name, 0]));
   const tables = read(`${who}, tables`, options.tables, names) as NonNullable<AttentionOptions["tables"]>;
+  for (const table of Object.values(tables)) if (!isTensor(table)) leaves((table ?? []) as Tree);
   const bias = biasOf(positions, ({ name, layer }) => {
     const table = tables[name];
     if (layer && !table) refuse(TypeError, who, `position is ${name}`, `tables.${name}, [positions ${d}]`);
