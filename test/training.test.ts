@@ -305,12 +305,13 @@ suite("fit", {
     ]);
   },
   async "clips by norm, and by value"() {
+    const run = ({ params, loss }: ReturnType<typeof toy>) => ({ params, loss, optimizer: sgd(params, { lr: 1 }) });
     const a = toy();
-    await all({ ...a, optimizer: sgd(a.params, { lr: 1 }), steps: 1, clip: { norm: 5 } });
+    await all({ ...run(a), steps: 1, clip: { norm: 5 } });
     close(a.params.w.values(), [-0.5, 0.5, 1.5, 2.5], 1e-15);
     close(a.params.b.values(), [-1, -1, -1, -1], 1e-15);
     const b = toy();
-    await all({ ...b, optimizer: sgd(b.params, { lr: 1 }), steps: 1, clip: { value: 0.5 } });
+    await all({ ...run(b), steps: 1, clip: { value: 0.5 } });
     close(b.params.w.values(), [0.5, 1.5, 2.5, 3.5], 0);
     close(b.params.b.values(), [0.5, 0.5, 0.5, 0.5], 0);
   },
