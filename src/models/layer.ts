@@ -89,8 +89,12 @@ export interface LayerRun extends Sight {
 const attentionParts = /* @__PURE__ */ having("attentionBlock", "c_attn.weight", "c_proj.weight");
 const blockParts = /* @__PURE__ */ having(
   "layer",
-  ...["ln_1.weight", "ln_2.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"],
-  ...["attn.c_attn.weight", "attn.c_proj.weight"],
+  "ln_1.weight",
+  "ln_2.weight",
+  "mlp.c_fc.weight",
+  "mlp.c_proj.weight",
+  "attn.c_attn.weight",
+  "attn.c_proj.weight",
 );
 /** Throws unless `c` is a layer's configuration, and attention's parameters `p` have what its positions read. */
 function configured(who: string, c: LayerConfig, p: AttentionWeights): void {

@@ -96,7 +96,7 @@ export const probability = /* @__PURE__ */ real("from 0 to below 1");
 /** Dropout with the words of a generator from `position` on, in blocks of 4, under a seed of two halves. */
 export const masked = /* @__PURE__ */ op("dropout(x)", "... -> ...", {
   attrs: { p: 0.1, position: 0, seedLow: 0, seedHigh: 0 },
-  checks: { p: probability, position: whole() },
+  checks: { p: probability, position: /* @__PURE__ */ whole() },
   forward: (K, { rows, p, seedLow, seedHigh, position }, y, x) =>
     K.dropout(rows, p, seedLow, seedHigh, position, x.data, y.data),
   backward: (K, { rows, p, seedLow, seedHigh, position }, y, x) =>

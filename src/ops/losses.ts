@@ -9,7 +9,7 @@ const reduction = /* @__PURE__ */ oneOf("mean", "sum");
 /** -ln softmax(x)[target], the mean over the targets that are not `ignore`, or with `reduction: "sum"` their sum. */
 export const crossEntropy = /* @__PURE__ */ op("crossEntropy(logits, targets)", "... v, ...<v -> ", {
   attrs: { ignore: -100, reduction: "mean" as Reduction },
-  checks: { ignore: whole(-2147483648, 2147483647), reduction },
+  checks: { ignore: /* @__PURE__ */ whole(-2147483648, 2147483647), reduction },
   save: { most: "...", sums: "...", factor: "1" },
   allow: ({ ignore }) => ignore,
   forward(K, { rows, v, ignore, reduction, most, sums, factor }, y, x, targets) {
@@ -27,7 +27,7 @@ export const crossEntropy = /* @__PURE__ */ op("crossEntropy(logits, targets)", 
  */
 export const huber = /* @__PURE__ */ op("huber(a, b)", "..., ... -> ", {
   attrs: { delta: 1, reduction: "mean" as Reduction },
-  checks: { delta: real("above 0 to Infinity"), reduction },
+  checks: { delta: /* @__PURE__ */ real("above 0 to Infinity"), reduction },
   derive: ({ rows, reduction }) => ({ by: share(rows, reduction) }),
   forward: (K, { rows, delta, by }, y, a, b) => K.huber(rows, delta, by, a.data, b.data, y.data),
   backward: (K, { rows, delta, by }, y, a, b) =>

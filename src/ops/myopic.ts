@@ -31,7 +31,7 @@ export const parted = /* @__PURE__ */ op("parted(x, weight, bias)", "... k, n k,
  */
 export const restated = /* @__PURE__ */ op("restated(y, x, weight, bias)", "... n, ... k, n k, n? -> ... n", {
   attrs: { start: 0 },
-  checks: { start: whole() },
+  checks: { start: /* @__PURE__ */ whole() },
   overlays: [[0, "input", 0]],
   constant: [0],
   derive({ start, n }) {

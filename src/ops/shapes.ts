@@ -34,7 +34,7 @@ export const concatMiddle = /* @__PURE__ */ op("concat(list)", "o Σn i* -> o Σ
 });
 export const sliceMiddle = /* @__PURE__ */ op("slice(x)", "o n i -> o count i", {
   attrs: { start: 0, count: 1 },
-  checks: { start: whole(), count: whole(-Number.MAX_SAFE_INTEGER) },
+  checks: { start: /* @__PURE__ */ whole(), count: /* @__PURE__ */ whole(-9007199254740991) },
   derive({ n, start, count }) {
     const end = start + count;
     if (!(count >= 0 && end <= n)) throw new RangeError(`${start}..${end} is not within 0..${n}`);
@@ -128,7 +128,7 @@ export function slice(x: Tensor, start: number, end: number, options: { axis?: n
  */
 export const append = /* @__PURE__ */ op("append(cache, x, starts)", "b c m, b t n, b<limit -> b c m", {
   attrs: { from: 0 },
-  checks: { from: whole() },
+  checks: { from: /* @__PURE__ */ whole() },
   constant: [0, 1],
   overlays: [[0, "input", 0]],
   derive({ c, m, t, n, from }) {
