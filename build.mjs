@@ -22,12 +22,8 @@ const dtypes = {
 const BUDGETS = { "for a page": 60_000, "every export": 68_000 };
 const PAGE = "Tape, adamw, counting, random, transformer";
 
-if (
-  !existsSync("node_modules/assemblyscript") ||
-  !existsSync("node_modules/typescript") ||
-  !existsSync("node_modules/typescript-oldest") ||
-  !existsSync("node_modules/prettier")
-) {
+const { devDependencies } = JSON.parse(readFileSync("package.json", "utf8"));
+if (!Object.keys(devDependencies).every(name => existsSync(`node_modules/${name}`))) {
   say("installing the development tools (npm ci)");
   execFileSync("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
     stdio: ["ignore", 2, 2],
@@ -353,7 +349,6 @@ const bundle = {
   bundle: true,
   format: "esm",
   target: "es2022",
-  charset: "utf8",
   plugins: [inline],
   legalComments: "none",
   logLevel: "error",
@@ -507,7 +502,7 @@ async function programs(folder) {
     outdir: `dist/dev/${folder}`,
     outbase: folder,
     platform: "node",
-    external: ["farsight", "farsight/*", "esbuild", "prettier", "typescript", "typescript-oldest"],
+    packages: "external",
     sourcemap: "inline",
     outExtension: { ".js": ".mjs" },
   });

@@ -117,6 +117,8 @@ export function loadParams(params: Tree, file: Uint8Array): Record<string, strin
   return metadata;
 }
 
+const SHOWN = 8; // of each list
+
 /** Throws one error that lists every name that is missing, too many, or does not fit. */
 function complain(
   who: string,
@@ -127,7 +129,10 @@ function complain(
   const missing = [...mine.keys()].filter(path => !theirs.has(path));
   const extra = [...theirs.keys()]
     .filter(path => !mine.has(path))
-    .map(name => label(name) + (missing.some(path => name.endsWith(`.${path}`)) ? " (has a prefix)" : ""));
+    .map((name, i) => {
+      const prefixed = i < SHOWN && missing.some(path => name.endsWith(`.${path}`));
+      return label(name) + (prefixed ? " (has a prefix)" : "");
+    });
   const wrong = [...mine].flatMap(([path, t]) => {
     const s = theirs.get(path);
     if (!s) return [];
@@ -138,7 +143,7 @@ function complain(
   });
   const some = (label: string, list: string[]): string =>
     list.length
-      ? `\n  ${label}: ${list.slice(0, 8).join(", ")}${list.length > 8 ? ` and ${list.length - 8} more` : ""}`
+      ? `\n  ${label}: ${list.slice(0, SHOWN).join(", ")}${list.length > SHOWN ? ` and ${list.length - SHOWN} more` : ""}`
       : "";
   const all = some("missing", missing) + some("unexpected", extra) + some("mismatched", wrong);
   if (all) refuse(RangeError, who, `the file does not fit; nothing was changed${all}`);

@@ -333,9 +333,10 @@ function measure(def: Definition, xs: Tensors, sizes: Values): readonly number[]
     s.dims.forEach((dim, a) => {
       const n = shape[ahead + a]!;
       const fixed = Number(dim);
+      const part = dim.replace("Σ", ""); // two characters where a page without a charset read the bundle
       if (fixed >= 0) {
         if (n !== fixed) fail(def, xs, RangeError, `input ${i} has ${n} where ${dim} is due`);
-      } else if (dim.startsWith("Σ")) sizes[dim.slice(1)] = ((sizes[dim.slice(1)] as number) ?? 0) + n;
+      } else if (part !== dim) sizes[part] = ((sizes[part] as number) ?? 0) + n;
       else if (sizes[dim] === undefined) sizes[dim] = n;
       else if (sizes[dim] !== n) fail(def, xs, RangeError, `${dim} is ${String(sizes[dim])} and ${n}`);
     });

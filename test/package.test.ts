@@ -1,19 +1,15 @@
 // package.test.ts: the tarball as a stranger meets it: packed, unpacked into an empty project, imported, type-checked,
 // bundled.
-import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { spawnSync } from "node:child_process";
+import { readFileSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import * as esbuild from "esbuild";
 import * as assert from "uvu/assert";
 import { suite } from "./check.ts";
+import { consumer, home, install, windows, write } from "./packed.ts";
 
-const windows = process.platform === "win32";
 const MOST = { page: 60_000, everything: 68_000 }; // bytes gzipped
-const consumer = mkdtempSync(join(tmpdir(), "farsight-package-"));
-const home = join(consumer, "node_modules/farsight");
-process.on("exit", () => rmSync(consumer, { recursive: true, force: true }));
 
 /** Every file below a folder, with / between the parts. */
 const below = (folder: string): string[] =>
@@ -26,27 +22,6 @@ const below = (folder: string): string[] =>
     )
     .sort();
 const read = (file: string): string => readFileSync(join(home, file), "utf8");
-const write = (name: string, text: string): string => {
-  const file = join(consumer, name);
-  writeFileSync(file, text);
-  return file;
-};
-
-let packed = false;
-/** Packs the project as it is built now (no script, no network) and unpacks it where `npm install` would. */
-function install(): void {
-  if (packed) return;
-  mkdirSync(home, { recursive: true });
-  write("package.json", JSON.stringify({ name: "consumer", private: true, type: "module" }));
-  const npm = spawnSync("npm", ["pack", "--ignore-scripts", "--offline", "--json", "--pack-destination", consumer], {
-    encoding: "utf8",
-    shell: windows,
-  });
-  if (npm.status !== 0) throw new Error(`npm pack ended with ${npm.status}: ${npm.error ?? npm.stderr}`);
-  const [{ filename }] = JSON.parse(npm.stdout) as [{ filename: string }];
-  execFileSync("tar", ["-xzf", filename, "--strip-components=1", "-C", "node_modules/farsight"], { cwd: consumer });
-  packed = true;
-}
 /** Runs a program in the consumer's folder. */
 function run(command: string, ...words: string[]): { status: number | null; out: string; err: string } {
   install();

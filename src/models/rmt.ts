@@ -116,10 +116,12 @@ function* segments(chunks: Iterable<Chunk>, l: number) {
     if (more.length !== rows.length || more.some(row => row.length !== more[0]!.length))
       refuse(RangeError, "stream", "a piece has other rows than those before it", "b t, and targets b t if any do");
     b = read.length;
-    rows = rows.map((row, i) => row.concat(more[i]!));
+    rows.forEach((row, i) => {
+      for (const id of more[i]!) row.push(id);
+    });
     let at = 0;
     for (; at + l <= rows[0]!.length; at += l) yield part(at, at + l);
-    rows = rows.map(row => row.slice(at));
+    if (at) rows = rows.map(row => row.slice(at));
   }
   if (rows?.[0]?.length) yield part(0, l);
 }

@@ -70,7 +70,7 @@ export interface Memorize {
 
 /** The words and punctuation marks of a text in lower case; `<unk>` stays whole. */
 function tokenise(text: string): string[] {
-  return text.toLowerCase().match(/<unk>|[\p{L}\p{N}]+(?:['’]\p{L}+)*|[^\s\p{L}\p{N}]/gu) ?? [];
+  return text.toLowerCase().match(/<unk>|[\p{L}\p{N}]+(?:['\u2019]\p{L}+)*|[^\s\p{L}\p{N}]/gu) ?? [];
 }
 
 /** Distinct pronounceable words, such as "gufo" and "suril": the same ones in every program. */
