@@ -141,10 +141,10 @@ function complain(
       ? []
       : `${path} is ${s.dtype}, wants ${wants}`;
   });
-  const some = (label: string, list: string[]): string =>
-    list.length
-      ? `\n  ${label}: ${list.slice(0, SHOWN).join(", ")}${list.length > SHOWN ? ` and ${list.length - SHOWN} more` : ""}`
-      : "";
+  const some = (label: string, list: string[]): string => {
+    const more = list.length > SHOWN ? ` and ${list.length - SHOWN} more` : "";
+    return list.length ? `\n  ${label}: ${list.slice(0, SHOWN).join(", ")}${more}` : "";
+  };
   const all = some("missing", missing) + some("unexpected", extra) + some("mismatched", wrong);
   if (all) refuse(RangeError, who, `the file does not fit; nothing was changed${all}`);
 }
