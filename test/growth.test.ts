@@ -94,13 +94,15 @@ async function linear(job: Job, n: number): Promise<void> {
       costs.map(c => c[what]),
       slack,
     );
-  const times = [costs[0]!.time, costs[2]!.time, Infinity];
+  const times = [costs[0]!.time, costs[2]!.time];
+  const measure = async (i: number): Promise<number> => (await cost(job, 4 ** i * n)).time;
   const steep = (i: number): boolean => times[i + 1]! > 8 * Math.max(times[i]!, 1);
-  for (let tries = 0; steep(0) && steep(1); tries++) {
-    const said = times.map(time => `${time.toFixed(1)} ms`).join(", ");
-    if (tries === 5) throw new Error(`at n, 4n and 16n: ${said}`);
-    for (const [i, size] of [n, 4 * n, 16 * n].entries()) times[i] = Math.min(times[i]!, (await cost(job, size)).time);
-  }
+  for (let tries = 0; tries < 5 && steep(0); tries++)
+    for (const i of [0, 1]) times[i] = Math.min(times[i]!, await measure(i));
+  if (!steep(0)) return;
+  if (times[1]! < 500) times.push(await measure(2)); // such short times may be chance
+  if (times.length === 2 || steep(1))
+    throw new Error(`at n, 4n and so on: ${times.map(time => `${time.toFixed(1)} ms`).join(", ")}`);
 }
 /** Tests of jobs, each at its n. */
 const grown = (jobs: Record<string, readonly [n: number, job: Job]>): Record<string, () => Promise<void>> =>
