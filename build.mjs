@@ -133,7 +133,7 @@ function division(kernel, line, names) {
  */
 const APART = [
   ...["row/loadTail", "row/storeTail", "row/writeOrAddTail", "row/finite", "row/rowDot", "row/rowSum", "random/block"],
-  ...["columns/addColumns", "weigh/dot", "attention/forward/overKeys"],
+  ...["columns/addColumns", "weigh/dot", "attention/forward/overKeys", "map/geluSlope", "map/siluSlope"],
 ].map(f => `asm/${f}`);
 
 /**

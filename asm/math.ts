@@ -113,14 +113,10 @@ export class Inlined {
     const s2 = v128.mul<real>(s, r2);
     return madd(madd(madd(p4, r2, madd(p3, r, p2)), r2, madd(p1, r, p0)), s2, s1);
   }
-  /**
-   * The slope of an x with the gate s = σ(u), where v is x u': s + v s (1 - s), of e = e^-|u|: 1 - s as exact as s.
-   */
-  @inline static gateSlope(u: v128, v: v128, e: v128, one: v128): v128 {
-    const t = v128.div<real>(one, v128.add<real>(e, one)); // the larger of s and 1 - s
-    const f = v128.mul<real>(e, t);
-    const s = v128.bitselect(f, t, v128.lt<real>(u, v128.splat<real>(0)));
-    return madd(v128.mul<real>(v, f), t, s);
+  /** The slope of an x > 0 with the gate s = σ(u), where v is x u': s + v s (1 - s), of e = e^-u: 1 - s is exact. */
+  @inline static gateSlope(v: v128, e: v128, one: v128): v128 {
+    const s = v128.div<real>(one, v128.add<real>(e, one));
+    return madd(v128.mul<real>(v, v128.mul<real>(e, s)), s, s);
   }
   /**
    * e^x for x between the bounds of `expTable`; 0 at the lower one, where e^x is no normal number, and Infinity at the
