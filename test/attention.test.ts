@@ -332,3 +332,27 @@ suite(
     ),
   ),
 );
+
+suite("attentionOver", {
+  "refuses columns beyond its rows, whichever source they are of"() {
+    const tape = new Tape("f64");
+    const x = (n: number): Tensor => tape.tensor([1, 2, n]);
+    const table = tape.tensor([3, 4]);
+    const sizes = { h: 2, g: 2, d: 4 };
+    const all = attentionOver(x(24), { ...sizes, kAt: 8, vAt: 16 });
+    assert.equal(all.shape, [1, 2, 8]);
+    const wrong: [RegExp, () => unknown][] = [
+      [/rows of q have 7 numbers, and by h, g, d and columns 8 are read/, () => attentionOver(x(7), x(8), sizes)],
+      [/rows of k have 24 numbers, .* 25 are read/, () => attentionOver(x(24), { ...sizes, kAt: 17 })],
+      [/rows of v have 24 numbers, .* 25 are read/, () => attentionOver(x(24), { ...sizes, kAt: 8, vAt: 17 })],
+      [/rows of v have 7 numbers/, () => attentionOver(x(8), x(8), x(7), sizes)],
+      [/rows of gq have 7/, () => attentionOver(x(8), x(8), x(8), table, x(7), sizes)],
+      [/rows of gk have 7/, () => attentionOver(x(8), x(8), x(8), table, x(8), x(7), sizes)],
+      [/kAt is -1/, () => attentionOver(x(24), { ...sizes, kAt: -1 })],
+      [/h is 0/, () => attentionOver(x(24), { ...sizes, h: 0 })],
+    ];
+    for (const [words, call] of wrong) assert.match(thrown(RangeError, call), words);
+    const past = () => attentionOver(x(8), x(8), x(8), ...new Array<undefined>(8).fill(undefined), x(7), sizes);
+    assert.match(thrown(RangeError, past as () => unknown), /rows of pk have 7/);
+  },
+});

@@ -1,8 +1,23 @@
 // attention.ts: attention in one kernel, over sources: tensors of rows in which queries, keys and values begin at some
 // column. A projection of all three is one source, with one gradient, written whole; a cache of keys and values is one.
-import { refuse } from "../check.ts";
+import { oneOf, refuse, whole } from "../check.ts";
 import type { AttentionArguments, AttentionBackArguments, Kernels } from "../engine.ts";
 import { op, type Operand, type Result, type Source } from "../op.ts";
+
+const size = /* @__PURE__ */ whole(1);
+const column = /* @__PURE__ */ whole();
+
+/** Throws unless rows are as wide as what is read of them; widths by letter, as in the signature. */
+function fits(n: Record<"h" | "g" | "d" | "kAt" | "vAt" | "i", number> & Partial<Record<string, unknown>>): void {
+  const { h, g, d, kAt, vAt, i, j = i, l = j, u, w, x, y = x, z } = n as Record<string, number>;
+  const kv = g! * d!;
+  const keys = kAt! + kv;
+  const values = vAt! + kv;
+  const rows = { q: [i, h! * d!], k: [j, keys], v: [l, values], gq: [u, h! * d!], gk: [w, kv] };
+  for (const [name, [row, end]] of Object.entries({ ...rows, pk: [x, keys], pv: [y, values], pg: [z, kv] }))
+    if (row !== undefined && row < end!)
+      throw new RangeError(`rows of ${name} have ${row} numbers, and by h, g, d and columns ${end} are read`);
+}
 
 /** Sizes, columns and factors that both directions read. */
 type Heads = Record<
@@ -101,6 +116,7 @@ export const attentionOver = /* @__PURE__ */ op(
       own: false,
       gates: "keys" as "keys" | "values",
     },
+    checks: { h: size, g: size, d: size, kAt: column, vAt: column, gates: /* @__PURE__ */ oneOf("keys", "values") },
     save: { lse: "b h t" },
     domain: [-1, 1],
     constant: [7, 8, 9, 10],
@@ -111,6 +127,7 @@ export const attentionOver = /* @__PURE__ */ op(
       if ((causal || own) && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);
       if (h % g) throw new RangeError(`${h} heads of queries and ${g} of keys; h must be a multiple of g`);
       for (const rows of [p, r]) if (rows === 0) throw new RangeError("a table of positions has no rows");
+      fits(n);
       return { s, p: p ?? 0, r: r ?? 0, o: h * d, limit: s + 1 };
     },
     room: (K, { b, h, g, t, s, d, p, r }) => b * (p + r) * d + K.attentionRoom(h, g, t, s, d, p, r, K.scratch),
