@@ -352,7 +352,8 @@ suite("attentionOver", {
       [/h is 0/, () => attentionOver(x(24), { ...sizes, h: 0 })],
     ];
     for (const [words, call] of wrong) assert.match(thrown(RangeError, call), words);
-    const past = () => attentionOver(x(8), x(8), x(8), ...new Array<undefined>(8).fill(undefined), x(7), sizes);
-    assert.match(thrown(RangeError, past as () => unknown), /rows of pk have 7/);
+    const none = new Array<undefined>(8).fill(undefined);
+    const past = () => (attentionOver as (...inputs: unknown[]) => Tensor)(x(8), x(8), x(8), ...none, x(7), sizes);
+    assert.match(thrown(RangeError, past), /rows of pk have 7/);
   },
 });
