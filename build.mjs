@@ -129,7 +129,8 @@ function division(kernel, line, names) {
 
 /**
  * Functions that run once a row or more seldom, and are called from many places: inlined they take 2 kB of a page,
- * gzipped. Out of line, what runs once a panel of attention (copyFew, clear, putRow) would cost it 7 %.
+ * gzipped. Out of line, what runs once a panel of attention (copyFew, clear, putRow) would cost it 7 %. Also rare ones
+ * that would be inlined in one dtype alone: f64 is then less like f32, which takes 1 kB of a page.
  */
 const APART = [
   ...["row/loadTail", "row/storeTail", "row/writeOrAddTail", "row/finite", "row/rowDot", "row/rowSum", "random/block"],

@@ -1,5 +1,6 @@
 // What every test file uses. A suite runs itself, so none can be forgotten; the runner counts them all.
 import { suite as uvu } from "uvu";
+import { match } from "uvu/assert";
 
 /** Registers and runs tests; each title is a sentence that is false when its test fails. */
 export function suite(name: string, tests: Record<string, () => unknown>): void {
@@ -47,4 +48,14 @@ export function thrown(kind: new (...args: never[]) => Error, body: () => unknow
     throw new Error(`threw ${String(error)} instead of a ${kind.name}`);
   }
   throw new Error(`threw nothing; a ${kind.name} was due`);
+}
+/** Checks that a call throws an error whose text holds `text`. */
+export function fails(call: () => unknown, text: string | RegExp): void {
+  let said = "nothing was thrown";
+  try {
+    call();
+  } catch (error) {
+    said = String(error);
+  }
+  match(said, text);
 }

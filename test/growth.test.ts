@@ -135,6 +135,18 @@ async function trained(options: farsight.FitOptions): Promise<void> {
 const small = { vocab: 5, d: 4, heads: 1, layers: 1, inner: 4, position: "none" } as const;
 const inner = transformer(small);
 const memory = rmt(inner, { segment: 2, memory: 1 });
+/** A transformer's stream of n pieces of one token. */
+const streaming = (options: (n: number) => { cache: number } | { earlier: number }) => (n: number, tape: Tape) => {
+  const params = inner.params(tape);
+  return () =>
+    drain(
+      inner.stream(
+        params,
+        list(n, () => [[3]]),
+        options(n),
+      ),
+    );
+};
 const encoder = rmtEncoder(transformer({ ...small, causal: false, norm: "post" }), {
   segment: 2,
   memory: 1,
@@ -420,48 +432,9 @@ suite(
         return () => tape.step(() => inner.loss(params, tokens(tape, n, 4), tokens(tape, n, 4)));
       },
     ],
-    "pieces of transformer.stream with a cache": [
-      100,
-      (n, tape) => {
-        const params = inner.params(tape);
-        return () =>
-          drain(
-            inner.stream(
-              params,
-              list(n, () => [[3]]),
-              { cache: n },
-            ),
-          );
-      },
-    ],
-    "pieces of transformer.stream with earlier states": [
-      100,
-      (n, tape) => {
-        const params = inner.params(tape);
-        return () =>
-          drain(
-            inner.stream(
-              params,
-              list(n, () => [[3]]),
-              { earlier: 4 },
-            ),
-          );
-      },
-    ],
-    "pieces of transformer.stream with all earlier states": [
-      50,
-      (n, tape) => {
-        const params = inner.params(tape);
-        return () =>
-          drain(
-            inner.stream(
-              params,
-              list(n, () => [[3]]),
-              { earlier: n },
-            ),
-          );
-      },
-    ],
+    "pieces of transformer.stream with a cache": [100, streaming(n => ({ cache: n }))],
+    "pieces of transformer.stream with earlier states": [100, streaming(() => ({ earlier: 4 }))],
+    "pieces of transformer.stream with all earlier states": [50, streaming(n => ({ earlier: n }))],
     "layers that are watched": [
       20,
       (n, tape) => {

@@ -21,19 +21,9 @@ import {
   type TransformerOptions,
   type Tree,
 } from "farsight";
-import { suite, thrown } from "./check.ts";
+import { fails, suite, thrown } from "./check.ts";
 import { rows, small } from "./stirred.ts";
 
-/** Checks that a call throws an error whose text holds `text`. */
-const fails = (call: () => unknown, text: string | RegExp): void => {
-  let said = "nothing was thrown";
-  try {
-    call();
-  } catch (error) {
-    said = String(error);
-  }
-  assert.match(said, text);
-};
 const bits = (list: readonly Tensor[]): string =>
   Buffer.concat(list.map(t => Buffer.from(Float64Array.from(t.values()).buffer))).toString("base64");
 const gradients = (list: readonly Tensor[]): string =>

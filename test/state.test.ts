@@ -47,19 +47,9 @@ import {
   type Tree,
 } from "farsight";
 import { fast } from "farsight/fast";
-import { suite, thrown } from "./check.ts";
+import { fails, suite, thrown } from "./check.ts";
 import { small } from "./stirred.ts";
 
-/** Checks that a call throws an error whose text holds `text`. */
-const fails = (call: () => unknown, text: string | RegExp): void => {
-  let said = "nothing was thrown";
-  try {
-    call();
-  } catch (error) {
-    said = String(error);
-  }
-  assert.match(said, text);
-};
 const numbers = (x: Tensor): number[] => [...x.values()];
 const makers = {
   sgd: (p: Tree) => sgd(p, { lr: 0.1 }),
