@@ -81,10 +81,10 @@ export function read(who: string, given: unknown, wants: object): Readonly<Recor
   } catch (error) {
     cause = error;
   }
-  const names = Object.keys(wants).join(", ");
-  if (!own) refuse(TypeError, who, `the options are ${printed(given)}`, `an object with ${names}`, "", cause);
+  const names = (): string => Object.keys(wants).join(", ");
+  if (!own) refuse(TypeError, who, `the options are ${printed(given)}`, `an object with ${names()}`, "", cause);
   for (const key of Reflect.ownKeys(own))
-    if (!Object.hasOwn(wants, key)) refuse(RangeError, who, `unknown option ${label(key)}`, names || "none");
+    if (!Object.hasOwn(wants, key)) refuse(RangeError, who, `unknown option ${label(key)}`, names() || "none");
   return own;
 }
 
@@ -277,9 +277,9 @@ export function markOf(x: unknown): unknown {
 
 /** Returns `x` if it is a tensor whose region has not ended, with as many axes as `axes` names, where it names some. */
 export function tensor<T extends Live>(who: string, name: string, x: T, axes = ""): T {
-  const wants = `a tensor${axes && ` [${axes}]`}`;
-  if (!isTensor(x)) refuse(TypeError, who, `${name} is ${printed(x)}`, wants);
+  const wants = (): string => `a tensor${axes && ` [${axes}]`}`;
+  if (!isTensor(x)) refuse(TypeError, who, `${name} is ${printed(x)}`, wants());
   x.alive(who);
-  if (axes && x.shape.length !== axes.split(" ").length) refuse(RangeError, who, `${name} is ${shapeOf(x)}`, wants);
+  if (axes && x.shape.length !== axes.split(" ").length) refuse(RangeError, who, `${name} is ${shapeOf(x)}`, wants());
   return x;
 }

@@ -2,6 +2,7 @@
 import { traced, type Gradients } from "./backward.ts";
 import {
   callable,
+  type Check,
   flag,
   get,
   isTensor,
@@ -13,10 +14,10 @@ import {
   read,
   real,
   refuse,
+  safely,
   shapeOf,
   string,
   synchronous,
-  type Check,
 } from "./check.ts";
 import type { Engine, Kernels } from "./engine.ts";
 import {
@@ -223,7 +224,7 @@ function kinds(attrs: Values): Record<string, Check<unknown>> {
 /** Takes the options off the arguments, and tensors that were given as undefined off their end. */
 function optionsOf(args: unknown[], { name, specs, attrs }: Definition): Values | undefined {
   const last = args[args.length - 1];
-  const given = typeof last === "object" && last !== null && !markOf(last) && kindOf(last) !== "Array";
+  const given = typeof last === "object" && last !== null && !markOf(last) && !safely(() => Array.isArray(last), false);
   const options = given ? read(name, args.pop(), attrs) : undefined;
   while (args.length > specs.length && args[args.length - 1] === undefined) args.pop();
   return options;
