@@ -260,8 +260,10 @@ export class Tape {
     const undo = this.bookmark();
     const made = this.allOrNothing(make);
     const end = this.engine.mark;
-    const tensors = this.made;
-    return { made, release: () => this.engine.mark === end && this.made === tensors && undo(true) };
+    const region = this.#region;
+    const tensors = region.made;
+    const last = (): boolean => this.#region === region && this.engine.mark === end && region.made === tensors;
+    return { made, release: () => last() && undo(true) };
   }
 
   /** Runs `body` without recording: nothing made in it can be run backwards, and dropout keeps every number. */
