@@ -217,7 +217,7 @@ export function sized(who: string, shape: readonly number[]): readonly number[] 
   for (const n of sizes)
     if (!Number.isInteger(n) || n < 0)
       refuse(RangeError, who, `shape ${printed(sizes)} has the size ${printed(n)}`, "whole numbers from 0");
-  return sizes;
+  return Object.freeze(sizes); // tensors share them
 }
 
 /**

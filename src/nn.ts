@@ -44,7 +44,9 @@ export function leaves(tree: Tree, path = ""): [string, Tensor][] {
   return below(tree, string("leaves", "path", path), 64);
 }
 function below(tree: unknown, path: string, depth: number): [string, Tensor][] {
-  const nodes = typeof tree === "object" && !markOf(tree) && safely(() => Object.entries(tree!), undefined);
+  // Entries of numbers without end would take all memory.
+  const entries = () => !((tree as { length?: number }).length! > 1e6) && Object.entries(tree!);
+  const nodes = typeof tree === "object" && !markOf(tree) && safely(entries, undefined);
   const is = path ? label(path) : "the tree";
   if (!nodes) refuse(TypeError, "leaves", `${is} is ${label(tree)}`, "tensors, in objects and lists");
   if (!depth) refuse(RangeError, "leaves", `${is} lies too deep, or within itself`, "64 levels at most");

@@ -129,7 +129,7 @@ function optimizer(
 ): Optimizer {
   const kept = leaves(state);
   let updates = 0;
-  return {
+  return Object.freeze({
     lr,
     params,
     state,
@@ -139,7 +139,7 @@ function optimizer(
     set updates(n) {
       updates = integer(who, "updates", n);
     },
-    step(rate = lr) {
+    step(rate: number = lr) {
       RATE(who, "lr", rate); // what would spoil every parameter is refused before any is touched
       for (const [, p] of list) p.alive(who);
       for (const [, t] of kept) t.alive(who);
@@ -148,7 +148,7 @@ function optimizer(
       list.forEach(([, p], i) => change(p, i, 1 - (decayed[i] ? rate * decay : 0)));
       updates++;
     },
-  };
+  });
 }
 
 /** Stochastic gradient descent: v = momentum v + g; p -= lr v, or lr (g + momentum v) with `nesterov`. */
@@ -162,7 +162,9 @@ export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
   });
   if (nesterov && !momentum) refuse(RangeError, "sgd", "nesterov needs a momentum above 0");
   const list = parameters("sgd", params);
-  const decayed = list.map(([path, p]) => decay > 0 && flag("sgd", "what decays gave", synchronous("sgd", decays(path, p))));
+  const decayed = list.map(
+    ([path, p]) => decay > 0 && flag("sgd", "what decays gave", synchronous("sgd", decays(path, p))),
+  );
   const v = momentum ? like(list) : [];
   const state = Object.fromEntries(v.map((v, i) => [list[i]![0], { v }]));
   return optimizer("sgd", params, { lr, decay, decayed }, list, state, rate => (p, i, keep) => {
@@ -191,7 +193,9 @@ function adaptive(params: Tree, { lr, betas, eps, decay, decays }: Required<Adam
   const who = "adamw";
   const [b1, b2] = betas;
   const list = parameters(who, params);
-  const decayed = list.map(([path, p]) => decay > 0 && flag(who, "what decays gave", synchronous(who, decays(path, p))));
+  const decayed = list.map(
+    ([path, p]) => decay > 0 && flag(who, "what decays gave", synchronous(who, decays(path, p))),
+  );
   const [m, v] = list[0]![1].tape.allOrNothing(() => [like(list), like(list)]);
   const state = Object.fromEntries(list.map(([path], i) => [path, { m: m[i], v: v[i] }]));
   return optimizer(who, params, { lr, decay, decayed }, list, state, (rate, t) => {

@@ -1,5 +1,16 @@
 // generate.ts: prompts in, tokens out, step by step, each by one run of the model over the newest tokens and a cache.
-import { anything, integer, items, largest, options as asked, real, refuse, tensor, whole, type Check } from "../check.ts";
+import {
+  anything,
+  integer,
+  items,
+  largest,
+  options as asked,
+  real,
+  refuse,
+  tensor,
+  whole,
+  type Check,
+} from "../check.ts";
 import { exp } from "../math.ts";
 import { having } from "../nn.ts";
 import { embedding } from "../ops/rows.ts";
