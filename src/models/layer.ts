@@ -198,6 +198,7 @@ function attended(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, c: L
   const { projection, gates, old, oldGates } = project(all, n, p, c, gating, run.cut);
   const reads = sources(projection, gates, c, gating, run.places ?? placesOf(x), x.shape[1]!);
   const read = run.carry?.extend?.(reads) ?? reads;
+  if (read !== reads) for (const name of ["q", "k", "v"] as const) tensor("layer", name, get(read, name) as Tensor);
   const past = old && sources(old, oldGates, c, gating, placesOf(all), all.shape[1]!);
   if (run.watch) synchronous("watch", run.watch(inside(read, bias, c, run)));
   const sight = read.counts ? widened(run, read.k.shape[1]!) : run;
