@@ -88,7 +88,8 @@ export function load(run: Run, file: Uint8Array): { step: number; metadata: Reco
   if (optimizers.length && optimizers.length !== updates.length)
     refuse(RangeError, "load", `the file is of ${updates.length} optimisers`, `one of ${optimizers.length}`);
   const generator = random(seed, position);
-  for (const o of optimizers) o.updates = integer("load", "updates", get(o, "updates")); // throws where it cannot be set
+  // Throws where it cannot be set.
+  for (const o of optimizers) o.updates = integer("load", "updates", get(o, "updates"));
   optimizers.forEach((o, i) => {
     o.updates = updates[i]!;
   });
