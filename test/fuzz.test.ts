@@ -145,7 +145,11 @@ const wrong: readonly ((was: unknown) => unknown)[] = [
   () => (function* () {})(),
   () => () => ({ then() {} }),
   () => () => [NaN],
-  () => (x => () => x)(tape.tensor([2, 3])),
+  () =>
+    (
+      x => () =>
+        x
+    )(tape.tensor([2, 3])),
   () => () => dead,
   () => () => hostile({}),
   () => new ArrayBuffer(8),
