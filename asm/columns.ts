@@ -15,7 +15,7 @@ const BLOCK: usize = 64;
 const TILE: usize = 8192;
 
 /** Adds s to the sums in double precision at t. */
-function widen(t: usize, s: v128): void {
+export function widen(t: usize, s: v128): void {
   if (!SINGLE) return v128.store(t, f64x2.add(v128.load(t), s));
   v128.store(t, f64x2.add(v128.load(t), f64x2.promote_low_f32x4(s)));
   v128.store(t, f64x2.add(v128.load(t, 16), f64x2.promote_low_f32x4(v128.shuffle<u64>(s, s, 1, 0))), 16);
