@@ -134,7 +134,8 @@ function division(kernel, line, names) {
  */
 const APART = [
   ...["row/loadTail", "row/storeTail", "row/writeOrAddTail", "row/finite", "row/rowDot", "row/rowSum", "random/block"],
-  ...["columns/addColumns", "weigh/dot", "attention/forward/overKeys", "map/geluSlope", "map/siluSlope"],
+  ...["columns/addColumns", "weigh/dot", "matmul/matmul", "matmul/manyTerms", "map/geluSlope", "map/siluSlope"],
+  "attention/forward/overKeys",
 ].map(f => `asm/${f}`);
 
 /**
