@@ -543,7 +543,10 @@ function run(program, words, cwd) {
     cwd,
   });
   // Not the signal: Ctrl-C reaches the program as well, and a second one ends it at once.
-  const stop = () => child.connected && child.send("stop", () => {});
+  const stop = () => {
+    if (child.connected) child.send("stop", () => {});
+    if (command === "bench") child.kill(); // which hears nothing while it measures
+  };
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
   for (const signal of signals) process.on(signal, stop);
   withNpm(stop);

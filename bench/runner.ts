@@ -136,10 +136,11 @@ function heard(run: Run, job: Job, e: Entry): void {
 
 /** Trains one arm in a thread; resolves when it has ended, however it did. */
 function train(run: Run, job: Job, threads: number | undefined): Promise<void> {
-  const { seed, steps, quick, texts } = run.o;
+  const { seed, steps, quick, texts, anyway } = run.o;
   const { stop, every } = run;
   const made = JSON.stringify(origin(run.records[0]!));
-  const order: Order = { ...job, choice: { seed, steps, quick, texts, threads }, origin: made, every, stop };
+  const choice = { seed, steps, quick, texts, threads };
+  const order: Order = { ...job, choice, origin: made, anyway, every, stop };
   return new Promise(resolve => {
     const worker = new Worker(run.program, { workerData: order });
     worker.on("message", (e: Entry) => heard(run, job, e));

@@ -2,10 +2,10 @@
 // step, and leaves a checkpoint now and then and when it is stopped.
 import { relative } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
-import { fit, load, save } from "farsight";
+import { fit, load, parse, save } from "farsight";
 import { readFile, saveFile } from "./files.ts";
 import type { Entry } from "./records.ts";
-import { wayOut, type Job } from "./resume.ts";
+import { again, wayOut, type Job } from "./resume.ts";
 import type { Choice, Study, Trial } from "./study.ts";
 
 /** What a worker is told. `stop` holds one number, not 0 once the run is to end. */
@@ -13,6 +13,8 @@ export interface Order extends Job {
   choice: Choice;
   /** What trains: kept with a checkpoint, and compared before it is taken up. */
   origin: string;
+  /** Whether an arm begins again whose checkpoint cannot be taken up. */
+  anyway: boolean;
   /** Milliseconds between checkpoints. */
   every: number;
   stop: Int32Array;
@@ -28,7 +30,7 @@ interface Told {
 }
 
 /** The checkpoint of an arm: what was there, and writing it. */
-function checkpoints(trial: Trial, { study, arm, choice, file, resume, origin }: Order) {
+function checkpoints(trial: Trial, { study, arm, choice, file, resume, anyway, origin }: Order) {
   const config = JSON.stringify({ study, arm, seed: choice.seed, steps: trial.steps, ...trial.config });
   const started = performance.now();
   const told: Told = { records: [], sum: 0, n: 0 };
@@ -36,11 +38,15 @@ function checkpoints(trial: Trial, { study, arm, choice, file, resume, origin }:
   let saved = 0;
   const seconds = (): number => before + (performance.now() - started) / 1000;
 
+  // Loads last: what is refused leaves parameters as they were made.
   function take(bytes: Uint8Array): number {
-    const { step, metadata } = load(trial, bytes);
+    const { metadata } = parse(bytes);
     if (metadata.config !== config)
       throw new Error(`this is a checkpoint of another run\n  wants ${config}\n  got   ${metadata.config}`);
-    Object.assign(told, JSON.parse(metadata.told!));
+    const { records, sum, n } = JSON.parse(metadata.told ?? "{}") as Told;
+    if (!Array.isArray(records)) throw new Error("this checkpoint has no records of its steps");
+    const { step } = load(trial, bytes);
+    Object.assign(told, { records, sum, n });
     before = Number(metadata.seconds) || 0;
     return step;
   }
@@ -57,7 +63,10 @@ function checkpoints(trial: Trial, { study, arm, choice, file, resume, origin }:
       try {
         saved = take(readFile(file)!);
       } catch (error) {
-        throw new Error(`${(error as Error).message}\n  in ${relative(".", file)}\n  ${wayOut}`, { cause: error });
+        const what = `${(error as Error).message}\n  in ${relative(".", file)}`;
+        if (!anyway) throw new Error(`${what}\n  ${wayOut}`, { cause: error });
+        post({ type: "warning", study, arm, text: `${what}\n  ${again}` });
+        return 0;
       }
       post({ type: "resumed", study, arm, step: saved });
       told.records.forEach(post);

@@ -344,6 +344,7 @@ console.log(engine instanceof Engine, ...squares);`,
             ["node16", "node16"],
             ["nodenext", "nodenext"],
             ["esnext", "bundler"],
+            ...(compiler === "typescript-oldest" ? ([["esnext", "node10"]] as const) : []), // no more in 7
           ] as const)
             refused(checked(compiler, { module, moduleResolution, lib }, files));
         },
