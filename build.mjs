@@ -19,7 +19,7 @@ const dtypes = {
   f64: { real: "f64", bits: "i64" },
 };
 // Bytes at most, minified and gzipped, both dtypes inside: of what the README's page imports, and of every export.
-const BUDGETS = { "for a page": 60_000, "every export": 68_000 };
+const BUDGETS = { "for a page": 60_000, "every export": 70_000 };
 const PAGE = "Tape, adamw, counting, random, transformer";
 
 const { devDependencies } = JSON.parse(readFileSync("package.json", "utf8"));

@@ -266,6 +266,7 @@ suite("a run that is taken up again", {
         what,
       );
       assert.equal(existsSync(path) ? readFileSync(path) : undefined, bytes, what);
+      if (what !== "missing" && what !== "overwritten") continue; // two of them to their ends, which takes seconds
       const anyway = await start([...words, "--resume", "--anyway"]);
       assert.is(anyway.code, 0, `${what}: ${anyway.err}`);
       assert.match(anyway.err, /the log of the run is .*damaged/, what);
