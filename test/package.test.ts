@@ -9,7 +9,7 @@ import * as assert from "uvu/assert";
 import { suite } from "./check.ts";
 import { consumer, home, install, windows, write } from "./packed.ts";
 
-const MOST = { page: 60_000, everything: 69_500 }; // bytes gzipped
+const MOST = { page: 60_000, everything: 70_500 }; // bytes gzipped
 
 /** Every file below a folder, with / between the parts. */
 const below = (folder: string): string[] =>

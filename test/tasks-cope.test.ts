@@ -9,8 +9,8 @@ function likely(n: number, of: number, p: number, what: string): void {
   const wide = 4 * Math.sqrt(of * p * (1 - p));
   assert.ok(Math.abs(n - of * p) <= wide, `${what}: ${n} of ${of}, not ${of * p} +- ${wide.toFixed(1)}`);
 }
-const rowsOf = (list: ArrayLike<number>, t: number): number[][] =>
-  Array.from({ length: list.length / t }, (_, i) => Array.from(list).slice(i * t, (i + 1) * t));
+const rowsOf = (list: Int32Array, t: number): number[][] =>
+  Array.from({ length: list.length / t }, (_, i) => [...list.subarray(i * t, (i + 1) * t)]);
 /** Same seed, same batch, whatever was drawn before; another seed, another batch; a batch is its samples, one by one. */
 function reproduces(task: {
   sample(rng: ReturnType<typeof random>): { tokens: number[]; targets: number[] };

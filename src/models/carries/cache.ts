@@ -114,4 +114,4 @@ function checkRun({ k, gateK }: Reads, end: number, capacity: number, gated: boo
 
 /** A cache of so many places a sequence, the model's `context` unless given. */
 export const keysAndValues: CarryKind = (value, { tape, b, context, width, gated }) =>
-  cache(tape, { b, capacity: integer("start", "cache", value ?? context, 1), width, gated });
+  cache(tape, { b, capacity: integer("start", "cache", value === undefined ? context : value, 1), width, gated });
