@@ -206,9 +206,9 @@ suite("mistakes", {
       [7, 8, 9], // asked for nothing
       [7, 8, 9], // asked for nothing
       [0.2, 0.2, 0.1], // asked for 1, the second of two: wrong
-      [0, NaN, 0], // asked for 1: wrong
+      [2, NaN, 1], // asked for 0: wrong
     ];
-    const targets = [1, 2, -100, 0, -100, -100, 1, 1];
+    const targets = [1, 2, -100, 0, -100, -100, 1, 0];
     assert.equal(mistakes(logits.flat(), targets, 2), { asked: 5, wrong: 3, rows: 3, wrongRows: 2 });
     assert.equal(mistakes(Float32Array.from(logits.flat()), Int32Array.from(targets), 8), {
       asked: 5,
