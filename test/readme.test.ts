@@ -23,7 +23,8 @@ import * as assert from "uvu/assert";
 import { studies } from "../bench/studies/index.ts";
 import { suite, thrown } from "./check.ts";
 
-const { Tape, counting, kinds, memorize, ops, random, rmt, rmtEncoder, sine, transformer } = farsight;
+const { counting, flipFlop, language, memorize, selectiveCopy, sine } = farsight;
+const { Tape, kinds, ops, random, rmt, rmtEncoder, transformer } = farsight;
 
 interface Page {
   readonly file: string;
@@ -573,6 +574,10 @@ const tables: Record<string, () => readonly string[]> = {
   "option of `rmt`": () => options(unknown => rmt(decoder(), { segment: 2, ...(unknown as {}) })),
   "option of `generate`": () => members("GenerateOptions"),
   "option of `fit`": () => members("FitOptions"),
+  "option of `counting`": () => options(unknown => counting(unknown)),
+  "option of `flipFlop`": () => options(unknown => flipFlop(unknown)),
+  "option of `selectiveCopy`": () => options(unknown => selectiveCopy(unknown)),
+  "option of `language`": () => options(unknown => language(unknown)),
   "what `fit` yields": () => members("Metrics"),
   "member of a tape": () => members("Tape"),
   "member of a tensor": () => members("Tensor"),
@@ -620,6 +625,9 @@ suite("the tables of the pages", {
   "say of each task what a batch has"() {
     const batches = {
       counting: counting().batch(random(1), 2),
+      flipFlop: flipFlop().batch(random(1), 2),
+      selectiveCopy: selectiveCopy().batch(random(1), 2),
+      language: language().batch(random(1), [1, 2, 3], 2, 2),
       memorize: memorize({ segment: 11 }).batch(random(1), 2, 1),
       sine: sine().batch(random(1), 2),
     };
