@@ -18,8 +18,8 @@ const dtypes = {
   f32: { real: "f32", bits: "i32" },
   f64: { real: "f64", bits: "i64" },
 };
-// Bytes at most, minified and gzipped: of what the README's page imports and of every export, both dtypes inside, and of
-// farsight/tasks, which has no kernels.
+// Bytes at most, minified and gzipped: of what the README's page imports and of every export, both dtypes inside, and
+// of farsight/tasks, which has no kernels.
 const BUDGETS = { "for a page": 60_000, "every export": 76_000, "tasks alone": 9_000 };
 const PAGE = "Tape, adamw, counting, random, transformer";
 

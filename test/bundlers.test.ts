@@ -198,8 +198,8 @@ suite("bundlers", {
   ),
   async "of a program that draws data alone make no page with kernels"() {
     await prepare();
-    const text = `import { counting, random } from "farsight/tasks"; globalThis.said = counting().sample(random(1)).value;`;
-    const entry = write("data.js", text);
+    const names = 'import { counting, random } from "farsight/tasks";';
+    const entry = write("data.js", `${names} globalThis.said = counting().sample(random(1)).value;`);
     const resolve = { name: "resolve", resolveId: (id: string) => (id === "farsight/tasks" ? tasks : null) };
     const tasks = join(home, "dist/tasks.js");
     const { outputFiles } = await esbuild.build({ entryPoints: [entry], bundle: true, write: false, minify: true });

@@ -11,7 +11,7 @@ function likely(n: number, of: number, p: number, what: string): void {
 }
 const rowsOf = (list: Int32Array, t: number): number[][] =>
   Array.from({ length: list.length / t }, (_, i) => [...list.subarray(i * t, (i + 1) * t)]);
-/** Same seed, same batch, whatever was drawn before; another seed, another batch; a batch is its samples, one by one. */
+/** Same seed, same batch, whatever was drawn before; another seed, another; a batch is its samples, one by one. */
 function reproduces(task: {
   sample(rng: ReturnType<typeof random>): { tokens: number[]; targets: number[] };
   batch(rng: ReturnType<typeof random>, b: number): { tokens: Int32Array; targets: Int32Array; t: number };

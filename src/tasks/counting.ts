@@ -79,6 +79,14 @@ function step(
 
 /** What a row is made of. */
 type Asked = Pick<CountingSample, "tokens" | "answer">;
+/** What counts of a sample of somebody's, whose ids are to be below `size`. */
+function asked(sample: unknown, size: number): Asked {
+  const one = (id: unknown): number => integer(who, "an id", id, 0, size - 1);
+  const tokens = items(who, "a sample's tokens are", get(sample, "tokens") as number[], "a list of ids").map(one);
+  if (!tokens.length) refuse(RangeError, who, "a sample has no tokens");
+  return { tokens, answer: one(get(sample, "answer")) };
+}
+const bounded = (block: number): unknown => block === Infinity || integer(who, "block", block, 1);
 /** The last `block` tokens of each sample, in rows. */
 function padded(samples: readonly Asked[], block: number): CountingBatch {
   const lengths = Int32Array.from(samples, s => Math.min(s.tokens.length, block));
@@ -90,6 +98,15 @@ function padded(samples: readonly Asked[], block: number): CountingBatch {
     targets[i * t + lengths[i]! - 1] = s.answer;
   });
   return { tokens, targets, lengths, t };
+}
+
+/** A batch of somebody's samples. */
+function collected(samples: readonly Asked[], block = Infinity, size: number): CountingBatch {
+  bounded(block);
+  const known = items(who, "the samples are", samples, "a list of samples").map(sample => asked(sample, size));
+  const t = known.reduce((most, { tokens }) => Math.max(most, Math.min(tokens.length, block)), 1);
+  extent(who, { samples: known.length, t }, 1);
+  return padded(known, block);
 }
 
 /**
@@ -156,15 +173,6 @@ export function counting(options: CountingOptions = {}): Counting {
     }
   }
 
-  const bounded = (block: number): unknown => block === Infinity || integer(who, "block", block, 1);
-  const one = (id: unknown): number => integer(who, "an id", id, 0, vocab.length - 1);
-  /** What counts of a sample of somebody's. */
-  function given(sample: unknown): Asked {
-    const tokens = items(who, "a sample's tokens are", get(sample, "tokens") as number[], "a list of ids").map(one);
-    if (!tokens.length) refuse(RangeError, who, "a sample has no tokens");
-    return { tokens, answer: one(get(sample, "answer")) };
-  }
-
   return {
     vocab,
     size: vocab.length,
@@ -176,13 +184,7 @@ export function counting(options: CountingOptions = {}): Counting {
       const samples = Array.from({ length: b }, () => sample(rng));
       return padded(samples, block);
     },
-    padded(samples, block = Infinity) {
-      bounded(block);
-      const known = items(who, "the samples are", samples, "a list of samples").map(given);
-      const t = known.reduce((most, s) => Math.max(most, Math.min(s.tokens.length, block)), 1);
-      extent(who, { samples: known.length, t }, 1);
-      return padded(known, block);
-    },
+    padded: (samples, block) => collected(samples, block, vocab.length),
     words: named(who, vocab),
   };
 }

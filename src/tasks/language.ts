@@ -71,8 +71,8 @@ export interface Language {
   /** b pieces of t tokens that begin anywhere in `ids`. */
   batch(rng: Random, ids: ArrayLike<number>, b: number, t: number): LanguageBatch;
   /**
-   * A text from its beginning in windows of t tokens. Every token from place `from` on is asked for once, whatever t and
-   * stride are; what comes before is context.
+   * A text from its beginning in windows of t tokens. Every token from place `from` on is asked for once, whatever t
+   * and stride are; what comes before is context.
    */
   windows(ids: ArrayLike<number>, t: number, options?: WindowOptions): Generator<LanguageBatch, void, undefined>;
   /** The words of ids, to label a picture. */
@@ -123,6 +123,56 @@ function readable(ids: ArrayLike<number>, t: number): ArrayLike<number> {
   return list;
 }
 
+/** Returns an id if a vocabulary of this size has it. */
+const idIn = (size: number, id: unknown): number => integer(who, "an id", id, 0, size - 1);
+
+/** Each part's id, in one typed array. */
+function encoded(parts: Iterable<string>, places: ReadonlyMap<string, number>, size: number): Ids {
+  let ids = room(size, 1024);
+  let n = 0;
+  for (const part of parts) {
+    if (n === ids.length) {
+      const more = room(size, 2 * n);
+      more.set(ids);
+      ids = more;
+    }
+    ids[n++] = places.get(part) ?? 0;
+  }
+  return ids.slice(0, n);
+}
+
+/** A row of a batch: the ids from `start` on, of whose targets the last `asked` stand. */
+type Row = readonly [start: number, asked: number];
+function rowsOf(rows: readonly Row[], ids: ArrayLike<number>, t: number, size: number): LanguageBatch {
+  const tokens = new Int32Array(rows.length * t);
+  const targets = new Int32Array(rows.length * t);
+  rows.forEach(([start, asked], i) => {
+    for (let p = 0; p < t; p++) {
+      tokens[i * t + p] = idIn(size, ids[start + p]);
+      targets[i * t + p] = p < t - asked ? -100 : idIn(size, ids[start + p + 1]);
+    }
+  });
+  return { tokens, targets, starts: Int32Array.from(rows, ([start]) => start), t };
+}
+
+/** The rows of windows, at most b at a time. */
+function* windowsOf(
+  n: number,
+  t: number,
+  { stride, from, b }: { stride: number; from: number; b: number },
+): Generator<Row[]> {
+  const last = n - 1;
+  for (let next = from; next <= last;) {
+    const rows: Row[] = [];
+    while (rows.length < b && next <= last) {
+      const end = Math.min(Math.max(next + stride - 1, t), last); // the last token that this window asks for
+      rows.push([end - t, end - next + 1]);
+      next = end + 1;
+    }
+    yield rows;
+  }
+}
+
 /**
  * Language modelling.
  *
@@ -136,8 +186,8 @@ function readable(ids: ArrayLike<number>, t: number): ArrayLike<number> {
  *     for (const t of [256, 512, 1024, 2048])
  *       for (const { tokens, targets } of task.windows(held, t, { stride: 128, from: 2048 - 127 })) ...
  *
- * With L the mean loss in nats, a token's perplexity is exp(L), and a byte takes L / ln 2 bits if tokens are bytes, else
- * as many times tokens / bytes. Memory: an id takes one, two or four bytes, and nothing is kept for each token beside it.
+ * With L the mean loss in nats, a token's perplexity is exp(L), and a byte takes L / ln 2 bits if tokens are bytes,
+ * else as many times tokens / bytes. An id takes one, two or four bytes, and nothing is kept for each token beside it.
  */
 export function language(options: LanguageOptions = {}): Language {
   const given = chosen(who, options, {
@@ -151,58 +201,16 @@ export function language(options: LanguageOptions = {}): Language {
   const vocab = vocabulary(given);
   const size = vocab.length;
   const places = new Map(unit === "bytes" ? [] : vocab.map((word, i) => [word, i] as const));
-  const one = (id: unknown): number => integer(who, "an id", id, 0, size - 1);
-  const parts = (text: string): Iterable<string> => (unit === "words" ? split(text) : text);
-
-  /** The token at a place and the t - 1 behind it, as row i, and of its targets the last `asked`. */
-  function put(made: LanguageBatch, i: number, ids: ArrayLike<number>, start: number, asked: number): void {
-    const { tokens, targets, starts, t } = made;
-    starts[i] = start;
-    for (let p = 0; p < t; p++) {
-      tokens[i * t + p] = one(ids[start + p]);
-      targets[i * t + p] = p < t - asked ? -100 : one(ids[start + p + 1]);
-    }
-  }
-  const rows = (b: number, t: number): LanguageBatch => ({
-    tokens: new Int32Array(b * t),
-    targets: new Int32Array(b * t),
-    starts: new Int32Array(b),
-    t,
-  });
-  function* read(
-    ids: ArrayLike<number>,
-    t: number,
-    { stride, from, b }: { stride: number; from: number; b: number },
-  ): Generator<LanguageBatch, void, undefined> {
-    const last = ids.length - 1;
-    for (let next = from; next <= last;) {
-      const windows: [start: number, asked: number][] = [];
-      while (windows.length < b && next <= last) {
-        const end = Math.min(Math.max(next + stride - 1, t), last); // the last token that this window asks for
-        windows.push([end - t, end - next + 1]);
-        next = end + 1;
-      }
-      const made = rows(windows.length, t);
-      windows.forEach(([start, asked], i) => put(made, i, ids, start, asked));
-      yield made;
-    }
-  }
-
   return {
     vocab,
     size,
     encode(text) {
       string(who, "text", text);
       if (unit === "bytes") return new TextEncoder().encode(text);
-      let n = 0;
-      for (const _ of parts(text)) n++;
-      const ids = room(size, n);
-      n = 0;
-      for (const part of parts(text)) ids[n++] = places.get(part) ?? 0;
-      return ids;
+      return encoded(unit === "words" ? split(text) : text, places, size);
     },
     decode(ids) {
-      const list = items(who, "ids are", ids, "a list of ids").map(one);
+      const list = items(who, "ids are", ids, "a list of ids").map(id => idIn(size, id));
       if (unit === "bytes") return new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(list));
       const words = list.map(i => vocab[i]!);
       return unit === "words" ? words.join(" ").replace(/ ?\n ?/g, "\n") : words.join("");
@@ -211,9 +219,8 @@ export function language(options: LanguageOptions = {}): Language {
       drawing(who, rng);
       extent(who, { b, t }, 1);
       const list = readable(ids, t);
-      const made = rows(b, t);
-      for (let i = 0; i < b; i++) put(made, i, list, rng.integer(list.length - t), t);
-      return made;
+      const rows = Array.from({ length: b }, (): Row => [rng.integer(list.length - t), t]);
+      return rowsOf(rows, list, t, size);
     },
     windows(ids, t, options = {}) {
       integer(who, "t", t, 1);
@@ -224,7 +231,9 @@ export function language(options: LanguageOptions = {}): Language {
         b: [whole(1), 1],
       });
       extent(who, { b: o.b, t }, 1);
-      return read(list, t, o);
+      return (function* () {
+        for (const rows of windowsOf(list.length, t, o)) yield rowsOf(rows, list, t, size);
+      })();
     },
     words: named(who, vocab),
   };

@@ -85,6 +85,12 @@ function invented(count: number): string[] {
   });
 }
 
+/** The words that are not among `taken`. */
+function without(words: readonly string[], taken: readonly string[]): string[] {
+  const known = new Set(taken);
+  return words.filter(word => !known.has(word));
+}
+
 /** `count` words of a book from a random one on, and again from its first after its last. */
 function excerpt(rng: Random, count: number, book: Int32Array): number[] {
   const from = rng.integer(book.length);
@@ -136,9 +142,7 @@ export function memorize(options: MemorizeOptions): Memorize {
   const own = ["<pad>", "<unk>", ...secret, "to", "the", "where", "is", ".", "?", ","];
   const source = text === undefined ? [] : tokenise(text);
   if (text !== undefined && source.length === 0) refuse(RangeError, who, "the text has no words");
-  const taken = new Set(own);
-  const other = source.filter(word => !taken.has(word));
-  const vocab = [...own, ...(text === undefined ? invented(words) : frequent(other, words))];
+  const vocab = [...own, ...(text === undefined ? invented(words) : frequent(without(source, own), words))];
   const ids = new Map(vocab.map((word, i) => [word, i]));
   for (const word of secret) if (text !== undefined) ids.set(word, 1);
   const book = Int32Array.from(source, word => ids.get(word) ?? 1);
