@@ -51,10 +51,26 @@ const positioned: Record<string, TransformerOptions> = {
   alibi: { position: "alibi" },
   "cope, shared": { position: "cope" },
   "cope, sep": { position: "cope", cope: { rows: 4, gates: "sep" } },
+  "cope, token": { position: "cope", cope: { rows: 4, gates: "token" } },
   "cope, val": { position: "cope", cope: { rows: 4, gates: "val" } },
   "rope and cope, shared": { position: both },
   "rope and cope, sep": { position: both, cope: { rows: 4, gates: "sep" } },
   "rope and cope, val": { position: both, cope: { rows: 4, gates: "val" } },
+  "rope and cope, token, biased, in every second layer": {
+    position: both,
+    cope: { rows: 4, gates: "token", bias: 0.5, every: 2 },
+  },
+  "cope, sep, biased, a table a head": { position: "cope", cope: { rows: 4, gates: "sep", bias: -1, table: "head" } },
+  "cope, shared, biased, a table a head, one head of keys": {
+    position: "cope",
+    kvHeads: 1,
+    cope: { rows: 4, bias: 1, table: "head" },
+  },
+  "relative, one table for all layers, and cope in every second, one table": {
+    position: ["relative", "cope"],
+    relative: { rows: 3, table: "shared" },
+    cope: { rows: 4, table: "shared", every: 2, gates: "val" },
+  },
   "rope and cope, rotated, shared": { position: both, cope: { rows: 4, rotated: true } },
   "rope and cope, rotated, sep": { position: both, cope: { rows: 4, rotated: true, gates: "sep" } },
   "rope and cope, rotated, val": { position: both, cope: { rows: 4, rotated: true, gates: "val" } },
@@ -188,17 +204,20 @@ suite("a key-value cache", {
     });
   },
   "takes keys of the gates' own only with room for them, and none where there is room for nothing"() {
-    for (const [position, gates, gated] of [
-      ["cope", "sep", false],
-      ["cope", "shared", true],
+    for (const [gates, room] of [
+      ["sep", 0],
+      ["sep", 4],
+      ["token", 16],
+      ["shared", 16],
     ] as const) {
-      const { tape, model, params } = made({ position, cope: { gates } });
-      const carry = cache(tape, { b: 1, capacity: 9, width: 16, gated });
+      const { tape, model, params } = made({ position: "cope", cope: { gates } });
+      const carry = cache(tape, { b: 1, capacity: 9, width: 16, gates: room });
       const x = constant(tape, [1, 4, 16], 1);
       tape.noGrad(() => {
         const run = (): Tensor => layer(x, params.h[0]!, model.config, { carry }).x;
-        if (gated) close(run().values(), layer(x, params.h[0]!, model.config).x.values(), 1e-13);
-        else assert.match(thrown(TypeError, run), /^cache: gates see keys of their own\n/);
+        if (gates === "shared") close(run().values(), layer(x, params.h[0]!, model.config).x.values(), 1e-13);
+        else
+          assert.match(thrown(TypeError, run), /^cache: gates see (16|4) numbers of their own, .* room for (0|4|16)\n/);
       });
     }
   },
