@@ -25,7 +25,6 @@ import {
   gateSources,
   optional,
   scalings,
-  type EveryOptions,
   type Gates,
   type Gating,
   type Scaling,
@@ -34,7 +33,7 @@ import {
 } from "./kind.ts";
 
 /** Options of CoPE. */
-export interface CopeOptions extends EveryOptions {
+export interface CopeOptions {
   /** Of the position table: positions are capped at rows - 1; one more than `context` unless given. */
   rows?: number;
   scaling?: Scaling;
@@ -48,6 +47,8 @@ export interface CopeOptions extends EveryOptions {
   bias?: number;
   /** With rope: whether gates and positions see turned queries and keys. */
   rotated?: boolean;
+  /** Acts only in layers whose number, counted from 1, it divides; 1, in all, unless given. */
+  every?: number;
 }
 
 /** The factors of content logits, gate logits and position logits, for heads `d` wide. */

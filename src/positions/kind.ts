@@ -112,14 +112,8 @@ export type Kind<O = never, M = Named, L = Named> = (
   who: string,
 ) => Position<M, L>;
 
-/** Options of every kind that has options. */
-export interface EveryOptions {
-  /** Acts only in layers whose number, counted from 1, it divides; 1, in all, unless given. */
-  every?: number;
-}
-
-/** A kind of the list with options: its name, under which a model takes them, and what they must be. */
-export function optional<O extends EveryOptions, M = Named, L = Named>(
+/** A kind of the list with options: its name, under which a model takes them, and what they but `every` must be. */
+export function optional<O extends { every?: number }, M = Named, L = Named>(
   name: string,
   wants: (sizes: Sizes) => {
     readonly [K in Exclude<keyof O, "every">]-?: readonly [check: Check<unknown>, otherwise: O[K]];

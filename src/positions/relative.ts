@@ -2,14 +2,16 @@
 import { extent, integer, oneOf, tensor, whole } from "../check.ts";
 import type { Maker } from "../nn.ts";
 import type { Tensor } from "../tensor.ts";
-import { optional, type EveryOptions, type Tables } from "./kind.ts";
+import { optional, type Tables } from "./kind.ts";
 
 /** Options of relative positions. */
-export interface RelativeOptions extends EveryOptions {
+export interface RelativeOptions {
   /** Of the table: distances beyond reuse the last; `context` unless given. */
   rows?: number;
   /** Whether a layer has a table, or all layers share one; "layer" unless given. */
   table?: Exclude<Tables, "head">;
+  /** Acts only in layers whose number, counted from 1, it divides; 1, in all, unless given. */
+  every?: number;
 }
 
 /** min(i - j, rows - 1), 0 for later keys; queries are the last `t` of `s` places: t x s integers. */

@@ -6,12 +6,14 @@ import { reshape } from "../ops/shapes.ts";
 import { living } from "../nn.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
-import { optional, type EveryOptions, type Places } from "./kind.ts";
+import { optional, type Places } from "./kind.ts";
 
 /** `theta`: the base of the wavelengths, 10000 unless given; `interleaved`: pairs are neighbours, not halves apart. */
-export interface RopeOptions extends EveryOptions {
+export interface RopeOptions {
   theta?: number;
   interleaved?: boolean;
+  /** Acts only in layers whose number, counted from 1, it divides; 1, in all, unless given. */
+  every?: number;
 }
 
 /**
