@@ -359,17 +359,19 @@ suite("attentionOver", {
     assert.match(thrown(RangeError, past), /rows of pk have 7/);
     const logits = () => attentionOver({ q: x(8), k: x(8), table, gk: x(1) }, { ...sizes, gates: "tokens" });
     assert.match(thrown(RangeError, logits), /rows of gk have 1 numbers, .* 2 are read/);
+    const none = () => attentionOver({ q: x(8), k: x(8), table }, { ...sizes, gates: "tokens" });
+    assert.match(thrown(RangeError, none), /gates of tokens without gk/);
     const tables = () => attentionOver({ q: x(8), k: x(8), table }, { ...sizes, perHead: true });
     assert.match(thrown(RangeError, tables), /3 rows of a table for each of 2 heads/);
     const documents = tape.integers([1, 3], [0, 0, 0]);
     assert.match(
       thrown(RangeError, () => attentionOver({ q: x(8), k: x(8), documents }, sizes)),
-      /s is 2 and 3/,
+      /documents of 3 places, 2 queries and 2 keys/,
     );
     const later = { q: tape.tensor([1, 3, 8]), k: x(8), documents: tape.integers([1, 2], [0, 0]) };
     assert.match(
       thrown(RangeError, () => attentionOver(later, { ...sizes, causal: false })),
-      /3 queries are more than 2 keys/,
+      /documents of 2 places, 3 queries and 2 keys/,
     );
     assert.match(
       thrown(RangeError, () => attentionOver({ q: x(8), key: x(8) } as never, sizes)),

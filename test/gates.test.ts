@@ -277,9 +277,10 @@ suite("gates", {
           const all = counted({ ...x, q, table: tables }, gates, true, { cope: { gates, table: "head" } });
           for (let h = 0; h < H; h++) {
             const of = (y: Tensor, axis: number): Tensor => slice(y, h, h + 1, { axis });
-            const [k, v, gateKeys, logits] = [x.k, x.v, x.gateKeys, x.logits].map(y => of(y, 2)) as [Tensor, Tensor, Tensor, Tensor]; // prettier-ignore
+            const mine = (["k", "v", "gateKeys", "logits"] as const).map(name => [name, of(x[name], 2)] as const);
+            const read = Object.fromEntries(mine) as Pick<Setting, "k" | "v" | "gateKeys" | "logits">;
             const table = x.tape.tensor([5, D], tables.values().slice(h * 5 * D, (h + 1) * 5 * D));
-            const alone = { ...x, q: of(q, 2), k, v, gateKeys, logits, table, bias: of(x.bias, 0) };
+            const alone = { ...x, ...read, q: of(q, 2), table, bias: of(x.bias, 0) };
             same(counted(alone, gates, true).values(), of(all, 2).values(), `${dtype} ${gates} ${t} ${h}`);
           }
         }
@@ -610,7 +611,7 @@ suite("documents", {
     const x = integers(tape, rows(1, 4, 7, 1));
     assert.match(
       thrown(RangeError, () => model.logits(params, x, { documents: tape.integers([1, 3], [0, 0, 0]) })),
-      /^attention: 4 queries and 3 keys in one source\n/,
+      /^attention: documents of 3 places, 4 queries and 4 keys\n/,
     );
     assert.match(
       thrown(TypeError, () => model.logits(params, x, { documents: tape.tensor([1, 4]) })),

@@ -33,7 +33,7 @@ const special: Record<string, Special> = {
   interpolate: { sizes: { p: 4 } },
   // Sources in which keys and values begin at their own columns, so that any of them may be left out.
   attention: {
-    sizes: { t: 7, s: 7, p: 4, h: 4, d: 3, i: 24, j: 24, l: 24, u: 12, w: 12, ids: 2 },
+    sizes: { t: 7, s: 7, p: 4, h: 4, d: 3, i: 24, j: 24, l: 24, u: 12, w: 12, c: 7, ids: 2 },
     options: { h: 4, g: 4, d: 3, kAt: 12, vAt: 12, scale: 0.5 },
     floor: 1,
   },

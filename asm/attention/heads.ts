@@ -8,8 +8,8 @@ import { Workspace } from "./workspace";
 const W: usize = sizeof<real>();
 
 /**
- * y = alpha times the columns of qp, each times n rows of its head in k: rows lie `step` bytes apart, heads `apart`, and
- * one serves `share` lanes.
+ * y = alpha times the columns of qp, each times n rows of its head in k: rows lie `step` bytes apart, heads `apart`,
+ * and one serves `share` lanes.
  */
 export function dotHeads(
   w: Workspace,

@@ -123,7 +123,7 @@ export function prepare(a: AttentionArguments, w: Workspace): void {
   w.gq = a.table ? a.gq : 0;
   w.gk = a.table ? a.gk : 0;
   w.gateRow = w.row;
-  if (a.tokens) w.gateRow = W;
+  if (a.tokens && w.gk) w.gateRow = W;
   else w.keyGates = 0;
   clear(NR, w.shift);
 }

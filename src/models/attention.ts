@@ -63,7 +63,7 @@ export interface AttentionOptions extends Sight, PositionOptions {
    * tables of heads h of those), or all parameters by name, as a model has them.
    */
   tables?: { readonly [name: string]: Tensor | Tree | undefined };
-  /** What only gates see: b s g d, gate keys where they are "sep"; b s g, logits of the tokens where they are "token". */
+  /** What only gates see: gate keys b s g d where they are "sep", logits of the tokens b s g where they are "token". */
   gateKeys?: Tensor | undefined;
   /** Compose it from small operations instead of running the kernel. */
   composed?: boolean;

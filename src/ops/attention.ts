@@ -153,7 +153,7 @@ export interface AttentionOverOptions {
 }
 
 const READ = "b t i, b s j?, b s l?, p d?, b t u?, b s w?, h?, r d?, h?";
-const SEEN = "b s?, t s?, b s<ids?, t s?, b s x?, b s y?, b s z?, b<limit?";
+const SEEN = "b s?, t s?, b c<ids?, t s?, b s x?, b s y?, b s z?, b<limit?";
 /** The entry of `attentionOver`, which takes its sources in a fixed order. */
 export const attentionEntry = /* @__PURE__ */ op(
   "attention(q, k, v, table, gq, gk, gateBias, rel, slopes, keys, allowed, documents, edges, pk, pv, pg, counts)",
@@ -184,6 +184,10 @@ export const attentionEntry = /* @__PURE__ */ op(
       const s = n.s ?? t;
       if (n.j === undefined && s !== t) throw new RangeError(`${t} queries and ${s} keys in one source`);
       if ((causal || own) && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);
+      if (n.c !== undefined && (n.c !== s || t > s))
+        throw new RangeError(`documents of ${n.c} places, ${t} queries and ${s} keys`);
+      if (n.gates === "tokens" && p !== undefined && n.w === undefined)
+        throw new RangeError("gates of tokens without gk");
       if (h % g) throw new RangeError(`${h} heads of queries and ${g} of keys; h must be a multiple of g`);
       for (const rows of [p, r]) if (rows === 0) throw new RangeError("a table of positions has no rows");
       const tables = perHead ? h : 1;

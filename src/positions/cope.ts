@@ -106,8 +106,8 @@ export const gated = /* @__PURE__ */ optional<
 });
 
 /**
- * Who may look at whom: `allowed` is t s, or b t s of sequences that differ, `keys` b s, both 1 or 0; `edges` t s weighs
- * gradients to earlier places.
+ * Who may look at whom: `allowed` is t s, or b t s of sequences that differ, `keys` b s, both 1 or 0; `edges` t s
+ * weighs gradients to earlier places.
  */
 export interface Masks {
   readonly allowed: Tensor;
@@ -125,10 +125,10 @@ export function masked(rule: typeof maskedSigmoid, x: Tensor, { allowed, keys }:
   });
   return concat(parts, { axis: 0 });
 }
-/** Checks `allowed`. */
-function allowing(who: string, masks: Masks): void {
-  const allowed = get(masks, "allowed") as Tensor;
-  tensor(who, "allowed", allowed, isTensor(allowed) && allowed.shape.length === 3 ? "b t s" : "t s");
+/** Checks a tensor that may have an axis in front of its own. */
+function fronted(who: string, name: string, x: unknown, front: string, axes: string): void {
+  const more = isTensor(x) && (x as Tensor).shape.length > axes.split(" ").length;
+  tensor(who, name, x as Tensor, more ? `${front} ${axes}` : axes);
 }
 
 /**
@@ -137,7 +137,7 @@ function allowing(who: string, masks: Masks): void {
  */
 export function positions(gateLogits: Tensor, masks: Masks): { gates: Tensor; positions: Tensor } {
   tensor("positions", "the logits", gateLogits, "b h t s");
-  allowing("positions", masks);
+  fronted("positions", "allowed", get(masks, "allowed"), "b", "t s");
   const gates = masked(maskedSigmoid, gateLogits, masks);
   return { gates, positions: cumsum(gates, { reverse: true }) };
 }
@@ -199,7 +199,8 @@ export function cope(logits: Tensor, q: Tensor, table: Tensor, masks: Masks, rea
     bias: TENSOR,
   });
   const { position } = scales(q.shape[3]!, all.scaling);
-  allowing(who, masks);
+  fronted(who, "allowed", get(masks, "allowed"), "b", "t s");
+  fronted(who, "the table", table, "h", "p d");
   const u = gateLogits(q, masks.edges, all, logits); // b h t s
   const { positions: p } = positions(u, masks); // b h t s
   const z = tabled(q, table, position); // b h t rows (eq. 7)

@@ -51,7 +51,7 @@ export interface Gating {
   readonly table: Tensor;
   readonly scaling: Scaling;
   readonly gates: Gates;
-  /** Weights of the keys that only the gates see, where `gates` is "sep"; of the tokens' logits, where it is "token". */
+  /** Weights of the keys that only the gates see, where `gates` is "sep"; of the logits, where it is "token". */
   readonly keys?: Weights | undefined;
   /** A number a head, added to the logits of gates. */
   readonly bias?: Tensor | undefined;
