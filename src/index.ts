@@ -61,12 +61,12 @@ export { concat, cumsum, mean, reshape, slice, stopGradient, sum, append } from 
 export { crossEntropy, huber, mse } from "./ops/losses.ts";
 export { parted, restated } from "./ops/myopic.ts";
 export { interpolate, maskedSigmoid, maskedSoftmax, mix, pick, rope, scores, tableScores } from "./ops/composed.ts";
-export { attentionOver } from "./ops/attention.ts";
+export { attentionOver, type AttentionOverOptions, type AttentionSources } from "./ops/attention.ts";
 export { ops } from "./ops/index.ts";
 export { alibi, alibiSlopes } from "./positions/alibi.ts";
 export { cope, positions, type CopeOptions, type Masks } from "./positions/cope.ts";
 export { kinds, type PositionChoice, type PositionName, type PositionOptions } from "./positions/index.ts";
-export type { Bias, Gates, Gating, Kind, Named, Places, Position, Scaling, Sizes } from "./positions/kind.ts";
+export type { Bias, Gates, Gating, Kind, Named, Places, Position, Scaling, Sizes, Tables } from "./positions/kind.ts";
 export { distances } from "./positions/relative.ts";
 export { rotary } from "./positions/rope.ts";
 export { sinusoidal } from "./positions/sinusoidal.ts";

@@ -31,7 +31,7 @@ function over(
   const rows = (x: Tensor) => reshape(x, [x.shape[0]!, x.shape[1]!, h * d]);
   const { e, gq, gk, ...options } = more;
   const all = { h, g: h, d, scale: 1 / Math.sqrt(d), ...options };
-  return attentionOver(rows(q), rows(k), rows(v), e, gq && rows(gq), gk && rows(gk), all);
+  return attentionOver({ q: rows(q), k: rows(k), v: rows(v), table: e, gq: gq && rows(gq), gk: gk && rows(gk) }, all);
 }
 
 type Sizes = { b: number; h: number; t: number; s: number; d: number };
@@ -339,21 +339,43 @@ suite("attentionOver", {
     const x = (n: number): Tensor => tape.tensor([1, 2, n]);
     const table = tape.tensor([3, 4]);
     const sizes = { h: 2, g: 2, d: 4 };
-    const all = attentionOver(x(24), { ...sizes, kAt: 8, vAt: 16 });
+    const all = attentionOver({ q: x(24) }, { ...sizes, kAt: 8, vAt: 16 });
     assert.equal(all.shape, [1, 2, 8]);
     const wrong: [RegExp, () => unknown][] = [
-      [/rows of q have 7 numbers, and by h, g, d and columns 8 are read/, () => attentionOver(x(7), x(8), sizes)],
-      [/rows of k have 24 numbers, .* 25 are read/, () => attentionOver(x(24), { ...sizes, kAt: 17 })],
-      [/rows of v have 24 numbers, .* 25 are read/, () => attentionOver(x(24), { ...sizes, kAt: 8, vAt: 17 })],
-      [/rows of v have 7 numbers/, () => attentionOver(x(8), x(8), x(7), sizes)],
-      [/rows of gq have 7/, () => attentionOver(x(8), x(8), x(8), table, x(7), sizes)],
-      [/rows of gk have 7/, () => attentionOver(x(8), x(8), x(8), table, x(8), x(7), sizes)],
-      [/kAt is -1/, () => attentionOver(x(24), { ...sizes, kAt: -1 })],
-      [/h is 0/, () => attentionOver(x(24), { ...sizes, h: 0 })],
+      [
+        /rows of q have 7 numbers, and by h, g, d and columns 8 are read/,
+        () => attentionOver({ q: x(7), k: x(8) }, sizes),
+      ],
+      [/rows of k have 24 numbers, .* 25 are read/, () => attentionOver({ q: x(24) }, { ...sizes, kAt: 17 })],
+      [/rows of v have 24 numbers, .* 25 are read/, () => attentionOver({ q: x(24) }, { ...sizes, kAt: 8, vAt: 17 })],
+      [/rows of v have 7 numbers/, () => attentionOver({ q: x(8), k: x(8), v: x(7) }, sizes)],
+      [/rows of gq have 7/, () => attentionOver({ q: x(8), k: x(8), v: x(8), table, gq: x(7) }, sizes)],
+      [/rows of gk have 7/, () => attentionOver({ q: x(8), k: x(8), v: x(8), table, gq: x(8), gk: x(7) }, sizes)],
+      [/kAt is -1/, () => attentionOver({ q: x(24) }, { ...sizes, kAt: -1 })],
+      [/h is 0/, () => attentionOver({ q: x(24) }, { ...sizes, h: 0 })],
     ];
     for (const [words, call] of wrong) assert.match(thrown(RangeError, call), words);
-    const none = new Array<undefined>(8).fill(undefined);
-    const past = () => (attentionOver as (...inputs: unknown[]) => Tensor)(x(8), x(8), x(8), ...none, x(7), sizes);
+    const past = () => attentionOver({ q: x(8), k: x(8), v: x(8), pk: x(7) }, sizes);
     assert.match(thrown(RangeError, past), /rows of pk have 7/);
+    const logits = () => attentionOver({ q: x(8), k: x(8), table, gk: x(1) }, { ...sizes, gates: "tokens" });
+    assert.match(thrown(RangeError, logits), /rows of gk have 1 numbers, .* 2 are read/);
+    const none = () => attentionOver({ q: x(8), k: x(8), table }, { ...sizes, gates: "tokens" });
+    assert.match(thrown(RangeError, none), /gates of tokens without gk/);
+    const tables = () => attentionOver({ q: x(8), k: x(8), table }, { ...sizes, perHead: true });
+    assert.match(thrown(RangeError, tables), /3 rows of a table for each of 2 heads/);
+    const documents = tape.integers([1, 3], [0, 0, 0]);
+    assert.match(
+      thrown(RangeError, () => attentionOver({ q: x(8), k: x(8), documents }, sizes)),
+      /documents of 3 places, 2 queries and 2 keys/,
+    );
+    const later = { q: tape.tensor([1, 3, 8]), k: x(8), documents: tape.integers([1, 2], [0, 0]) };
+    assert.match(
+      thrown(RangeError, () => attentionOver(later, { ...sizes, causal: false })),
+      /documents of 2 places, 3 queries and 2 keys/,
+    );
+    assert.match(
+      thrown(RangeError, () => attentionOver({ q: x(8), key: x(8) } as never, sizes)),
+      /^attention: unknown option key\n {2}wants q, k, v, /,
+    );
   },
 });

@@ -172,13 +172,26 @@ export const calls: Record<string, () => unknown[]> = {
   rope: () => [heads(), t(2, 2), t(2, 2), options({ interleaved: false })],
   scores: () => [heads(), heads(), ones(2, 2), heads(), options({ scale: 1 })],
   tableScores: () => [heads(), t(3, 4), options({ scale: 1 })],
+  "ops.attention": () => [
+    ...[t(1, 2, 4), t(1, 2, 4), t(1, 2, 4), t(3, 4), t(1, 2, 4), t(1, 2, 4), t(1), t(2, 4), t(1), ones(1, 2)],
+    ...[ones(2, 2), ints([1, 2], [0, 1]), ones(2, 2), t(1, 2, 4), t(1, 2, 4), t(1, 2, 4), ints([1], [2])],
+    over(),
+  ],
   attentionOver: () => [
-    ...[t(1, 2, 4), t(1, 2, 4), t(1, 2, 4), t(3, 4), t(1, 2, 4), t(1, 2, 4), t(2, 4), t(1), ones(1, 2)],
-    ...[ones(2, 2), ones(2, 2), t(1, 2, 4), t(1, 2, 4), t(1, 2, 4), ints([1], [2])],
     options({
-      ...{ h: 1, g: 1, d: 4, kAt: 0, vAt: 0, causal: true, scale: 0.5, tableScale: 1, own: false },
-      gates: "keys",
+      ...{
+        q: t(1, 2, 4),
+        k: t(1, 2, 4),
+        v: t(1, 2, 4),
+        table: t(3, 4),
+        gq: t(1, 2, 4),
+        gk: t(1, 2, 4),
+        gateBias: t(1),
+      },
+      ...{ rel: t(2, 4), slopes: t(1), keys: ones(1, 2), allowed: ones(2, 2), documents: ints([1, 2], [0, 1]) },
+      ...{ edges: ones(2, 2), pk: t(1, 2, 4), pv: t(1, 2, 4), pg: t(1, 2, 4), counts: ints([1], [2]) },
     }),
+    over(),
   ],
   alibi: () => [2, 3, 3],
   alibiSlopes: () => [3],
@@ -187,7 +200,7 @@ export const calls: Record<string, () => unknown[]> = {
     heads(),
     t(3, 4),
     { allowed: ones(2, 2), keys: ones(1, 2), edges: ones(2, 2) },
-    options({ scaling: "ram", gateKeys: heads(), past: heads() }),
+    options({ scaling: "ram", gateKeys: heads(), past: heads(), bias: t(2) }),
   ],
   positions: () => [t(1, 2, 2, 2), { allowed: ones(2, 2), keys: ones(1, 2) }],
   distances: () => [2, 3, 2],
@@ -200,17 +213,19 @@ export const calls: Record<string, () => unknown[]> = {
     heads(),
     options({
       ...{ causal: true, allowed: ones(2, 2), keys: ones(1, 2), edges: ones(2, 2), own: false },
+      documents: ints([1, 2], [0, 1]),
       past: options({ k: heads(), v: heads(), gateKeys: heads() }),
       position: ["cope"],
-      tables: options({ cope: t(3, 4), relative: t(2, 4) }),
-      cope: options({ rows: 3, scaling: "ram", gates: "sep", rotated: false }),
+      tables: options({ cope: { weight: t(2, 3, 4), bias: t(2) }, relative: t(2, 4) }),
+      cope: options({ rows: 3, scaling: "ram", gates: "sep", table: "head", bias: 0, rotated: false, every: 1 }),
+      relative: options({ rows: 2, table: "shared", every: 2 }),
       gateKeys: heads(),
-      rope: options({ theta: 100, interleaved: false }),
+      rope: options({ theta: 100, interleaved: false, every: 1 }),
       composed: true,
     }),
   ],
   mask: () => [2, 3, true],
-  cache: () => [tape, options({ b: 1, capacity: 4, width: 4, gated: false })],
+  cache: () => [tape, options({ b: 1, capacity: 4, width: 4, gates: 0 })],
   "cache().extend": () => [reads()],
   "cache().shorten": () => [[0]],
   "cache().fits": () => [{ tape, b: 1, d: 4, width: 4 }],
@@ -232,7 +247,7 @@ export const calls: Record<string, () => unknown[]> = {
     model.config,
     options({
       ...{ causal: true, allowed: ones(2, 2), keys: ones(1, 2), edges: ones(2, 2), own: false, dropout: 0.1 },
-      places: { b: 1, t: 2 },
+      ...{ places: { b: 1, t: 2 }, documents: ints([1, 2], [0, 1]), layer: 0, shared: params },
       carry: undefined,
       cut: "kv",
       watch: () => {},
@@ -246,9 +261,9 @@ export const calls: Record<string, () => unknown[]> = {
       ...{ embeddingNorm: false, causal: true, activation: "gelu", tied: false, headBias: false, dropout: 0.1 },
       eps: 1e-5,
       position: ["rope", "cope"],
-      relative: options({ rows: 3 }),
-      rope: options({ theta: 100, interleaved: false }),
-      cope: options({ rows: 3, scaling: "ram", gates: "sep", rotated: false }),
+      relative: options({ rows: 3, table: "shared", every: 1 }),
+      rope: options({ theta: 100, interleaved: false, every: 1 }),
+      cope: options({ rows: 3, scaling: "ram", gates: "sep", table: "head", bias: 0, rotated: false, every: 1 }),
       myopic: options({ cut: "kv", mode: "window", horizon: 1 }),
     }),
   ],
@@ -330,8 +345,21 @@ export const calls: Record<string, () => unknown[]> = {
     options({ ask: "logits", state: encoder.start(encoderParams, 1) }),
   ],
 };
+function over() {
+  return options({
+    ...{ h: 1, g: 1, d: 4, kAt: 0, vAt: 0, causal: true, scale: 0.5, tableScale: 1, own: false, perHead: false },
+    gates: "keys",
+  });
+}
 function how() {
-  return options({ dropout: 0.1, allowed: ones(3, 3), keys: ones(1, 3), edges: undefined, watch: () => {} });
+  return options({
+    dropout: 0.1,
+    allowed: ones(3, 3),
+    keys: ones(1, 3),
+    documents: ints([1, 3], [0, 0, 1]),
+    edges: undefined,
+    watch: () => {},
+  });
 }
 function stepHow() {
   return options({ dropout: 0.1, watch: () => {} });

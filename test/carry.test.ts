@@ -51,10 +51,26 @@ const positioned: Record<string, TransformerOptions> = {
   alibi: { position: "alibi" },
   "cope, shared": { position: "cope" },
   "cope, sep": { position: "cope", cope: { rows: 4, gates: "sep" } },
+  "cope, token": { position: "cope", cope: { rows: 4, gates: "token" } },
   "cope, val": { position: "cope", cope: { rows: 4, gates: "val" } },
   "rope and cope, shared": { position: both },
   "rope and cope, sep": { position: both, cope: { rows: 4, gates: "sep" } },
   "rope and cope, val": { position: both, cope: { rows: 4, gates: "val" } },
+  "rope and cope, token, biased, in every second layer": {
+    position: both,
+    cope: { rows: 4, gates: "token", bias: 0.5, every: 2 },
+  },
+  "cope, sep, biased, a table a head": { position: "cope", cope: { rows: 4, gates: "sep", bias: -1, table: "head" } },
+  "cope, shared, biased, a table a head, one head of keys": {
+    position: "cope",
+    kvHeads: 1,
+    cope: { rows: 4, bias: 1, table: "head" },
+  },
+  "relative, one table for all layers, and cope in every second, one table": {
+    position: ["relative", "cope"],
+    relative: { rows: 3, table: "shared" },
+    cope: { rows: 4, table: "shared", every: 2, gates: "val" },
+  },
   "rope and cope, rotated, shared": { position: both, cope: { rows: 4, rotated: true } },
   "rope and cope, rotated, sep": { position: both, cope: { rows: 4, rotated: true, gates: "sep" } },
   "rope and cope, rotated, val": { position: both, cope: { rows: 4, rotated: true, gates: "val" } },
@@ -188,17 +204,20 @@ suite("a key-value cache", {
     });
   },
   "takes keys of the gates' own only with room for them, and none where there is room for nothing"() {
-    for (const [position, gates, gated] of [
-      ["cope", "sep", false],
-      ["cope", "shared", true],
+    for (const [gates, room] of [
+      ["sep", 0],
+      ["sep", 4],
+      ["token", 16],
+      ["shared", 16],
     ] as const) {
-      const { tape, model, params } = made({ position, cope: { gates } });
-      const carry = cache(tape, { b: 1, capacity: 9, width: 16, gated });
+      const { tape, model, params } = made({ position: "cope", cope: { gates } });
+      const carry = cache(tape, { b: 1, capacity: 9, width: 16, gates: room });
       const x = constant(tape, [1, 4, 16], 1);
       tape.noGrad(() => {
         const run = (): Tensor => layer(x, params.h[0]!, model.config, { carry }).x;
-        if (gated) close(run().values(), layer(x, params.h[0]!, model.config).x.values(), 1e-13);
-        else assert.match(thrown(TypeError, run), /^cache: gates see keys of their own\n/);
+        if (gates === "shared") close(run().values(), layer(x, params.h[0]!, model.config).x.values(), 1e-13);
+        else
+          assert.match(thrown(TypeError, run), /^cache: gates see (16|4) numbers of their own, .* room for (0|4|16)\n/);
       });
     }
   },
@@ -228,8 +247,10 @@ suite("a key-value cache", {
 // ------------------------------------------------------------------------------------------------- Transformer-XL
 const inLayers = Object.entries(positioned).filter(([name]) => !/absolute|sinusoidal|heads? of keys/.test(name));
 
-/** A layer over x with states in front of it, by hand: queries of x alone, over keys and values of [stopped | x]. */
-function byHand(before: Tensor, x: Tensor, p: BlockWeights, c: Config, { position, cope }: TransformerOptions): Tensor {
+/** The last layer over x with states in front of it, by hand: queries of x, over keys and values of [stopped | x]. */
+function byHand(before: Tensor, x: Tensor, params: TransformerWeights, c: Config, more: TransformerOptions): Tensor {
+  const { position, cope, relative } = more;
+  const p = params.h[c.layers - 1]!;
   const all = norm(concat([stopGradient(before), x], { axis: 1 }), p.ln_1, c);
   const [b, s] = all.shape as [number, number];
   const t = x.shape[1]!;
@@ -237,13 +258,17 @@ function byHand(before: Tensor, x: Tensor, p: BlockWeights, c: Config, { positio
   const y = linear(all, p.attn.c_attn.weight, p.attn.c_attn.bias);
   const [q, k, v] = [0, 1, 2].map(i => heads(slice(y, i * c.d, (i + 1) * c.d)));
   const gate = p.attn.cope?.gate;
+  const logits = gate && linear(all, gate.weight, gate.bias);
   const { theta } = { theta: 10000 };
   const mixed = attention(slice(q!, s - t, s, { axis: 1 }), k!, v!, {
     position,
-    tables: { cope: p.attn.cope?.weight, relative: p.attn.rel?.weight },
-    ...(cope && { cope }),
+    tables: {
+      cope: { ...p.attn.cope, weight: p.attn.cope?.weight ?? params.cope?.weight },
+      relative: p.attn.rel?.weight ?? params.rel?.weight,
+    },
+    ...{ cope, relative },
     rope: { theta },
-    gateKeys: gate && heads(linear(all, gate.weight, gate.bias)),
+    gateKeys: logits && (cope?.gates === "token" ? logits : heads(logits)),
     composed: true,
   });
   const sum = add(x, linear(reshape(mixed, x.shape), p.attn.c_proj.weight, p.attn.c_proj.bias));
@@ -256,26 +281,29 @@ for (const [title, more] of inLayers) {
     const results = [true, false].map(hand => {
       const { tape, model, params } = made(more);
       const c = model.config;
-      const p = params.h[0]!;
+      const last = c.layers - 1;
+      const p = params.h[last]!;
+      const of = { layer: last, shared: params };
       const first = tape.param([2, 5, c.d], normal(10 * c.d, 1));
       const second = tape.param([2, 3, c.d], normal(6 * c.d, 2));
       const u = constant(tape, second.shape, 3);
       tape.step(() => {
-        const { carry } = layer(first, p, c, { carry: stateCache(9) });
-        const y = hand ? byHand(first, second, p, c, more) : layer(second, p, c, { carry }).x;
+        const { carry } = layer(first, p, c, { carry: stateCache(9), ...of });
+        const y = hand ? byHand(first, second, params, c, more) : layer(second, p, c, { carry, ...of }).x;
         return sum(mul(y, u));
       });
       assert.ok(first.gradient().every(x => Object.is(x, 0)));
-      return [second, ...leaves(p).map(([, x]) => x)].map(x => Float64Array.from(x.gradient()));
+      return [second, ...leaves(params).map(([, x]) => x)].map(x => Float64Array.from(x.gradient()));
     });
     results[0]!.forEach((want, i) => close(results[1]![i]!, want, 1e-12, `gradient ${i}`));
   };
   earlier[`${title}: gradients reach the weights through earlier states, and equal differences`] = () => {
     const { tape, model, params } = made(more);
     const c = model.config;
-    const p = params.h[0]!;
+    const last = c.layers - 1;
+    const p = params.h[last]!;
     const [first, second, u] = [5, 3, 3].map((t, i) => constant(tape, [2, t, c.d], i + 1));
-    const y = (carry: Carry): Tensor => sum(mul(layer(second!, p, c, { carry }).x, u!));
+    const y = (carry: Carry): Tensor => sum(mul(layer(second!, p, c, { carry, layer: last, shared: params }).x, u!));
     gradcheck(p, () => y(stateCache(5, first)));
     const grads = [stateCache(5, first), stateCache(5)].map(carry => {
       tape.step(() => y(carry));

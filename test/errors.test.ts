@@ -444,7 +444,7 @@ suite("models", {
       [
         RangeError,
         () => transformer({ ...small, cope: { npos: 3 } } as never),
-        "transformer, cope: unknown option npos\n  wants rows, scaling, gates, rotated",
+        "transformer, cope: unknown option npos\n  wants rows, scaling, gates, table, bias, rotated, every",
       ],
       [
         RangeError,

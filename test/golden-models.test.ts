@@ -37,7 +37,8 @@ type Keys = Record<string, unknown> & {
   horizon: number;
   gamma: number;
   scaling: "listing";
-  gates: "shared" | "sep" | "val";
+  gates: "shared" | "sep" | "val" | "token";
+  table?: "layer" | "head";
   gates_rotated: boolean;
   rope_theta: number;
   rope_layout: string;
@@ -48,13 +49,22 @@ function myopicOf({ cut, mode, horizon, gamma }: Keys): Myopia | undefined {
   if (mode === "window") return { cut, mode, horizon };
   return mode === "discount" ? { cut, mode, gamma } : { cut };
 }
-const copeOf = (c: Keys): CopeOptions => ({ scaling: c.scaling, gates: c.gates, rotated: c.gates_rotated });
+const copeOf = ({ scaling, gates, gates_rotated: rotated, table }: Keys): CopeOptions => ({
+  ...{ scaling, gates, rotated },
+  table: table ?? "layer",
+});
 const ropeOf = (c: Keys) => ({ theta: c.rope_theta, interleaved: c.rope_layout === "interleaved" });
 
 /** q, k, v are stored b h t d; here they are b t h d. */
 function heads(tape: Tape, g: Golden, name: string): Tensor {
   const [b, h, t, d] = g.shape(name) as [number, number, number, number];
   return tape.param([b, t, h, d], exchange(g.values(name), [b, h, t, d]));
+}
+
+/** Logits of tokens are stored b g s; here they are b s g. */
+function logits(tape: Tape, g: Golden, name: string): Tensor {
+  const [b, h, s] = g.shape(name) as [number, number, number];
+  return tape.param([b, s, h], exchange(g.values(name), [b, h, s, 1]));
 }
 
 /** What attention reads, as parameters; where there is none of its kind, nothing. */
@@ -64,25 +74,30 @@ function attentionInputs(tape: Tape, g: Golden) {
   const params = g.names("param.");
   const table = (n: string): Tensor | undefined =>
     params.includes(n) ? tape.param(g.shape(`param.${n}`), g.values(`param.${n}`)) : undefined;
+  const weight = table("cope.weight");
+  const given = <T>(name: string, make: (name: string) => T): T | undefined =>
+    inputs.includes(name) ? make(`in.${name}`) : undefined;
   return {
     q,
     k,
     v,
-    gateKeys: inputs.includes("gate_keys") ? heads(tape, g, "in.gate_keys") : undefined,
+    gateKeys: given("gate_keys", name => (g.shape(name).length === 3 ? logits(tape, g, name) : heads(tape, g, name))),
+    documents: given("documents", name => tape.integers(g.shape(name), g.values(name))),
     keys: inputs.includes("key_mask") ? tape.tensor(g.shape("in.key_mask"), g.values("in.key_mask")) : undefined,
-    tables: { cope: table("cope.weight"), relative: table("rel.weight") },
+    tables: { cope: weight && { weight, bias: table("cope.bias") }, relative: table("rel.weight") },
   };
 }
 type Inputs = ReturnType<typeof attentionInputs>;
 
 /** The options of a case, edges of myopic training from the times 0, 1, 2... */
-function attentionOptions(tape: Tape, c: Keys, { q, k, gateKeys, keys, tables }: Inputs, composed: boolean) {
+function attentionOptions(tape: Tape, c: Keys, inputs: Inputs, composed: boolean) {
+  const { q, k, gateKeys, keys, documents, tables } = inputs;
   const [t, s] = [q.shape[1]!, k.shape[1]!];
   const my = myopicOf(c);
   const own = my?.mode === "diagonal";
   const times = Array.from({ length: t }, (_, i) => i);
   const edges = my && !own ? tape.tensor([t, s], edgeWeights(times, myopia(my))) : undefined;
-  const seen = { causal: c.causal, keys, edges, own };
+  const seen = { causal: c.causal, keys, documents, edges, own };
   return { composed, ...seen, position: listOf(c.pos), tables, cope: copeOf(c), gateKeys, rope: ropeOf(c) };
 }
 
@@ -117,12 +132,14 @@ function attentionCase(g: Golden, dtype: Dtype, v: string, composed: boolean): v
     k,
     v: value,
     gate_keys: gateKeys,
-    "cope.weight": tables.cope,
+    "cope.weight": tables.cope?.weight,
+    "cope.bias": tables.cope?.bias,
     "rel.weight": tables.relative,
   };
   for (const n of g.names("grad.")) {
     const x = grads[n]!;
-    const got = x.shape.length === 4 ? exchange(x.gradient(), x.shape) : x.gradient();
+    const four = x === gateKeys ? [...x.shape, 1].slice(0, 4) : x.shape;
+    const got = four.length === 4 ? exchange(x.gradient(), four) : x.gradient();
     match(g, dtype, got, g.expected("grad", n, v), `${v} grad ${n}`);
   }
 }

@@ -33,7 +33,7 @@ const special: Record<string, Special> = {
   interpolate: { sizes: { p: 4 } },
   // Sources in which keys and values begin at their own columns, so that any of them may be left out.
   attention: {
-    sizes: { t: 7, s: 7, p: 4, h: 4, d: 3, i: 24, j: 24, l: 24, u: 12, w: 12 },
+    sizes: { t: 7, s: 7, p: 4, h: 4, d: 3, i: 24, j: 24, l: 24, u: 12, w: 12, c: 7, ids: 2 },
     options: { h: 4, g: 4, d: 3, kAt: 12, vAt: 12, scale: 0.5 },
     floor: 1,
   },
@@ -46,7 +46,7 @@ type Optional = "all" | "none" | number;
  * Optional inputs that decide where gradients go, which differences cannot see: edges and pasts. myopic.test.ts has
  * them.
  */
-const unseen: Record<string, readonly number[]> = { scores: [2, 3], mix: [2, 3], attention: [10, 11, 12, 13, 14] };
+const unseen: Record<string, readonly number[]> = { scores: [2, 3], mix: [2, 3], attention: [12, 13, 14, 15, 16] };
 const optionals = (o: AnyOp): Optional[] => {
   const places = signature(o.signature).inputs.flatMap((s, i) =>
     s.optional && !unseen[o.opName]?.includes(i) ? [i] : [],

@@ -482,7 +482,7 @@ suite(
     "a cache that is written place by place": [
       4000,
       (n, tape) => {
-        const one = farsight.cache(tape, { b: 1, capacity: n, width: 1, gated: false });
+        const one = farsight.cache(tape, { b: 1, capacity: n, width: 1 });
         const x = tape.tensor([1, 1, 1]);
         const reads = { q: x, k: x, kAt: 0, v: x, vAt: 0, gates: "keys" } as const;
         return () => {

@@ -56,11 +56,17 @@ const heads = [
     return { [`${name}i`]: row, [`${name}b`]: rows * row + i };
   };
   return Object.assign(
-    { ...x, g, work: x.h * x.t * x.s * x.d, keysb: x.s + 1 },
+    { ...x, g, work: x.h * x.t * x.s * x.d, keysb: x.s + 1, tableh: 0 },
     ...["q", "gq"].map((name, i) => strides(name, i, x.h, x.t)),
     ...["k", "v", "gk", "pk", "pv", "pg"].map((name, i) => strides(name, i, g, x.s)),
   ) as Record<"b" | "h" | "t" | "s" | "d", number>;
 });
+/** Those with gates of tokens, and with tables of heads. */
+const counting = [
+  { ...heads[0]!, tokens: 1 },
+  { ...heads[1]!, tableh: 5 * 16 },
+  { ...heads[3]!, tokens: 1, tableh: 7 * 11 },
+];
 const product = (m: number, k: number, n: number, transposed: boolean) => ({
   m,
   k,
@@ -80,8 +86,14 @@ const sizes: Record<string, readonly Record<string, number>[]> = {
     { ...product(5, 43, 329, false), add: 0 },
   ],
   weigh: [product(61, 43, 29, false), { ...product(23, 50, 83, true), add: 0 }],
-  attention: heads,
-  attentionBack: [...heads, { ...heads[0]!, own: 1 }, { ...heads[1]!, causal: 0 }, { ...heads[0]!, addQ: 1, addPk: 1 }],
+  attention: [...heads, ...counting],
+  attentionBack: [
+    ...heads,
+    ...counting,
+    { ...heads[0]!, own: 1 },
+    { ...heads[1]!, causal: 0 },
+    { ...heads[0]!, addQ: 1, addPk: 1 },
+  ],
   dropout: flat.map(s => ({ ...s, p: 0.3 })),
   dropoutBack: flat.map(s => ({ ...s, p: 0.3 })),
   sum: [
@@ -131,7 +143,7 @@ const sizes: Record<string, readonly Record<string, number>[]> = {
   ],
 };
 export const BUFFER = 1 << 16;
-const whole = ["ids", "targets", "index"];
+const whole = ["ids", "targets", "index", "documents"];
 const masks = ["allowed", "keys", "edges"];
 const noise = Float64Array.from(
   { length: BUFFER },
@@ -226,12 +238,13 @@ export function alone(
 /** Addresses that callers leave out, kernel by kernel. */
 export const leftOut: Record<string, readonly (readonly string[])[]> = {
   attention: [
-    ["gq", "gk", "keys", "allowed"],
-    ["table", "gq", "gk", "rel", "slopes", "counts"],
+    ["gq", "gk", "keys", "allowed", "gateBias"],
+    ["table", "documents", "gq", "gk", "rel", "slopes", "counts"],
   ],
   attentionBack: [
-    ["gq", "gk", "dgq", "dgk", "pg", "edges", "keys"],
-    ["table", "dtable", "gq", "gk", "dgq", "dgk", "pg", "rel", "drel", "slopes", "dk"],
+    ["gq", "gk", "dgq", "dgk", "pg", "edges", "keys", "documents"],
+    ["gk", "gq", "gateBias", "dgateBias"],
+    ["table", "dtable", "gateBias", "dgateBias", "gq", "gk", "dgq", "dgk", "pg", "rel", "drel", "slopes", "dk"],
   ],
   layerNorm: [["b", "mean", "low", "rstd"]],
   layerNormBack: [["dw", "db"], ["dx"], ["mean"]],

@@ -591,6 +591,12 @@ const seen: Record<string, TransformerOptions> = {
   "rope and cope, shared": { position: ["rope", "cope"] },
   "rope and cope, sep": { position: ["rope", "cope"], cope: { rows: 4, gates: "sep" } },
   "rope and cope, rotated, val": { position: ["rope", "cope"], cope: { rows: 4, gates: "val", rotated: true } },
+  "two heads of keys, rope and cope, biased gates of tokens, a table a head": {
+    position: ["rope", "cope"],
+    kvHeads: 2,
+    cope: { rows: 4, gates: "token", bias: 0.5, table: "head" },
+  },
+  "cope, sep, biased": { position: "cope", cope: { rows: 4, gates: "sep", bias: -0.5 } },
   "rope and cope, rotated, scaled as released": {
     position: ["rope", "cope"],
     cope: { rows: 4, rotated: true, scaling: "ram" },
@@ -620,10 +626,11 @@ for (const [title, more] of Object.entries(seen)) {
     const ends = [0, 16, 16 + 4 * c.kvHeads, 16 + 8 * c.kvHeads];
     const [q, k, v] = [0, 1, 2].map(i => heads(slice(y, ends[i]!, ends[i + 1]!)));
     const gate = p.cope?.gate;
-    const gateKeys = gate && heads(linear(x, gate.weight, gate.bias));
+    const read = gate && linear(x, gate.weight, gate.bias);
+    const gateKeys = read && (cope.gates === "token" ? read : heads(read));
     const want = attend(q!, k!, v!, {
       position: more.position!,
-      tables: { cope: p.cope?.weight, relative: p.rel?.weight },
+      tables: { cope: p.cope, relative: p.rel?.weight },
       cope,
       gateKeys,
       causal: c.causal,
@@ -647,17 +654,18 @@ for (const [title, more] of Object.entries(seen)) {
     if (!gates) return;
     // By hand: gate logits of what the gates look at, running sums from the key to the query.
     const rotated = turned && cope.rotated;
-    const of = { shared: inside!.keys, sep: gateKeys, val: v }[cope.gates]!;
+    const of = { shared: inside!.keys, sep: gateKeys, token: gateKeys, val: v }[cope.gates]!;
     if (rotated && cope.gates !== "shared") return;
     const [gateQ, gateK] = turned && !rotated ? [q!, cope.gates === "shared" ? k! : of] : [inside!.queries, of];
     const [a, b] = [gateQ.values(), gateK.values()];
     const g = gateK.shape[2]!;
     for (let n = 0; n < 2 * 4 * 7 * 7; n++) {
       const [j, i, h, s] = [n % 7, Math.floor(n / 7) % 7, Math.floor(n / 49) % 4, Math.floor(n / 196)];
-      let logit = 0;
-      for (let m = 0; m < 4; m++)
-        logit += a[((s * 7 + i) * 4 + h) * 4 + m]! * b[((s * 7 + j) * g + Math.floor((h * g) / 4)) * 4 + m]!;
-      const gate = j <= i ? sigmoid(logit / 2) : 0;
+      const key = (s * 7 + j) * g + Math.floor((h * g) / 4);
+      let logit = p.cope!.bias?.values()[h] ?? 0;
+      if (cope.gates === "token") logit += b[key]!;
+      else for (let m = 0; m < 4; m++) logit += (a[((s * 7 + i) * 4 + h) * 4 + m]! * b[key * 4 + m]!) / 2;
+      const gate = j <= i ? sigmoid(logit) : 0;
       assert.ok(Math.abs(gates.gates.values()[n]! - gate) < 1e-12, `gate ${n}`);
       let count = 0;
       for (let m = j; m < 7; m++) count += gates.gates.values()[n - j + m]!;

@@ -91,13 +91,13 @@ const norm = (c: Config, x: Tensor, p: Weights): Tensor => layerNorm(x, p.weight
 const weighed = (x: Tensor, m: number): Tensor =>
   m === 1 ? x : m === 0 ? stopGradient(x) : add(scale(x, { by: m }), scale(stopGradient(x), { by: 1 - m }));
 
-/** Queries (0), keys (1), values (2) or CoPE's own gate keys (3) of one place. */
+/** Queries (0), keys (1), values (2) or CoPE's own gate keys (3) of one place; a logit is a key one number wide. */
 function part({ d, heads: h }: Config, x: Tensor, { attn: { c_attn, cope } }: BlockWeights, n: number): Tensor {
   const y =
     n === 3
       ? linear(x, cope!.gate!.weight, cope!.gate!.bias)
       : slice(linear(x, c_attn.weight, c_attn.bias), n * d, n * d + d);
-  return reshape(y, [1, 1, h, d / h]);
+  return reshape(y, [1, 1, h, y.shape[2]! / h]);
 }
 
 /** Queries or keys of one place, turned where positions are rotary. */
@@ -121,10 +121,32 @@ function attended(c: Config, q: Tensor, i: number, { attn }: BlockWeights, read:
   const scaled = { scale: 1 / Math.sqrt(c.d / c.heads) };
   let logits = scores(turned(c, q, i), read(1), scaled);
   if (c.position === "cope") {
-    const gates = sigmoid(attn.cope!.gate ? scores(q, read(3), scaled) : logits);
-    logits = add(logits, interpolate(tableScores(q, attn.cope!.weight), cumsum(gates, { reverse: true })));
+    const { gate, bias, weight } = attn.cope!;
+    let u = gate ? (gate.weight.shape[0] === c.heads ? asked(q, read(3)) : scores(q, read(3), scaled)) : logits;
+    const heads = u.tape.integers(
+      [u.size],
+      Array.from({ length: u.size }, (_, n) => Math.floor((n * c.heads) / u.size)),
+    );
+    if (bias) u = add(u, reshape(embedding(reshape(bias, [c.heads, 1]), heads), u.shape));
+    logits = add(logits, interpolate(tables(q, weight!), cumsum(sigmoid(u), { reverse: true })));
   }
   return linear(reshape(mix(softmax(logits), read(2)), [1, 1, c.d]), attn.c_proj.weight, attn.c_proj.bias);
+}
+
+/** Logits of tokens as one query sees them: 1 s h 1 -> 1 h 1 s. */
+const asked = (q: Tensor, logits: Tensor): Tensor => {
+  const h = q.shape[2]!;
+  return scores(q.tape.tensor([1, 1, h, 1], new Array<number>(h).fill(1)), logits);
+};
+/** A query against a table p d, or against its head's of h p d. */
+function tables(q: Tensor, table: Tensor): Tensor {
+  const [h, p, d] = table.shape as [number, number, number];
+  if (d === undefined) return tableScores(q, table);
+  const head = (x: Tensor, axis: number, i: number): Tensor => slice(x, i, i + 1, { axis });
+  return concat(
+    Array.from({ length: h }, (_, i) => tableScores(head(q, 2, i), reshape(head(table, 0, i), [p, d]))),
+    { axis: 1 },
+  );
 }
 
 /** The state behind a layer of a place whose state is x and whose attention gives y. */
@@ -214,6 +236,8 @@ const variants: Record<string, TransformerOptions> = {
   rope: { position: "rope" },
   cope: { position: "cope" },
   "cope with gate keys": { position: "cope", cope: { rows: 4, gates: "sep" } },
+  "cope, gates of tokens with a bias": { position: "cope", cope: { rows: 4, gates: "token", bias: 0.3 } },
+  "cope, a bias and a table a head": { position: "cope", cope: { rows: 4, table: "head", bias: 0.3 } },
   "cope, norms after": { position: "cope", norm: "post", activation: "swiglu" },
 };
 const definition: Record<string, () => void> = {};

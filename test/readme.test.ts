@@ -457,7 +457,10 @@ const calls: Record<string, string> = {
   concat: "concat([a, b], { axis })",
   slice: "slice(x, start, end, { axis })",
   dropout: "dropout(x, { p, position })",
+  attention: "attentionOver({ q, k, v, ... }, { h, g, d, ... })",
 };
+/** Those that have another name. */
+const before: Record<string, string> = { attention: "attentionOver" };
 /** The description above each exported name of the files that hold the operations. */
 function descriptions(): Map<string, string> {
   const sources = (readdirSync("src", { recursive: true }) as string[])
@@ -485,7 +488,7 @@ function opTable(): string {
   const described = descriptions();
   const rows = ops.map(o => {
     const name = exported(o);
-    const words = described.get(name);
+    const words = described.get(before[name] ?? name);
     if (!words) throw new Error(`no file of src/ops describes ${name}`);
     const sentence = words
       .split("\n\n")[0]!

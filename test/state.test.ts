@@ -152,7 +152,7 @@ suite("memory that was given back", {
     const params = model.params(tape);
     const ended = tape.scope(() => model.start(params, 1));
     fails(() => tape.noGrad(() => model.step(params, [[1, 2]], ended)), "used after its scope ended");
-    const carry = tape.scope(() => cache(tape, { b: 1, capacity: 4, width: 4, gated: false }));
+    const carry = tape.scope(() => cache(tape, { b: 1, capacity: 4, width: 4 }));
     assert.ok(carry.counts[0] === 0);
     const mark = tape.engine.mark;
     for (const _ of generate(model, params, [1, 2], { steps: 3 })) break;

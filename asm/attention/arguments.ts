@@ -47,6 +47,8 @@ export class AttentionArguments {
   vb: usize;
   /** CoPE's table, p d; without one nobody reads gate queries and gate keys. */
   table: Optional;
+  /** From the table of a head to that of the next; 0 where heads share one. */
+  tableh: Optional;
   /** Gate queries, b t h d; the queries unless given. */
   gq: Optional;
   gqi: Optional;
@@ -55,6 +57,10 @@ export class AttentionArguments {
   gk: Optional;
   gki: Optional;
   gkb: Optional;
+  /** Whether gate keys are b s g numbers: logits of gates that all queries share. */
+  tokens: Flag;
+  /** Added to the logits of gates, h. */
+  gateBias: Optional;
   /** Relative positions' table, r d, scaled as the content logits. */
   rel: Optional;
   /** ALiBi's slopes, h. */
@@ -64,6 +70,8 @@ export class AttentionArguments {
   keysb: Optional;
   /** t s: 0 for what may not be seen. */
   allowed: Optional;
+  /** b s 32-bit integers: a query sees keys of its own document. */
+  documents: Optional;
   /**
    * b 32-bit integers: sequence i has `counts[i]` keys, at most `s`, of which its queries are the last. So a cache is
    * read where it lies, whatever its capacity. A row's weights are then added up as in any longer sequence. For the
@@ -91,9 +99,14 @@ export class AttentionBackArguments extends AttentionArguments {
   addK: Flag;
   dv: Optional;
   addV: Flag;
-  /** b p d: a table for each sequence, since the order of their sum must not depend on who computes which. */
+  /**
+   * b p d, or b h p d: a table for each sequence, since the order of their sum must not depend on who computes which.
+   */
   dtable: Optional;
   addTable: Flag;
+  /** b h, for each sequence. */
+  dgateBias: Optional;
+  addGateBias: Flag;
   dgq: Optional;
   addGq: Flag;
   dgk: Optional;

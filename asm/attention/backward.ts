@@ -1,7 +1,7 @@
 // backward.ts: the gradients of attention. Logits and weights are made again as in forward.ts, panel by panel, from the
 // logarithm of each row's sum; then the steps go back: mix, weigh, place, score. What queries send to keys and values
 // is added up for GROUP panels side by side, in registers, then head by head, and last to the gradient (send.ts).
-import { put, widen } from "../columns";
+import { addColumns, put, widen } from "../columns";
 import { NR, packColumns } from "../matmul";
 import { finite, rowDot } from "../row";
 import { keepIf } from "../simd";
@@ -50,11 +50,15 @@ export function attentionBack(args: usize, first: usize, b: usize, work: usize, 
     for (let j: usize = 0; j < a.h; j++) {
       w.j = j;
       w.g = j / w.share;
+      w.toBias = 0;
       chooseHead(a, w, j);
       for (let start: usize = 0; start < a.t; start += w.panels * NR) {
         group(a, w, i, start);
         if (start % MANY == 0) widenSums(a, w, false);
       }
+      if (!a.dgateBias) continue;
+      const to = a.dgateBias + (i * a.h + j) * W;
+      store<real>(to, <real>((a.addGateBias ? load<real>(to) : 0) + w.toBias));
     }
     widenSums(a, w, true);
     endGradients(a, w, i);
@@ -75,7 +79,8 @@ function begin(a: AttentionBackArguments, w: BackWorkspace, i: usize): void {
   memory.fill(w.sums, 0, sums);
   if (a.t > MANY) memory.fill(w.wideSums, 0, (sums * 8) / W);
   beginGradients(a, w, i);
-  if (a.dtable && !a.addTable) memory.fill(a.dtable + i * a.p * row, 0, a.p * row);
+  const tables = (a.tableh ? a.h : 1) * a.p * row;
+  if (a.dtable && !a.addTable) memory.fill(a.dtable + i * tables, 0, tables);
   if (a.drel && !a.addRel) memory.fill(a.drel + i * a.r * row, 0, a.r * row);
 }
 
@@ -111,8 +116,9 @@ function group(a: AttentionBackArguments, w: BackWorkspace, i: usize, start: usi
   const asked = w.gq ? w.gqs + rows : q;
   sendGroup(a, w, VALUES, w.os + rows);
   sendGroup(a, w, KEYS, q);
-  if (w.gk) sendGroup(a, w, GATE_KEYS, asked);
-  if (a.dtable) sendAll(w, w.reached, NEVER, <real>a.tableScale, w.dzs, asked, a.dtable + i * a.p * row, row);
+  if (w.gk) sendGroup(a, w, GATE_KEYS, w.keyGates ? 0 : asked);
+  const table = a.dtable + (a.tableh ? i * a.h + w.j : i) * a.p * row;
+  if (a.dtable) sendAll(w, w.reached, NEVER, <real>a.tableScale, w.dzs, asked, table, row);
   if (a.drel) sendAll(w, a.r, NEVER, <real>a.scale, w.drs, q, a.drel + i * a.r * row, row);
 }
 
@@ -121,7 +127,7 @@ function panel(a: AttentionBackArguments, w: BackWorkspace, i: usize, at: usize,
   const rows = w.j * w.queryBlock + at * w.row;
   w.pt = sentTo(w, VALUES) + column;
   w.dt = sentTo(w, KEYS) + column;
-  w.dut = w.gk ? sentTo(w, GATE_KEYS) + column : 0;
+  w.dut = w.gk || a.dgateBias ? sentTo(w, GATE_KEYS) + column : 0;
   w.dz = w.dzs + column;
   w.dr = w.drs + column;
   choose(a, w, at);
@@ -159,6 +165,18 @@ function placeBack(a: AttentionBackArguments, w: BackWorkspace): void {
   if (!a.table) return;
   w.reached = max(w.reached, w.far);
   copeBack(w, a.p, w.dt, w.dut, w.wide, w.dz);
+  if (a.dgateBias) gatesBack(w);
+}
+/** What the bias of gates gets; then gates that read the content logits are added to those. */
+function gatesBack(w: BackWorkspace): void {
+  const wide = w.wide;
+  addColumns(w.end, NR, 0, 0, w.dut, wide, w.inverse, false, w.edge);
+  for (let c: usize = 0; c < w.n; c++) w.toBias += <f64>load<real>(w.inverse + c * W);
+  if (!w.gk)
+    for (let o: usize = 0; o < w.end * wide; o += wide) {
+      v128.store(w.dt + o, v128.add<real>(v128.load(w.dt + o), v128.load(w.dut + o)));
+      v128.store(w.dt + o, v128.add<real>(v128.load(w.dt + o, 16), v128.load(w.dut + o, 16)), 16);
+    }
 }
 /** The gradients of queries and gate queries. */
 function scoreBack(a: AttentionBackArguments, w: BackWorkspace, at: usize): void {
@@ -182,8 +200,8 @@ function asked(a: AttentionBackArguments, w: BackWorkspace, content: bool, gates
     if (content) keysBack(w, d, visible != 0, <real>a.scale, w.headK, w.dt, false);
     if (content && a.rel) times(d, a.r, <real>a.scale, a.rel, W, w.row, w.dr, w.wide, w.ot, ROW, true);
     if (gates && a.table) {
-      times(d, w.far, <real>a.tableScale, a.table, W, w.row, w.dz, w.wide, w.ot, ROW, content);
-      if (w.gk) keysBack(w, d, visible != 0, <real>a.scale, w.headGk, w.dut, true);
+      times(d, w.far, <real>a.tableScale, w.table, W, w.row, w.dz, w.wide, w.ot, ROW, content);
+      if (w.gk && !w.keyGates) keysBack(w, d, visible != 0, <real>a.scale, w.headGk, w.dut, true);
     }
     if (finite(d * NR, w.ot)) return;
   }

@@ -91,8 +91,8 @@ function setPairs(pairs: usize, i: usize, a: v128, b: v128): void {
   }
 }
 
-/** gates = 1/(1 + 2^-u) for keys `from` to `to`. */
-function makeGates(from: usize, to: usize, u: usize, gates: usize): void {
+/** gates = 1/(1 + 2^-(u + shift)) for keys `from` to `to`; `gates` may be `u`. */
+export function makeGates(from: usize, to: usize, u: usize, shift: usize, gates: usize): void {
   const t = exp2Table();
   const low = splatAt(t, 0);
   const high = splatAt(t, 1);
@@ -104,19 +104,31 @@ function makeGates(from: usize, to: usize, u: usize, gates: usize): void {
   const p2 = splatAt(t, 7);
   const p3 = splatAt(t, 8);
   const p4 = splatAt(t, 9);
-  for (let o = from * ROW; o < to * ROW; o += 16) {
-    const e = Inlined.boundedExp2(
-      v128.pmin<real>(v128.pmax<real>(v128.neg<real>(v128.load(u + o)), low), high),
-      rounder,
-      ln2,
-      one,
-      p0,
-      p1,
-      p2,
-      p3,
-      p4,
-    );
-    v128.store(gates + o, v128.div<real>(one, v128.add<real>(one, e)));
+  for (let half: usize = 0; half < 32; half += 16) {
+    const less = v128.neg<real>(v128.load(shift + half));
+    for (let o = from * ROW + half; o < to * ROW; o += ROW) {
+      const e = Inlined.boundedExp2(
+        v128.pmin<real>(v128.pmax<real>(v128.sub<real>(less, v128.load(u + o)), low), high),
+        rounder,
+        ln2,
+        one,
+        p0,
+        p1,
+        p2,
+        p3,
+        p4,
+      );
+      v128.store(gates + o, v128.div<real>(one, v128.add<real>(one, e)));
+    }
+  }
+}
+/** Gates of keys `from` to `to` that all queries share, `all`; 0 where the logits st hide a key. */
+function shareGates(from: usize, to: usize, all: usize, st: usize, gates: usize): void {
+  const never = v128.splat<real>(-Infinity);
+  for (let j = from, o = from * ROW; j < to; j++, o += ROW) {
+    const g = v128.load_splat<real>(all + j * W);
+    v128.store(gates + o, v128.and(g, v128.ne<real>(v128.load(st + o), never)));
+    v128.store(gates + o, v128.and(g, v128.ne<real>(v128.load(st + o, 16), never)), 16);
   }
 }
 
@@ -128,21 +140,27 @@ function place(at: v128, most: v128, rests: usize, indices: usize): void {
   v128.store(indices, index(f));
 }
 /**
- * Gates 1/(1 + 2^-u) and positions min(p - 1, their sum from here to the last of `end` keys): whole parts as distances
- * in `indices`, the rest in `rests`. `rests` may be `gates`, and `indices` `u`; those then are lost. Each block
+ * Gates, and positions min(p - 1, their sum from here to the panel's last key): whole parts as distances in `indices`,
+ * the rest in `rests`. `rests` may be `gates`, and `indices` logits of gates; those then are lost. Each block
  * of keys is added up by itself, and the error of adding its sum to the position goes to the next: positions of any
  * length are good to their last bit or two, and never fall from a key to the one before. Returns the key
  * before which every lane is beyond the last position, p - 1: there nothing is left behind.
  */
-export function copePlaces(end: usize, p: usize, u: usize, gates: usize, rests: usize, indices: usize): usize {
+export function copePlaces(w: Workspace, p: usize): usize {
+  const u = w.gk ? w.ut : w.st;
+  const all = w.apart ? w.keyGates : 0;
+  const gates = w.gates;
+  const rests = w.rests;
+  const indices = w.indices;
   const most = v128.splat<real>(<real>(p - 1));
   let base0 = v128.splat<real>(0);
   let base1 = base0;
   let sum0 = base0; // since `base`, and what that lacks, being rounded
   let sum1 = base0;
-  for (let j = end; j > 0;) {
+  for (let j = w.end; j > 0;) {
     const from = (j - 1) & ~(BLOCK - 1);
-    makeGates(from, j, u, gates);
+    if (all) shareGates(from, j, all, w.st, gates);
+    else makeGates(from, j, u, w.shift, gates);
     let at0 = base0;
     let at1 = base1;
     while (j > from) {

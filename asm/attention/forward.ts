@@ -13,7 +13,9 @@ import { NR } from "../matmul";
 import { finite } from "../row";
 import { dot } from "../weigh";
 import { AttentionArguments } from "./arguments";
-import { place, score, setSlopes } from "./logits";
+import { makeGates } from "./cope";
+import { place, score, setLanes } from "./logits";
+import { LOG2E } from "../math";
 import { ROW, copyFew, draw, softmaxPanel, spread, times } from "./panel";
 import { mixHeads, scoreHeads } from "./query";
 import { Workspace, prepare, takeForward } from "./workspace";
@@ -62,20 +64,32 @@ export function drawRows(a: AttentionArguments, w: Workspace, i: usize): void {
   const g = a.g;
   const t = a.t;
   const d = a.d;
-  w.padding = a.keys ? a.keys + i * a.keysb * W : 0;
+  ofSequence(a, w, i);
   draw(t, h, d, a.q + i * a.qb * W, a.qi * W, w.qs, w.queryBlock);
   draw(w.s, g, d, a.k + i * a.kb * W, a.ki * W, w.ks, w.keyBlock);
   draw(w.s, g, d, a.v + i * a.vb * W, a.vi * W, w.vs, w.keyBlock);
-  if (w.gk) draw(w.s, g, d, w.gk + i * a.gkb * W, a.gki * W, w.gks, w.keyBlock);
+  if (w.gk) draw(w.s, g, w.gateRow / W, w.gk + i * a.gkb * W, a.gki * W, w.gks, w.keyBlock);
   if (w.gq) draw(t, h, d, w.gq + i * a.gqb * W, a.gqi * W, w.gqs, w.queryBlock);
 }
-/** Chooses the rows and the slope of head j. */
+/** Which keys of sequence i are padding, and whose they are. */
+function ofSequence(a: AttentionArguments, w: Workspace, i: usize): void {
+  w.padding = a.keys ? a.keys + i * a.keysb * W : 0;
+  w.documents = a.documents ? a.documents + i * a.s * 4 : 0;
+}
+/** Chooses the rows, the table and the lanes of head j, and makes the gates that its queries share. */
 export function chooseHead(a: AttentionArguments, w: Workspace, j: usize): void {
   const g = (j / w.share) * w.keyBlock;
   w.headK = w.ks + g;
   w.headV = w.vs + g;
   w.headGk = w.gks + g;
-  if (a.slopes) setSlopes(1, a.slopes + j * W, w.slopes);
+  w.table = a.table + j * a.tableh * W;
+  if (a.slopes) setLanes(1, a.slopes + j * W, w.slopes);
+  if (a.gateBias) setLanes(1, a.gateBias + j * W, w.shift);
+  if (!w.keyGates || !w.gk) return;
+  const log2e = v128.splat<real>(LOG2E);
+  for (let o: usize = 0; o < w.s * W; o += 16)
+    v128.store(w.keyGates + o, v128.mul<real>(log2e, v128.load(w.headGk + o)));
+  makeGates(0, (w.s + NR - 1) / NR, w.keyGates, w.shift, w.keyGates);
 }
 /** Chooses the panel of the queries from `at` on. */
 export function choose(a: AttentionArguments, w: Workspace, at: usize): void {
@@ -152,13 +166,15 @@ export function overVisible(
 
 /** The one query of sequence i, in panels of heads. */
 function queryOf(a: AttentionArguments, w: Workspace, i: usize): void {
-  w.padding = a.keys ? a.keys + i * a.keysb * W : 0;
+  ofSequence(a, w, i);
   w.apart = 0;
+  w.table = a.table;
   choose(a, w, 0);
   for (let j: usize = 0; j < a.h; j += NR) {
     w.n = min(NR, a.h - j);
     w.j = j;
-    if (a.slopes) setSlopes(w.n, a.slopes + j * W, w.slopes);
+    if (a.slopes) setLanes(w.n, a.slopes + j * W, w.slopes);
+    if (a.gateBias) setLanes(w.n, a.gateBias + j * W, w.shift);
     scoreHeads(a, w, i, j);
     place(a, w);
     weigh(a, w, i * a.h + j);

@@ -2,10 +2,12 @@
 // from queries and keys, `place` adds what positions add: CoPE's table, a table of relative positions, ALiBi's slopes.
 // A panel's queries and its head's keys lie as rows that touch.
 import { LOG2E } from "../math";
+import { LANES } from "../simd";
 import { NR, packColumns } from "../matmul";
 import { AttentionArguments } from "./arguments";
 import { copeLogits, copePlaces, copeReach, copeTable } from "./cope";
 import { ROW, decline, shift, times } from "./panel";
+import { dotHeads } from "./heads";
 import { Workspace } from "./workspace";
 
 const W: usize = sizeof<real>();
@@ -15,9 +17,8 @@ export function score(a: AttentionArguments, w: Workspace, rows: usize): void {
   const d = a.d;
   packColumns(d, w.n, w.qs + rows, 1, d, w.qp);
   logitsOf(a, w, w.headK, w.qp, w.st);
-  if (!w.gk) return;
   if (w.gq) packColumns(d, w.n, w.gqs + rows, 1, d, w.gqp);
-  logitsOf(a, w, w.headGk, gatesAsk(w), w.ut);
+  if (w.gk && !w.keyGates) logitsOf(a, w, w.headGk, gatesAsk(w), w.ut);
 }
 function logitsOf(a: AttentionArguments, w: Workspace, k: usize, qp: usize, st: usize): void {
   times(w.end, a.d, <real>w.scale2, k, w.row, W, qp, ROW, st, ROW, false);
@@ -40,6 +41,7 @@ export function hide(a: AttentionArguments, w: Workspace, st: usize): void {
       for (let j: usize = 0; j < w.s; j++)
         if (load<real>(row + j * W) == 0) store<real>(st + j * ROW + c * W, -Infinity);
   if (a.causal) hideLater(end, w.first, st);
+  if (w.documents) hideOthers(w, st);
   if (w.padding)
     for (let j: usize = 0; j < end; j++)
       if (load<real>(w.padding + j * W) == 0) {
@@ -60,6 +62,23 @@ function hideLater(end: usize, first: usize, st: usize): void {
     v128.store(o, v128.bitselect(never, v128.load(o, 16), v128.lt<real>(high, place)), 16);
   }
 }
+/** The documents of a vector of places from `at` on, as wide as numbers. */
+function documentsOf(at: usize): v128 {
+  return sizeof<real>() == 4 ? v128.load(at) : v128.load_ext<i32>(at);
+}
+/** -Infinity where a key is not of the query's document. */
+function hideOthers(w: Workspace, st: usize): void {
+  const never = v128.splat<real>(-Infinity);
+  const mine = w.documents + w.first * 4;
+  const one = v128.splat<bits>(<bits>load<i32>(mine));
+  const low = w.apart ? documentsOf(mine) : one;
+  const high = w.apart ? documentsOf(mine + LANES * 4) : one;
+  for (let j: usize = 0, o = st; j < w.end; j++, o += ROW) {
+    const its = v128.splat<bits>(<bits>load<i32>(w.documents + j * 4));
+    v128.store(o, v128.bitselect(v128.load(o), never, v128.eq<bits>(its, low)));
+    v128.store(o, v128.bitselect(v128.load(o, 16), never, v128.eq<bits>(its, high)), 16);
+  }
+}
 
 /** Adds what the positions add to the logits. */
 export function place(a: AttentionArguments, w: Workspace): void {
@@ -71,9 +90,11 @@ export function place(a: AttentionArguments, w: Workspace): void {
     // Content and gate logits share one scale in every convention, so gates from the keys themselves read the same
     // logits. Positions come first: only the rows of the table that they reach are multiplied with the queries.
     const p = a.p;
-    w.certain = copePlaces(end, p, w.gk ? w.ut : w.st, w.gates, w.rests, w.indices);
+    w.certain = copePlaces(w, p);
     w.far = copeReach(w.certain, p, w.indices);
-    times(w.far, d, <real>w.tableScale2, a.table, w.row, W, gatesAsk(w), ROW, w.zt, ROW, false);
+    const by = <real>w.tableScale2;
+    if (w.apart || !a.tableh) times(w.far, d, by, w.table, w.row, W, gatesAsk(w), ROW, w.zt, ROW, false);
+    else dotHeads(w, by, w.far, a.table, w.row, a.tableh * W, 1, gatesAsk(w), w.zt);
     copeTable(w.far, w.zt, w.pairs);
     copeLogits(end, p, w.certain, w.st, w.rests, w.indices, w.pairs, w.rises);
   }
@@ -83,7 +104,7 @@ export function place(a: AttentionArguments, w: Workspace): void {
   }
   if (a.slopes) decline(end, w.first, w.apart, w.slopes, w.st);
 }
-/** ALiBi's slopes of n heads, from `slopes` on, lane by lane; the last also takes the lanes behind it. */
-export function setSlopes(n: usize, slopes: usize, to: usize): void {
-  for (let c: usize = 0; c < NR; c++) store<real>(to + c * W, LOG2E * load<real>(slopes + min(c, n - 1) * W));
+/** A number of n heads, from `x` on, for exponents of 2, lane by lane; the last also takes the lanes behind it. */
+export function setLanes(n: usize, x: usize, to: usize): void {
+  for (let c: usize = 0; c < NR; c++) store<real>(to + c * W, LOG2E * load<real>(x + min(c, n - 1) * W));
 }

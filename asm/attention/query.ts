@@ -1,9 +1,11 @@
 // query.ts: one query alone, as in decoding: what it does with keys and values, which are read where they lie. A lane
 // is a head, so that everything between works as it does for a panel of queries, and every sum runs in the same order:
 // over d for logits, over keys for the result.
+import { LOG2E } from "../math";
 import { LANES, madd } from "../simd";
 import { NR, packColumns } from "../matmul";
 import { AttentionArguments } from "./arguments";
+import { dotHeads } from "./heads";
 import { gatesAsk, hide } from "./logits";
 import { ROW, clear } from "./panel";
 import { Workspace } from "./workspace";
@@ -14,78 +16,20 @@ const W: usize = sizeof<real>();
 export function scoreHeads(a: AttentionArguments, w: Workspace, i: usize, j: usize): void {
   const d = a.d;
   packColumns(d, w.n, a.q + (i * a.qb + j * d) * W, 1, d, w.qp);
-  logitsOfHeads(a, w, a.k + i * a.kb * W, a.ki, j, w.qp, w.st);
-  if (!w.gk) return;
+  logitsOfHeads(a, w, a.k + i * a.kb * W, a.ki, w.qp, w.st);
   if (w.gq) packColumns(d, w.n, w.gq + (i * a.gqb + j * d) * W, 1, d, w.gqp);
-  logitsOfHeads(a, w, w.gk + i * a.gkb * W, a.gki, j, gatesAsk(w), w.ut);
+  if (!w.gk) return;
+  const gk = w.gk + i * a.gkb * W;
+  if (!w.keyGates) return logitsOfHeads(a, w, gk, a.gki, gatesAsk(w), w.ut);
+  for (let key: usize = 0; key < w.end; key++)
+    for (let c: usize = 0; c < w.n; c++)
+      store<real>(w.ut + key * ROW + c * W, LOG2E * load<real>(gk + (key * a.gki + (j + c) / w.share) * W));
+  hide(a, w, w.ut);
 }
-function logitsOfHeads(a: AttentionArguments, w: Workspace, k: usize, ki: usize, j: usize, qp: usize, st: usize): void {
-  for (let c: usize = 0; c < NR; c += LANES)
-    dots(w, k, ki * W, j + c, min(j + w.n, j + c + LANES) - 1, qp + c * W, st + c * W);
+function logitsOfHeads(a: AttentionArguments, w: Workspace, k: usize, ki: usize, qp: usize, st: usize): void {
+  dotHeads(w, <real>w.scale2, w.end, k, ki * W, w.row, w.share, qp, st);
   hide(a, w, st);
 }
-/**
- * st = scale2 times the columns of qp, each times its head's part of the rows of k, `step` bytes apart: one vector of
- * lanes, heads `first` to `last`, which also stands in for heads that are not there.
- */
-function dots(w: Workspace, k: usize, step: usize, first: usize, last: usize, qp: usize, st: usize): void {
-  const by = v128.splat<real>(<real>w.scale2);
-  const row = w.row;
-  const share = w.share;
-  const head = min(first, last) / share;
-  const k1 = (min(first + 1, last) / share - head) * row;
-  const k2 = (min(first + 2, last) / share - head) * row;
-  const k3 = (min(first + 3, last) / share - head) * row;
-  k += head * row;
-  const whole = row & ~15;
-  const end = w.end;
-  // Two keys at a time: the sum of one would wait for itself.
-  for (let j: usize = 0; j < end; j += 2, st += 2 * ROW, k += 2 * step) {
-    const other = j + 1 < end ? step : 0;
-    let sum0 = v128.splat<real>(0);
-    let sum1 = sum0;
-    let q = qp;
-    let o = k;
-    for (const stop = k + whole; o < stop; o += 16, q += LANES * ROW) {
-      sum0 = Square.dot(o, k1, k2, k3, q, sum0);
-      sum1 = Square.dot(o + other, k1, k2, k3, q, sum1);
-    }
-    for (const stop = k + row; o < stop; o += W, q += ROW) {
-      sum0 = madd(Square.column(o, k1, k2, k3), v128.load(q), sum0);
-      sum1 = madd(Square.column(o + other, k1, k2, k3), v128.load(q), sum1);
-    }
-    v128.store(st, v128.mul<real>(by, sum0));
-    if (other) v128.store(st, v128.mul<real>(by, sum1), ROW);
-  }
-}
-class Square {
-  /** sum + Σ_i q[i] k[i] over LANES numbers of LANES rows of keys, at k and k1, k2, k3 from there: transposed. */
-  @inline static dot(k: usize, k1: usize, k2: usize, k3: usize, q: usize, sum: v128): v128 {
-    const r0 = v128.load(k);
-    const r1 = v128.load(k + k1);
-    if (sizeof<real>() == 8) {
-      sum = madd(v128.shuffle<f64>(r0, r1, 0, 2), v128.load(q), sum);
-      return madd(v128.shuffle<f64>(r0, r1, 1, 3), v128.load(q + ROW), sum);
-    }
-    const r2 = v128.load(k + k2);
-    const r3 = v128.load(k + k3);
-    const a0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
-    const b0 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
-    const a1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
-    const b1 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-    sum = madd(v128.shuffle<f64>(a0, b0, 0, 2), v128.load(q), sum);
-    sum = madd(v128.shuffle<f64>(a0, b0, 1, 3), v128.load(q + ROW), sum);
-    sum = madd(v128.shuffle<f64>(a1, b1, 0, 2), v128.load(q + 2 * ROW), sum);
-    return madd(v128.shuffle<f64>(a1, b1, 1, 3), v128.load(q + 3 * ROW), sum);
-  }
-  /** The first numbers of the same rows. */
-  @inline static column(k: usize, k1: usize, k2: usize, k3: usize): v128 {
-    const column = v128.load_lane<real>(k + k1, v128.load_splat<real>(k), 1);
-    if (sizeof<real>() == 8) return column;
-    return v128.load_lane<real>(k + k3, v128.load_lane<real>(k + k2, column, <u8>(LANES - 2)), <u8>(LANES - 1));
-  }
-}
-
 /** ot = weights st times n values, rows `vi` bytes apart, of the heads from w.j on, two heads at a time. */
 export function mixHeads(w: Workspace, d: usize, n: usize, v: usize, vi: usize, st: usize): void {
   const edge = w.edge;

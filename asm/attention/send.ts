@@ -4,7 +4,7 @@
 // Ordinarily all goes to the source. With `own` the source gets what each query sends to its own place, and the past
 // the rest; with `edges` the source gets its share and the past the rest. What goes to one side whole is added up head
 // by head for a sequence, in rows that touch, and then goes to the gradient; the rest goes there group by group.
-import { LANES } from "../simd";
+import { LANES, sumLanes } from "../simd";
 import { MR } from "../matmul";
 import { AttentionBackArguments } from "./arguments";
 import { NEVER, ROW, send, undraw } from "./panel";
@@ -88,7 +88,9 @@ export function beginGradients(a: AttentionBackArguments, w: BackWorkspace, i: u
     x.to = x.all ? x.all + i * x.b : 0;
     if (!x.to || x.add) continue;
     const rows = unwritten(a, w, n);
-    for (let m: usize = 0; m < rows; m++) memory.fill(x.to + m * x.i, 0, (n < SOURCES ? a.h : a.g) * w.row);
+    const heads = n < SOURCES ? a.h : a.g;
+    const row = n >= SOURCES ? rowOf(w, (n - SOURCES) % SIDES) : w.row;
+    for (let m: usize = 0; m < rows; m++) memory.fill(x.to + m * x.i, 0, heads * row);
   }
 }
 /** How many of its first rows are to be cleared. */
@@ -109,8 +111,13 @@ export function endGradients(a: AttentionBackArguments, w: BackWorkspace, i: usi
   for (let side: usize = 0; side < (w.gk ? SIDES : GATE_KEYS); side++) {
     const past = gradient(w, PASTS + side);
     const x = a.own && past.to ? past : gradient(w, SOURCES + side);
-    if (x.to) undraw(w.s, a.g, a.d, w.sums + side * a.g * w.keyBlock, w.keyBlock, x.to, x.i, x.add != 0);
+    const d = rowOf(w, side) / W;
+    if (x.to) undraw(w.s, a.g, d, w.sums + side * a.g * w.keyBlock, w.keyBlock, x.to, x.i, x.add != 0);
   }
+}
+/** Bytes of what a head has for a side at one key. */
+function rowOf(w: BackWorkspace, side: usize): usize {
+  return side == GATE_KEYS ? w.gateRow : w.row;
 }
 
 /** What a group of queries sends to a side: key by key, in multiples of the queries' own rows. */
@@ -125,16 +132,17 @@ export function blank(w: BackWorkspace, sent: usize): void {
     v128.store(o, v128.splat<real>(0), 16);
   }
 }
-/** Sends to a side what a group's queries have for it; x: their rows. */
+/** Sends to a side what a group's queries have for it; x: their rows, 0 where the side is a number a key. */
 export function sendGroup(a: AttentionBackArguments, w: BackWorkspace, side: usize, x: usize): void {
   const source = gradient(w, SOURCES + side);
   const past = gradient(w, PASTS + side);
-  const column = w.g * w.row;
+  const row = rowOf(w, side);
+  const column = w.g * row;
   const alpha: real = side == VALUES ? 1 : <real>a.scale;
   const sent = sentTo(w, side);
   const sums = w.sums + (side * a.g + w.g) * w.keyBlock;
   if (!source.to && !past.to) return;
-  if (a.own) sendOwn(w, source, alpha, sent, x, past.to ? 0 : sums);
+  if (a.own) sendOwn(w, source, alpha, sent, x, row, past.to ? 0 : sums);
   if (w.shared) {
     for (let rest: usize = 0; rest < 2; rest++) {
       const y = rest ? past : source;
@@ -142,9 +150,9 @@ export function sendGroup(a: AttentionBackArguments, w: BackWorkspace, side: usi
       share(a, w, rest != 0, sent);
       sendAll(w, w.last, w.seeing, alpha, w.shares, x, y.to + column, y.i);
     }
-  } else if (a.own ? past.to : source.to) sendAll(w, w.last, w.seeing, alpha, sent, x, sums, w.row);
+  } else if (a.own ? past.to : source.to) sendAll(w, w.last, w.seeing, alpha, sent, x, sums, row);
 }
-/** What a group's queries x send to n rows at y. */
+/** What a group's queries x send to n rows at y; to n numbers, what it has for them, where x is 0. */
 export function sendAll(
   w: BackWorkspace,
   n: usize,
@@ -155,21 +163,39 @@ export function sendAll(
   y: usize,
   yi: usize,
 ): void {
+  if (!x) return total(w, n, seeing, sent, y, yi);
   send(n, w.row / W, w.lanes, seeing, alpha, sent, w.wide, x, w.row, y, yi, w.edge);
 }
+/** y[j] += Σ over the queries that see key j of what they send it. */
+function total(w: BackWorkspace, n: usize, seeing: usize, sent: usize, y: usize, yi: usize): void {
+  for (let j: usize = 0; j < n; j++, sent += w.wide, y += yi) {
+    let c = seeing != NEVER && j > seeing ? j - seeing : 0;
+    let sum: real = 0;
+    for (; c < w.lanes && c % LANES; c++) sum += load<real>(sent + c * W);
+    let sums = v128.splat<real>(0);
+    for (; c + LANES <= w.lanes; c += LANES) sums = v128.add<real>(sums, v128.load(sent + c * W));
+    for (; c < w.lanes; c++) sum += load<real>(sent + c * W);
+    store<real>(y, load<real>(y) + (sum + sumLanes(sums)));
+  }
+}
 /** What each query sends to its own place: to the sums, or, at 0, to the source, and then it is sent no further. */
-function sendOwn(w: BackWorkspace, source: Gradient, alpha: real, sent: usize, x: usize, sums: usize): void {
-  const row = w.row;
+function sendOwn(
+  w: BackWorkspace,
+  source: Gradient,
+  alpha: real,
+  sent: usize,
+  x: usize,
+  row: usize,
+  sums: usize,
+): void {
   const add = source.add != 0 || w.j % w.share != 0;
   for (let c: usize = 0; c < w.lanes; c++) {
     const place = w.place + c;
     const o = sent + place * w.wide + c * W;
-    if (sums) rowProduct(row / W, alpha, load<real>(o), x + c * row, sums + place * row, true);
-    else {
-      if (source.to)
-        rowProduct(row / W, alpha, load<real>(o), x + c * row, source.to + w.g * row + place * source.i, add);
-      store<real>(o, 0);
-    }
+    const to = sums ? sums + place * row : source.to ? source.to + w.g * row + place * source.i : 0;
+    if (to && x) rowProduct(row / W, alpha, load<real>(o), x + c * row, to, sums != 0 || add);
+    else if (to) store<real>(to, (sums != 0 || add ? load<real>(to) : 0) + load<real>(o));
+    if (!sums) store<real>(o, 0);
   }
 }
 /** The edges' share of what is sent, or the `rest` of it; nothing to keys that a query does not see. */

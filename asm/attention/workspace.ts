@@ -3,7 +3,7 @@
 import { LOG2E } from "../math";
 import { MR, NR } from "../matmul";
 import { AttentionArguments, AttentionBackArguments } from "./arguments";
-import { drawn } from "./panel";
+import { clear, drawn } from "./panel";
 import { GRADIENTS, Gradient, SIDES } from "./send";
 
 const W: usize = sizeof<real>();
@@ -23,10 +23,12 @@ export class Workspace {
   apart: usize; // places between the queries of neighbouring lanes: 1, or 0 where lanes are heads of one query
   gq: usize; // gate queries and gate keys: 0 where gates read what the content logits read, or nobody reads them
   gk: usize;
+  gateRow: usize; // bytes of a head's gate key
 
   // The sequence: how many keys it has, which of them are padding, and its rows, drawn together head by head.
   s: usize;
   padding: usize;
+  documents: usize; // whose each key is
   queryBlock: usize; // bytes from head to head
   keyBlock: usize;
   qs: usize; // h heads of t rows
@@ -44,6 +46,8 @@ export class Workspace {
   headK: usize; // drawn rows of its head
   headV: usize;
   headGk: usize;
+  table: usize; // CoPE's, of its head
+  keyGates: usize; // s numbers and a row of lanes: gates of its keys that all queries share; 0 where each has its own
   certain: usize; // keys before this one lie beyond the last of CoPE's positions in every lane
   far: usize; // rows of CoPE's table that it reaches
 
@@ -59,6 +63,7 @@ export class Workspace {
   dpairs: usize; // 2 (p + 1): their gradients
   zt: usize; // p or r: logits of a table
   slopes: usize; // 1: ALiBi's
+  shift: usize; // 1: bias of gates
   inverse: usize; // 1: 1 / Σ weights
   lse: usize; // 1: log2 Σ 2^logit
   delta: usize; // 1: o·dout
@@ -98,6 +103,7 @@ export function takeForward(
   take(w, offsetof<Workspace>("zt"), offsetof<Workspace>("zt"), max(p, r) * NR);
   take(w, offsetof<Workspace>("slopes"), offsetof<Workspace>("delta"), NR);
   take(w, offsetof<Workspace>("edge"), offsetof<Workspace>("edge"), MR * NR);
+  take(w, offsetof<Workspace>("keyGates"), offsetof<Workspace>("keyGates"), p ? s + NR : 0);
   w.queryBlock = drawn(t, d) * W;
   w.keyBlock = drawn(s, d) * W;
   const keys = g * drawn(s, d);
@@ -116,6 +122,10 @@ export function prepare(a: AttentionArguments, w: Workspace): void {
   w.tableScale2 = <real>a.tableScale * LOG2E;
   w.gq = a.table ? a.gq : 0;
   w.gk = a.table ? a.gk : 0;
+  w.gateRow = w.row;
+  if (a.tokens && w.gk) w.gateRow = W;
+  else w.keyGates = 0;
+  clear(NR, w.shift);
 }
 
 /** The same for the backward pass. Wide rows are those of a group, whose panels lie side by side. */
@@ -136,6 +146,7 @@ export class BackWorkspace extends Workspace {
   diagonals: usize; // 2 h t numbers: with `alone`, what each query sends to its own place
 
   g: usize; // key-value head
+  toBias: f64; // what the head's queries send to the bias of its gates, so far
 
   // The group.
   start: usize; // its first query, and the place of that

@@ -60,7 +60,7 @@ export function training(tape: Tape, size: Size, variant: Variant, library: Libr
   });
   const outer = isRmt ? rmt(model, { memory: MEMORY, segment, replay: variant === "rmt replay" }) : model;
   const params = outer.params(tape, { seed: 1 });
-  for (const [i, { attn }] of params.h.entries()) if (attn.cope) noise(i + 1, attn.cope.weight.values(), 1 / 8);
+  for (const [i, { attn }] of params.h.entries()) if (attn.cope) noise(i + 1, attn.cope.weight!.values(), 1 / 8);
   const tokens = Array.from({ length: b * t }, () => rng.integer(shape.vocab));
   const targets = Array.from({ length: b * t }, () => rng.integer(shape.vocab));
   const optimizer = adamw(params, { lr: LR, decay: 0.01 });

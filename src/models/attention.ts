@@ -16,12 +16,12 @@ import {
   type Chosen,
 } from "../check.ts";
 import { leaves, type Tree } from "../nn.ts";
-import { attentionOver } from "../ops/attention.ts";
+import { attentionEntry } from "../ops/attention.ts";
 import { maskedSoftmax, mix, pick, scores, tableScores } from "../ops/composed.ts";
 import { add, bias } from "../ops/elementwise.ts";
 import { concat, reshape, slice } from "../ops/shapes.ts";
 import { alibi } from "../positions/alibi.ts";
-import { cope, scales, type Masks } from "../positions/cope.ts";
+import { cope, masked, scales, type Masks } from "../positions/cope.ts";
 import {
   kinds,
   optionNames as ofPositions,
@@ -42,6 +42,8 @@ export interface Sight {
   allowed?: Tensor | undefined;
   /** b s, 0 for padding, whose keys and values are never read, anything else for keys. */
   keys?: Tensor | undefined;
+  /** Integers b s, of texts packed into a row: a query sees the keys of its own document alone. */
+  documents?: Tensor | undefined;
   /** t s, from 0 to 1: weighs what queries send back to keys and values; see `scores`. */
   edges?: Tensor | undefined;
   /**
@@ -57,11 +59,11 @@ export interface AttentionOptions extends Sight, PositionOptions {
   /** Positions that act on queries, keys and logits; none unless given. */
   position?: PositionChoice;
   /**
-   * What positions have in a layer, by their names: a table, one row a position and as wide as a head, or all
-   * parameters of a kind of your own.
+   * What positions have in a layer, by their names: a table, one row a position and as wide as a head (of CoPE's own
+   * tables of heads h of those), or all parameters by name, as a model has them.
    */
   tables?: { readonly [name: string]: Tensor | Tree | undefined };
-  /** b s g d: gate keys where gates see keys of their own. */
+  /** What only gates see: gate keys b s g d where they are "sep", logits of the tokens b s g where they are "token". */
   gateKeys?: Tensor | undefined;
   /** Compose it from small operations instead of running the kernel. */
   composed?: boolean;
@@ -77,6 +79,7 @@ const wants = () =>
     composed: [flag, false],
     allowed: TENSOR,
     keys: TENSOR,
+    documents: TENSOR,
     edges: TENSOR,
     gateKeys: TENSOR,
     past: [nested(PAST), undefined],
@@ -149,13 +152,19 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: Complete): Attended 
   const names = Object.fromEntries([...kinds, ...positions.map(p => p.name)].map(name => [name, 0]));
   const tables = read(`${who}, tables`, options.tables, names) as NonNullable<AttentionOptions["tables"]>;
   for (const table of Object.values(tables)) if (!isTensor(table)) leaves((table ?? []) as Tree);
-  const bias = biasOf(positions, ({ name, layer }) => {
+  const bias = biasOf(positions, ({ name, layer, model, bias }) => {
     const table = tables[name];
-    if (layer && !table) refuse(TypeError, who, `position is ${name}`, `tables.${name}, [positions ${d}]`);
-    return isTensor(table) ? { weight: table as Tensor } : (table as Tree);
+    if ((layer || (bias && model)) && !table)
+      refuse(TypeError, who, `position is ${name}`, `tables.${name}, [positions ${d}]`);
+    const all = isTensor(table) ? { weight: table as Tensor } : (table as Tree);
+    return [all, all];
   });
   const { gating } = bias;
-  if (gating?.gates === "sep" && !gateKeys) refuse(TypeError, who, "the gates are sep", "gateKeys, b s h d");
+  const needs = { sep: "b s h d", token: "b s h" }[gating?.gates as "sep"];
+  for (const x of needs ? [gateKeys, ...(past ? [past.gateKeys ?? gateKeys] : [])] : []) {
+    if (!x) refuse(TypeError, who, `the gates are ${gating!.gates}`, `gateKeys, ${needs}`);
+    tensor(who, "gateKeys", x, needs);
+  }
   const [queries, keys] = [
     { b, t, starts: [s - t] },
     { b, t: s },
@@ -165,11 +174,14 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: Complete): Attended 
   return { ...turned, past: stopped && turn(stopped, positions, keys, keys, gating), bias };
 }
 
-/** What all positions add to the logits; `read` finds the parameters of one. */
-export function biasOf(positions: readonly Position[], read: (position: Position) => Tree | undefined): Bias {
+/** What all positions add to the logits; `read` finds the parameters of one, in a layer and in the model. */
+export function biasOf(
+  positions: readonly Position[],
+  read: (position: Position) => readonly [own: Tree | undefined, shared: Tree | undefined],
+): Bias {
   let all: Bias = {};
   for (const p of positions) {
-    const added = p.bias?.(read(p)!);
+    const added = p.bias?.(...(read(p) as [Tree, Tree]));
     for (const what in added)
       if (what in all) refuse(RangeError, p.name, `another position adds ${what} as well`, "one of the two");
     all = { ...all, ...added };
@@ -196,6 +208,7 @@ export function turn(
   const any = turns.length > 0;
   const apart = any && !rotated;
   const moved = any && rotated;
+  if (gates === "token") return { ...all, gateQ: apart ? q : undefined, gateK, gates: "tokens" };
   const source = gates === "val" ? v : gates === "sep" ? gateK : apart ? k : undefined;
   return {
     ...all,
@@ -215,7 +228,7 @@ export function laid({ q, k, v, gateQ, gateK, gates = "keys" }: Heads): Reads {
     v: rows(v),
     vAt: 0,
     gateQ: gateQ && rows(gateQ),
-    gateK: gates === "own" ? rows(gateK!) : undefined,
+    gateK: gates === "own" ? rows(gateK!) : gates === "tokens" ? gateK : undefined,
     gates,
   };
 }
@@ -225,13 +238,16 @@ export function fused(
   { q, k, kAt, v, vAt, gateQ, gateK, gates, counts }: Reads,
   past: Reads | undefined,
   { bias, h, g, d }: { bias: Bias; h: number; g: number; d: number },
-  { allowed, causal = true, keys, edges, own = false }: Sight,
+  { allowed, causal = true, keys, documents, edges, own = false }: Sight,
 ): Tensor {
-  const { content, position } = scales(d, bias.gating?.scaling ?? "listing");
+  const { gating } = bias;
+  const { content, position } = scales(d, gating?.scaling ?? "listing");
   const slopes = bias.slopes && q.tape.tensor([h], bias.slopes);
-  return attentionOver(
-    ...([q, k === q ? undefined : k, v === k ? undefined : v, bias.gating?.table, gateQ, gateK] as const),
-    ...([bias.distances, slopes, keys, allowed, edges] as const),
+  const perHead = gating?.table.shape.length === 3;
+  const table = perHead ? reshape(gating.table, [gating.table.size / d, d]) : gating?.table;
+  return attentionEntry(
+    ...([q, k === q ? undefined : k, v === k ? undefined : v, table, gateQ, gateK, gating?.bias] as const),
+    ...([bias.distances, slopes, keys, allowed, documents, edges] as const),
     ...([past?.k, past && past.v !== past.k ? past.v : undefined, past?.gateK, counts] as const),
     {
       h,
@@ -243,7 +259,8 @@ export function fused(
       scale: content,
       tableScale: position,
       causal: allowed ? false : causal,
-      gates: gates === "values" ? "values" : "keys",
+      gates: gates === "own" ? "keys" : gates,
+      perHead,
     },
   );
 }
@@ -259,9 +276,24 @@ function edgesOf(q: Tensor, k: Tensor, { edges, own = false }: Sight): Tensor | 
 
 /** Who may look at whom, as a table. */
 export function masksOf(q: Tensor, k: Tensor, sight: Sight): Masks {
-  const { causal = true, allowed, keys } = sight;
+  const { causal = true, allowed: given, keys, documents } = sight;
   const [t, s] = [q.shape[1]!, k.shape[1]!];
-  return { allowed: allowed ?? q.tape.tensor([t, s], mask(t, s, causal)), keys, edges: edgesOf(q, k, sight) };
+  const allowed = given ?? q.tape.tensor([t, s], mask(t, s, causal));
+  const edges = edgesOf(q, k, sight);
+  return { allowed: documents ? within(documents, allowed) : allowed, keys, edges };
+}
+/** `allowed` t s for each sequence, but only within a document: b t s. */
+function within(documents: Tensor, allowed: Tensor): Tensor {
+  const b = documents.shape[0]!;
+  const [t, s] = allowed.shape as [number, number];
+  const ids = documents.values();
+  const values = allowed.values();
+  const all = Float64Array.from({ length: b * t * s }, (_, n) => {
+    const [row, j] = [Math.floor(n / (t * s)) * s, n % s];
+    const i = s - t + (Math.floor(n / s) % t);
+    return ids[row + i] === ids[row + j] ? values[n % (t * s)]! : 0;
+  });
+  return allowed.tape.tensor([b, t, s], all);
 }
 
 /** The weights of attention, composed: what each kind of position adds to the logits reads like its equation. */
@@ -274,7 +306,8 @@ export function weights({ q, k, gateQ, gateK, past, bias: added }: Attended, sig
   const all = (x: Tensor | undefined): Tensor | undefined => x && repeated(x, h);
   let logits = scores(q, repeated(k, h), masks.edges, all(past?.k), { scale: content }); // b h t s
   if (added.gating) {
-    const reads = { scaling: added.gating.scaling, gateKeys: all(gateK), past: all(past?.gateK) };
+    const { scaling, bias } = added.gating;
+    const reads = { scaling, gateKeys: all(gateK), past: all(past?.gateK), bias };
     logits = cope(logits, gateQ ?? q, added.gating.table, masks, reads);
   }
   if (added.distances) {
@@ -285,7 +318,7 @@ export function weights({ q, k, gateQ, gateK, past, bias: added }: Attended, sig
     const falling = tape.tensor([h * t * s], alibi(h, t, s));
     logits = reshape(bias(reshape(logits, [b, h * t * s]), falling), [b, h, t, s]);
   }
-  return maskedSoftmax(logits, masks.allowed, sight.keys);
+  return masked(maskedSoftmax, logits, masks);
 }
 
 /** 1 where query i (the last `t` of `s` places) may look at key j: j <= i, or everywhere when not `causal`. */

@@ -12,8 +12,8 @@ export interface Reads {
   readonly vAt: number;
   readonly gateQ?: Tensor | undefined;
   readonly gateK?: Tensor | undefined;
-  /** What CoPE's gates see: the attention's keys, its values, or `gateK`. */
-  readonly gates: "keys" | "values" | "own";
+  /** What CoPE's gates see: the attention's keys, its values, or `gateK`, which has keys or a logit a token. */
+  readonly gates: "keys" | "values" | "own" | "tokens";
   /** How many keys each sequence has, of those that lie there; all unless given. */
   readonly counts?: Tensor | undefined;
 }
@@ -53,8 +53,8 @@ export interface Carry {
 export interface StartSizes extends CarrySizes {
   /** The model's `context`. */
   readonly context: number;
-  /** Whether gates see keys that are not the attention's own. */
-  readonly gated: boolean;
+  /** Numbers a place of what only gates see: as many as of keys, or a logit a head of keys; 0 where that is nothing. */
+  readonly gates: number;
 }
 /** Makes the carry of a layer from the value of its option, which it checks; undefined where none was given. */
 export type CarryKind = (value: number | undefined, sizes: StartSizes) => Carry;

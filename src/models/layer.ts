@@ -1,6 +1,7 @@
 // layer.ts: one layer of a transformer, in functions to put together: attention block, MLP, norms. A layer takes what
 // passes from one run to the next, a carry, and gives it on (carry.ts).
 import {
+  anything,
   callable,
   choice,
   flag,
@@ -14,15 +15,26 @@ import {
   synchronous,
   tensor,
   tensorIn,
+  whole,
 } from "../check.ts";
-import { having, apply, drop, mlp, normed, type Activation, type MlpWeights, type Tree, type Weights } from "../nn.ts";
+import {
+  having,
+  apply,
+  drop,
+  leaves,
+  mlp,
+  normed,
+  type Activation,
+  type MlpWeights,
+  type Tree,
+  type Weights,
+} from "../nn.ts";
 import { add, probability } from "../ops/elementwise.ts";
 import { parted, restated } from "../ops/myopic.ts";
 import { concat, reshape, slice, stopGradient } from "../ops/shapes.ts";
-import { scales, positions as counted } from "../positions/cope.ts";
-import { checked, type LayerWeights } from "../positions/index.ts";
-import type { Bias, Gating, Places, Position } from "../positions/kind.ts";
-import { scores } from "../ops/composed.ts";
+import { gateLogits, positions as counted } from "../positions/cope.ts";
+import { checked, type LayerWeights, type ModelWeights } from "../positions/index.ts";
+import { acting, type Bias, type Gating, type Places, type Position } from "../positions/kind.ts";
 import type { Tensor } from "../tensor.ts";
 import { biasOf, fused, laid, masksOf, repeated, turn, weights, type Attended, type Sight } from "./attention.ts";
 import type { Carry, Reads } from "./carry.ts";
@@ -78,6 +90,10 @@ export interface LayerRun extends Sight {
   dropout?: number | undefined;
   /** Which places x takes; from 0 unless given. */
   places?: Places | undefined;
+  /** Which of the model's layers it is, where positions act in some alone; 0, the first, unless given. */
+  layer?: number | undefined;
+  /** What positions share among layers: the model's parameters. */
+  shared?: ModelWeights | undefined;
   /** What the run before left for this layer. */
   carry?: Carry | undefined;
   /** Where keys and values are read from a stopped state (myopic training); see `Myopia`. */
@@ -97,17 +113,17 @@ const blockParts = /* @__PURE__ */ having(
   "mlp.c_proj.weight",
 );
 /** Throws unless `c` is a layer's configuration, and attention's parameters `p` have what its positions read. */
-function configured(who: string, c: LayerConfig, p: AttentionWeights): void {
+function configured(who: string, c: LayerConfig, p: AttentionWeights, layer: unknown = 0): void {
   for (const name of ["d", "heads", "kvHeads"]) integer(who, `c.${name}`, get(c, name), 1);
   choice(who, "c.norm", get(c, "norm"), ["pre", "post"]);
   flag(who, "c.rms", get(c, "rms"));
-  for (const position of items(who, "c.positions are", get(c, "positions") as LayerConfig["positions"])) {
-    const [key] = checked(who, position).layer ?? [];
+  const all = items(who, "c.positions are", get(c, "positions") as LayerConfig["positions"]);
+  for (const position of all) checked(who, position);
+  for (const { layer: [key] = [] } of acting(all, integer(who, "layer", layer))) {
     if (key === undefined) continue;
     const own = p[key];
-    tensor(who, `${label(key)}.weight`, get(own, "weight") as Tensor);
-    const gate = get(own, "gate");
-    if (gate !== undefined) tensor(who, `${label(key)}.gate.weight`, get(gate, "weight") as Tensor);
+    if (own === undefined) refuse(TypeError, who, `the parameters have no ${label(key)}`, "those of the position");
+    for (const [path, x] of leaves(own as Tree, label(key))) tensor(who, path, x);
   }
 }
 const TENSOR = [tensorIn, undefined] as const;
@@ -116,9 +132,12 @@ const RUN = {
   own: [flag, false],
   allowed: TENSOR,
   keys: TENSOR,
+  documents: TENSOR,
   edges: TENSOR,
   dropout: [probability, 0],
   places: [placed, undefined],
+  layer: [/* @__PURE__ */ whole(), 0],
+  shared: [anything, undefined],
   carry: [carried, undefined],
   cut: [/* @__PURE__ */ oneOf("kv", "post_ln", "pre_ln"), undefined],
   watch: [callable, undefined],
@@ -153,8 +172,9 @@ export function layer(x: Tensor, p: BlockWeights, c: LayerConfig, run: LayerRun 
   const who = "layer";
   tensor(who, "x", x, "b t d");
   blockParts(p);
-  configured(who, c, p.attn);
-  return layered(x, p, c, chosen(who, run, RUN) as LayerRun);
+  const all = chosen(who, run, RUN) as LayerRun;
+  configured(who, c, p.attn, all.layer);
+  return layered(x, p, c, all);
 }
 /** What a layer makes of x, and the carry after it. */
 interface Layered {
@@ -187,19 +207,25 @@ export function attentionBlock(
   tensor(who, "x", x, "b t d");
   callable(who, "the norm", n);
   attentionParts(p);
-  configured(who, c, p);
-  return attended(x, n, p, c, chosen(who, run, RUN) as LayerRun);
+  const all = chosen(who, run, RUN) as LayerRun;
+  configured(who, c, p, all.layer);
+  return attended(x, n, p, c, all);
 }
-function attended(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, c: LayerConfig, run: LayerRun): Tensor {
+function attended(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, all: LayerConfig, run: LayerRun): Tensor {
+  const positions = acting(all.positions, run.layer ?? 0);
+  const c = positions === all.positions ? all : { ...all, positions };
   const earlier = run.carry?.earlier;
-  const all = earlier ? concat([earlier, x], { axis: 1 }) : x;
-  const bias = biasOf(c.positions, ({ layer: [key] = [""] }) => p[key] as Tree | undefined);
+  const states = earlier ? concat([earlier, x], { axis: 1 }) : x;
+  const bias = biasOf(positions, ({ layer: [own] = [""], model: [shared] = [""] }) => [
+    p[own] as Tree | undefined,
+    get(run.shared, shared) as Tree | undefined,
+  ]);
   const { gating } = bias;
-  const { projection, gates, old, oldGates } = project(all, n, p, c, gating, run.cut);
+  const { projection, gates, old, oldGates } = project(states, n, p, c, gating, run.cut);
   const reads = sources(projection, gates, c, gating, run.places ?? placesOf(x), x.shape[1]!);
   const read = run.carry?.extend?.(reads) ?? reads;
   if (read !== reads) for (const name of ["q", "k", "v"] as const) tensor("layer", name, get(read, name) as Tensor);
-  const past = old && sources(old, oldGates, c, gating, placesOf(all), all.shape[1]!);
+  const past = old && sources(old, oldGates, c, gating, placesOf(states), states.shape[1]!);
   if (run.watch) synchronous("watch", run.watch(inside(read, bias, c, run)));
   const sight = read.counts ? widened(run, read.k.shape[1]!) : run;
   const y = fused(read, past, { bias, h: c.heads, g: c.kvHeads, d: c.d / c.heads }, sight);
@@ -207,10 +233,17 @@ function attended(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, c: L
 }
 
 /** Masks over the places that there are as masks over all that a cache has room for, where nothing flows back. */
-function widened({ causal, allowed, keys }: Sight, room: number): Sight {
-  const wide = (x: Tensor | undefined): Tensor | undefined =>
-    x && concat([x, x.tape.tensor([x.shape[0]!, room - x.shape[1]!])], { axis: 1 });
-  return { causal, allowed: wide(allowed), keys: wide(keys) };
+function widened({ causal, allowed, keys, documents }: Sight, room: number): Sight {
+  const wide = (x: Tensor | undefined): Tensor | undefined => {
+    if (!x) return undefined;
+    const [rows, n] = x.shape as [number, number];
+    const values = x.values();
+    const all = Float64Array.from({ length: rows * room }, (_, i) =>
+      i % room < n ? values[Math.floor(i / room) * n + (i % room)]! : 0,
+    );
+    return x.integral ? x.tape.integers([rows, room], all) : x.tape.tensor([rows, room], all);
+  };
+  return { causal, allowed: wide(allowed), keys: wide(keys), documents: wide(documents) };
 }
 
 /** Places from 0. */
@@ -237,10 +270,14 @@ function project(
     return [y, restated(stopGradient(y), n(stopGradient(x)), w.weight, w.bias, { start })];
   };
   const [projection, old] = read(p.c_attn, c.d);
+  if (gating && !gating.keys && ["sep", "token"].includes(gating.gates))
+    refuse(RangeError, "layer", `gates are ${gating.gates}, and the parameters have no gate`);
   const [gates, oldGates] = gating?.keys ? read(gating.keys, 0) : [];
   return { projection, old, gates, oldGates };
 }
 
+/** What gates see where nothing is turned. */
+const SEE = { shared: "keys", val: "values", sep: "own", token: "tokens" } as const;
 /**
  * Where queries, keys, values and gate keys lie: in the projection b s n itself, where nothing turns them first;
  * queries are the last t of its places.
@@ -258,14 +295,14 @@ function sources(
   const [kAt, vAt] = [c.d, c.d + c.kvHeads * width];
   const q = t === s ? all : slice(all, s - t, s, { axis: 1 });
   if (!c.positions.some(p => p.turn)) {
-    const see = !gating || gating.gates === "shared" ? "keys" : gating.gates === "val" ? "values" : "own";
-    return { q, k: all, kAt, v: all, vAt, gateK: see === "own" ? gates : undefined, gates: see };
+    const see = SEE[gating?.gates ?? "shared"];
+    return { q, k: all, kAt, v: all, vAt, gateK: gates, gates: see };
   }
   const heads = (x: Tensor, from: number, n: number): Tensor =>
     reshape(slice(x, from, from + n * width), [b, x.shape[1]!, n, width]);
   const k = heads(all, kAt, c.kvHeads);
   const v = heads(all, vAt, c.kvHeads);
-  const gateK = gates && reshape(gates, k.shape);
+  const gateK = gating?.gates === "token" ? gates : gates && reshape(gates, k.shape);
   const keyPlaces: Places = t === s ? places : { b, t: s };
   const queryPlaces: Places = t === s ? places : { b, t, starts: new Array<number>(b).fill(s - t) };
   return laid(turn({ q: heads(q, 0, c.heads), k, v, gateK }, c.positions, queryPlaces, keyPlaces, gating));
@@ -286,7 +323,8 @@ function inside(read: Reads, bias: Bias, c: LayerConfig, sight: Sight): Inside {
     return end === undefined ? all : slice(all, 0, end, { axis: 1 });
   };
   const values = keys(read.v, read.vAt);
-  const gateK = read.gates === "values" ? values : read.gateK && keys(read.gateK, 0);
+  const tokens = read.gates === "tokens" && (end === undefined ? read.gateK! : slice(read.gateK!, 0, end, { axis: 1 }));
+  const gateK = tokens || (read.gates === "values" ? values : read.gateK && keys(read.gateK, 0));
   const a: Attended = {
     q: heads(read.q, 0, c.heads),
     k: keys(read.k, read.kAt),
@@ -302,9 +340,8 @@ function inside(read: Reads, bias: Bias, c: LayerConfig, sight: Sight): Inside {
     weights: () => weights(a, sight),
     gates() {
       if (!bias.gating) return undefined;
-      const { gate } = scales(width, bias.gating.scaling);
-      const seen = repeated(a.gateK ?? a.k, c.heads);
-      return counted(scores(a.gateQ ?? a.q, seen, { scale: gate }), masksOf(a.q, a.k, sight));
+      const reads = { ...bias.gating, gateKeys: repeated(a.gateK ?? a.k, c.heads) };
+      return counted(gateLogits(a.gateQ ?? a.q, undefined, reads), masksOf(a.q, a.k, sight));
     },
   };
 }

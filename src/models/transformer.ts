@@ -44,7 +44,7 @@ import {
   type PositionChoice,
   type PositionOptions,
 } from "../positions/index.ts";
-import type { Gating, Named, Position } from "../positions/kind.ts";
+import { acting, type Gating, type Named, type Position } from "../positions/kind.ts";
 import { random } from "../random.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
@@ -137,6 +137,8 @@ export interface How {
   allowed?: Tensor | undefined;
   /** b t, 0 for padding. */
   keys?: Tensor | undefined;
+  /** Integers b t, of texts packed into a row: a place sees those of its own document alone. */
+  documents?: Tensor | undefined;
   /** Edge weights t t instead of those that `myopic` gives for times 0, 1, 2... */
   edges?: Tensor | undefined;
   /** Called after the embedding (0) and after each layer (1, 2...). */
@@ -285,13 +287,14 @@ const HOW = {
   dropout: [probability, 0],
   allowed: TENSOR,
   keys: TENSOR,
+  documents: TENSOR,
   edges: TENSOR,
   watch: [callable as Check<How["watch"]>, undefined],
 } as const;
 /** Blocks over embeddings at the places after the state before, with a carry a layer where there is one. */
 function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?: TransformerState) {
   const { tape } = x;
-  const { dropout = 0, allowed, keys, watch } = how;
+  const { dropout = 0, allowed, keys, documents, watch } = how;
   const [b, t] = x.shape as [number, number];
   const starts = before?.starts.some(n => n > 0) ? before.starts : undefined;
   const places = { b, t, starts };
@@ -314,7 +317,12 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
     seen = s;
     const { edges, own, cut } = back;
     // One literal: V8 builds the hidden class of one put together from others anew at every call (5 % of decoding).
-    const made = layered(state, p, c, { causal, allowed, keys, edges, own, cut, dropout, places, carry, watch: look });
+    const made = layered(state, p, c, {
+      ...{ causal, allowed, keys, documents, edges, own, cut, dropout, places, carry },
+      layer: i,
+      shared: params,
+      watch: look,
+    });
     state = made.x;
     if (made.carry) carries.push(made.carry);
     synchronous("watch", watch?.(i + 1, { states: state, attention }));
@@ -345,10 +353,18 @@ const carrySizes = (c: Config, tape: Tape, b: number): CarrySizes => ({
 /** The state before the first token of b sequences: a carry a layer. */
 function started(c: Config, params: TransformerWeights, b: number, options: StartOptions): TransformerState {
   const starts = new Array<number>(integer("start", "b", b, 1, MOST)).fill(0);
-  const { gating } = biasOf(c.positions, ({ layer: [key] = [""] }) => params.h[0]!.attn[key] as Tree | undefined);
-  const gated = gating !== undefined && gatesApart(gating, c.positions);
-  const sizes = { ...carrySizes(c, params.wte.weight.tape, b), context: c.context, gated };
-  return { carries: carriesOf(options, sizes, c.layers), starts };
+  const { tape } = params.wte.weight;
+  const sizes = carrySizes(c, tape, b);
+  const layers = params.h.map(({ attn }, i) => {
+    const positions = acting(c.positions, i);
+    const { gating } = biasOf(positions, ({ layer: [own] = [""], model: [shared] = [""] }) => [
+      attn[own] as Tree | undefined,
+      params[shared] as Tree | undefined,
+    ]);
+    const gates = gating ? seenApart(gating, positions, sizes.width, c.kvHeads) : 0;
+    return { ...sizes, context: c.context, gates };
+  });
+  return { carries: carriesOf(options, tape, layers), starts };
 }
 
 /** Throws unless embeddings b t d may follow `state`, and what `how` gives says something of every place. */
@@ -369,7 +385,7 @@ function follows(c: Config, state: TransformerState, { tape, shape }: Tensor, ho
       `${c.layers} and ${b}, of this model and tape`,
     );
   for (const carry of carries)
-    for (const name of ["allowed", "keys", "edges"] as const) {
+    for (const name of ["allowed", "keys", "documents", "edges"] as const) {
       const s = placesBefore(carry) + t;
       const x = how[name];
       if (x && x.shape[1] !== s)
@@ -377,10 +393,11 @@ function follows(c: Config, state: TransformerState, { tape, shape }: Tensor, ho
     }
 }
 
-/** Whether gates read keys that are neither the attention's keys nor its values as they lie in a cache. */
-function gatesApart({ gates, rotated }: Gating, positions: readonly Position[]): boolean {
+/** Numbers a place of what gates see that is neither the attention's keys nor its values as they lie in a cache. */
+function seenApart({ gates, rotated }: Gating, positions: readonly Position[], width: number, heads: number): number {
+  if (gates === "token") return heads;
   const turned = positions.some(p => p.turn);
-  return gates === "sep" || (turned && gates === (rotated ? "val" : "shared"));
+  return gates === "sep" || (turned && gates === (rotated ? "val" : "shared")) ? width : 0;
 }
 
 /**
@@ -396,7 +413,7 @@ function edgesOf(tape: Tape, t: number, seen: number, c: Config, { edges }: How)
 }
 
 /** Parameters of positions in a model or in a layer, under their names. */
-const placed = (make: Maker, { positions }: Config, where: "model" | "layer", path = ""): Named =>
+const placed = (make: Maker, positions: readonly Position[], where: "model" | "layer", path = ""): Named =>
   Object.fromEntries(positions.flatMap(({ [where]: own }) => (own ? [[own[0], own[1](make, path + own[0])]] : [])));
 
 function weightsOf(make: Maker, c: Config): TransformerWeights {
@@ -408,16 +425,17 @@ function weightsOf(make: Maker, c: Config): TransformerWeights {
   });
   return {
     wte: c.vocab ? table("wte", c.vocab) : linearWeights(make, "wte", c.d, c.inputs, { bias: c.bias }),
-    ...placed(make, c, "model"),
+    ...placed(make, c.positions, "model"),
     ln_emb: c.embeddingNorm ? norms("ln_emb") : undefined,
-    h: Array.from({ length: c.layers }, (_, i) => blockOf(make, `h.${i}`, c)),
+    h: Array.from({ length: c.layers }, (_, i) => blockOf(make, i, c)),
     ln_f: c.norm === "pre" ? norms("ln_f") : undefined,
     lm_head: c.tied && !c.headBias ? undefined : head(),
   };
 }
 
-/** Fresh parameters of one layer. */
-function blockOf(make: Maker, path: string, c: Config): BlockWeights {
+/** Fresh parameters of layer i. */
+function blockOf(make: Maker, i: number, c: Config): BlockWeights {
+  const path = `h.${i}`;
   const { d, inner, layers, bias } = c;
   const width = d / c.heads;
   const norms = (name: string) => normWeights(make, `${path}.${name}`, d, { bias: bias && !c.rms });
@@ -429,7 +447,7 @@ function blockOf(make: Maker, path: string, c: Config): BlockWeights {
     attn: {
       c_attn: into("attn.c_attn", d + 2 * c.kvHeads * width),
       c_proj: residual("attn.c_proj", d),
-      ...placed(make, c, "layer", `${path}.attn.`),
+      ...placed(make, acting(c.positions, i), "layer", `${path}.attn.`),
     },
     ln_2: norms("ln_2"),
     mlp: {

@@ -1,8 +1,9 @@
 // attention.ts: attention in one kernel, over sources: tensors of rows in which queries, keys and values begin at some
 // column. A projection of all three is one source, with one gradient, written whole; a cache of keys and values is one.
-import { oneOf, refuse, whole } from "../check.ts";
+import { oneOf, read, refuse, whole } from "../check.ts";
 import type { AttentionArguments, AttentionBackArguments, Kernels } from "../engine.ts";
 import { op, type Operand, type Result, type Source } from "../op.ts";
+import type { Tensor } from "../tensor.ts";
 
 const size = /* @__PURE__ */ whole(1);
 const column = /* @__PURE__ */ whole();
@@ -11,10 +12,11 @@ const column = /* @__PURE__ */ whole();
 function fits(n: Record<"h" | "g" | "d" | "kAt" | "vAt" | "i", number> & Partial<Record<string, unknown>>): void {
   const { h, g, d, kAt, vAt, i, j = i, l = j, u, w, x, y = x, z } = n as Record<string, number>;
   const kv = g! * d!;
+  const gate = n.gates === "tokens" ? g! : kv;
   const keys = kAt! + kv;
   const values = vAt! + kv;
-  const rows = { q: [i, h! * d!], k: [j, keys], v: [l, values], gq: [u, h! * d!], gk: [w, kv] };
-  for (const [name, [row, end]] of Object.entries({ ...rows, pk: [x, keys], pv: [y, values], pg: [z, kv] }))
+  const rows = { q: [i, h! * d!], k: [j, keys], v: [l, values], gq: [u, h! * d!], gk: [w, gate] };
+  for (const [name, [row, end]] of Object.entries({ ...rows, pk: [x, keys], pv: [y, values], pg: [z, gate] }))
     if (row !== undefined && row < end!)
       throw new RangeError(`rows of ${name} have ${row} numbers, and by h, g, d and columns ${end} are read`);
 }
@@ -23,7 +25,9 @@ function fits(n: Record<"h" | "g" | "d" | "kAt" | "vAt" | "i", number> & Partial
 type Heads = Record<
   ("b" | "t" | "s" | "h" | "g" | "d" | "p" | "r" | "room" | "lse" | "scale" | "tableScale") | ("kAt" | "vAt"),
   number
-> & { causal: boolean; gates: "keys" | "values" };
+> & { causal: boolean; perHead: boolean; gates: Seen };
+/** What gates see where they have no source of their own, or that their source holds a logit a token. */
+type Seen = "keys" | "values" | "tokens";
 
 /** The row of a source, in numbers. */
 const row = ({ shape }: Source): number => shape[2] ?? 0;
@@ -31,10 +35,10 @@ const row = ({ shape }: Source): number => shape[2] ?? 0;
 const on = (K: Kernels, address: number, n: number): number => address && address + n * K.width;
 
 /** The inputs, in the order of the signature. */
-type Fifteen<T> = readonly [T, T, T, T, T, T, T, T, T, T, T, T, T, T, T];
+type All<T> = readonly [T, T, T, T, T, T, T, T, T, T, T, T, T, T, T, T, T];
 
 /** Where keys, values and what gates read lie, and at which column gates begin, given the sources that were passed. */
-function sources<T extends Source>(n: Heads, [q, k, v, table, gq, gk]: Fifteen<T>) {
+function sources<T extends Source>(n: Heads, [q, k, v, table, gq, gk]: All<T>) {
   const keys = k.data ? k : q;
   const values = v.data ? v : keys;
   const seen = n.gates === "values" ? values : gq.data ? keys : gk;
@@ -43,8 +47,8 @@ function sources<T extends Source>(n: Heads, [q, k, v, table, gq, gk]: Fifteen<T
 }
 
 /** What both kernels of attention read. */
-function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: Fifteen<Source>): AttentionArguments {
-  const [q, , , table, gq, , rel, slopes, padding, allowed, , , , , counts] = inputs;
+function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: All<Source>): AttentionArguments {
+  const [q, , , table, gq, , gateBias, rel, slopes, padding, allowed, documents, , , , , counts] = inputs;
   const { keys, values, gates, at } = sources(n, inputs);
   const { t, s } = n;
   const [qi, ki, vi, gqi, gki] = [row(q), row(keys), row(values), row(gq), row(gates)] as const;
@@ -75,34 +79,85 @@ function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: Fifteen<Source>): 
     gk: on(K, gates.data, at),
     gki,
     gkb: s * gki,
+    tokens: n.gates === "tokens",
+    gateBias: gateBias.data,
     table: table.data,
+    tableh: n.perHead ? n.p * n.d : 0,
     rel: rel.data,
     slopes: slopes.data,
     keys: padding.data,
     keysb: s,
     allowed: allowed.data,
+    documents: documents.data,
     counts: counts.data,
     o: y.data,
     lse: n.lse,
   };
 }
 
-/**
- * y_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j, queries being the last t of s places; nothing of
- * size t s is kept. Heads of `d` numbers: `h` of queries, `g` of keys and values, of which each serves h / g of queries
- * (Ainslie et al. 2023). Queries begin at column 0 of `q`, keys at column `kAt` of `k`, or of `q` where there is no
- * `k`; values at `vAt` of `v`, or of what holds the keys.
- *
- * What may be left out: CoPE's `table` (p d, weighed by `tableScale`) with gate queries and gate keys (the queries, and
- * by `gates` the keys or the values, unless given); relative positions' table (r d); ALiBi's slopes (h); `keys` (b s, 0
- * for padding); `allowed` (t s, 0 for what may not be seen); `edges` (t s), which weigh what queries send back to keys,
- * values and gate keys, or with `own` only what their own place sends; the pasts of keys, values and gate keys, laid
- * out as their sources, which take the rest; and `counts` (b): how many keys each sequence has, of s, in forward
- * passes.
- */
-export const attentionOver = /* @__PURE__ */ op(
-  "attention(q, k, v, table, gq, gk, rel, slopes, keys, allowed, edges, pk, pv, pg, counts)",
-  "b t i, b s j?, b s l?, p d?, b t u?, b s w?, r d?, h?, b s?, t s?, t s?, b s x?, b s y?, b s z?, b<limit? -> b t o",
+/** Where attention reads, by name; b t i, or b s and some width of their own, unless said otherwise. */
+export interface AttentionSources {
+  /** Queries; and keys and values, where those have no source. */
+  readonly q: Tensor;
+  /** Keys; and values, where those have no source. */
+  readonly k?: Tensor | undefined;
+  readonly v?: Tensor | undefined;
+  /** CoPE's table, p d; with `perHead` those of h heads, one behind the other. */
+  readonly table?: Tensor | undefined;
+  /** Gate queries; the queries unless given. */
+  readonly gq?: Tensor | undefined;
+  /** Gate keys, or by `gates` a logit a token and head of keys; by `gates` the keys or values unless given. */
+  readonly gk?: Tensor | undefined;
+  /** Added to the logits of gates, h. */
+  readonly gateBias?: Tensor | undefined;
+  /** Relative positions' table, r d. */
+  readonly rel?: Tensor | undefined;
+  /** ALiBi's slopes, h. */
+  readonly slopes?: Tensor | undefined;
+  /** b s, 0 for padding. */
+  readonly keys?: Tensor | undefined;
+  /** t s, 0 for what may not be seen. */
+  readonly allowed?: Tensor | undefined;
+  /** Integers b s: a query sees keys of its own document. */
+  readonly documents?: Tensor | undefined;
+  /** t s, the share of what queries send back that keys, values and gate keys get. */
+  readonly edges?: Tensor | undefined;
+  /** The pasts of keys, values and gate keys, laid out as their sources, which take the rest. */
+  readonly pk?: Tensor | undefined;
+  readonly pv?: Tensor | undefined;
+  readonly pg?: Tensor | undefined;
+  /** Integers b: how many keys each sequence has, of s, in forward passes. */
+  readonly counts?: Tensor | undefined;
+}
+/** How attention reads its sources. */
+export interface AttentionOverOptions {
+  /** Heads of queries, and of keys and values, each of which serves h / g of queries; 1 unless given. */
+  h?: number;
+  g?: number;
+  /** Numbers of a head; 1 unless given. */
+  d?: number;
+  /** At which columns keys and values begin; 0 unless given. */
+  kAt?: number;
+  vAt?: number;
+  /** Whether a query sees none after its own place; true unless given. */
+  causal?: boolean;
+  /** Weighs q·k, and a query times CoPE's table; 1 unless given. */
+  scale?: number;
+  tableScale?: number;
+  /** Instead of `edges`: keys, values and gate keys get what their own place sends and no other. */
+  own?: boolean;
+  /** What gates see, unless `gk` is given; or that it holds the tokens' logits. "keys" unless given. */
+  gates?: Seen;
+  /** Whether each head has a table of its own. */
+  perHead?: boolean;
+}
+
+const READ = "b t i, b s j?, b s l?, p d?, b t u?, b s w?, h?, r d?, h?";
+const SEEN = "b s?, t s?, b c<ids?, t s?, b s x?, b s y?, b s z?, b<limit?";
+/** The entry of `attentionOver`, which takes its sources in a fixed order. */
+export const attentionEntry = /* @__PURE__ */ op(
+  "attention(q, k, v, table, gq, gk, gateBias, rel, slopes, keys, allowed, documents, edges, pk, pv, pg, counts)",
+  `${READ}, ${SEEN} -> b t o`,
   {
     attrs: {
       h: 1,
@@ -114,44 +169,81 @@ export const attentionOver = /* @__PURE__ */ op(
       scale: 1,
       tableScale: 1,
       own: false,
-      gates: "keys" as "keys" | "values",
+      gates: "keys" as Seen,
+      perHead: false,
     },
-    checks: { h: size, g: size, d: size, kAt: column, vAt: column, gates: /* @__PURE__ */ oneOf("keys", "values") },
+    checks: {
+      ...{ h: size, g: size, d: size, kAt: column, vAt: column },
+      gates: /* @__PURE__ */ oneOf("keys", "values", "tokens"),
+    },
     save: { lse: "b h t" },
     domain: [-1, 1],
-    constant: [7, 8, 9, 10],
+    constant: [8, 9, 10, 12],
     derive(n) {
-      const { t, h, g, d, p, r, causal, own } = n;
+      const { t, h, g, d, p, r, causal, own, perHead } = n;
       const s = n.s ?? t;
       if (n.j === undefined && s !== t) throw new RangeError(`${t} queries and ${s} keys in one source`);
       if ((causal || own) && t > s) throw new RangeError(`${t} queries are more than ${s} keys`);
+      if (n.c !== undefined && (n.c !== s || t > s))
+        throw new RangeError(`documents of ${n.c} places, ${t} queries and ${s} keys`);
+      if (n.gates === "tokens" && p !== undefined && n.w === undefined)
+        throw new RangeError("gates of tokens without gk");
       if (h % g) throw new RangeError(`${h} heads of queries and ${g} of keys; h must be a multiple of g`);
       for (const rows of [p, r]) if (rows === 0) throw new RangeError("a table of positions has no rows");
+      const tables = perHead ? h : 1;
+      if ((p ?? 0) % tables) throw new RangeError(`${p} rows of a table for each of ${h} heads`);
       fits(n);
-      return { s, p: p ?? 0, r: r ?? 0, o: h * d, limit: s + 1 };
+      return { s, p: (p ?? 0) / tables, tables, r: r ?? 0, o: h * d, limit: s + 1, ids: 2147483648 };
     },
-    room: (K, { b, h, g, t, s, d, p, r }) => b * (p + r) * d + K.attentionRoom(h, g, t, s, d, p, r, K.scratch),
+    room: (K, { b, h, g, t, s, d, p, tables, r }) =>
+      b * (tables * p + r) * d + b * h + 4 + K.attentionRoom(h, g, t, s, d, p, r, K.scratch),
     forward(K, n, y, ...inputs) {
       const given = argumentsOf(K, n, y, inputs);
       K.attention(K.block("AttentionArguments", given), 0, n.b, n.h * n.t * n.s * n.d, n.room);
     },
     backward(K, n, y, ...inputs) {
-      const [, , , table, , , rel] = inputs;
+      const [, , , table, , , gateBias, rel] = inputs;
       const { b, h, t, s, d, p, r, room } = n;
-      if (inputs[14].data) refuse(RangeError, "attention", "counts where gradients are wanted", "a forward pass alone");
-      const dtable = room;
-      const drel = dtable + b * p * d * K.width;
-      const rest = drel + b * r * d * K.width; // a table for each sequence
-      K.fill(b * (p + r) * d, 0, room);
+      if (inputs[16].data) refuse(RangeError, "attention", "counts where gradients are wanted", "a forward pass alone");
+      // A table and a bias for each sequence.
+      const each = n.tables * p * d;
+      const drel = room + b * each * K.width;
+      const dbias = drel + b * r * d * K.width;
+      K.fill(b * (each + r * d), 0, room);
       const given = argumentsOf(K, n, y, inputs);
-      const tables = { table: table.grad && dtable, rel: rel.grad && drel };
-      const args = K.block("AttentionBackArguments", given, gradientsOf(K, n, y, inputs, tables));
-      K.attentionBack(args, 0, b, h * t * s * d, rest);
-      K.biasBack(b, p * d, dtable, p * d, table.grad, table.add, K.scratch);
+      const own = { table: table.grad && room, rel: rel.grad && drel, gateBias: gateBias.grad && dbias };
+      const args = K.block("AttentionBackArguments", given, gradientsOf(K, n, y, inputs, own));
+      K.attentionBack(args, 0, b, h * t * s * d, aligned(dbias + b * h * K.width));
+      K.biasBack(b, each, room, each, table.grad, table.add, K.scratch);
       K.biasBack(b, r * d, drel, r * d, rel.grad, rel.add, K.scratch);
+      K.biasBack(b, h, dbias, h, gateBias.grad, gateBias.add, K.scratch);
     },
   },
 );
+/** The next address at which a vector may lie. */
+const aligned = (address: number): number => Math.ceil(address / 16) * 16;
+
+/**
+ * y_i = Σ_j softmax_j(scale q_i·k_j + what the positions add) v_j, queries being the last t of s places; nothing of
+ * size t s is kept. Heads of `d` numbers: `h` of queries, `g` of keys and values, of which each serves h / g of queries
+ * (Ainslie et al. 2023). Queries begin at column 0 of `q`, keys at column `kAt` of `k`, or of `q` where there is no
+ * `k`; values at `vAt` of `v`, or of what holds the keys.
+ *
+ *     const y = attentionOver({ q: projection, table }, { h: 4, g: 4, d: 16, kAt: 64, vAt: 128, scale: 1 / 4 });
+ */
+export function attentionOver(sources: AttentionSources, options: AttentionOverOptions = {}): Tensor {
+  const x = read("attention", sources, NAMES) as unknown as AttentionSources;
+  const { q, k, v, table, gq, gk, gateBias, rel, slopes, keys, allowed, documents, edges, pk, pv, pg, counts } = x;
+  return attentionEntry(
+    ...([q, k, v, table, gq, gk, gateBias, rel, slopes] as const),
+    ...([keys, allowed, documents, edges, pk, pv, pg, counts] as const),
+    options,
+  );
+}
+const NAMES: Record<keyof AttentionSources, 0> = {
+  ...{ q: 0, k: 0, v: 0, table: 0, gq: 0, gk: 0, gateBias: 0, rel: 0, slopes: 0 },
+  ...{ keys: 0, allowed: 0, documents: 0, edges: 0, pk: 0, pv: 0, pg: 0, counts: 0 },
+};
 
 /** Whether a kernel that writes so many columns of a source's gradient is to add to it: it is not written whole. */
 const adds = (x: Operand, columns: number): boolean => x.add || columns !== row(x);
@@ -165,17 +257,17 @@ function gradientsOf(
   K: Kernels,
   n: Heads & { own: boolean },
   y: Result,
-  inputs: Fifteen<Operand>,
-  tables: { table: number; rel: number },
+  inputs: All<Operand>,
+  own: { table: number; rel: number; gateBias: number },
 ): AttentionBackArguments {
-  const [q, , , table, gq, gk, , , , , edges, pk, pv, pg] = inputs;
+  const [q, , , table, gq, gk, , , , , , , edges, pk, pv, pg] = inputs;
   const { keys, values, gates, at } = sources(n, inputs);
   const kv = n.g * n.d;
   const ofQ = n.h * n.d + (keys === q ? kv : 0) + (values === q ? kv : 0);
   const ofK = keys === q ? ofQ : values === keys ? 2 * kv : kv;
   const ofV = values === keys ? ofK : kv;
   const ofGq = table.data ? n.h * n.d : 0;
-  const ofGk = table.data ? kv : 0;
+  const ofGk = !table.data ? 0 : n.gates === "tokens" ? n.g : kv;
   const ofGates = gates === gk ? ofGk : gates === values ? ofV : ofK;
   clear(K, q, ofQ);
   if (keys !== q) clear(K, keys, ofK);
@@ -194,12 +286,13 @@ function gradientsOf(
     addK: adds(keys, ofK),
     dv: on(K, values.grad, n.vAt),
     addV: adds(values, ofV),
-    dtable: tables.table,
+    dtable: own.table,
+    dgateBias: own.gateBias,
     dgq: gq.grad,
     addGq: adds(gq, ofGq),
     dgk: on(K, gates.grad, at),
     addGk: adds(gates, ofGates),
-    drel: tables.rel,
+    drel: own.rel,
     own: n.own,
     edges: edges.data,
     pk: on(K, pk.grad, n.kAt),
@@ -218,4 +311,4 @@ function gradientsOf(
 }
 
 /** The entries of this file. */
-export const attentionOps = [attentionOver];
+export const attentionOps = [attentionEntry];

@@ -1,5 +1,5 @@
 // index.ts: the kinds of position, a row each, and how a model's choice of them becomes one.
-import { callable, get, items, kindOf, label, refuse, string } from "../check.ts";
+import { callable, get, integer, items, kindOf, label, refuse, string } from "../check.ts";
 import { absolute } from "./absolute.ts";
 import { slopes } from "./alibi.ts";
 import { gated } from "./cope.ts";
@@ -86,5 +86,7 @@ export function checked(who: string, value: unknown): Position {
     const [key, make] = items(who, `a position's ${name} is`, own, "a name, and what makes parameters");
     callable(who, `a position's ${string(who, `a position's ${name}`, key)}`, make);
   }
+  const every = get(value, "every");
+  if (every !== undefined) integer(who, "a position's every", every, 1);
   return value as Position;
 }

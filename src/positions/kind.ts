@@ -1,6 +1,6 @@
 // kind.ts: what a kind of position is. It touches a model in a few fixed places: it adds to the embeddings, it turns
 // queries and keys, or it adds to the logits, from a table by distance, by a slope, or from gates.
-import { options as chosen, type Check } from "../check.ts";
+import { options as chosen, whole, type Check } from "../check.ts";
 import type { Maker, Tree, Weights } from "../nn.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -27,8 +27,15 @@ export interface Places {
   readonly starts?: readonly number[] | undefined;
 }
 
-/** What gates look at: the attention's own keys, keys of their own (`sep`), or the values (`val`). */
-export type Gates = "shared" | "sep" | "val";
+/** What gates may look at. */
+export const gateSources = ["shared", "sep", "val", "token"] as const;
+/**
+ * What gates look at, by which each query has gates of its own: the attention's own keys ("shared"), keys of their own
+ * ("sep"), or the values ("val"); or "token": a key's gate looks at its token alone, and all queries share it.
+ */
+export type Gates = (typeof gateSources)[number];
+/** Whose a table of positions is: a layer's, of all layers, or of each head of a layer. */
+export type Tables = "layer" | "shared" | "head";
 /** Scales of the three products of gated positions; see positions/cope.ts. */
 export const scalings = ["listing", "ram", "eq"] as const;
 /**
@@ -40,12 +47,14 @@ export type Scaling = (typeof scalings)[number];
 
 /** Positions that are sums of gates, as CoPE has them, and what they need of a layer; see positions/cope.ts. */
 export interface Gating {
-  /** rows d: q·table[position] is added to the logits. */
+  /** rows d, or heads rows d, a table a head: q·table[position] is added to the logits. */
   readonly table: Tensor;
   readonly scaling: Scaling;
   readonly gates: Gates;
-  /** Weights of the keys that only the gates see, where `gates` is "sep". */
+  /** Weights of the keys that only the gates see, where `gates` is "sep"; of the logits, where it is "token". */
   readonly keys?: Weights | undefined;
+  /** A number a head, added to the logits of gates. */
+  readonly bias?: Tensor | undefined;
   /** Whether gates and positions see turned queries and keys. */
   readonly rotated: boolean;
 }
@@ -73,6 +82,8 @@ export interface Position<M = Named, L = Named> {
   readonly name: string;
   /** Most places of a sequence, where there is a table of them. */
   readonly limit?: number;
+  /** Acts only in layers whose number, counted from 1, it divides; in all unless given. Embeddings know no layers. */
+  readonly every?: number;
   /** The name of its parameters beside `wte`, and what makes them under that path. */
   readonly model?: Made<M>;
   /** The name of its parameters in each layer's `attn`, and what makes them under that path. */
@@ -81,8 +92,14 @@ export interface Position<M = Named, L = Named> {
   embed?(x: Tensor, weights: M[keyof M] | undefined, places: Places): Tensor;
   /** What turns queries or keys b t h d that stand at these places. */
   turn?(like: Tensor, places: Places): (x: Tensor) => Tensor;
-  /** What it adds to the logits; `weights` are those of `layer`. */
-  bias?(weights: L[keyof L]): Bias;
+  /** What it adds to the logits; `weights` are those of `layer`, `shared` those of `model`. */
+  bias?(weights: L[keyof L], shared: M[keyof M] | undefined): Bias;
+}
+
+/** The positions that act in layer `i`, counted from 0. */
+export function acting(positions: readonly Position[], i: number): readonly Position[] {
+  const acts = ({ every = 1 }: Position): boolean => (i + 1) % every === 0;
+  return positions.every(acts) ? positions : positions.filter(acts);
 }
 
 /**
@@ -95,13 +112,19 @@ export type Kind<O = never, M = Named, L = Named> = (
   who: string,
 ) => Position<M, L>;
 
-/** A kind of the list with options: its name, under which a model takes them, and what they must be. */
-export function optional<O extends object, M = Named, L = Named>(
+/** A kind of the list with options: its name, under which a model takes them, and what they but `every` must be. */
+export function optional<O extends { every?: number }, M = Named, L = Named>(
   name: string,
-  wants: (sizes: Sizes) => { readonly [K in keyof O]-?: readonly [check: Check<unknown>, otherwise: O[K]] },
-  make: (options: Required<O>, sizes: Sizes, who: string) => Position<M, L>,
+  wants: (sizes: Sizes) => {
+    readonly [K in Exclude<keyof O, "every">]-?: readonly [check: Check<unknown>, otherwise: O[K]];
+  },
+  make: (options: Complete<O>, sizes: Sizes, who: string) => Position<M, L>,
 ): Kind<O, M, L> & { readonly options: true } {
-  const kind: Kind<O, M, L> = (given = {} as O, sizes, who) =>
-    make(chosen(who, given, wants(sizes), name) as Required<O>, sizes, who);
+  const kind: Kind<O, M, L> = (given = {} as O, sizes, who) => {
+    const all = chosen(who, given, { ...wants(sizes), every: [whole(1), 1] }, name);
+    return { ...make(all as unknown as Complete<O>, sizes, who), every: all.every as unknown as number };
+  };
   return Object.assign(kind, { options: true } as const);
 }
+/** Options, each there; one whose default is undefined may be that. */
+type Complete<O> = { readonly [K in keyof O]-?: O[K] };

@@ -1,11 +1,17 @@
 // relative.ts: a learned vector for each distance, multiplied with the query (Shaw et al. 2018, 1803.02155).
-import { extent, integer, whole } from "../check.ts";
+import { extent, integer, oneOf, tensor, whole } from "../check.ts";
+import type { Maker } from "../nn.ts";
 import type { Tensor } from "../tensor.ts";
-import { optional, type Named } from "./kind.ts";
+import { optional, type Tables } from "./kind.ts";
 
-/** `rows` of the table: distances beyond reuse the last; `context` unless given. */
+/** Options of relative positions. */
 export interface RelativeOptions {
+  /** Of the table: distances beyond reuse the last; `context` unless given. */
   rows?: number;
+  /** Whether a layer has a table, or all layers share one; "layer" unless given. */
+  table?: Exclude<Tables, "head">;
+  /** Acts only in layers whose number, counted from 1, it divides; 1, in all, unless given. */
+  every?: number;
 }
 
 /** min(i - j, rows - 1), 0 for later keys; queries are the last `t` of `s` places: t x s integers. */
@@ -18,15 +24,24 @@ export function distances(t: number, s: number, rows: number): Int32Array {
 }
 
 /** Sequences may be of any length. */
-export const relative = /* @__PURE__ */ optional<RelativeOptions, Named, { rel: { weight: Tensor } }>(
+export const relative = /* @__PURE__ */ optional<
+  RelativeOptions,
+  { rel: { weight: Tensor } },
+  { rel: { weight: Tensor } }
+>(
   "relative",
-  ({ context }) => ({ rows: [whole(1), context] }),
-  ({ rows }, { width }) => {
-    const std = 1 / Math.sqrt(width);
+  ({ context }) => ({ rows: [whole(1), context], table: [oneOf("layer", "shared"), "layer"] }),
+  ({ rows, table }, { width }) => {
+    const own = (make: Maker, path: string) => ({
+      weight: make(`${path}.weight`, [rows, width], 1 / Math.sqrt(width)),
+    });
     return {
       name: "relative",
-      layer: ["rel", (make, path) => ({ weight: make(`${path}.weight`, [rows, width], std) })],
-      bias: ({ weight }) => ({ distances: weight }),
+      [table === "shared" ? "model" : "layer"]: ["rel", own],
+      bias(weights, shared) {
+        const distances = (table === "shared" ? shared : weights)?.weight as Tensor;
+        return { distances: tensor("relative", "the table", distances, "p d") };
+      },
     };
   },
 );

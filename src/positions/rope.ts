@@ -12,6 +12,8 @@ import { optional, type Places } from "./kind.ts";
 export interface RopeOptions {
   theta?: number;
   interleaved?: boolean;
+  /** Acts only in layers whose number, counted from 1, it divides; 1, in all, unless given. */
+  every?: number;
 }
 
 /**

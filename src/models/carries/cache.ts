@@ -1,5 +1,5 @@
 // cache.ts: a key-value cache, for decoding: keys, values and gate keys of all places so far.
-import { flag, get, integer, items, largest, options as chosen, refuse, tensor, whole } from "../../check.ts";
+import { get, integer, items, largest, options as chosen, refuse, tensor, whole } from "../../check.ts";
 import { append } from "../../ops/shapes.ts";
 import { living } from "../../nn.ts";
 import type { Tape } from "../../tape.ts";
@@ -12,8 +12,8 @@ export interface CacheSizes {
   readonly capacity: number;
   /** Width of all heads of keys, as of values. */
   readonly width: number;
-  /** Whether gates see keys that are not the attention's own. */
-  readonly gated: boolean;
+  /** Numbers a place of what only gates see: as many as of keys, or a logit a head of keys; 0 unless given. */
+  readonly gates?: number;
 }
 
 /** A key-value cache. */
@@ -52,14 +52,14 @@ function ledger(b: number) {
 export function cache(tape: Tape, sizes: CacheSizes): Cache {
   living("cache", tape);
   const SIZE = [whole(1, MOST)] as const;
-  const { b, capacity, width, gated } = chosen("cache", sizes, {
-    b: SIZE,
-    capacity: SIZE,
-    width: SIZE,
-    gated: [flag],
-  });
+  const {
+    b,
+    capacity,
+    width,
+    gates: apart,
+  } = chosen("cache", sizes, { b: SIZE, capacity: SIZE, width: SIZE, gates: [whole(0, MOST), 0] });
   const [keys, values] = [0, 1].map(() => tape.tensor([b, capacity, width])) as [Tensor, Tensor];
-  const gates = gated ? tape.tensor([b, capacity, width]) : undefined;
+  const gates = apart ? tape.tensor([b, capacity, apart]) : undefined;
   const { last, write } = ledger(b);
   const holding = (counts: readonly number[]): Cache => {
     const own = last(counts);
@@ -76,7 +76,7 @@ export function cache(tape: Tape, sizes: CacheSizes): Cache {
         for (const name of ["q", "k", "v"] as const) tensor("cache", name, get(reads, name) as Tensor, "b t n");
         const t = reads.k.shape[1]!;
         const after = counts.map(n => n + t);
-        checkRun(reads, largest(after), capacity, gated);
+        checkRun(reads, largest(after), capacity, apart);
         const starts = tape.integers([b], counts);
         append(keys, reads.k, starts, { from: reads.kAt });
         append(values, reads.v, starts, { from: reads.vAt });
@@ -102,16 +102,23 @@ export function cache(tape: Tape, sizes: CacheSizes): Cache {
 }
 
 /** Throws unless a cache of such a capacity can take what a run reads, up to place `end`. */
-function checkRun({ k, gateK }: Reads, end: number, capacity: number, gated: boolean): void {
+function checkRun({ k, gateK }: Reads, end: number, capacity: number, gates: number): void {
   if (end > capacity) {
     const why = `${end} places are more than its capacity of ${capacity}`;
     refuse(RangeError, "cache", why, "start with a larger cache, or with earlier");
   }
   if (k.tape.recording && k.wants)
     refuse(Error, "cache", "gradients are recorded, and a cache has none", "noGrad around the run");
-  if (gateK && !gated) refuse(TypeError, "cache", "gates see keys of their own", "a cache with gated: true");
+  const own = gateK?.shape[2];
+  if (own !== undefined && own !== gates)
+    refuse(
+      TypeError,
+      "cache",
+      `gates see ${own} numbers of their own, and there is room for ${gates}`,
+      `gates: ${own}`,
+    );
 }
 
 /** A cache of so many places a sequence, the model's `context` unless given. */
-export const keysAndValues: CarryKind = (value, { tape, b, context, width, gated }) =>
-  cache(tape, { b, capacity: integer("start", "cache", value === undefined ? context : value, 1), width, gated });
+export const keysAndValues: CarryKind = (value, { tape, b, context, width, gates }) =>
+  cache(tape, { b, capacity: integer("start", "cache", value === undefined ? context : value, 1), width, gates });

@@ -1,5 +1,6 @@
 // index.ts: the carries that a model starts with, a row each: the option of `start` and `stream` that chooses it.
 import { read, refuse } from "../../check.ts";
+import type { Tape } from "../../tape.ts";
 import type { Carry, StartSizes } from "../carry.ts";
 import { keysAndValues } from "./cache.ts";
 import { lastStates } from "./states.ts";
@@ -18,10 +19,10 @@ export const carryNames = /* @__PURE__ */ Object.keys(rows) as readonly CarryNam
 /** What a state is to hold: one of these at most. */
 export type StartOptions = { [N in CarryName]?: number | undefined };
 
-/** A carry for each of so many layers. */
-export function carriesOf(options: StartOptions, sizes: StartSizes, layers: number): Carry[] {
+/** A carry for each layer, given its sizes. */
+export function carriesOf(options: StartOptions, tape: Tape, layers: readonly StartSizes[]): Carry[] {
   const given = read("start", options, rows) as StartOptions;
   const [name = "cache", other] = carryNames.filter(name => given[name] !== undefined);
   if (other) refuse(RangeError, "start", `${name} and ${other} in one state`, "one of the two");
-  return sizes.tape.allOrNothing(() => Array.from({ length: layers }, () => rows[name](given[name], sizes)));
+  return tape.allOrNothing(() => layers.map(sizes => rows[name](given[name], sizes)));
 }
