@@ -20,12 +20,16 @@ export function widen(t: usize, s: v128): void {
   v128.store(t, f64x2.add(v128.load(t), f64x2.promote_low_f32x4(s)));
   v128.store(t, f64x2.add(v128.load(t, 16), f64x2.promote_low_f32x4(v128.shuffle<u64>(s, s, 1, 0))), 16);
 }
-/** A vector of the sums at t to y, as far as it lies before `end`. */
-export function put(t: usize, y: usize, end: usize, keep: v128): void {
-  let v = v128.load(t);
-  if (SINGLE) v = v128.shuffle<u64>(f32x4.demote_f64x2_zero(v), f32x4.demote_f64x2_zero(v128.load(t, 16)), 0, 2);
+/** The sums at t as a vector. */
+export function narrow(t: usize): v128 {
+  const v = v128.load(t);
+  if (!SINGLE) return v;
+  return v128.shuffle<u64>(f32x4.demote_f64x2_zero(v), f32x4.demote_f64x2_zero(v128.load(t, 16)), 0, 2);
+}
+/** A vector to y, as far as it lies before `end`. */
+export function put(v: v128, y: usize, end: usize, keep: v128): void {
   if (y + 16 <= end) writeOrAdd(y, v, keep);
-  else writeOrAddTail(y, (end - y) / W, v, keep);
+  else if (y < end) writeOrAddTail(y, (end - y) / W, v, keep);
 }
 
 /** y = Σ over rows of x, d numbers each, from row `first` on, plus y when `add`; `room` for their sums. */
@@ -45,8 +49,7 @@ export function addColumns(
   const keep = keepIf(add);
   for (; y < end; x += TILE, y += TILE) {
     const wide = min(TILE, end - y);
-    for (let o: usize = 0; o < ((wide + 31) & ~31); o += 16 / (8 / W)) v128.store(room + (o * 8) / W, zero);
-    for (let from = first, r = first; from != n; from = r)
+    for (let from = first, r = first; ; from = r) {
       for (let o: usize = 0; o < wide; o += 32) {
         let s0 = zero;
         let s1 = zero;
@@ -77,9 +80,42 @@ export function addColumns(
             s1 = v128.add<real>(s1, v128.load(at, 16));
           }
         }
-        widen(room + (o * 8) / W, v128.add<real>(s0, u0));
-        widen(room + ((o + 16) * 8) / W, v128.add<real>(s1, u1));
+        s0 = v128.add<real>(s0, u0);
+        s1 = v128.add<real>(s1, u1);
+        if (from != first || r != n) {
+          const t = room + (o * 8) / W;
+          const t1 = t + 128 / W;
+          if (from == first) memory.fill(t, 0, 256 / W);
+          widen(t, s0);
+          widen(t1, s1);
+          if (r != n) continue;
+          s0 = narrow(t);
+          s1 = narrow(t1);
+        } // one block is its own sum
+        put(s0, y + o, end, keep);
+        put(s1, y + o + 16, end, keep);
       }
-    for (let o: usize = 0; o < wide; o += 16) put(room + (o * 8) / W, y + o, end, keep);
+      if (r == n) break;
+    }
+  }
+}
+
+/**
+ * y += running sums of n rows of x, d numbers each, in double precision, from the last row on when `reverse`; `room`
+ * for their sums.
+ */
+export function runColumns(n: usize, d: usize, reverse: bool, x: usize, y: usize, add: bool, room: usize): void {
+  const step = d * W;
+  const keep = keepIf(add);
+  for (let c: usize = 0; c < step; c += TILE) {
+    const stop = min(step, c + TILE);
+    memory.fill(room, 0, 2 * TILE);
+    for (let b: usize = 0; b < n; b++) {
+      const at = (reverse ? n - 1 - b : b) * step;
+      for (let o = c, t = room; o < stop; o += 16, t += 128 / W) {
+        widen(t, v128.load(x + at + o));
+        put(narrow(t), y + at + o, y + at + step, keep);
+      }
+    }
   }
 }

@@ -4,6 +4,7 @@
 // index       places in a row, t s integers
 // cos, sin    of the angles of t places, d/2 a place
 import { addColumns } from "./columns";
+import { rowAdd } from "./row";
 
 const W: usize = sizeof<real>();
 
@@ -43,15 +44,20 @@ export function gatherBack(
 ): void {
   if (!dw) return;
   if (!add) memory.fill(dw, 0, v * d * W);
-  for (let i: usize = 0; i < v; i++) store<u32>(room + i * 4, n);
   const next = room + v * 4;
+  for (let i: usize = 0; i < n; i++) store<u32>(room + load<u32>(ids + i * 4) * 4, n);
   for (let i = n; i--;) {
     const first = room + load<u32>(ids + i * 4) * 4;
     store<u32>(next + i * 4, load<u32>(first));
     store<u32>(first, i);
   }
-  for (let i: usize = 0; i < v; i++, room += 4, dw += d * W)
-    if (load<u32>(room) != n) addColumns(n, d, load<u32>(room), next, dy, d * W, dw, true, scratch);
+  for (let i: usize = 0; i < n; i++) {
+    const id = <usize>load<u32>(ids + i * 4);
+    if (load<u32>(room + id * 4) != i) continue;
+    const to = dw + id * d * W;
+    if (load<u32>(next + i * 4) == n) rowAdd(d, dy + i * d * W, to, true);
+    else addColumns(n, d, i, next, dy, d * W, to, true, scratch);
+  }
 }
 
 /** y[o, i, j] = z[o, i, index[i, j]]: z has p numbers for each of t rows, index and y have s. */

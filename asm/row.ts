@@ -41,25 +41,24 @@ export function writeOrAddTail(y: usize, n: usize, v: v128, keep: v128): void {
   storeTail(y, n, v128.add<real>(v128.and(loadTail(y, n, 0), keep), v));
 }
 
-/** Σ (x - shift) over n numbers, in four sums a lane: one alone would wait for itself. */
-export function rowSum(n: usize, x: usize, shift: real = 0): real {
-  if (SINGLE && n > LONG) return rowSum(half(n), x, shift) + rowSum(n - half(n), x + half(n) * W, shift);
+/** Σ x over n numbers, in four sums a lane: one alone would wait for itself. */
+export function rowSum(n: usize, x: usize): real {
+  if (SINGLE && n > LONG) return rowSum(half(n), x) + rowSum(n - half(n), x + half(n) * W);
   let s = v128.splat<real>(0);
   let s1 = s;
   let s2 = s;
   let s3 = s;
-  const by = v128.splat<real>(shift);
   const whole = x + (n & ~(LANES - 1)) * W;
   const tail = n & (LANES - 1);
   for (const most = whole - 48; x < most; x += 64) {
-    s = v128.add<real>(s, v128.sub<real>(v128.load(x), by));
-    s1 = v128.add<real>(s1, v128.sub<real>(v128.load(x, 16), by));
-    s2 = v128.add<real>(s2, v128.sub<real>(v128.load(x, 32), by));
-    s3 = v128.add<real>(s3, v128.sub<real>(v128.load(x, 48), by));
+    s = v128.add<real>(s, v128.load(x));
+    s1 = v128.add<real>(s1, v128.load(x, 16));
+    s2 = v128.add<real>(s2, v128.load(x, 32));
+    s3 = v128.add<real>(s3, v128.load(x, 48));
   }
   s = v128.add<real>(v128.add<real>(s, s1), v128.add<real>(s2, s3));
-  for (; x < whole; x += 16) s = v128.add<real>(s, v128.sub<real>(v128.load(x), by));
-  if (tail) s = v128.add<real>(s, v128.sub<real>(loadTail(x, tail, shift), by));
+  for (; x < whole; x += 16) s = v128.add<real>(s, v128.load(x));
+  if (tail) s = v128.add<real>(s, loadTail(x, tail, 0));
   return sumLanes(s);
 }
 
@@ -81,6 +80,8 @@ export function weighed(w: v128, x: v128): v128 {
 /** Whether n numbers are all finite. */
 // threads: serial
 export function finite(n: usize, x: usize): bool {
+  const sum = rowSum(n, x);
+  if (sum - sum == 0) return true; // the quickest way to know; a sum may overflow
   let s = v128.splat<real>(0);
   const whole = x + (n & ~(LANES - 1)) * W;
   const tail = n & (LANES - 1);
@@ -167,16 +168,23 @@ export function rowExp(n: usize, shift: real, x: usize, y: usize): real {
   let s = v128.splat<real>(0);
   const by = v128.splat<real>(shift);
   const log2e = splatAt(expTable(), 3);
-  for (const end = x + n * W; x < end; x += 16) {
-    const tail = (end - x) / W;
-    const v = tail < LANES ? loadTail(x, tail, -Infinity) : v128.load(x); // of which the power is 0
+  const whole = x + (n & ~(LANES - 1)) * W;
+  const tail = n & (LANES - 1);
+  for (; x < whole; x += 16) {
+    const u = v128.pmax<real>(v128.mul<real>(v128.sub<real>(v128.load(x), by), log2e), low);
+    const e = Inlined.boundedExp2(u, rounder, ln2, one, p0, p1, p2, p3, p4);
+    s = v128.add<real>(s, e);
+    if (y) {
+      v128.store(y, e);
+      y += 16;
+    }
+  }
+  if (tail) {
+    const v = loadTail(x, tail, -Infinity); // of which the power is 0
     const u = v128.pmax<real>(v128.mul<real>(v128.sub<real>(v, by), log2e), low);
     const e = Inlined.boundedExp2(u, rounder, ln2, one, p0, p1, p2, p3, p4);
     s = v128.add<real>(s, e);
-    if (!y) continue;
-    if (tail < LANES) storeTail(y, tail, e);
-    else v128.store(y, e);
-    y += 16;
+    if (y) storeTail(y, tail, e);
   }
   return sumLanes(s);
 }
@@ -198,12 +206,13 @@ export function rowExpScale(n: usize, shift: real, by: real, x: usize, y: usize,
   const p4 = splatAt(c, 11);
   const s = v128.splat<real>(shift);
   const f = v128.splat<real>(by);
+  const whole = x + (n & ~(LANES - 1)) * W;
+  const tail = n & (LANES - 1);
   for (const end = x + n * W; x < end; x += 16, y += 16) {
-    const tail = (end - x) / W;
-    const u = v128.pmax<real>(v128.sub<real>(tail < LANES ? loadTail(x, tail, shift) : v128.load(x), s), low);
+    const u = v128.pmax<real>(v128.sub<real>(x < whole ? v128.load(x) : loadTail(x, tail, shift), s), low);
     const e = Inlined.boundedExp(u, rounder, log2e, less, rest, one, p0, p1, p2, p3, p4);
-    if (tail < LANES) storeTail(y, tail, madd(f, e, v128.and(loadTail(y, tail, 0), keep)));
-    else v128.store(y, madd(f, e, v128.and(v128.load(y), keep)));
+    if (x < whole) v128.store(y, madd(f, e, v128.and(v128.load(y), keep)));
+    else storeTail(y, tail, madd(f, e, v128.and(loadTail(y, tail, 0), keep)));
   }
 }
 

@@ -5,7 +5,7 @@
 // low         of each row, what its mean lacks, being rounded
 // dw, db      in a norm's twin: the shares of chunks of rows, which `biasBack` adds up
 import { LANES, keepIf, sumLanes, writeOrAdd } from "./simd";
-import { addColumns } from "./columns";
+import { addColumns, runColumns } from "./columns";
 import { exp } from "./math";
 import {
   loadTail,
@@ -135,21 +135,29 @@ export function layerNorm(
   for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
     const m = rowSum(d, x) / <real>d;
     const spread = rowSpread(d, m, x);
-    // Far from 0 the mean's own rounding would count.
-    const less: real = m * m * <real>d > 4 * spread ? rowSum(d, x, m) / <real>d : 0;
-    const mv = v128.splat<real>(m);
-    const lv = v128.splat<real>(less);
+    let from = x;
+    let by = v128.splat<real>(m);
+    let less: real = 0;
+    if (m * m * <real>d > 4 * spread) {
+      // Far from 0 the mean's own rounding would count. y = x - mean, of which the mean is taken again.
+      for (let o: usize = 0; o < whole; o += 16) v128.store(y + o, v128.sub<real>(v128.load(x + o), by));
+      if (tail) storeTail(y + whole, tail, v128.sub<real>(loadTail(x + whole, tail, 0), by));
+      less = rowSum(d, y) / <real>d;
+      by = v128.splat<real>(less);
+      from = y;
+    }
     const s = <real>1 / sqrt<real>(spread / <real>d - less * less + eps);
     const sv = v128.splat<real>(s);
     if (mean) store<real>(mean + r * W, m);
     if (low) store<real>(low + r * W, less);
     if (rstd) store<real>(rstd + r * W, s);
     for (let o: usize = 0; o < whole; o += 16) {
-      const v = v128.mul<real>(normal(v128.load(x + o), mv, lv, sv), v128.load(w + o));
+      const v = v128.mul<real>(v128.mul<real>(v128.sub<real>(v128.load(from + o), by), sv), v128.load(w + o));
       v128.store(y + o, b ? v128.add<real>(v, v128.load(b + o)) : v);
     }
     if (tail) {
-      const v = v128.mul<real>(normal(loadTail(x + whole, tail, 0), mv, lv, sv), loadTail(w + whole, tail, 0));
+      const n = v128.mul<real>(v128.sub<real>(loadTail(from + whole, tail, 0), by), sv);
+      const v = v128.mul<real>(n, loadTail(w + whole, tail, 0));
       storeTail(y + whole, tail, b ? v128.add<real>(v, loadTail(b + whole, tail, 0)) : v);
     }
   }
@@ -327,19 +335,30 @@ export function sumBack(o: usize, n: usize, i: usize, dy: usize, dx: usize, add:
 /**
  * y += running sums along the middle axis, in double precision: Σ_{m <= n} x[o, m, i], from the far end when `reverse`.
  */
-// threads: o x+n.i y+n.i | 1.5 ns o n i
-export function cumsum(o: usize, n: usize, i: usize, reverse: bool, x: usize, y: usize, add: bool): void {
+// threads: o x+n.i y+n.i scratch@ | 1.5 ns o n i
+export function cumsum(
+  o: usize,
+  n: usize,
+  i: usize,
+  reverse: bool,
+  x: usize,
+  y: usize,
+  add: bool,
+  scratch: usize,
+): void {
   if (!y) return;
-  const row = i * W;
-  for (let a: usize = 0; a < o; a++, x += n * row, y += n * row)
-    for (let c: usize = 0; c < row; c += W) {
-      let s: f64 = 0;
-      for (let b: usize = 0; b < n; b++) {
-        const at = c + (reverse ? n - 1 - b : b) * row;
-        s += load<real>(x + at);
-        store<real>(y + at, (add ? load<real>(y + at) : 0) + <real>s);
-      }
+  for (let a: usize = 0; a < o; a++, x += n * i * W, y += n * i * W) {
+    if (i > 1) {
+      runColumns(n, i, reverse, x, y, add, scratch);
+      continue;
     }
+    let s: f64 = 0;
+    for (let b: usize = 0; b < n; b++) {
+      const at = (reverse ? n - 1 - b : b) * W;
+      s += load<real>(x + at);
+      store<real>(y + at, (add ? load<real>(y + at) : 0) + <real>s);
+    }
+  }
 }
 
 /** Copies `rows` rows of n numbers; rows lie `xi` apart in x and `yi` in y. */

@@ -1,7 +1,7 @@
 // backward.ts: the gradients of attention. Logits and weights are made again as in forward.ts, panel by panel, from the
 // logarithm of each row's sum; then the steps go back: mix, weigh, place, score. What queries send to keys and values
 // is added up for GROUP panels side by side, in registers, then head by head, and last to the gradient (send.ts).
-import { addColumns, put, widen } from "../columns";
+import { addColumns, narrow, put, widen } from "../columns";
 import { NR, packColumns } from "../matmul";
 import { finite, rowDot } from "../row";
 import { keepIf } from "../simd";
@@ -94,7 +94,7 @@ function widenSums(a: AttentionBackArguments, w: BackWorkspace, last: bool): voi
   for (let y = w.sums, t = w.wideSums, end = y + sumsSize(a, w); y < end; y += 16, t += (16 * 8) / W) {
     widen(t, v128.load(y));
     v128.store(y, v128.splat<real>(0));
-    if (last) put(t, y, end, keepIf(false));
+    if (last) put(narrow(t), y, end, keepIf(false));
   }
 }
 

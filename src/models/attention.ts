@@ -72,7 +72,7 @@ export interface AttentionOptions extends Sight, PositionOptions {
 const TENSOR = [tensorIn as Check<Tensor>, undefined] as const;
 const PAST = { k: [tensorIn as Check<Tensor>], v: [tensorIn as Check<Tensor>], gateKeys: TENSOR } as const;
 // A call: bundlers keep a table made at the top level.
-const wants = () =>
+const made = () =>
   ({
     causal: [flag, true],
     own: [flag, false],
@@ -87,7 +87,9 @@ const wants = () =>
     tables: [anything, {}],
     ...(Object.fromEntries(ofPositions.map(name => [name, [anything, undefined]])) as object),
   }) as const;
-type Complete = Chosen<ReturnType<typeof wants>>;
+type Complete = Chosen<ReturnType<typeof made>>;
+let table: ReturnType<typeof made> | undefined;
+const wants = () => (table ??= made());
 
 /**
  * Queries, keys, values and what gates read, head by head: b t h d. Gates read queries and keys that are not turned.

@@ -11,8 +11,8 @@ export const sumMiddle = /* @__PURE__ */ op("sum(x)", "o n i -> o i", {
 });
 export const cumsumMiddle = /* @__PURE__ */ op("cumsum(x)", "o n i -> o n i", {
   attrs: { reverse: false },
-  forward: (K, { o, n, i, reverse }, y, x) => K.cumsum(o, n, i, reverse, x.data, y.data, false),
-  backward: (K, { o, n, i, reverse }, y, x) => K.cumsum(o, n, i, !reverse, y.grad, x.grad, x.add),
+  forward: (K, { o, n, i, reverse }, y, x) => K.cumsum(o, n, i, reverse, x.data, y.data, false, K.scratch),
+  backward: (K, { o, n, i, reverse }, y, x) => K.cumsum(o, n, i, !reverse, y.grad, x.grad, x.add, K.scratch),
 });
 export const concatMiddle = /* @__PURE__ */ op("concat(list)", "o Σn i* -> o Σn i", {
   forward(K, { o, n, i }, y, parts) {
