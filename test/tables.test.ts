@@ -141,10 +141,7 @@ suite("training a table", {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
       const ended = await toy("cut", words, { interrupt: saved(checkpoint), signal, env });
       assert.is(ended.code, 130, ended.err);
-      assert.match(
-        ended.err,
-        /not done\n {2}bold, 64, seed 1: step \d+ of 8000\n {2}go on with: npm run bench -- toy/,
-      );
+      assert.match(ended.err, /not done\n {2}bold, 64, seed 1: step \d+ of 8000\n {2}go on with: npm run bench -- toy/);
       assert.equal(readdirSync(at("cut")).sort(), ["bold-64-1.safetensors", "report.html"]);
     }
     const killed = await toy("cut", words, { interrupt: saved(checkpoint), signal: "SIGKILL", env });
