@@ -132,7 +132,7 @@ suite("training a table", {
     assert.equal(readFileSync(file("whole")).equals(before), true);
   },
   async "goes on after an interruption by the same command, with the bits of an undisturbed run"() {
-    const words = ["--steps", "20000", "--setting", "64", "--jobs", "1"];
+    const words = ["--steps", "8000", "--setting", "64", "--jobs", "1"];
     const whole = join(at("undisturbed"), "results.jsonl");
     const cut = join(at("cut"), "results.jsonl");
     const checkpoint = join(at("cut"), "bold-64-1.safetensors");
@@ -141,10 +141,7 @@ suite("training a table", {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
       const ended = await toy("cut", words, { interrupt: saved(checkpoint), signal, env });
       assert.is(ended.code, 130, ended.err);
-      assert.match(
-        ended.err,
-        /not done\n {2}bold, 64, seed 1: step \d+ of 20000\n {2}go on with: npm run bench -- toy/,
-      );
+      assert.match(ended.err, /not done\n {2}bold, 64, seed 1: step \d+ of 8000\n {2}go on with: npm run bench -- toy/);
       assert.equal(readdirSync(at("cut")).sort(), ["bold-64-1.safetensors", "report.html"]);
     }
     const killed = await toy("cut", words, { interrupt: saved(checkpoint), signal: "SIGKILL", env });
@@ -199,7 +196,7 @@ suite("training a table", {
     assert.equal(readFileSync(file("between")).equals(before), true);
   },
   async "takes no checkpoint of another program or config, and changes nothing, unless told to"() {
-    const words = ["--steps", "20000", "--setting", "64"];
+    const words = ["--steps", "8000", "--setting", "64"];
     const interrupt = saved(join(at("origins"), "bold-64-1.safetensors"));
     assert.is((await toy("origins", words, { interrupt, env: { TOY_EVERY: "50" } })).code, 130);
     const path = join(at("origins"), "bold-64-1.safetensors");
