@@ -10,6 +10,7 @@ import { peers } from "./speed/peers.ts";
 import { ratios } from "./speed/ratios.ts";
 import { recurrence } from "./speed/recurrence.ts";
 import { step } from "./speed/step.ts";
+import { papers } from "./tables/papers.ts";
 import { many } from "./words.ts";
 
 interface Benchmark {
@@ -34,7 +35,9 @@ const spec = {
   name: "npm run bench --",
   about:
     "Measures how fast farsight is. Medians, their spread, and a checksum of the result in every row.\n" +
-    names.map(name => `  ${name.padEnd(10)} ${benches[name]!.help}`).join("\n"),
+    names.map(name => `  ${name.padEnd(10)} ${benches[name]!.help}`).join("\n") +
+    "\nOr trains the tables of a paper: `npm run bench -- PAPER --help` says how.\n" +
+    papers.map(({ name, title }) => `  ${name.padEnd(10)} ${title}`).join("\n"),
   examples: [
     ['npm run bench -- kernels --case "matmul f32"', "GFLOP/s of the products"],
     ["npm run bench -- step --engine fast --threads 2", "training steps on the fast engine"],
@@ -142,6 +145,11 @@ function mistake(bench: string | undefined, folders: readonly string[], o: Pick<
 }
 
 async function main(): Promise<void> {
+  // A program of its own, which is what its results depend on.
+  if (papers.some(p => p.name === process.argv[2])) {
+    await import(new URL("tables/start.mjs", import.meta.url).href);
+    return;
+  }
   const { values, positionals } = args(spec);
   endings((_, code) => process.exit(code));
   const [bench, ...folders] = positionals;

@@ -2,10 +2,13 @@
 import {
   closeSync,
   existsSync,
+  fstatSync,
   fsyncSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   readFileSync,
+  readSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -103,9 +106,49 @@ export function saveFile(path: string, data: Uint8Array | string): void {
   }
 }
 
-/** Removes the parts that killed writers left in a folder. Nobody else may be writing there: see lock.ts. */
-export function sweep(folder: string): void {
-  for (const name of readdirSync(folder)) if (/\.\d+\.\d+\.part$/.test(name)) rmSync(join(folder, name));
+/**
+ * Removes the parts that killed writers left in a folder. Nobody else may be writing there (see lock.ts), or only parts
+ * that nobody touched for so many milliseconds go.
+ */
+export function sweep(folder: string, age = 0): void {
+  for (const name of readdirSync(folder)) {
+    if (!/\.\d+\.\d+\.part$/.test(name)) continue;
+    const path = join(folder, name);
+    const stats = age > 0 ? statSync(path, { throwIfNoEntry: false }) : undefined;
+    if (!stats || Date.now() - stats.mtimeMs > age) rmSync(path, { force: true });
+  }
+}
+
+/** Whether a file ends in the midst of a line. */
+function torn(file: number, size: number): boolean {
+  const last = Buffer.alloc(1);
+  if (size > 0) readSync(file, last, 0, 1, size - 1);
+  return size > 0 && last[0] !== 10;
+}
+
+/**
+ * Adds a line to a file, to the disk itself. Whoever could append at the same time must hold a lock. What a killed
+ * writer left of a line stays, as a line of its own; what this one could not write whole goes.
+ */
+export function appendLine(path: string, line: string): void {
+  try {
+    makeFolder(dirname(path));
+    const file = openSync(path, "a+");
+    const { size } = fstatSync(file);
+    try {
+      const bytes = Buffer.from(`${torn(file, size) ? "\n" : ""}${line}\n`);
+      for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
+      fsyncSync(file);
+    } catch (error) {
+      ftruncateSync(file, size);
+      throw error;
+    } finally {
+      closeSync(file);
+    }
+  } catch (error) {
+    throw new Error(`could not write ${path}: ${reason(error as NodeJS.ErrnoException)}`, { cause: error });
+  }
+  flush(dirname(path));
 }
 
 /** A file's bytes, or nothing where there is none. */

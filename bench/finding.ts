@@ -11,15 +11,18 @@ function interval(share: number, n: number): [number, number] {
   return [Math.max(0, 100 * (p - half)), Math.min(100, 100 * (p + half))];
 }
 
-/** One reading over the seeds of an arm; nothing where no result has it. */
-function measured({ key, label, unit, factor = 1, pick }: Reading, results: readonly Entry[]): Measure[] {
+/** One reading over the seeds of an arm, beside the paper's number; nothing where no result has it. */
+export function measured(
+  { key, label, unit, factor = 1, pick }: Reading,
+  results: readonly Entry[],
+  paper: number | undefined,
+): Measure[] {
   const values = results
     .map(r => num(pick(bag(r["metrics"]))))
     .filter(v => v !== undefined)
     .map(v => v * factor);
   if (values.length === 0) return [];
   const here = mean(values);
-  const paper = num(pick(bag(results[0]!["paper"])));
   const tests = num(bag(results[0]!["metrics"])["tests"]);
   let span: [number, number] | undefined;
   if (values.length > 1) span = [Math.min(...values), Math.max(...values)];
@@ -55,7 +58,9 @@ export function groups(records: readonly Entry[], study: Study): Group[] {
         config: bag(results[0]!["config"]),
         seeds: results.length,
         seconds: results.reduce((sum, r) => sum + (num(r["seconds"]) ?? 0), 0),
-        measures: study.measures(results.map(r => bag(r["metrics"]))).flatMap(reading => measured(reading, results)),
+        measures: study
+          .measures(results.map(r => bag(r["metrics"])))
+          .flatMap(reading => measured(reading, results, num(reading.pick(bag(results[0]!["paper"]))))),
       };
     })
     .filter(g => g.measures.length)

@@ -93,7 +93,10 @@ export function lock(path: string): () => void {
     }
     const mine = `${path}.${last + 1}`;
     if (!claim(mine, owner)) continue;
-    const release = (): void => rmSync(mine, { force: true });
+    const release = (): void => {
+      process.off("exit", release);
+      rmSync(mine, { force: true });
+    };
     const all = numbers(path);
     if (all.at(-1) === last + 1) {
       for (const number of all.slice(0, -1)) rmSync(`${path}.${number}`, { force: true });

@@ -49,6 +49,9 @@ figure { margin: 1.75rem 0 2.25rem; }
   th, td { padding-right: .9rem; }
   small { display: block; }
 }
+.prose table { white-space: normal; }
+.prose td { min-width: 12rem; }
+ol { color: var(--soft); font: .8125rem/1.5 ${fonts.sans}; padding-left: 1.5rem; }
 footer { border-top: 1px solid var(--rule); padding-top: 1.25rem; font-size: .8125rem; color: var(--soft); }
 dl { margin: 0; display: grid; gap: .25rem; }
 dl div { display: grid; grid-template-columns: 5.5rem minmax(0, 1fr); }

@@ -19,10 +19,12 @@ function git(...words: string[]): string {
   }
 }
 
-/** Twelve digits of the commit, and whether files differ from it; empty outside a repository. */
+/** Twelve digits of the commit, and whether files but results differ from it; empty outside a repository. */
 export function commit(): string {
   const digits = git("rev-parse", "--short=12", "HEAD");
-  return digits && git("status", "--porcelain", "--untracked-files=no") ? `${digits}, changed` : digits;
+  return digits && git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results")
+    ? `${digits}, changed`
+    : digits;
 }
 
 /** Twelve digits of a text. */

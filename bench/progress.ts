@@ -116,7 +116,7 @@ function advanced(a: Arm, report: Report, t: number): Arm {
 
 /**
  * A progress display. `now` is in milliseconds; `every` is the wait between plain lines, `hertz` the most redraws a
- * second.
+ * second. `whole` says where all of the run is, behind what is said of arms.
  */
 export function progress({
   stream = process.stderr as Sink,
@@ -124,6 +124,7 @@ export function progress({
   environment = process.env as { [name: string]: string | undefined },
   every = 10_000,
   hertz = 10,
+  whole = (): string => "",
 } = {}): Progress {
   const live = Boolean(stream.isTTY) && environment["TERM"] !== "dumb";
   const colour = live && !environment["NO_COLOR"];
@@ -140,8 +141,9 @@ export function progress({
   function draw(): void {
     const room = (stream.columns ?? 80) - 1;
     const all = [...arms];
-    const whole = all.length === 1 ? alone(...all[0]!) : together(all, room);
-    const cut = whole.length > room ? `${whole.slice(0, room - 1)}…` : whole;
+    const rest = whole() && `; ${whole()}`;
+    const line = (all.length === 1 ? alone(...all[0]!) : together(all, room - rest.length)) + rest;
+    const cut = line.length > room ? `${line.slice(0, room - 1)}…` : line;
     const tail = cut.lastIndexOf("  "); // the time left is dimmed
     stream.write(`\r\x1b[2K${tail > 0 ? cut.slice(0, tail) + dim(cut.slice(tail)) : cut}`);
     drawn = true;
@@ -162,7 +164,7 @@ export function progress({
         draw();
       } else if (t - a.printed >= every || report.step >= report.steps) {
         a.printed = t;
-        stream.write(`${alone(name, a)}\n`);
+        stream.write(`${alone(name, a)}${whole() && `; ${whole()}`}\n`);
       }
     },
     done(study, arm) {

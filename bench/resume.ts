@@ -49,14 +49,16 @@ interface Earlier {
 export const wayOut =
   "put a whole copy there; or train this arm from its beginning: --resume --anyway; or throw the run away: --fresh";
 
-type Origin = { readonly [part: string]: string };
+/** What wrote a run, part by part. */
+export type Origin = { readonly [part: string]: string };
 /** What wrote a run: results depend on nothing else but the choice. */
 export const origin = (run: Entry): Origin => ({
   ...(bag(run["versions"]) as Origin),
   commit: String(run["commit"]),
   program: String(run["program"]),
 });
-const listed = (parts: Origin): string =>
+/** An origin in words. */
+export const listed = (parts: Origin): string =>
   Object.entries(parts)
     .map(([part, value]) => `${part} ${value || "unknown"}`)
     .join(", ");
@@ -74,13 +76,13 @@ function checkpoints(
   });
 }
 
-/** Whether anything but the head's own program wrote what was found. */
-const differs = (found: Origin, head: Entry): boolean =>
-  Object.entries(origin(head)).some(([part, value]) => found[part] !== value);
+/** Whether anything but this program wrote what was found. */
+export const differs = (found: Origin, program: Origin): boolean =>
+  Object.entries(program).some(([part, value]) => found[part] !== value);
 
 /** Refuses to go on with what another program began, or says that it will. */
 function checkOrigin(o: Asked, folder: string, head: Entry, found: Origin): string[] {
-  if (!differs(found, head)) return [];
+  if (!differs(found, origin(head))) return [];
   const other = `the run in ${folder} was begun by another program`;
   const last = "whose last digits may be others";
   if (o.anyway) return [`${other} (${listed(found)}); it goes on with this one, ${last}`];
@@ -92,7 +94,7 @@ function checkOrigin(o: Asked, folder: string, head: Entry, found: Origin): stri
 }
 
 /** What wrote a checkpoint; or, as text, why it cannot be taken up; nothing where there is none and none is missed. */
-function looked(file: string, missed: boolean): Origin | string | undefined {
+export function looked(file: string, missed: boolean): Origin | string | undefined {
   try {
     const bytes = readFile(file);
     if (!bytes) return missed ? "the checkpoint is missing" : undefined;
@@ -165,6 +167,6 @@ export function agenda(o: Asked, studies: readonly Study[], jobs: Job[], head: E
   const todo = remaining(o, jobs, head, earlier);
   for (const f of files) if (isDone(f)) removeFile(f.file); // a kill came between the log and this
   const all = [...new Set([...names, ...jobs.map(named)])];
-  const begun = run?.["begun"] ?? (run && differs(origin(run), head) ? origin(run) : undefined);
+  const begun = run?.["begun"] ?? (run && differs(origin(run), origin(head)) ? origin(run) : undefined);
   return { records: [{ ...head, jobs: all, begun }, ...records], saved, total: all.length, ...todo };
 }

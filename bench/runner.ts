@@ -3,8 +3,7 @@
 import { existsSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { join, relative } from "node:path";
-import { Worker, isMainThread } from "node:worker_threads";
-import { fast } from "farsight/fast";
+import { isMainThread, workerData } from "node:worker_threads";
 import { endings } from "./ending.ts";
 import { reason, removeFile, saveFile, sweep } from "./files.ts";
 import { table } from "./finding.ts";
@@ -14,8 +13,9 @@ import { build, commit, digest } from "./place.ts";
 import { progress, span, type Progress, type Report } from "./progress.ts";
 import type { Entry } from "./records.ts";
 import { report } from "./report.ts";
-import { agenda, named, origin, type Job } from "./resume.ts";
-import type { Study } from "./study.ts";
+import { agenda, named, origin, wayOut, type Job } from "./resume.ts";
+import type { Choice, Study } from "./study.ts";
+import { FUSED, atOnce, checkFast, lanes, thread, threadsOf } from "./threads.ts";
 import { quoted } from "./words.ts";
 import { work, type Order } from "./worker.ts";
 
@@ -134,35 +134,38 @@ function heard(run: Run, job: Job, e: Entry): void {
   }
 }
 
-/** Trains one arm in a thread; resolves when it has ended, however it did. */
-function train(run: Run, job: Job, threads: number | undefined): Promise<void> {
-  const { seed, steps, quick, texts } = run.o;
-  const { stop, every } = run;
-  const made = JSON.stringify(origin(run.records[0]!));
-  const order: Order = { ...job, choice: { seed, steps, quick, texts, threads }, origin: made, every, stop };
-  return new Promise(resolve => {
-    const worker = new Worker(run.program, { workerData: order });
-    worker.on("message", (e: Entry) => heard(run, job, e));
-    worker.on("error", error => {
-      run.failed = true;
-      Atomics.store(run.stop, 0, 1); // the others end too, and leave their checkpoints
-      run.show.log(`${named(job)}: ${error.message}`);
-    });
-    worker.on("exit", () => {
-      run.show.done(job.study, job.arm);
-      resolve();
-    });
-  });
+/** What the thread of an arm is told. */
+interface ArmOrder extends Order {
+  study: string;
+  arm: string;
+  choice: Choice;
 }
 
-/** Trains all arms, so many at once. */
-async function trainAll(run: Run, jobs: readonly Job[], atOnce: number, threads: number | undefined): Promise<void> {
-  const queue = [...jobs];
-  async function lane(): Promise<void> {
-    for (let job = queue.shift(); job && !Atomics.load(run.stop, 0); job = queue.shift())
-      await train(run, job, threads);
+/** Trains one arm in a thread; resolves when it has ended, however it did. */
+async function train(run: Run, job: Job, threads: number | undefined): Promise<void> {
+  const { seed, steps, quick, texts } = run.o;
+  const { stop, every } = run;
+  const { study, arm, file, resume } = job;
+  const made = JSON.stringify(origin(run.records[0]!));
+  const choice = { seed, steps, quick, texts, threads };
+  const of = { study, arm, seed };
+  const order: ArmOrder = { study, arm, choice, of, file, resume, origin: made, wayOut, every, stop };
+  const error = await thread(run.program, order, e => heard(run, job, e));
+  if (error) {
+    run.failed = true;
+    Atomics.store(run.stop, 0, 1); // the others end too, and leave their checkpoints
+    run.show.log(`${named(job)}: ${error.message}`);
   }
-  await Promise.all(Array.from({ length: atOnce }, lane));
+  run.show.done(study, arm);
+}
+
+/** Trains the arm that this thread was started for. */
+async function trainArm(studies: readonly Study[]): Promise<void> {
+  const order = workerData as ArmOrder;
+  const { study, arm, choice } = order;
+  const trial = studies.find(s => s.name === study)!.train(arm, choice);
+  if (choice.threads !== undefined) trial.config["engine"] = FUSED;
+  await work(trial, order);
 }
 
 /** Where a run stands that did not come to its end, what of it is not on disk and how to go on; the exit status. */
@@ -204,15 +207,6 @@ function finish(run: Run, jobs: readonly Job[], studies: readonly Study[]): void
   if (!logged || !wrote) leave(1, logged ? "the report is not written" : "the results above are not saved");
 }
 
-/** Ends at once where the fast engine is asked for and there is none. */
-function checkFast(): void {
-  try {
-    fast("f32").close();
-  } catch (error) {
-    leave(1, `--fast: ${(error as Error).message.replace("; or fma: false", "")}`);
-  }
-}
-
 /** Takes the folder for this process, or ends it before anything is changed. */
 function take({ out, resume }: Asked): void {
   const folder = relative(".", out) || ".";
@@ -251,15 +245,14 @@ async function start(studies: readonly Study[], program: URL, every: number): Pr
   take(o);
   const log = join(o.out, "run.jsonl");
   const { records, saved, jobs, total, notices } = planned(o, studies, program, log);
-  const atOnce = Math.max(1, Math.min(o.jobs ?? Math.min(2, availableParallelism()), jobs.length));
-  // of each arm
-  const threads = o.fast ? Math.min(64, Math.max(1, Math.floor(availableParallelism() / atOnce))) : undefined;
+  const most = atOnce(o.jobs, jobs.length);
+  const threads = threadsOf(o.fast, most); // of each arm
   if (threads) records[0] = { ...records[0]!, engine: { name: "farsight/fast", fma: true, threads } };
   const run: Run = { o, program, show, log, records, saved, stopped: [], stop, end, every, failed: false, total };
   notices.forEach(show.log);
   if (!keepLog(run)) leave(2, "nothing was trained");
   if (o.json) for (const e of records) process.stdout.write(`${JSON.stringify(e)}\n`);
-  await trainAll(run, jobs, atOnce, threads);
+  await lanes(jobs, most, stop, job => train(run, job, threads));
   finish(run, jobs, studies);
 }
 
@@ -268,4 +261,4 @@ async function start(studies: readonly Study[], program: URL, every: number): Pr
  * checkpoints, half a minute unless given.
  */
 export const main = (studies: readonly Study[], program: string, { every = EVERY } = {}): Promise<void> =>
-  isMainThread ? start(studies, new URL(program), every) : work(studies);
+  isMainThread ? start(studies, new URL(program), every) : trainArm(studies);

@@ -23,8 +23,8 @@ export interface FigureData {
 export interface Trial {
   /** Recorded with the result, and compared before a run is taken up again. */
   config: Record<string, string | number | boolean>;
-  /** The paper's numbers under the names of the metrics. */
-  paper: Record<string, unknown>;
+  /** The paper's numbers under the names of the metrics, where they go into the record. */
+  paper?: Record<string, unknown>;
   tape: Tape;
   params: Tree;
   optimizer: Optimizer;
@@ -127,7 +127,8 @@ export interface Study {
 }
 
 /** The steps that a person chose. */
-export const stepsOf = ({ steps, quick }: Choice, all: Steps): number => steps ?? (quick ? all.quick : all.full);
+export const stepsOf = ({ steps, quick }: Pick<Choice, "steps" | "quick">, all: Steps): number =>
+  steps ?? (quick ? all.quick : all.full);
 
 /** An arm's name for readers. */
 export const label = (study: Study, arm: string): string => (Object.hasOwn(study.arms, arm) ? study.arms[arm]! : arm);
@@ -138,7 +139,7 @@ export const rank = (study: Study, arm: string): number => {
 };
 
 /** The tape of an arm. Its results depend on the engine, and not on the engine's threads. */
-export const tapeOf = ({ seed, threads }: Choice): Tape =>
+export const tapeOf = ({ seed, threads }: Pick<Choice, "seed" | "threads">): Tape =>
   new Tape("f32", { seed, engine: threads === undefined ? undefined : fast("f32", { threads }) });
 
 /** Where the largest of values[from] ... values[to - 1] is, counted from `from`; the first of equals. */

@@ -1,18 +1,23 @@
-// worker.ts: trains one arm of a study in a thread of its own and posts records. It looks at the stop flag after every
-// step, and leaves a checkpoint now and then and when it is stopped.
+// worker.ts: trains one trial, an arm of a study or a cell of a table, in a thread of its own and posts records. It looks
+// at the stop flag after every step, and leaves a checkpoint now and then and when it is stopped.
 import { relative } from "node:path";
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort } from "node:worker_threads";
 import { fit, load, save } from "farsight";
 import { readFile, saveFile } from "./files.ts";
 import type { Entry } from "./records.ts";
-import { wayOut, type Job } from "./resume.ts";
-import type { Choice, Study, Trial } from "./study.ts";
+import type { Trial } from "./study.ts";
 
 /** What a worker is told. `stop` holds one number, not 0 once the run is to end. */
-export interface Order extends Job {
-  choice: Choice;
+export interface Order {
+  /** Whose records they are: fields of each of them, and of what a checkpoint must be of. */
+  of: { readonly [field: string]: string | number };
+  /** The checkpoint, and whether to go on from it. */
+  file: string;
+  resume: boolean;
   /** What trains: kept with a checkpoint, and compared before it is taken up. */
   origin: string;
+  /** What to do about a checkpoint that cannot be taken up. */
+  wayOut: string;
   /** Milliseconds between checkpoints. */
   every: number;
   stop: Int32Array;
@@ -20,16 +25,20 @@ export interface Order extends Job {
 
 const post = (entry: Entry): void => parentPort!.postMessage(entry);
 
-/** What an arm has said of its steps: its records, and the sum of n losses since the last one. */
+/** What a checkpoint of a trial says that it is of. */
+export const madeOf = (of: Order["of"], { steps, config }: Pick<Trial, "steps" | "config">): string =>
+  JSON.stringify({ ...of, steps, ...config });
+
+/** What a trial has said of its steps: its records, and the sum of n losses since the last one. */
 interface Told {
   records: Entry[];
   sum: number;
   n: number;
 }
 
-/** The checkpoint of an arm: what was there, and writing it. */
-function checkpoints(trial: Trial, { study, arm, choice, file, resume, origin }: Order) {
-  const config = JSON.stringify({ study, arm, seed: choice.seed, steps: trial.steps, ...trial.config });
+/** The checkpoint of a trial: what was there, and writing it. */
+function checkpoints(trial: Trial, { of, file, resume, origin, wayOut }: Order) {
+  const config = madeOf(of, trial);
   const started = performance.now();
   const told: Told = { records: [], sum: 0, n: 0 };
   let before = 0;
@@ -59,7 +68,7 @@ function checkpoints(trial: Trial, { study, arm, choice, file, resume, origin }:
       } catch (error) {
         throw new Error(`${(error as Error).message}\n  in ${relative(".", file)}\n  ${wayOut}`, { cause: error });
       }
-      post({ type: "resumed", study, arm, step: saved });
+      post({ type: "resumed", ...of, step: saved });
       told.records.forEach(post);
       return saved;
     },
@@ -68,21 +77,16 @@ function checkpoints(trial: Trial, { study, arm, choice, file, resume, origin }:
       try {
         saveFile(file, save({ ...trial, step }, metadata));
         saved = step;
-        post({ type: "saved", study, arm, step });
+        post({ type: "saved", ...of, step });
       } catch (error) {
-        post({ type: "warning", study, arm, text: (error as Error).message });
+        post({ type: "warning", ...of, text: (error as Error).message });
       }
     },
   };
 }
 
 /** Posts progress twelve times a second at most, and a record of some 150 in all; to be told every step's loss. */
-function reporter(
-  trial: Trial,
-  { study, arm, choice }: Order,
-  from: number,
-  told: Told,
-): (step: number, loss: number) => void {
+function reporter(trial: Trial, { of }: Order, from: number, told: Told): (step: number, loss: number) => void {
   const { steps, tokens } = trial;
   const interval = Math.max(1, Math.floor(steps / 150));
   const look = Math.max(1, Math.floor(steps / 12));
@@ -93,7 +97,7 @@ function reporter(
   function progress(step: number, loss: number, now: number): void {
     shown = now;
     const rate = (tokens * (step - pace.step)) / ((now - pace.from) / 1000);
-    post({ type: "progress", study, arm, step, steps, loss, accuracy, rate });
+    post({ type: "progress", ...of, step, steps, loss, accuracy, rate });
     if (now - pace.from > 3000) Object.assign(pace, { from: now, step });
   }
   return (step, loss) => {
@@ -106,29 +110,24 @@ function reporter(
     if (now - shown > 80 || last) progress(step, loss, now);
     if (step % interval !== 0 && !measured && !last) return;
     const mean = Number((told.sum / told.n).toPrecision(6));
-    const record = { type: "step", study, arm, seed: choice.seed, step, loss: mean, ...(measured ? { accuracy } : {}) };
+    const record = { type: "step", ...of, step, loss: mean, ...(measured ? { accuracy } : {}) };
     told.records.push(record);
     post(record);
     told.sum = told.n = 0;
   };
 }
 
-/** The last records of an arm: its figures and its result. */
-function conclude(trial: Trial, { study, arm, choice }: Order, seconds: () => number): void {
-  const { seed } = choice;
+/** The last records of a trial: its figures and its result. */
+function conclude(trial: Trial, { of }: Order, seconds: () => number): void {
   const { metrics, figures } = trial.finish();
   const { paper, config } = trial;
-  for (const figure of figures) post({ type: "figure", study, arm, seed, ...figure });
-  post({ type: "result", study, arm, seed, metrics, paper, config, seconds: Number(seconds().toFixed(1)) });
+  for (const figure of figures) post({ type: "figure", ...of, ...figure });
+  post({ type: "result", ...of, metrics, paper, config, seconds: Number(seconds().toFixed(1)) });
 }
 
-/** Trains the arm that this thread was started for. */
-export async function work(studies: readonly Study[]): Promise<void> {
-  const order = workerData as Order;
-  const { study, arm, choice, stop } = order;
-  const trial = studies.find(s => s.name === study)!.train(arm, choice);
-  // and not its threads, which change nothing
-  if (choice.threads !== undefined) trial.config["engine"] = "fused multiply-add";
+/** Trains a trial in the thread that was started for it. */
+export async function work(trial: Trial, order: Order): Promise<void> {
+  const { of, stop } = order;
   const checkpoint = checkpoints(trial, order);
   const from = checkpoint.resume();
   const tell = reporter(trial, order, from, checkpoint.told);
@@ -140,7 +139,7 @@ export async function work(studies: readonly Study[]): Promise<void> {
     if (step === trial.steps) break;
     if (Atomics.load(stop, 0)) {
       if (checkpoint.saved() !== step) checkpoint.save(step);
-      return post({ type: "stopped", study, arm, step, steps: trial.steps, saved: checkpoint.saved() });
+      return post({ type: "stopped", ...of, step, steps: trial.steps, saved: checkpoint.saved() });
     }
     if (performance.now() - kept >= order.every) {
       checkpoint.save(step);

@@ -15,7 +15,7 @@ export interface Heat {
   values: readonly (readonly (number | null | undefined)[])[];
   min?: number;
   max?: number;
-  /** From 0 to 3. */
+  /** Below `HUES` of svg.ts. */
   colour?: number;
   /** A row to outline. */
   mark?: number;

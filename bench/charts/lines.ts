@@ -1,5 +1,5 @@
 // lines.ts: curves over one axis, with their names at their ends. A pure function of its arguments.
-import { escaped, px, short, svg, wide, wrap, write } from "./svg.ts";
+import { HUES, escaped, px, short, svg, wide, wrap, write } from "./svg.ts";
 import { scale, type Axis, type Scale } from "./scale.ts";
 
 /** x and y. */
@@ -8,7 +8,7 @@ export type Point = readonly [number, number];
 export interface Series {
   name: string;
   points: readonly Point[];
-  /** From 0 to 3. */
+  /** Below `HUES`. */
   colour?: number;
   dots?: boolean;
 }
@@ -225,7 +225,7 @@ function names(curves: readonly Curve[], { smooth = false }: Lines, { right, bot
 export function lines(chart: Lines): string {
   const { title, note = "", series, x, y, references = [], width = 440, height = 240 } = chart;
   const drawable = (p: Point): Point => [x.log && p[0] <= 0 ? NaN : p[0], y.log && p[1] <= 0 ? NaN : p[1]];
-  const curves = series.map((s, i) => ({ ...s, colour: (s.colour ?? i) % 4, points: s.points.map(drawable) }));
+  const curves = series.map((s, i) => ({ ...s, colour: (s.colour ?? i) % HUES, points: s.points.map(drawable) }));
   const frame = framed(chart, curves, width, height);
   const { left, right, top, bottom } = frame;
   const empty = curves.every(s => !s.points.some(sound));

@@ -10,16 +10,19 @@ export const fonts = { sans: SANS, mono: MONO };
 const hue = (c: number): string =>
   `svg.chart .c${c} { fill: var(--c${c}); }\nsvg.chart .s${c} { stroke: var(--c${c}); }`;
 
+/** How many hues there are, from 0. */
+export const HUES = 6;
+
 /** The style sheet the charts need. Hues are Okabe and Ito's, darkened or lightened until text in them is readable. */
 export const style = `
 :root {
   color-scheme: light dark; --paper: #fffffc; --ink: #1b1e22; --soft: #646a72; --rule: #dfe2e5; --cell: #f1f2f2;
-  --c0: #0064a8; --c1: #b94a00; --c2: #00775a; --c3: #9c4f80;
+  --c0: #0064a8; --c1: #b94a00; --c2: #00775a; --c3: #9c4f80; --c4: #7a6400; --c5: #5b6068;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #15181b; --ink: #e8e9ea; --soft: #9ba2a9; --rule: #32373c; --cell: #1f2428;
-    --c0: #62b6ee; --c1: #f0a030; --c2: #35c79c; --c3: #dd8fbf;
+    --c0: #62b6ee; --c1: #f0a030; --c2: #35c79c; --c3: #dd8fbf; --c4: #d8c84a; --c5: #a4abb3;
   }
 }
 svg.chart {
@@ -38,7 +41,7 @@ svg.chart .name { font-weight: 600; }
 svg.chart .token { font: 10.5px/1 ${MONO}; }
 svg.chart .mark { fill: none; stroke: var(--ink); stroke-width: 1.5; }
 svg.chart rect:hover { stroke: var(--ink); }
-${[0, 1, 2, 3].map(hue).join("\n")}
+${Array.from({ length: HUES }, (_, c) => hue(c)).join("\n")}
 `;
 
 /** Text made safe between tags and inside quotes. */

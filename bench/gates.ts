@@ -1,0 +1,140 @@
+// gates.ts: what CoPE counts in one sequence: gates and positions as a trained model has them, recorded and drawn.
+import type { Seen, Tape, TransformerWeights, transformer } from "farsight";
+import { heat } from "./charts/heat.ts";
+import { list, num, type Entry } from "./records.ts";
+import type { Figure } from "./study.ts";
+import { capital, mean, plain } from "./words.ts";
+
+/** A model to look into. */
+export interface Looking {
+  tape: Tape;
+  model: ReturnType<typeof transformer>;
+  params: TransformerWeights;
+  heads: number;
+}
+
+/** Gates and positions of one layer, 1 h t t. */
+interface Inside {
+  gates: ArrayLike<number>;
+  positions: ArrayLike<number>;
+}
+/** The logits of one sequence, and the gates and positions of each layer. */
+function look(
+  { tape, model, params }: Looking,
+  tokens: ArrayLike<number>,
+): { logits: ArrayLike<number>; layers: Inside[] } {
+  const layers: Inside[] = [];
+  const ids = tape.integers([1, tokens.length], Array.from(tokens));
+  const watch = (_: number, { attention }: Seen): void => {
+    const inside = attention?.gates();
+    if (inside) layers.push({ gates: inside.gates.values().slice(), positions: inside.positions.values().slice() });
+  };
+  return { logits: model.logits(params, ids, { watch }).values(), layers };
+}
+
+/** Which token a head ought to count, and which not. */
+export interface Contrast {
+  counted: string;
+  passed: string;
+}
+
+/** Gates and positions of one head as triangles, and how much wider its last row opens on the one than on the other. */
+function triangle({ gates, positions }: Inside, head: number, words: readonly string[], of: Contrast) {
+  const t = words.length;
+  const row = (values: ArrayLike<number>, i: number): number[] =>
+    Array.from({ length: i + 1 }, (_, j) => Number(values[(head * t + i) * t + j]!.toFixed(3)));
+  const last = row(gates, t - 1);
+  const open = (word: string): number => {
+    const g = last.filter((_, j) => words[j] === word);
+    return g.reduce((a, x) => a + x, 0) / Math.max(1, g.length);
+  };
+  return {
+    contrast: open(of.counted) - open(of.passed),
+    gates: words.map((_, i) => row(gates, i)),
+    positions: words.map((_, i) => row(positions, i)),
+  };
+}
+
+/** The logits 1 t v of a sequence, and the map of the head whose last token opens most on one token and not the other. */
+export function gatesOf(run: Looking, tokens: ArrayLike<number>, words: readonly string[], of: Contrast) {
+  const { tape, heads } = run;
+  const { logits, layers } = tape.scope(() => tape.noGrad(() => look(run, tokens)));
+  const maps = layers.flatMap((inside, layer) =>
+    Array.from({ length: heads }, (_, head) => ({
+      layer: layer + 1,
+      head: head + 1,
+      ...triangle(inside, head, words, of),
+    })),
+  );
+  const { contrast: _, ...map } = maps.reduce((a, m) => (m.contrast > a.contrast ? m : a));
+  return { logits, map };
+}
+
+const MOST = 44; // tokens of a map
+
+/** The last tokens of a recorded triangle's rows. */
+const cornered = (r: Entry, field: string, skip: number): number[][] =>
+  list(r[field])
+    .slice(skip)
+    .map((row, i) =>
+      list(row)
+        .slice(skip, skip + i + 1)
+        .map(v => num(v) ?? NaN),
+    );
+
+/** On which token the last row's gates are widest open. */
+function widest(tokens: readonly string[], last: readonly number[]): string {
+  const kinds = [...new Set(tokens)].map(token => {
+    const open = last.filter((v, j) => tokens[j] === token && Number.isFinite(v));
+    const others = last.filter((v, j) => tokens[j] !== token && Number.isFinite(v));
+    return { token, open: open.length ? mean(open) : -1, others: others.length ? mean(others) : NaN };
+  });
+  const [first] = kinds.sort((a, b) => b.open - a.open);
+  if (!first || first.open < 0 || !Number.isFinite(first.others)) return "";
+  const said = (v: number): string => plain(Number(v.toFixed(2)));
+  return (
+    ` In that row the gates are widest open on “${first.token}”, ${said(first.open)} on average, ` +
+    `against ${said(first.others)} on all other tokens.`
+  );
+}
+
+function answered({ predicted, answer }: Entry): string {
+  if (predicted === undefined) return "";
+  if (String(predicted) === String(answer)) return ` It answers ${predicted}, which is right.`;
+  return ` It answers ${predicted}${answer === undefined ? "" : `; ${answer} would be right`}.`;
+}
+
+/** A recorded map as two charts, and what they say of the last token. */
+export function gatesFigure(r: Entry): Figure {
+  const tokens = list(r["tokens"]).map(String);
+  const skip = Math.max(0, tokens.length - MOST);
+  const kept = tokens.slice(skip);
+  const map = (title: string, field: string, label: string, colour: number, max?: number): string =>
+    heat({
+      title,
+      x: { label: "token looked at" },
+      y: { label: "token looking back" },
+      rows: kept,
+      columns: kept,
+      values: cornered(r, field, skip),
+      label,
+      colour,
+      mark: kept.length - 1,
+      ...(max !== undefined && { max }),
+    });
+  const where = ["layer", "head"].filter(name => num(r[name]) !== undefined).map(name => `${name} ${r[name]}`);
+  const caption = [
+    where.length ? `${capital(where.join(", "))}. ` : "",
+    "In the first map a full cell is a gate of 1: the token of that row counts the token of that column. ",
+    "In the second a cell is the sum of the row's gates from its own token back to that column, ",
+    "which is the position CoPE gives it. The outlined row is the last token, where the model answers.",
+    answered(r),
+    widest(kept, cornered(r, "gates", skip).at(-1) ?? []),
+    skip ? ` The last ${kept.length} of ${tokens.length} tokens are shown.` : "",
+  ];
+  const charts = [
+    map("Gates: what is counted", "gates", "gate", 0, 1),
+    map("Positions: gates added up", "positions", "position", 1),
+  ];
+  return { charts, caption: caption.join("") };
+}

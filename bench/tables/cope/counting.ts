@@ -1,0 +1,440 @@
+// counting.ts: counting (tables 3 and 4), and how its error falls with the size of the training set (figure 2).
+import {
+  adamw,
+  counting as countingTask,
+  random,
+  schedule,
+  transformer,
+  type Counting,
+  type CountingOptions,
+  type Random,
+  type Tape,
+} from "farsight";
+import { lines, type Series } from "../../charts/lines.ts";
+import { fitted } from "../../charts/svg.ts";
+import { below, lone } from "../../finding.ts";
+import { gatesFigure, gatesOf } from "../../gates.ts";
+import { bag, list, num, type Entry } from "../../records.ts";
+import { argmax, stepsOf, type Figure, type FigureData, type Group } from "../../study.ts";
+import { capital, join, many, mean, percent } from "../../words.ts";
+import { measureOf } from "../groups.ts";
+import {
+  crossed,
+  type Cell,
+  type Column,
+  type Config,
+  type Difference,
+  type Share,
+  type Table,
+  type Training,
+} from "../table.ts";
+import { ARMS, positionOf } from "./arms.ts";
+
+/** Test error in per cent with 1, 3 and 5 variables. */
+const PUBLISHED: { readonly [arm: string]: { readonly [variables: string]: number } } = {
+  absolute: { 1: 5.3, 3: 67.6, 5: 71.5 },
+  relative: { 1: 1.1, 3: 17.8, 5: 22.4 },
+  cope: { 1: 0.0, 3: 1.2, 5: 7.4 },
+};
+/** Error in per cent with one variable after training on so many programs, read off figure 2. */
+const PUBLISHED_DATA: { readonly [arm: string]: { readonly [samples: string]: number } } = {
+  relative: { 2000: 17.5, 3000: 10.9, 5000: 6.0, 10000: 1.1 },
+  cope: { 2000: 1.3, 3000: 0, 5000: 0, 10000: 0 },
+};
+
+/** The sizes of a cell here. */
+const HERE = {
+  "program steps": 128,
+  layers: 2,
+  d: 64,
+  heads: 4,
+  batch: 32,
+  lr: 3e-3,
+  decay: 0.01,
+  norm: "pre",
+  dropout: 0,
+  warmup: 0.05,
+  tests: 1000,
+};
+const STEPS = { full: 4000, quick: 40 };
+/** Rows of CoPE's table. */
+const ROWS = 64;
+
+/** The paper's sizes, as its script has them: no schedule, no clipping, 100 epochs over 10,000 programs. */
+const PAPER = {
+  "program steps": 512,
+  samples: 10_000,
+  layers: 4,
+  d: 256,
+  heads: 4,
+  batch: 64,
+  lr: 7e-5,
+  decay: 0,
+  norm: "post",
+  dropout: 0.1,
+  warmup: 0,
+  tests: 1000,
+  steps: 15_700,
+};
+
+/** Tokens of a program at most: a step is four tokens at most, the question two. */
+const most = (steps: number): number => 4 * steps + 2;
+/** Tokens beyond which a program loses its beginning, as in the paper's script: one token a step. */
+const blockOf = (config: Config): number =>
+  Number(config["program steps"]) >= 512 ? 512 : most(Number(config["program steps"]));
+
+function configOf({ arm }: Cell, variables: number, samples: number, share: Share): Config {
+  return {
+    variables,
+    ...(samples ? { samples } : {}),
+    ...HERE,
+    tests: share.quick ? 100 : HERE.tests,
+    steps: stepsOf(share, STEPS),
+    ...(arm === "cope" ? { rows: ROWS, scaling: "listing" } : {}),
+  };
+}
+
+const publishedOf = ({ arm }: Cell, variables: number, samples: number): Config => ({
+  variables,
+  ...PAPER,
+  samples,
+  ...(arm === "cope" ? { rows: 513, scaling: "ram" } : {}),
+});
+
+interface Rows {
+  tokens: Int32Array;
+  targets: Int32Array;
+  t: number;
+}
+
+/** A fixed training set: batches of programs in an order that is another in every pass. */
+function fixed(task: Counting, rng: Random, samples: number, block: number): (step: number, b: number) => Rows {
+  const all = Array.from({ length: samples }, (_, i) => task.batch(rng.fork(i), 1, block));
+  const places = Array.from(all.keys());
+  let pass = -1;
+  let order = places;
+  return (step, b) => {
+    const each = Math.ceil(samples / b);
+    const now = Math.floor(step / each);
+    if (now !== pass) order = rng.fork("order").fork(now).shuffle(places);
+    pass = now;
+    const from = (step % each) * b;
+    const rows = Array.from({ length: b }, (_, i) => all[order[(from + i) % samples]!]!);
+    const t = Math.max(...rows.map(r => r.t));
+    const tokens = new Int32Array(b * t);
+    const targets = new Int32Array(b * t).fill(-100);
+    rows.forEach((row, i) => {
+      tokens.set(row.tokens, i * t);
+      targets.set(row.targets, i * t);
+    });
+    return { tokens, targets, t };
+  };
+}
+
+/** The model, the data and the tests of a cell. */
+function prepare({ arm, seed }: Cell, config: Config, tape: Tape) {
+  const number = (name: string): number => Number(config[name]);
+  const options = { vars: number("variables"), steps: number("program steps") };
+  const task = countingTask(options);
+  const block = blockOf(config);
+  const heads = number("heads");
+  const model = transformer({
+    vocab: task.size,
+    d: number("d"),
+    layers: number("layers"),
+    heads,
+    context: 2 * block, // twice as long programs are asked too
+    norm: config["norm"] as "pre" | "post",
+    position: positionOf(arm),
+    dropout: number("dropout"),
+    ...(arm === "cope" && { cope: { rows: number("rows"), scaling: config["scaling"] as "listing" } }),
+  });
+  const params = model.params(tape, { seed });
+  const data = random(seed).fork("counting");
+  const held = random(2024).fork("counting, held out");
+  const samples = number("samples");
+  const draw = samples
+    ? fixed(task, data, samples, block)
+    : (step: number, b: number): Rows => task.batch(data.fork(step), b, block);
+  return { options, task, tape, model, params, held, block, heads, draw };
+}
+type Run = ReturnType<typeof prepare>;
+
+/** How many of n held-out programs are answered wrongly, in per cent, and how many by always the commonest answer. */
+function test(run: Run, n: number, options: CountingOptions = {}): { error: number; chance: number } {
+  const { tape, model, params, held, block } = run;
+  const task = countingTask({ ...run.options, ...options });
+  const rng = held.fork(JSON.stringify(options));
+  const answers = new Map<number, number>();
+  let failed = 0;
+  const ask = (from: number, b: number): void => {
+    const { tokens, targets, lengths, t } = task.batch(rng.fork(from), b, 2 * block);
+    const values = model.logits(params, tape.integers([b, t], tokens)).values();
+    lengths.forEach((length, i) => {
+      const last = i * t + length - 1;
+      const answer = targets[last]!;
+      answers.set(answer, (answers.get(answer) ?? 0) + 1);
+      if (argmax(values, last * task.size, (last + 1) * task.size) !== answer) failed++;
+    });
+  };
+  for (let from = 0; from < n; from += 20) tape.scope(() => tape.noGrad(() => ask(from, Math.min(20, n - from))));
+  return { error: (100 * failed) / n, chance: 100 * (1 - Math.max(...answers.values()) / n) };
+}
+
+/** The head that opens most on a variable's steps, for one held-out program. */
+function clearest(run: Run): FigureData {
+  const { task, held } = run;
+  const rng = held.fork("figure");
+  let sample = task.sample(rng);
+  while (sample.tokens.length > 40 || sample.tokens.length < 20 || sample.value < 2) sample = task.sample(rng);
+  const tokens = task.words(sample.tokens);
+  const t = tokens.length;
+  const { logits, map } = gatesOf(run, sample.tokens, tokens, { counted: "++;", passed: "pass;" });
+  return {
+    kind: "gates",
+    tokens,
+    ...map,
+    answer: task.words([sample.answer])[0]!,
+    predicted: task.vocab[argmax(logits, (t - 1) * task.size, t * task.size)]!,
+  };
+}
+
+/** A cell of either table. `shifts`: other programs to be tested on, by metric. */
+function trained(
+  cell: Cell,
+  config: Config,
+  tape: Tape,
+  shifts: { readonly [key: string]: CountingOptions },
+): Training {
+  const run = prepare(cell, config, tape);
+  const { task, model, params, held, block, draw } = run;
+  const number = (name: string): number => Number(config[name]);
+  const [steps, batch, lr, tests] = ["steps", "batch", "lr", "tests"].map(number) as [number, number, number, number];
+  const warmup = Math.floor(steps * number("warmup"));
+  return {
+    params,
+    steps,
+    tokens: batch * mean(Array.from(task.batch(held.fork("lengths"), 500, block).lengths)),
+    optimizer: adamw(params, { lr, decay: number("decay") }),
+    schedule: warmup ? schedule("cosine", { lr, steps, warmup, final: lr / 20 }) : () => lr,
+    clip: warmup ? { norm: 1 } : {},
+    loss(step) {
+      const { tokens, targets, t } = draw(step, batch);
+      return model.loss(params, tape.integers([batch, t], tokens), tape.integers([batch, t], targets));
+    },
+    accuracy: () => 1 - test(run, Math.min(200, tests)).error / 100,
+    finish() {
+      const metrics: { [key: string]: number } = { ...test(run, tests), tests };
+      for (const [key, options] of Object.entries(shifts)) metrics[key] = test(run, tests, options).error;
+      return { metrics, figures: cell.arm === "cope" ? [clearest(run)] : [] };
+    },
+  };
+}
+
+/** The error of a group, which every group has. */
+const errorOf = (g: Group): number => g.measures[0]!.here;
+
+/** "0.0 % with CoPE, 1.1 % with relative and 5.3 % with absolute" */
+const each = (gs: readonly Group[], key = "error"): string =>
+  join(
+    gs.flatMap(g => {
+      const m = g.measures.find(m => m.key === key);
+      return m ? [`${percent(m.here)} with ${g.label}`] : [];
+    }),
+  );
+
+/** Whether each group's error is below the next one's by more than chance allows for. */
+const falls = (gs: readonly (Group | undefined)[]): boolean =>
+  gs.every((g, i) => i === 0 || (g && gs[i - 1] && below(gs[i - 1]!.measures[0]!, g.measures[0]!)));
+
+/** What one setting's results say of the arm that the table is about, against all others. */
+function verdict(gs: readonly Group[]): string {
+  const order = [...gs].sort((a, b) => errorOf(a) - errorOf(b));
+  const [best, next] = order as [Group, Group | undefined];
+  if (!next) return `${percent(errorOf(best))} error with ${best.label}, the only arm on record`;
+  const chance = num(best.metrics["chance"]);
+  if (chance !== undefined && errorOf(best) > 0.95 * chance)
+    return `nothing counts: ${percent(errorOf(best))} error at best, and ${percent(chance)} for always the commonest answer`;
+  const isClear = below(best.measures[0]!, next.measures[0]!);
+  return `${isClear ? `${best.label} counts best` : "no clear winner"}, ${each(order)} answered wrongly`;
+}
+
+/** Whether the paper's order of three arms is found, in the settings that have all three. */
+function ordered(all: readonly Group[], settings: readonly string[]): string {
+  const of = (setting: string): (Group | undefined)[] =>
+    ["cope", "relative", "absolute"].map(arm => all.find(g => g.setting === setting && g.arm === arm));
+  const whole = settings.filter(setting => of(setting).every(Boolean));
+  if (whole.length === 0) return "";
+  const same = whole.filter(setting => falls(of(setting)));
+  const words = (list: readonly string[]): string =>
+    `with ${join(list)} ${list.at(-1) === "1" && list.length === 1 ? "variable" : "variables"}`;
+  if (same.length === 0) return "The paper's order, CoPE before relative before absolute, is not found beyond chance.";
+  const rest = whole.filter(setting => !same.includes(setting));
+  return (
+    `The paper's order, CoPE before relative before absolute, is found ${words(same)}` +
+    (rest.length ? `, and not beyond chance ${words(rest)}.` : ".")
+  );
+}
+
+/** What becomes of the errors on programs unlike those of training. */
+function shifted(all: readonly Group[]): string {
+  const about = all.filter(g => g.arm === "cope" || g.arm === "relative");
+  const parts = SHIFTS.flatMap(({ key, said }) => {
+    const words = [...new Set(about.map(g => g.setting))].flatMap(setting => {
+      const list = each(
+        about.filter(g => g.setting === setting),
+        key,
+      );
+      return list ? [`${many(setting, "variable")}: ${list}`] : [];
+    });
+    return words.length ? [`${capital(said)}, without further training: ${words.join("; ")}.`] : [];
+  });
+  return parts.join(" ");
+}
+
+function conclusion(all: readonly Group[]): string {
+  const settings = [...new Set(all.map(g => g.setting))];
+  const verdicts = settings.map(
+    setting => `${capital(many(setting, "variable"))}: ${verdict(all.filter(g => g.setting === setting))}.`,
+  );
+  return [...verdicts, ordered(all, settings), shifted(all) + lone(all)].filter(Boolean).join(" ");
+}
+
+/** Error against what the settings are numbers of: ours, and the paper's on the same axes. */
+function against(all: readonly Group[], table: Table, x: { label: string; log?: boolean }): Figure[] {
+  const settings = [...new Set(table.cells.map(c => c.setting))];
+  const arms = Object.keys(table.arms);
+  const column = table.columns[0]!;
+  const curve = (value: (arm: string, setting: string) => number | undefined): Series[] =>
+    arms.flatMap((arm, colour): Series[] => {
+      const points = settings.flatMap((setting): [number, number][] => {
+        const v = value(arm, setting);
+        return v === undefined ? [] : [[Number(setting), v]];
+      });
+      return points.length ? [{ name: table.arms[arm]!, colour, points, dots: true }] : [];
+    });
+  const here = curve((arm, setting) => {
+    const g = all.find(g => g.arm === arm && g.setting === setting);
+    return g && measureOf(g, column)?.here;
+  });
+  const paper = curve((arm, setting) => column.published?.(arm, setting));
+  if (here.length === 0) return [];
+  const max = Math.max(...[...here, ...paper].flatMap(s => s.points.map(p => p[1])), 1);
+  const y = { label: "error, %", min: 0, max };
+  const charts = [
+    fitted(width => lines({ title: "Here", series: here, x, y, width }), 400),
+    fitted(width => lines({ title: "In the paper", series: paper, x, y, width }), 400),
+  ];
+  return [{ charts, caption: `Error against ${x.label}, on the same axes.` }];
+}
+
+/** The maps on record, one a setting: of the first seed. */
+const maps = (results: readonly Entry[]): Figure[] => {
+  const settings = [...new Set(results.map(e => String(e["setting"])))];
+  return settings.flatMap(setting => {
+    const first = results.find(e => e["setting"] === setting && list(e["figures"]).length > 0);
+    const map = first && bag(list(first["figures"])[0]);
+    if (!map || list(map["tokens"]).length === 0) return [];
+    const { charts, caption } = gatesFigure({ ...map, type: "figure" });
+    return [{ charts, caption: `${capital(many(setting, "variable"))}, seed ${String(first["seed"])}. ${caption}` }];
+  });
+};
+
+const SHIFTS = [
+  {
+    key: "passes",
+    label: "passes x 2, error",
+    said: "programs with twice the share of passes",
+    options: { pass: 100 },
+  },
+  {
+    key: "length",
+    label: "length x 2, error",
+    said: "programs of twice the length",
+    options: { steps: 2 * HERE["program steps"] },
+  },
+] as const;
+
+const ERROR = { key: "error", label: "error", unit: "%", digits: 1 } as const;
+const DIFFERENCES: readonly Difference[] = [
+  { what: "model", paper: "4 layers, d 256, post-norm, dropout 0.1", here: "2 layers, d 64, pre-norm, no dropout" },
+  { what: "programs", paper: "up to 512 steps, cut at 512 tokens", here: "up to 128 steps, none cut" },
+  {
+    what: "optimiser",
+    paper: "Adam, lr 7e-5, constant, no clipping",
+    here: "AdamW, lr 3e-3, decay 0.01, cosine with 5 % warm-up, clipped at 1",
+  },
+  {
+    what: "CoPE",
+    paper: "513 rows (no cap), position logits divided by √d",
+    here: "64 rows, position logits as in the printed listing",
+  },
+  { what: "relative", paper: "one table for all layers", here: "a table a layer" },
+];
+
+/** Tables 3 and 4. */
+export const counting: Table = {
+  name: "counting",
+  title: "Counting",
+  where: "Tables 3 and 4",
+  question: "Do positions that count chosen tokens let a transformer keep count of variables?",
+  setting: { name: "variables", said: value => many(value, "variable") },
+  arms: ARMS,
+  cells: crossed(Object.keys(ARMS), ["1", "3", "5"]),
+  columns: [
+    { ...ERROR, published: (arm, setting) => PUBLISHED[arm]?.[setting] },
+    ...SHIFTS.map(({ key, label }): Column => ({ key, label, unit: "%", digits: 1 })),
+  ],
+  differences: [
+    ...DIFFERENCES,
+    { what: "training", paper: "100 passes over 10,000 programs", here: "programs drawn afresh in every step" },
+    {
+      what: "Table 4",
+      paper: "other programs than those of training; which is not known here",
+      here: "twice the weight of passes; twice the steps",
+    },
+    { what: "arms", paper: "absolute, relative, CoPE", here: "and rope, ALiBi, none" },
+  ],
+  config: (cell, share) => configOf(cell, Number(cell.setting), 0, share),
+  published: cell => publishedOf(cell, Number(cell.setting), PAPER.samples),
+  train: (cell, config, tape) =>
+    trained(cell, config, tape, Object.fromEntries(SHIFTS.map(({ key, options }) => [key, options]))),
+  conclusion,
+  figures: (results, all) => [...against(all, counting, { label: "variables" }), ...maps(results)],
+};
+
+/** Figure 2. */
+export const countingData: Table = {
+  name: "counting-data",
+  title: "Counting from few programs",
+  where: "Figure 2",
+  question: "How many programs does it take to learn to count one variable?",
+  setting: { name: "programs", said: value => `${value} programs` },
+  arms: { cope: ARMS.cope, relative: ARMS.relative },
+  cells: crossed(["cope", "relative"], Object.keys(PUBLISHED_DATA["cope"]!)),
+  columns: [{ ...ERROR, published: (arm, setting) => PUBLISHED_DATA[arm]?.[setting] }],
+  differences: [
+    ...DIFFERENCES,
+    { what: "training", paper: "100 passes", here: "as many steps whatever the number of programs" },
+  ],
+  config: (cell, share) => configOf(cell, 1, Number(cell.setting), share),
+  published: cell => publishedOf(cell, 1, Number(cell.setting)),
+  train: (cell, config, tape) => trained(cell, config, tape, {}),
+  conclusion: fewer,
+  figures: (_, all) => against(all, countingData, { label: "training programs", log: true }),
+};
+
+/** What the sizes of the training set say. */
+function fewer(all: readonly Group[]): string {
+  const settings = [...new Set(all.map(g => g.setting))];
+  const parts = settings.map(setting => `${setting} programs: ${verdict(all.filter(g => g.setting === setting))}.`);
+  const wins = settings.filter(setting => {
+    const [cope, relative] = ["cope", "relative"].map(arm => all.find(g => g.setting === setting && g.arm === arm));
+    return falls([cope, relative]) && cope && relative;
+  });
+  const both = settings.filter(setting => all.filter(g => g.setting === setting).length === 2);
+  const sum = both.length
+    ? ` CoPE needs fewer programs in ${wins.length} of ${many(both.length, "size")} beyond chance.`
+    : "";
+  return parts.join(" ") + sum + lone(all);
+}

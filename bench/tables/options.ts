@@ -1,0 +1,121 @@
+// options.ts: the command line of a paper's tables, made from the papers there are.
+import { join } from "node:path";
+import { args, type Spec } from "../cli.ts";
+import { leave, version } from "../options.ts";
+import { root } from "../place.ts";
+import { shardOf, type Cell, type Paper, type Table } from "./table.ts";
+
+const steps = { type: "number", min: 1, max: 1_000_000_000, integer: true } as const;
+
+/** The command line of these papers. */
+export function specOf(papers: readonly Paper[]) {
+  const [first] = papers;
+  const call = `npm run bench -- ${first!.name} ${first!.tables[0]!.name}`;
+  return {
+    name: "npm run bench --",
+    version,
+    about:
+      "Trains the tables of a paper, cell by cell, records every cell, and writes a page. Without a table: which there\n" +
+      `are, and what of them is done.\n${papers.map(p => `  ${p.name.padEnd(10)} ${p.title}`).join("\n")}`,
+    examples: [
+      [call, "trains what is missing, or goes on with it"],
+      [`${call} --shard 3/12`, "every twelfth cell, from the third on: for job arrays"],
+    ],
+    positionals: {
+      name: "paper",
+      help: "whose tables",
+      choices: papers.map(p => p.name),
+      most: 1,
+      then: { name: "table", help: "which of them; without it they are listed", most: 1 },
+    },
+    options: {
+      arm: { type: "string", help: "only these arms, with commas between" },
+      setting: { type: "string", help: "only these settings, with commas between" },
+      seeds: { type: "string", help: "only these seeds, with commas between" },
+      shard: { type: "string", help: "3/12: every twelfth of those cells, from the third on" },
+      jobs: {
+        type: "number",
+        min: 1,
+        max: 64,
+        integer: true,
+        help: "cells trained at once; one a core, two at most, unless given",
+      },
+      out: { type: "string", help: "folder of report.html and checkpoints; out/PAPER-TABLE unless given" },
+      again: { type: "boolean", help: "train cells anew that are on record, and replace their lines" },
+      anyway: {
+        type: "boolean",
+        help: "go on though a checkpoint is of another program; begin again where it is broken or of another config",
+      },
+      fast: {
+        type: "boolean",
+        help: "fused multiply-add and all cores (farsight/fast): quicker, with other last digits",
+      },
+      steps: { ...steps, help: "training steps of a cell, for trying out: results stay in --out" },
+      quick: { type: "boolean", help: "a fraction of the steps, for trying out: results stay in --out" },
+      report: { type: "boolean", help: "train nothing; write the page and print the table of what is on record" },
+      paper: {
+        type: "boolean",
+        help: "the first 20 steps (or --steps) at the paper's own sizes, and how long all take",
+      },
+    },
+  } as const satisfies Spec;
+}
+
+/** The values of a list with commas, or an error's words. */
+function listed(option: string, text: string | undefined, known: readonly string[]): readonly string[] {
+  if (text === undefined) return known;
+  const words = text.split(",").map(word => word.trim());
+  const wrong = words.find(word => !known.includes(word));
+  if (wrong !== undefined)
+    leave(2, `--${option}: there is no "${wrong}"\n  wants ${known.join(", ")}\n  got   ${text}`);
+  return words;
+}
+
+/** "3/12" */
+function sharded(text: string | undefined): { k: number; n: number } {
+  if (text === undefined) return { k: 1, n: 1 };
+  const [, k, n] = /^(\d{1,6})\/(\d{1,6})$/.exec(text)?.map(Number) ?? [];
+  if (!k || !n || k > n) leave(2, `--shard: which part?\n  wants K/N, K from 1 to N\n  got   ${text}`);
+  return { k: k!, n: n! };
+}
+
+const unique = (list: readonly string[]): string[] => [...new Set(list)];
+
+/** The cells of a table that were asked for, in their order. */
+function narrowed(table: Table, o: { arm?: string; setting?: string; seeds?: string; shard?: string }): Cell[] {
+  const arms = listed("arm", o.arm, unique(table.cells.map(c => c.arm)));
+  const settings = listed("setting", o.setting, unique(table.cells.map(c => c.setting)));
+  const seeds = listed("seeds", o.seeds, unique(table.cells.map(c => String(c.seed))));
+  const cells = table.cells.filter(
+    c => arms.includes(c.arm) && settings.includes(c.setting) && seeds.includes(String(c.seed)),
+  );
+  if (cells.length === 0) leave(2, "the table has no cell with these arms, settings and seeds together");
+  return shardOf(cells, sharded(o.shard));
+}
+
+/** What a person asked for; `table` is missing where tables are to be listed. */
+export function asked(papers: readonly Paper[], results: string) {
+  const { values, positionals } = args(specOf(papers));
+  const [first, second] = positionals;
+  const paper = papers.find(p => p.name === first);
+  if (!paper) return leave(2, `which paper? ${papers.map(p => p.name).join(", ")}`);
+  const table = paper.tables.find(t => t.name === second);
+  const names = paper.tables.map(t => t.name).join(", ");
+  if (second !== undefined && !table) return leave(2, `unknown table "${second}"; ${paper.name} has ${names}`);
+  const { report, paper: preview, again, steps, quick } = values;
+  const both = [report && "--report", preview && "--paper", again && "--again"].filter(Boolean);
+  if (both.length > 1) leave(2, `${both.join(" ")}: only one of them`);
+  if (preview && quick) leave(2, "--paper --quick: only one of them; --steps says how many steps");
+  if (!table) return { ...values, preview, paper, table, cells: [], out: "", ledger: "" };
+  if (preview && !table.published) leave(2, `--paper: the paper's sizes of ${table.name} are not known`);
+  const name = `${paper.name}-${table.name}`;
+  const out = values.out ?? join(root, "out", name);
+  // What was tried out is no result.
+  const tried = quick || steps !== undefined;
+  const ledger = tried ? join(out, "results.jsonl") : join(results, `${name}.jsonl`);
+  const { arm, setting, seeds, shard } = values;
+  const only = { ...(arm && { arm }), ...(setting && { setting }), ...(seeds && { seeds }), ...(shard && { shard }) };
+  return { ...values, preview, paper, table, cells: narrowed(table, only), out, ledger };
+}
+/** A command line, read, that names a table. */
+export type Asked = Exclude<ReturnType<typeof asked>, { table: undefined }>;
