@@ -37,6 +37,6 @@ export const digest = (...texts: (string | Uint8Array)[]): string => {
 /** Twelve digits of a program and the library as they were built, which tell changes that no commit has. */
 export const build = (program: URL): string =>
   digest(
-    ...["index", "engine", "fast"].map(name => readFileSync(join(root, `dist/${name}.js`))),
+    ...["index", "engine", "data", "check", "fast"].map(name => readFileSync(join(root, `dist/${name}.js`))),
     readFileSync(program),
   );

@@ -17,6 +17,7 @@ import { minify } from "terser";
 import * as assert from "uvu/assert";
 import * as vite from "vite";
 import webpack from "webpack";
+import { counting, random } from "farsight/tasks";
 import { suite } from "./check.ts";
 import { consumer, home, install, write } from "./packed.ts";
 
@@ -175,7 +176,7 @@ suite("bundlers", {
   async "read a package that is printable ASCII"() {
     await prepare();
     const files = readdirSync(join(home, "dist")).filter(f => f.endsWith(".js"));
-    assert.equal(files, ["engine.js", "fast.js", "index.js"]);
+    assert.equal(files, ["check.js", "data.js", "engine.js", "fast.js", "index.js", "tasks.js"]);
     for (const f of files) {
       const odd = /[^\t\n -~]/.exec(readFileSync(join(home, "dist", f), "utf8"));
       assert.is(odd, null, `${f} holds ${JSON.stringify(odd?.[0])} at ${odd?.index}`);
@@ -195,6 +196,24 @@ suite("bundlers", {
       },
     ]),
   ),
+  async "of a program that draws data alone make no page with kernels"() {
+    await prepare();
+    const text = `import { counting, random } from "farsight/tasks"; globalThis.said = counting().sample(random(1)).value;`;
+    const entry = write("data.js", text);
+    const resolve = { name: "resolve", resolveId: (id: string) => (id === "farsight/tasks" ? tasks : null) };
+    const tasks = join(home, "dist/tasks.js");
+    const { outputFiles } = await esbuild.build({ entryPoints: [entry], bundle: true, write: false, minify: true });
+    const bundle = await rollup({ input: entry, plugins: [resolve] });
+    const { output } = await bundle.generate({ format: "iife" });
+    await bundle.close();
+    for (const made of [outputFiles[0]!.text, await byTerser(output[0].code)]) {
+      const { words, kernels } = await ran(script("drawn", made));
+      assert.is(String(words), String(counting().sample(random(1)).value));
+      assert.equal(kernels, []);
+      assert.ok(made.length < 12_000, `${made.length} bytes`);
+      assert.not(/WebAssembly|memorize|where is/.test(made));
+    }
+  },
   async "give the same losses in a page, whose scripts have no charset"() {
     if (!browser) {
       console.log("skipped: give the same losses in a page, whose scripts have no charset. No Chromium was found");

@@ -10,6 +10,8 @@ import {
   clipValue,
   concat,
   counting,
+  flipFlop,
+  language,
   fit,
   generate,
   gradcheck,
@@ -17,12 +19,14 @@ import {
   load,
   loadParams,
   memorize,
+  mistakes,
   mul,
   parse,
   random,
   rmt,
   rmtEncoder,
   save,
+  selectiveCopy,
   serialize,
   sgd,
   sine,
@@ -616,6 +620,40 @@ suite(
     "samples of counting": [100, n => () => counting({ steps: 20 }).batch(random(1), n)],
     "steps of counting": [2000, n => () => counting({ steps: n, minSteps: n }).batch(random(1), 2)],
     "values of counting": [4000, n => () => counting({ top: n }).sample(random(1))],
+    "samples that counting pads": [
+      200,
+      n => {
+        const samples = list(n, () => ({ tokens: [6, 7, 8], answer: 9 }));
+        return () => counting().padded(samples);
+      },
+    ],
+    "samples of flipFlop": [100, n => () => flipFlop({ instructions: 16 }).batch(random(1), n)],
+    "instructions of flipFlop": [2000, n => () => flipFlop({ instructions: n }).batch(random(1), 2)],
+    "samples of selectiveCopy": [100, n => () => selectiveCopy({ symbols: 8, blanks: 8 }).batch(random(1), n)],
+    "symbols of selectiveCopy": [1000, n => () => selectiveCopy({ symbols: n }).batch(random(1), 2)],
+    "ids of selectiveCopy": [2000, n => () => selectiveCopy({ symbols: 8, vocab: 2 + n }).batch(random(1), 2)],
+    "words of language": [
+      10_000,
+      n => {
+        const text = list(n, i => `w${i}`).join(" ");
+        return () => language({ unit: "words", text }).encode(text);
+      },
+    ],
+    "characters of language": [
+      20_000,
+      n => {
+        const text = "ab c".repeat(n);
+        return () => language({ unit: "characters", text }).encode(text);
+      },
+    ],
+    "blanks of language": [50_000, n => () => language({ unit: "words", text: "a" }).encode(`${" ".repeat(n)}a`)],
+    "windows of language": [
+      2000,
+      n => () => {
+        for (const _ of language().windows(new Uint8Array(n + 8), 8, { stride: 1, b: 4 }));
+      },
+    ],
+    "tokens of mistakes": [20_000, n => () => mistakes(new Float32Array(4 * n), new Int32Array(n), 1)],
     "samples of memorize": [200, n => () => memorize({ segment: 11 }).batch(random(1), n, 2)],
     "segments of memorize": [500, n => () => memorize({ segment: 11, at: "random" }).batch(random(1), 2, n)],
     "words of memorize": [1000, n => () => memorize({ segment: 11, words: n }).sample(random(1), 2)],

@@ -9,7 +9,7 @@ import * as assert from "uvu/assert";
 import { suite } from "./check.ts";
 import { consumer, home, install, windows, write } from "./packed.ts";
 
-const MOST = { page: 60_000, everything: 68_000 }; // bytes gzipped
+const MOST = { page: 60_000, everything: 69_500 }; // bytes gzipped
 
 /** Every file below a folder, with / between the parts. */
 const below = (folder: string): string[] =>
@@ -99,6 +99,7 @@ import {
 } from "farsight";
 import { scale, softmax, sum, transformer, type Op, type Tensor } from "farsight";
 import { fast, type FastEngine } from "farsight/fast";
+import { language, random, type Ids, type LanguageBatch, type Random } from "farsight/tasks";
 declare const console: { log(...words: unknown[]): void };
 const engine: FastEngine = fast("f64", { fma: false, threads: 2 });
 const tape = new Tape("f64", { seed: 1, engine });
@@ -108,6 +109,12 @@ const params = model.params(tape);
 const optimizer = adamw(params);
 for await (const { step, loss } of fit({ params, optimizer, steps: 2, loss: () => sum(matmul(w, cumsum(w))) }))
   console.log(step + loss);
+const rng: Random = random(1);
+const task = language({ unit: "bytes" });
+const ids: Ids = task.encode("held out");
+for (const { targets, starts } of task.windows(ids, 4, { stride: 2 })) console.log(targets, starts);
+const drawn: LanguageBatch = task.batch(rng, ids, 1, 4);
+console.log(drawn.t);
 const bytes: Uint8Array = save({ params, optimizer, step: 2 });
 const k: number | undefined = rmt(model, { segment: 2, memory: 1 }).options.k;
 const twice: Op<"... -> ..."> = op("twice", "... -> ...", {
@@ -228,7 +235,10 @@ suite("the package", {
       "test/README.md",
       "dist/index.js",
       "dist/engine.js",
+      "dist/data.js",
+      "dist/check.js",
       "dist/fast.js",
+      "dist/tasks.js",
       "dist/f32.wasm",
       "dist/f64.wasm",
       "dist/kernels.d.ts",
@@ -313,6 +323,26 @@ console.log(engine instanceof Engine, ...squares);`,
         .join(" "),
       product,
     );
+  },
+  "draws data from farsight/tasks without kernels, with generators of either entry point"() {
+    write(
+      "tasks.mjs",
+      `import * as tasks from "farsight/tasks";
+const only = Object.keys(tasks).sort().join();
+const { counting, random } = await import("farsight");
+const values = [tasks.counting, counting].flatMap(f => [tasks.random, random].map(g => f().sample(g(1)).value));
+console.log(only, new Set(values).size, counting === tasks.counting);`,
+    );
+    const { status, out, err } = run(process.execPath, "tasks.mjs");
+    assert.is(status, 0, err);
+    assert.is(out, "counting,flipFlop,language,memorize,mistakes,random,selectiveCopy,sine 1 true\n");
+    const list = (file: string): string[] => [
+      file,
+      ...[...read(`dist/${file}`).matchAll(/"\.\/(\w+\.js)"/g)].flatMap(found => list(found[1]!)),
+    ];
+    assert.equal([...new Set(list("tasks.js"))].sort(), ["check.js", "data.js", "tasks.js"]);
+    assert.ok(list("index.js").includes("engine.js"), "the imports were read");
+    for (const file of new Set(list("tasks.js"))) assert.not(read(`dist/${file}`).includes("WebAssembly"), file);
   },
   "gives the same bits on Node 24 as on Node 20"() {
     if (!process.versions.node.startsWith("20.")) return;
@@ -422,6 +452,8 @@ console.log(engine instanceof Engine, ...squares);`,
       "farsight/dist/index.js",
       "farsight/dist/engine.js",
       "farsight/dist/fast.js",
+      "farsight/dist/tasks.js",
+      "farsight/data",
       "farsight/dist/op.js",
       "farsight/src/op.ts",
       "farsight/dist",
@@ -430,6 +462,7 @@ console.log(engine instanceof Engine, ...squares);`,
     for (const [name, file] of [
       ["farsight", "dist/index.js"],
       ["farsight/fast", "dist/fast.js"],
+      ["farsight/tasks", "dist/tasks.js"],
       ["farsight/f32.wasm", "dist/f32.wasm"],
       ["farsight/f64.wasm", "dist/f64.wasm"],
       ["farsight/package.json", "package.json"],
@@ -457,6 +490,8 @@ console.log(engine instanceof Engine, ...squares);`,
       "rmtEncoder",
       "adamw",
       "sandra",
+      "selectiveCopy",
+      "a vocabulary is not cut",
       "half a surrogate pair",
       "embeddingNorm",
     ]) {

@@ -1,6 +1,7 @@
 // The counting task of CoPE (Golovneva et al. 2024, tables 3 and 4): programs that set, increment and print variables.
-import { extent, integer, items, options as chosen, printed, real, refuse, whole } from "../check.ts";
+import { extent, get, integer, items, options as chosen, real, refuse, whole } from "../check.ts";
 import { drawing, type Random } from "../random.ts";
+import { named } from "./text.ts";
 
 const who = "counting";
 
@@ -50,6 +51,8 @@ export interface Counting {
   sample(rng: Random): CountingSample;
   /** b samples; a row longer than `block` loses its beginning, which may hold the `a = 0 ;` that was asked for. */
   batch(rng: Random, b: number, block?: number): CountingBatch;
+  /** A batch of these samples, such as some of a fixed set; a row longer than `block` loses its beginning. */
+  padded(samples: readonly Pick<CountingSample, "tokens" | "answer">[], block?: number): CountingBatch;
   /** The words of ids, to label a picture. */
   words(ids: ArrayLike<number>): string[];
 }
@@ -74,8 +77,10 @@ function step(
   return [v, value[v]! + 1];
 }
 
+/** What a row is made of. */
+type Asked = Pick<CountingSample, "tokens" | "answer">;
 /** The last `block` tokens of each sample, in rows. */
-function padded(samples: readonly CountingSample[], block: number): CountingBatch {
+function padded(samples: readonly Asked[], block: number): CountingBatch {
   const lengths = Int32Array.from(samples, s => Math.min(s.tokens.length, block));
   const t = lengths.reduce((most, n) => Math.max(most, n), 0);
   const tokens = new Int32Array(samples.length * t);
@@ -93,6 +98,14 @@ function padded(samples: readonly CountingSample[], block: number): CountingBatc
  *
  *     const task = counting({ vars: 3 });
  *     const { tokens, targets, t } = task.batch(random(1).fork(step), 64, 512);
+ *
+ * A shift is a task with other options: twice the passes, `counting({ pass: 100 })`, or twice the length,
+ * `counting({ steps: 1024 })`; the shifts of table 4 itself are not known. A training set of so many samples (figure
+ * 2), and a batch of it:
+ *
+ *     const set = Array.from({ length: 2000 }, (_, i) => task.sample(random(1).fork(i)));
+ *     const order = random(1).fork(`epoch ${epoch}`).shuffle(set);
+ *     const { tokens, targets, t } = task.padded(order.slice(0, 64), 512);
  *
  * It draws from the distribution of the paper's script (facebookresearch/RAM, `count_data_gen.py`), with numbers of its
  * own. A step that is impossible (`++` of an unset variable or beyond `top`) is redrawn there and never drawn here,
@@ -143,6 +156,15 @@ export function counting(options: CountingOptions = {}): Counting {
     }
   }
 
+  const bounded = (block: number): unknown => block === Infinity || integer(who, "block", block, 1);
+  const one = (id: unknown): number => integer(who, "an id", id, 0, vocab.length - 1);
+  /** What counts of a sample of somebody's. */
+  function given(sample: unknown): Asked {
+    const tokens = items(who, "a sample's tokens are", get(sample, "tokens") as number[], "a list of ids").map(one);
+    if (!tokens.length) refuse(RangeError, who, "a sample has no tokens");
+    return { tokens, answer: one(get(sample, "answer")) };
+  }
+
   return {
     vocab,
     size: vocab.length,
@@ -150,10 +172,17 @@ export function counting(options: CountingOptions = {}): Counting {
     batch(rng, b, block = Infinity) {
       drawing(who, rng);
       extent(who, { b, steps }, 1);
-      if (block !== Infinity) integer(who, "block", block, 1);
+      bounded(block);
       const samples = Array.from({ length: b }, () => sample(rng));
       return padded(samples, block);
     },
-    words: ids => items(who, "ids are", ids).map(i => (typeof i === "number" && vocab[i]) || `?${printed(i)}`),
+    padded(samples, block = Infinity) {
+      bounded(block);
+      const known = items(who, "the samples are", samples, "a list of samples").map(given);
+      const t = known.reduce((most, s) => Math.max(most, Math.min(s.tokens.length, block)), 1);
+      extent(who, { samples: known.length, t }, 1);
+      return padded(known, block);
+    },
+    words: named(who, vocab),
   };
 }

@@ -1,9 +1,10 @@
 // The memory tasks of RMT (Bulatov et al. 2023, "Scaling transformer to 1M tokens and beyond", section 4): one fact in
 // much text, and a question at the very end. Words stand in for the paper's BERT tokens, and made-up text for its
 // background.
-import { extent, items, oneOf, options as chosen, printed, refuse, string, whole } from "../check.ts";
+import { extent, oneOf, options as chosen, refuse, string, whole } from "../check.ts";
 import { exp, log } from "../math.ts";
 import { drawing, type Random } from "../random.ts";
+import { frequent, named, tokenise } from "./text.ts";
 
 const NAMES = ["mary", "john", "daniel", "sandra"];
 const VERBS = ["moved", "went", "went back", "journeyed", "travelled"];
@@ -68,11 +69,6 @@ export interface Memorize {
   words(ids: ArrayLike<number>): string[];
 }
 
-/** The words and punctuation marks of a text in lower case; `<unk>` stays whole. */
-function tokenise(text: string): string[] {
-  return text.toLowerCase().match(/<unk>|[\p{L}\p{N}]+(?:['\u2019]\p{L}+)*|[^\s\p{L}\p{N}]/gu) ?? [];
-}
-
 /** Distinct pronounceable words, such as "gufo" and "suril": the same ones in every program. */
 function invented(count: number): string[] {
   const starts = "bdfghklmnprstvz";
@@ -87,19 +83,6 @@ function invented(count: number): string[] {
     }
     return word;
   });
-}
-
-/**
- * The most frequent of `tokens` that are not among `taken`, at most `count`, the earlier first where two are as
- * frequent.
- */
-function frequent(tokens: string[], count: number, taken: Set<string>): string[] {
-  const times = new Map<string, number>();
-  for (const token of tokens) if (!taken.has(token)) times.set(token, (times.get(token) ?? 0) + 1);
-  return [...times]
-    .sort((a, b) => b[1] - a[1])
-    .slice(0, count)
-    .map(([token]) => token);
 }
 
 /** `count` words of a book from a random one on, and again from its first after its last. */
@@ -153,7 +136,9 @@ export function memorize(options: MemorizeOptions): Memorize {
   const own = ["<pad>", "<unk>", ...secret, "to", "the", "where", "is", ".", "?", ","];
   const source = text === undefined ? [] : tokenise(text);
   if (text !== undefined && source.length === 0) refuse(RangeError, who, "the text has no words");
-  const vocab = [...own, ...(text === undefined ? invented(words) : frequent(source, words, new Set(own)))];
+  const taken = new Set(own);
+  const other = source.filter(word => !taken.has(word));
+  const vocab = [...own, ...(text === undefined ? invented(words) : frequent(other, words))];
   const ids = new Map(vocab.map((word, i) => [word, i]));
   for (const word of secret) if (text !== undefined) ids.set(word, 1);
   const book = Int32Array.from(source, word => ids.get(word) ?? 1);
@@ -199,6 +184,6 @@ export function memorize(options: MemorizeOptions): Memorize {
       }
       return { tokens, targets, answers, t };
     },
-    words: ids => items(who, "ids are", ids).map(i => (typeof i === "number" && vocab[i]) || `?${printed(i)}`),
+    words: named(who, vocab),
   };
 }
