@@ -5,6 +5,7 @@ import {
   random,
   schedule,
   transformer,
+  type PositionName,
   type Counting,
   type CountingOptions,
   type Random,
@@ -28,7 +29,7 @@ import {
   type Table,
   type Training,
 } from "../table.ts";
-import { ARMS, positionOf } from "./arms.ts";
+import { ARMS } from "./arms.ts";
 
 /** Test error in per cent with 1, 3 and 5 variables. */
 const PUBLISHED: { readonly [arm: string]: { readonly [variables: string]: number } } = {
@@ -145,7 +146,7 @@ function prepare({ arm, seed }: Cell, config: Config, tape: Tape) {
     heads,
     context: 2 * block, // twice as long programs are asked too
     norm: config["norm"] as "pre" | "post",
-    position: positionOf(arm),
+    position: arm as PositionName,
     dropout: number("dropout"),
     ...(arm === "cope" && { cope: { rows: number("rows"), scaling: config["scaling"] as "listing" } }),
   });
