@@ -15,13 +15,13 @@ const BLOCK: usize = 64;
 const TILE: usize = 8192;
 
 /** Adds s to the sums in double precision at t. */
-function widen(t: usize, s: v128): void {
+export function widen(t: usize, s: v128): void {
   if (!SINGLE) return v128.store(t, f64x2.add(v128.load(t), s));
   v128.store(t, f64x2.add(v128.load(t), f64x2.promote_low_f32x4(s)));
   v128.store(t, f64x2.add(v128.load(t, 16), f64x2.promote_low_f32x4(v128.shuffle<u64>(s, s, 1, 0))), 16);
 }
 /** A vector of the sums at t to y, as far as it lies before `end`. */
-function put(t: usize, y: usize, end: usize, keep: v128): void {
+export function put(t: usize, y: usize, end: usize, keep: v128): void {
   let v = v128.load(t);
   if (SINGLE) v = v128.shuffle<u64>(f32x4.demote_f64x2_zero(v), f32x4.demote_f64x2_zero(v128.load(t, 16)), 0, 2);
   if (y + 16 <= end) writeOrAdd(y, v, keep);

@@ -30,6 +30,7 @@
 // in 4 cycles, among some 30, and 6 enter in a cycle: 5 cycles. `tileRows` would need six pointers moved in every
 // round; four rounds to one move, with a way out after each, since Node 20 schedules all loads of a straight run first
 // and spills, took 1024 x 64 x 256 from 46 to 52 GFLOP/s (fused).
+import { widen } from "./columns";
 import { LANES, madd } from "./simd";
 
 const W: usize = sizeof<real>();
@@ -50,11 +51,20 @@ const FEW: usize = 2;
 /** Where the edge tile and the panels of b lie in scratch, behind the panels of a. */
 const EDGE = MC * KC * W;
 const PANELS = EDGE + MR * NR * W;
+/**
+ * Of more than MANY terms so many at a time are added up in `real`, and what comes of them in double precision, in
+ * squares of MC rows and SQUARE columns; a million equal terms are good to 3e-7 so, and to 3e-5 in blocks of KC.
+ */
+const MANY: usize = 16384;
+const FEWER: usize = 32;
+const SQUARE: usize = 64;
+const PART = PANELS + KC * NC * W;
+const TOTALS = PART + MC * SQUARE * W;
 
 /** Bytes of scratch that `matmul` needs. */
 // threads: serial
 export function scratchSize(): usize {
-  return PANELS + KC * NC * W;
+  return TOTALS + MC * SQUARE * 8;
 }
 
 /**
@@ -552,6 +562,62 @@ function strips(
     }
 }
 
+/** `matmul` of many terms. */
+function manyTerms(
+  m: usize,
+  k: usize,
+  n: usize,
+  alpha: real,
+  a: usize,
+  ai: usize,
+  ak: usize,
+  b: usize,
+  bk: usize,
+  bn: usize,
+  bias: usize,
+  y: usize,
+  yi: usize,
+  add: bool,
+  scratch: usize,
+): void {
+  const part = scratch + PART;
+  const totals = scratch + TOTALS;
+  for (let j: usize = 0; j < n; j += SQUARE)
+    for (let i: usize = 0; i < m; i += MC) {
+      const rows = min(MC, m - i);
+      const columns = min(SQUARE, n - j);
+      memory.fill(totals, 0, rows * SQUARE * 8);
+      for (let p: usize = 0; p < k; p += FEWER) {
+        const from = a + (i * ai + p * ak) * W;
+        const terms = min(FEWER, k - p);
+        matmul(
+          rows,
+          terms,
+          columns,
+          1,
+          from,
+          ai,
+          ak,
+          b + (p * bk + j * bn) * W,
+          bk,
+          bn,
+          0,
+          part,
+          SQUARE,
+          false,
+          scratch,
+        );
+        for (let o: usize = 0; o < rows * SQUARE * W; o += 16) widen(totals + (o * 8) / W, v128.load(part + o));
+      }
+      for (let r: usize = 0; r < rows; r++)
+        for (let c: usize = 0; c < columns; c++) {
+          const to = y + ((i + r) * yi + j + c) * W;
+          const from: real = add ? load<real>(to) : bias ? load<real>(bias + (j + c) * W) : 0;
+          store<real>(to, from + alpha * <real>load<f64>(totals + (r * SQUARE + c) * 8));
+        }
+    }
+}
+
 /**
  * y = alpha a b, plus `bias` in every row (n numbers; 0 for none); added to y instead when `add`. a is m x k, b is
  * k x n. Rows of a lie `ai` apart and columns `ak`, one of the two being 1; rows of b `bk` and columns `bn`, likewise;
@@ -577,6 +643,7 @@ export function matmul(
   scratch: usize,
 ): void {
   if (!y) return;
+  if (k > MANY) return manyTerms(m, k, n, alpha, a, ai, ak, b, bk, bn, bias, y, yi, add, scratch);
   if (m <= FEW && ak == 1 && bk == 1 && k % LANES == 0 && k) {
     const whole = n & ~(4 * LANES - 1);
     strips(m, k, whole, alpha, a, ai, b, bn, bias, y, yi, add);

@@ -72,7 +72,8 @@ export function logsumexpBack(rows: usize, d: usize, x: usize, dy: usize, dx: us
   if (!dx) return;
   for (let r: usize = 0; r < rows; r++, x += d * W, dx += d * W, dy += W) {
     const top = rowMax(d, x);
-    const sum = rowExp(d, top, x, 0);
+    // beside Infinity a finite number counts for nothing; beside NaN all are NaN
+    const sum = top < Infinity ? rowExp(d, top, x, 0) : min<real>(rowDot(d, x, x), 1);
     rowExpScale(d, top, load<real>(dy) / sum, x, dx, add);
   }
 }

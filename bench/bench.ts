@@ -1,7 +1,7 @@
 // bench.ts: `npm run bench -- kernels | step | ratios | recurrence | generate | peers | compare`. stdout carries the
 // results (a table, or with --json a line a case), stderr everything else.
 import { args, usage, type Spec } from "./cli.ts";
-import { endings } from "./ending.ts";
+import { desertions } from "./ending.ts";
 import { compare } from "./speed/compare.ts";
 import { generating } from "./speed/generate.ts";
 import { kernels } from "./speed/kernels.ts";
@@ -120,6 +120,7 @@ async function measure(bench: string, asked: Asked, json: boolean): Promise<bool
     rows.push(next.value);
     show.clear();
     if (json) process.stdout.write(`${JSON.stringify({ ...line(bench, next.value), ...about })}\n`);
+    await new Promise(setImmediate); // nobody may be reading on, or waiting
   }
   show.clear();
   const threads = `${about.threads} thread${about.threads > 1 ? "s" : ""}`;
@@ -151,7 +152,8 @@ async function main(): Promise<void> {
     return;
   }
   const { values, positionals } = args(spec);
-  endings((_, code) => process.exit(code));
+  // no signals: a benchmark does not turn the event loop while it measures
+  desertions((_, code) => process.exit(code));
   const [bench, ...folders] = positionals;
   const { quick, engine, threads, fma, json } = values;
   const wrong = mistake(bench, folders, values);

@@ -12,11 +12,23 @@ function withParent(end: () => void): void {
   if (!process.connected) end();
 }
 
+type Stop = (why: string, code: number) => void;
+
+/** Calls `stop` as `endings` does, but for signals, which end the program at once. */
+export function desertions(stop: Stop): void {
+  withParent(() => stop("what started this has ended", 130));
+  for (const [name, stream] of Object.entries({ stdout: process.stdout, stderr: process.stderr }))
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EPIPE") stop(`nobody reads ${name}`, 130);
+      else stop(`${name}: ${reason(error)}`, 1);
+    });
+}
+
 /**
  * Calls `stop` when this program is asked to end, as often as it is: with what asks for it, in words, and the exit
- * status that it ought to have. Ctrl-C a second time ends at once, with 130.
+ * status that it ought to have. Ctrl-C a second time ends at once, with 130. All of it needs the event loop to turn.
  */
-export function endings(stop: (why: string, code: number) => void): void {
+export function endings(stop: Stop): void {
   let pressed = false;
   process.on("SIGINT", () => {
     if (pressed) process.exit(130);
@@ -24,10 +36,5 @@ export function endings(stop: (why: string, code: number) => void): void {
     stop("Ctrl-C again to stop at once", 130);
   });
   for (const signal of ["SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop(signal, 130));
-  withParent(() => stop("what started this has ended", 130));
-  for (const [name, stream] of Object.entries({ stdout: process.stdout, stderr: process.stderr }))
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "EPIPE") stop(`nobody reads ${name}`, 130);
-      else stop(`${name}: ${reason(error)}`, 1);
-    });
+  desertions(stop);
 }

@@ -32,7 +32,7 @@ function look(
   return { logits: model.logits(params, ids, { watch }).values(), layers };
 }
 
-/** Which token a head ought to count, and which not. */
+/** Which token's gates ought to be open, and which one's shut. */
 export interface Contrast {
   counted: string;
   passed: string;

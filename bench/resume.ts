@@ -43,11 +43,16 @@ interface Earlier {
   /** The records of finished arms. */
   records: readonly Entry[];
   saved: Map<string, number>;
+  /** What is wrong with the log. */
+  warnings: readonly string[];
 }
 
 /** What a checkpoint that cannot be taken up leaves to do. */
 export const wayOut =
   "put a whole copy there; or train this arm from its beginning: --resume --anyway; or throw the run away: --fresh";
+
+/** What is said where it is trained from its beginning. */
+export const again = "this arm is trained from its beginning";
 
 /** What wrote a run, part by part. */
 export type Origin = { readonly [part: string]: string };
@@ -98,14 +103,14 @@ export function looked(file: string, missed: boolean): Origin | string | undefin
   try {
     const bytes = readFile(file);
     if (!bytes) return missed ? "the checkpoint is missing" : undefined;
-    return JSON.parse(parse(bytes).metadata["origin"] ?? "{}") as Origin;
+    return bag(JSON.parse(parse(bytes).metadata["origin"] ?? "{}")) as Origin;
   } catch (error) {
     return (error as Error).message;
   }
 }
 
 /** The jobs that are not done, with whether each goes on from a checkpoint. */
-function remaining(o: Asked, jobs: readonly Job[], head: Entry, { folder, run, finished, saved }: Earlier) {
+function remaining(o: Asked, jobs: readonly Job[], head: Entry, { folder, run, finished, saved, warnings }: Earlier) {
   const [wants, got] = [run?.["choice"], head["choice"]].map(choice => JSON.stringify(choice));
   if (run && wants !== got)
     leave(2, `--resume: the run in ${folder} made other choices\n  wants ${wants}\n  got   ${got}`);
@@ -118,10 +123,10 @@ function remaining(o: Asked, jobs: readonly Job[], head: Entry, { folder, run, f
       if (typeof made !== "string") return { ...job, resume: made !== undefined };
       const what = `${named(job)}: ${made}\n  in ${relative(".", job.file)}`;
       if (!o.anyway) leave(1, `${what}\n  ${wayOut}`);
-      notices.push(`${what}\n  this arm is trained from its beginning`);
+      notices.push(`${what}\n  ${again}`);
       return job;
     });
-  return { jobs: left, notices };
+  return { jobs: left, notices: [...warnings, ...notices] };
 }
 
 /** What stands in the place of a file is found before hours of training, not after. */
@@ -130,25 +135,40 @@ function mustBeFiles(paths: readonly string[]): void {
     if (statSync(path, { throwIfNoEntry: false })?.isFile() === false) leave(2, `${relative(".", path)} is not a file`);
 }
 
+/**
+ * Refuses to go on with a log that is not as it was written, or is missing beside checkpoints, or says that no arm of
+ * it counts as finished: which of their records are gone cannot be known.
+ */
+function checkLog(o: Asked, log: string, run: Entry | undefined, wrong: boolean): string[] {
+  if (!o.resume || !wrong) return [];
+  const what = `the log of the run is ${run ? "damaged" : "missing or damaged"}\n  in ${relative(".", log)}`;
+  if (!o.anyway)
+    leave(1, `${what}\n  put a whole copy there; or go on with what is left of it: --resume --anyway; or: --fresh`);
+  return [`${what}\n  arms without a checkpoint are trained from their beginning`];
+}
+
 /** The log of an earlier run. */
-function logged(o: Asked, log: string): Earlier {
-  const entries = parsed(Buffer.from(readFile(log) ?? "").toString("utf8"));
+function logged(o: Asked, log: string, any: boolean): Earlier {
+  const text = Buffer.from(readFile(log) ?? "").toString("utf8");
+  const entries = parsed(text);
   const run = entries.find(e => e.type === "run");
-  const results = entries.filter(e => e.type === "result" && e["seed"] === run?.["seed"]);
+  const whole = text.endsWith("\n") && entries.length === text.split("\n").length - 1 && entries[0] === run;
+  const warnings = checkLog(o, log, run, text === "" ? any : !whole);
+  const results = warnings.length ? [] : entries.filter(e => e.type === "result" && e["seed"] === run?.["seed"]);
   const finished = new Set(results.map(named));
   // Steps of arms that are not finished are in their checkpoints.
   const records = entries.filter(e => e.type !== "run" && e.type !== "saved" && finished.has(named(e)));
   const marks = entries.filter(e => e.type === "saved" && !finished.has(named(e)));
   const saved = new Map(marks.map(e => [named(e), Number(e["step"])]));
   const names = list(run?.["jobs"]).map(String);
-  return { folder: relative(".", o.out) || ".", run, names, finished, records, saved };
+  return { folder: relative(".", o.out) || ".", run, names, finished, records, saved, warnings };
 }
 
 /** What is to be done of these jobs, given what is in the folder; of `studies` any checkpoint is known. */
 export function agenda(o: Asked, studies: readonly Study[], jobs: Job[], head: Entry, log: string): Agenda {
   const files = checkpoints(o.out, studies);
   mustBeFiles([log, join(o.out, "report.html"), ...files.map(f => f.file)]);
-  const earlier = logged(o, log);
+  const earlier = logged(o, log, files.length > 0);
   const { folder, run, names, finished, records, saved } = earlier;
   const isDone = (f: { study: string; arm: string; seed: number }): boolean =>
     finished.has(named(f)) && f.seed === run?.["seed"];

@@ -118,7 +118,7 @@ function heard(run: Run, job: Job, e: Entry): void {
   else if (e.type === "saved") {
     run.saved.set(name, Number(e["step"]));
     keepLog(run);
-  } else if (e.type === "warning") show.log(`${name}: ${String(e["text"])}`);
+  } else if (e.type === "warning" || e.type === "notice") show.log(`${name}: ${String(e["text"])}`);
   else if (e.type === "stopped") run.stopped.push(e);
   else if (e.type === "resumed") show.log(`${name}: going on from step ${String(e["step"])}`);
   else {
@@ -143,13 +143,13 @@ interface ArmOrder extends Order {
 
 /** Trains one arm in a thread; resolves when it has ended, however it did. */
 async function train(run: Run, job: Job, threads: number | undefined): Promise<void> {
-  const { seed, steps, quick, texts } = run.o;
+  const { seed, steps, quick, texts, anyway } = run.o;
   const { stop, every } = run;
   const { study, arm, file, resume } = job;
   const made = JSON.stringify(origin(run.records[0]!));
   const choice = { seed, steps, quick, texts, threads };
   const of = { study, arm, seed };
-  const order: ArmOrder = { study, arm, choice, of, file, resume, origin: made, wayOut, every, stop };
+  const order: ArmOrder = { study, arm, choice, of, file, resume, origin: made, wayOut, anyway, every, stop };
   const error = await thread(run.program, order, e => heard(run, job, e));
   if (error) {
     run.failed = true;

@@ -2,9 +2,10 @@
 // at the stop flag after every step, and leaves a checkpoint now and then and when it is stopped.
 import { relative } from "node:path";
 import { parentPort } from "node:worker_threads";
-import { fit, load, save } from "farsight";
+import { fit, load, parse, save } from "farsight";
 import { readFile, saveFile } from "./files.ts";
 import type { Entry } from "./records.ts";
+import { again } from "./resume.ts";
 import type { Trial } from "./study.ts";
 
 /** What a worker is told. `stop` holds one number, not 0 once the run is to end. */
@@ -18,6 +19,8 @@ export interface Order {
   origin: string;
   /** What to do about a checkpoint that cannot be taken up. */
   wayOut: string;
+  /** Whether an arm begins again whose checkpoint cannot be taken up. */
+  anyway: boolean;
   /** Milliseconds between checkpoints. */
   every: number;
   stop: Int32Array;
@@ -37,7 +40,7 @@ interface Told {
 }
 
 /** The checkpoint of a trial: what was there, and writing it. */
-function checkpoints(trial: Trial, { of, file, resume, origin, wayOut }: Order) {
+function checkpoints(trial: Trial, { of, file, resume, anyway, origin, wayOut }: Order) {
   const config = madeOf(of, trial);
   const started = performance.now();
   const told: Told = { records: [], sum: 0, n: 0 };
@@ -45,11 +48,15 @@ function checkpoints(trial: Trial, { of, file, resume, origin, wayOut }: Order) 
   let saved = 0;
   const seconds = (): number => before + (performance.now() - started) / 1000;
 
+  // Loads last: what is refused leaves parameters as they were made.
   function take(bytes: Uint8Array): number {
-    const { step, metadata } = load(trial, bytes);
+    const { metadata } = parse(bytes);
     if (metadata.config !== config)
       throw new Error(`this is a checkpoint of another run\n  wants ${config}\n  got   ${metadata.config}`);
-    Object.assign(told, JSON.parse(metadata.told!));
+    const { records, sum, n } = JSON.parse(metadata.told ?? "{}") as Told;
+    if (!Array.isArray(records)) throw new Error("this checkpoint has no records of its steps");
+    const { step } = load(trial, bytes);
+    Object.assign(told, { records, sum, n });
     before = Number(metadata.seconds) || 0;
     return step;
   }
@@ -66,7 +73,10 @@ function checkpoints(trial: Trial, { of, file, resume, origin, wayOut }: Order) 
       try {
         saved = take(readFile(file)!);
       } catch (error) {
-        throw new Error(`${(error as Error).message}\n  in ${relative(".", file)}\n  ${wayOut}`, { cause: error });
+        const what = `${(error as Error).message}\n  in ${relative(".", file)}`;
+        if (!anyway) throw new Error(`${what}\n  ${wayOut}`, { cause: error });
+        post({ type: "notice", ...of, text: `${what}\n  ${again}` });
+        return 0;
       }
       post({ type: "resumed", ...of, step: saved });
       told.records.forEach(post);

@@ -54,6 +54,9 @@ export const label = (name: unknown): string =>
 /** A shape as errors and listings print it. */
 export const shapeOf = (t: { readonly shape: readonly number[] }): string => `[${t.shape.join(" ")}]`;
 
+/** The largest of a list of numbers from 0, which may be longer than a call's arguments; 0 of none. */
+export const largest = (list: readonly number[]): number => list.reduce((a, b) => Math.max(a, b), 0);
+
 /** How many numbers a shape holds. */
 export function product(shape: readonly number[]): number {
   let n = 1;
@@ -214,7 +217,7 @@ export function sized(who: string, shape: readonly number[]): readonly number[] 
   for (const n of sizes)
     if (!Number.isInteger(n) || n < 0)
       refuse(RangeError, who, `shape ${printed(sizes)} has the size ${printed(n)}`, "whole numbers from 0");
-  return sizes;
+  return Object.freeze(sizes); // tensors share them
 }
 
 /**

@@ -26,7 +26,7 @@ const PREFIX = "optimizer";
 
 function tensorsOf(who: string, { params, optimizer }: Run, prefix = PREFIX): Map<string, Tensor> {
   const map = new Map<string, Tensor>();
-  const states = optimizersOf(optimizer).map(o => o.state);
+  const states = optimizersOf(who, optimizer).map(o => o.state);
   const state: Tree = states.length === 1 ? states[0]! : states;
   for (const [path, t] of [...leaves(params), ...leaves(state, prefix)]) {
     if (map.has(path)) refuse(RangeError, who, `two tensors are called ${path}`);
@@ -49,16 +49,14 @@ export function save(run: Run, metadata: Record<string, string> = {}): Bytes {
   if (!notes) refuse(TypeError, "save", `metadata is ${printed(metadata)}`, "a plain object of strings");
   let prefix = PREFIX;
   while (leaves(run.params).some(([path]) => path.startsWith(`${prefix}.`))) prefix = `_${prefix}`;
-  integer("save", "step", run.step ?? 0);
+  const step = integer("save", "step", run.step === undefined ? 0 : run.step);
+  const updates = optimizersOf("save", run.optimizer).map(o => integer("save", "updates", get(o, "updates")));
   for (const [path, t] of tensorsOf("save", run, prefix)) list.set(path, { shape: t.shape, values: t.values() });
   return serialize(list, {
     format: "pt",
     ...notes,
-    "farsight.step": String(run.step ?? 0),
-    "farsight.updates":
-      optimizersOf(run.optimizer)
-        .map(o => o.updates)
-        .join(" ") || "0",
+    "farsight.step": String(step),
+    "farsight.updates": updates.join(" ") || "0",
     "farsight.optimizer": prefix,
     "farsight.seed": String(tape.random.seed),
     "farsight.position": String(tape.random.position),
@@ -86,11 +84,12 @@ export function load(run: Run, file: Uint8Array): { step: number; metadata: Reco
     .map(text => number("updates", text));
   const seed = number("seed");
   const position = number("position");
-  const optimizers = optimizersOf(run.optimizer);
+  const optimizers = optimizersOf("load", run.optimizer);
   if (optimizers.length && optimizers.length !== updates.length)
     refuse(RangeError, "load", `the file is of ${updates.length} optimisers`, `one of ${optimizers.length}`);
   const generator = random(seed, position);
-  for (const o of optimizers) o.updates = Number(o.updates); // throws where it cannot be set
+  // Throws where it cannot be set.
+  for (const o of optimizers) o.updates = integer("load", "updates", get(o, "updates"));
   optimizers.forEach((o, i) => {
     o.updates = updates[i]!;
   });

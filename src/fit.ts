@@ -6,6 +6,7 @@ import {
   get,
   isTensor,
   nested,
+  number,
   options as chosen,
   printed,
   real,
@@ -108,7 +109,7 @@ const WANTS = {
 export async function* fit(options: FitOptions): AsyncGenerator<Metrics, void, void> {
   const all = chosen(who, options, WANTS);
   const { params, loss, steps, from, schedule, clip, accumulate, evaluate, every, signal } = all;
-  const optimizers = optimizersOf(all.optimizer);
+  const optimizers = optimizersOf(who, all.optimizer, 1);
   const tape = tapeOf(who, params);
   trained(params, optimizers);
   for (let step = from; step < steps; step++) {
@@ -134,7 +135,7 @@ export async function* fit(options: FitOptions): AsyncGenerator<Metrics, void, v
         refuse(RangeError, who, `all weights are ${sum.weight}`, sum.weight ? "1e-9 or more together" : "one above 0");
       if (accumulate > 1)
         for (const p of tape.params) tape.engine.kernels.scale(p.size, 1 / sum.weight, 0, p.grad, p.grad);
-      lr = synchronous(who, schedule?.(step));
+      if (schedule) lr = RATE(who, "lr", synchronous(who, schedule(step)));
       norm = clip.norm === undefined ? undefined : clipNorm(params, clip.norm);
       if (clip.value !== undefined) clipValue(params, clip.value);
       update(optimizers, lr);
@@ -156,9 +157,6 @@ function signalled(who: string, name: string, value: unknown): FitOptions["signa
 
 /** Throws unless optimisers train what is in `params`. */
 function trained(params: Tree, optimizers: readonly Optimizer[]): void {
-  for (const o of optimizers.length ? optimizers : [undefined])
-    if (typeof get(o, "step") !== "function")
-      refuse(TypeError, who, `optimizer is ${printed(o)}`, "an optimiser, or a list of them");
   const all = new Set(leaves(params).map(([, p]) => p.root));
   const trees = optimizers.map(o => o.params);
   for (const [path, p] of parameters(who, trees.length > 1 ? trees : trees[0]!))
@@ -208,7 +206,8 @@ function evaluated(tape: Tape, evaluate: (step: number) => Tensor | number, step
   try {
     return tape.scope(() => {
       const value = tape.noGrad(() => evaluate(step));
-      return isTensor(value) ? (value as Tensor).item() : (value as number);
+      if (isTensor(value)) return (value as Tensor).item();
+      return number(who, "what evaluate gave", value, typeof value === "number", "a number, or a tensor of size 1");
     });
   } finally {
     undo();

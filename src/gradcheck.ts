@@ -2,7 +2,10 @@
 import { callable, options as chosen, real, refuse, shapeOf, synchronous, tensor, whole } from "./check.ts";
 import { leaves, tapeOf, type Tree } from "./nn.ts";
 import { random } from "./random.ts";
+import type { Tape } from "./tape.ts";
 import type { Tensor } from "./tensor.ts";
+
+const who = "gradcheck";
 
 /**
  * Options of `gradcheck`. `tolerance` is relative; `h` is the half step of the difference; `directions` are drawn for
@@ -25,8 +28,7 @@ export interface GradcheckOptions {
  * An error below the rounding noise of the difference, 16 ulp of the loss over h, is not counted.
  */
 export function gradcheck(params: Tree, loss: () => Tensor, options: GradcheckOptions = {}): number {
-  const who = "gradcheck";
-  const { tolerance, h, directions, seed } = chosen(who, options, {
+  const o = chosen(who, options, {
     tolerance: [real("above 0 to below 1"), 1e-7],
     h: [real("from 1e-8 to 0.1"), 1e-5],
     directions: [whole(1, 65536), 1],
@@ -36,6 +38,15 @@ export function gradcheck(params: Tree, loss: () => Tensor, options: GradcheckOp
   const list = leaves(params);
   const tape = tapeOf(who, params);
   if (tape.dtype !== "f64") refuse(TypeError, who, `the tape is ${tape.dtype}`, 'new Tape("f64")');
+  return tape.scope(() => compared(tape, list, loss, o)); // leaves the generator where it was, if it throws
+}
+
+function compared(
+  tape: Tape,
+  list: readonly [path: string, p: Tensor][],
+  loss: () => Tensor,
+  { tolerance, h, directions, seed }: Required<GradcheckOptions>,
+): number {
   const rng = random(seed).fork(who);
   const position = tape.random.position;
   // Recorded, since dropout acts only where the tape records.

@@ -19,14 +19,16 @@ export function readHeader(bytes: Uint8Array): Map<string, unknown> {
   /** Whether the next byte is `c`, and if so steps over it. */
   const take = (c: number): boolean => peek() === c && ++at > 0;
   /** Refuses what is no object. */
-  function object(who: string): void {
-    if (peek() !== 123) stop(at, `${who} is an object, not ${printed(value(2))}`);
+  function object(name?: string): void {
+    if (peek() === 123) return;
+    stop(at, `${name === undefined ? "the header" : label(name)} is an object, not ${printed(value(2))}`);
   }
   /** A name that is not among those before it, and its colon. "a" and "\u0061" are one name. */
   function newName(before: Map<unknown, unknown>): string {
     if (peek() !== 34) broken(bytes, at); // "
     const from = at;
     const name = scalar() as string;
+    more((at - from) >> 5); // engines know long names by their length alone, and compare all that are as long
     if (before.has(name)) stop(from, `${label(name)} comes twice in one object of the header`);
     if (!take(58)) broken(bytes, at); // a colon
     return name;
@@ -34,7 +36,12 @@ export function readHeader(bytes: Uint8Array): Map<string, unknown> {
   function scalar(): unknown {
     const from = at;
     at = endOf(bytes, from);
+    if (at - from > 1 << 25) stop(from, "text of more than 33554430 bytes"); // read, it takes up to four times as many
     return parsed(bytes, from, at);
+  }
+  /** Counts a name or a number, a name of more than 32 bytes as several. */
+  function more(n: number): void {
+    if ((count += n) > 262_144) stop(at, "more than 262144 names and numbers"); // over 30,000 matrices
   }
   function value(level: number): unknown {
     const open = peek();
@@ -46,16 +53,16 @@ export function readHeader(bytes: Uint8Array): Map<string, unknown> {
     const members = new Map<unknown, unknown>();
     while (!take(close)) {
       if (members.size > 0 && !take(44)) broken(bytes, at); // a comma
-      if (++count > 262_144) stop(at, "more than 262144 names and numbers"); // over 30,000 matrices
+      more(1);
       const name = named ? newName(members) : members.size;
-      if (level === 1) object(label(`${name}`));
+      if (level === 1) object(`${name}`);
       members.set(name, value(level + 1));
     }
     if (!named) return [...members.values()];
     return level === 1 ? members : Object.fromEntries(members);
   }
 
-  object("the header");
+  object();
   const header = value(1) as Map<string, unknown>;
   if (peek() !== undefined) broken(bytes, at);
   return header;
@@ -64,7 +71,9 @@ export function readHeader(bytes: Uint8Array): Map<string, unknown> {
 /** Where a string, a number, true, false or null ends. */
 function endOf(bytes: Uint8Array, from: number): number {
   let at = from;
-  if (bytes[at] !== 34) while (at < from + 99 && /[-+.\w]/.test(String.fromCharCode(bytes[at] ?? 0))) at++;
+  // up to a space, a comma or a bracket
+  if (bytes[at] !== 34)
+    while (at < from + 99 && bytes[at]! > 32 && bytes[at] !== 44 && bytes[at] !== 93 && bytes[at] !== 125) at++;
   else {
     while (bytes[++at] !== 34) {
       if (at >= bytes.length) broken(bytes, at);

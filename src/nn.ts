@@ -44,7 +44,9 @@ export function leaves(tree: Tree, path = ""): [string, Tensor][] {
   return below(tree, string("leaves", "path", path), 64);
 }
 function below(tree: unknown, path: string, depth: number): [string, Tensor][] {
-  const nodes = typeof tree === "object" && !markOf(tree) && safely(() => Object.entries(tree!), undefined);
+  // Entries of numbers without end would take all memory.
+  const entries = () => !((tree as { length?: number }).length! > 1e6) && Object.entries(tree!);
+  const nodes = typeof tree === "object" && !markOf(tree) && safely(entries, undefined);
   const is = path ? label(path) : "the tree";
   if (!nodes) refuse(TypeError, "leaves", `${is} is ${label(tree)}`, "tensors, in objects and lists");
   if (!depth) refuse(RangeError, "leaves", `${is} lies too deep, or within itself`, "64 levels at most");
@@ -55,16 +57,14 @@ function below(tree: unknown, path: string, depth: number): [string, Tensor][] {
   });
 }
 
-/** What throws unless a tree has tensors at these paths. It looks at a tree once. */
+/** What throws unless a tree has tensors at these paths. */
 export function having(who: string, ...paths: string[]): (tree: object) => void {
-  const seen = new WeakSet<object>();
+  const all = paths.map(path => path.split("."));
   return tree => {
-    if (seen.has(tree)) return;
-    for (const path of paths) {
-      const node = path.split(".").reduce(get, tree as unknown);
-      if (!isTensor(node)) refuse(TypeError, who, `${path} is ${printed(node)}`, "a tensor");
+    for (const path of all) {
+      const node = path.reduce(get, tree as unknown);
+      if (!isTensor(node)) refuse(TypeError, who, `${path.join(".")} is ${printed(node)}`, "a tensor");
     }
-    seen.add(tree);
   };
 }
 
@@ -104,17 +104,38 @@ export function maker(tape: Tape, rng: Random, frozen = false): Maker {
   };
 }
 
+/** Tells whether a tree has what it has now, as far down as names of its first level that are of `part` lead. */
+function witness(tree: Tree, part: RegExp): () => boolean {
+  const nodes = [tree as Record<string, unknown>];
+  const members: unknown[] = [];
+  for (const node of nodes) {
+    for (const name in node) {
+      const member = node[name];
+      members.push(member);
+      if (member && !isTensor(member) && (node !== tree || part.test(name))) nodes.push(member as never);
+    }
+    members.push(nodes);
+  }
+  return () => {
+    let n = 0;
+    for (const node of nodes) {
+      for (const name in node) if (node[name] !== members[n++]) return false;
+      if (nodes !== members[n++]) return false;
+    }
+    return true;
+  };
+}
 /**
  * What throws unless, of the parameters whose paths begin with `part`, a tree has the names and shapes that `make`
- * gives, and returns the rest of the tree. It looks at a tree once.
+ * gives, and returns the rest of the tree. It looks at a tree again when that has changed.
  */
 export function fitting<Rest = Tree>(who: string, part: RegExp, make: (make: Maker) => Tree): (tree: Tree) => Rest {
-  const seen = new WeakMap<object, Rest>();
+  const seen = new WeakMap<object, { rest: Rest; holds: () => boolean }>();
   const shapes = (tree: Tree) =>
     new Map(leaves(tree).flatMap(([path, t]) => (part.test(path) ? [[path, shapeOf(t)]] : [])));
   return tree => {
-    let rest = seen.get(tree);
-    if (rest) return rest;
+    const before = seen.get(tree);
+    if (before?.holds()) return before.rest;
     const given = shapes(tree);
     const wanted = shapes(make((_, shape) => ({ [TENSOR]: COPY, shape }) as unknown as Tensor));
     const wrong = [...new Map([...wanted, ...given]).keys()]
@@ -124,8 +145,8 @@ export function fitting<Rest = Tree>(who: string, part: RegExp, make: (make: Mak
       const why = `${wrong.length} parameters are of another model`;
       refuse(RangeError, who, why + wrong.slice(0, 8).join(""));
     }
-    rest = Object.fromEntries(Object.entries(tree).filter(([name]) => !part.test(name))) as Rest;
-    seen.set(tree, rest);
+    const rest = Object.fromEntries(Object.entries(tree).filter(([name]) => !part.test(name))) as Rest;
+    seen.set(tree, { rest, holds: witness(tree, part) });
     return rest;
   };
 }

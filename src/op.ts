@@ -306,7 +306,7 @@ function workOut(def: Definition, xs: Tensors, options: Values | undefined): Pla
     const n = Number(dim) >= 0 ? Number(dim) : sizes[dim.replace("Σ", "")];
     return Number.isInteger(n) ? (n as number) : fail(def, xs, RangeError, `${dim} is ${String(n)}`);
   };
-  const outputs = def.outputs.map(o => [...(o.lead ? lead : []), ...o.dims.map(extent)]);
+  const outputs = def.outputs.map(o => Object.freeze([...(o.lead ? lead : []), ...o.dims.map(extent)]));
   const saves = saved.map(({ spec: { lead: all, dims } }) => {
     const rows = all ? (sizes.rows as number) : 1;
     return dims.reduce((n, d) => n * extent(d), rows);
@@ -370,7 +370,7 @@ function run(def: Definition, tape: Tape, plan: Plan, xs: Tensors, recorded: boo
   if (recorded && !rule.backward) fail(def, xs, TypeError, "has no gradient; pass stopGradient of its input");
   const { kernels, mark: from } = engine;
   const { made, records } = tape;
-  const params = tape.params.length;
+  const params = tape.parameters;
   try {
     // May make tensors, and change those that are there.
     const done = tape.trace && traced(tape.trace, name, "forward", plan.outputs, engine.width);

@@ -4,6 +4,7 @@ import {
   callable,
   choice,
   flag,
+  get,
   infinite,
   integer,
   items,
@@ -96,12 +97,14 @@ export function finite(who: string, list: Parameters): void {
 const like = (list: Parameters): Tensor[] =>
   list[0]![1].tape.allOrNothing(() => list.map(([, p]) => p.tape.tensor(p.shape)));
 
-/** One optimiser or several, or none, as a list. */
-export function optimizersOf(optimizer: Optimizer | readonly Optimizer[] | undefined): readonly Optimizer[] {
-  if (optimizer === undefined) return [];
-  return kindOf(optimizer) === "Array"
-    ? items("fit", "optimizer is", optimizer as readonly Optimizer[])
-    : [optimizer as Optimizer];
+/** One optimiser or several, or none where `least` is 0, as a list. */
+export function optimizersOf(who: string, optimizer: unknown, least = 0): readonly Optimizer[] {
+  const given = optimizer === undefined ? [] : [optimizer];
+  const list = kindOf(optimizer) === "Array" ? items(who, "optimizer is", optimizer as Optimizer[]) : given;
+  for (const o of list.length < least ? [undefined] : list)
+    if (typeof get(o, "step") !== "function")
+      refuse(TypeError, who, `optimizer is ${printed(o)}`, "an optimiser, or a list of them");
+  return list as Optimizer[];
 }
 
 /** What all optimisers have in common. */
@@ -126,7 +129,7 @@ function optimizer(
 ): Optimizer {
   const kept = leaves(state);
   let updates = 0;
-  return {
+  return Object.freeze({
     lr,
     params,
     state,
@@ -136,7 +139,7 @@ function optimizer(
     set updates(n) {
       updates = integer(who, "updates", n);
     },
-    step(rate = lr) {
+    step(rate: number = lr) {
       RATE(who, "lr", rate); // what would spoil every parameter is refused before any is touched
       for (const [, p] of list) p.alive(who);
       for (const [, t] of kept) t.alive(who);
@@ -145,7 +148,7 @@ function optimizer(
       list.forEach(([, p], i) => change(p, i, 1 - (decayed[i] ? rate * decay : 0)));
       updates++;
     },
-  };
+  });
 }
 
 /** Stochastic gradient descent: v = momentum v + g; p -= lr v, or lr (g + momentum v) with `nesterov`. */
@@ -159,7 +162,9 @@ export function sgd(params: Tree, options: SgdOptions = {}): Optimizer {
   });
   if (nesterov && !momentum) refuse(RangeError, "sgd", "nesterov needs a momentum above 0");
   const list = parameters("sgd", params);
-  const decayed = list.map(([path, p]) => decay > 0 && synchronous("sgd", decays(path, p)));
+  const decayed = list.map(
+    ([path, p]) => decay > 0 && flag("sgd", "what decays gave", synchronous("sgd", decays(path, p))),
+  );
   const v = momentum ? like(list) : [];
   const state = Object.fromEntries(v.map((v, i) => [list[i]![0], { v }]));
   return optimizer("sgd", params, { lr, decay, decayed }, list, state, rate => (p, i, keep) => {
@@ -188,7 +193,9 @@ function adaptive(params: Tree, { lr, betas, eps, decay, decays }: Required<Adam
   const who = "adamw";
   const [b1, b2] = betas;
   const list = parameters(who, params);
-  const decayed = list.map(([path, p]) => decay > 0 && synchronous(who, decays(path, p)));
+  const decayed = list.map(
+    ([path, p]) => decay > 0 && flag(who, "what decays gave", synchronous(who, decays(path, p))),
+  );
   const [m, v] = list[0]![1].tape.allOrNothing(() => [like(list), like(list)]);
   const state = Object.fromEntries(list.map(([path], i) => [path, { m: m[i], v: v[i] }]));
   return optimizer(who, params, { lr, decay, decayed }, list, state, (rate, t) => {

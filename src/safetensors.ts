@@ -2,7 +2,7 @@
 // little-endian. Writes strictly and reads what the reference reader (github.com/huggingface/safetensors) reads, less
 // equal keys, null metadata and what lies deeper than a shape, plus sizes spelled 1.0. A file is hostile until all of
 // it has been checked; no numbers are allocated before.
-import { safely, kindOf, label, printed, listed, type Kind } from "./check.ts";
+import { get, safely, kindOf, label, printed, listed, type Kind } from "./check.ts";
 import { readHeader, wrong } from "./header.ts";
 
 /** The kinds of number in files that this library reads. It writes F32, F64, I32 and I64. */
@@ -120,12 +120,13 @@ export function serialize(tensors: Pairs | Record<string, Storable>, metadata: R
   for (const [name, tensor] of pairs) {
     if (typeof name !== "string") wrong(`a name is a string, not ${printed(name)}`, TypeError);
     if (map.has(name)) wrong(`${label(name)} comes twice`);
-    const { shape, values } = tensor ?? {};
+    const [given, values] = [get(tensor, "shape"), get(tensor, "values") as Values];
+    const shape = safely(() => (Array.isArray(given) ? ([...given] as unknown) : given), undefined);
     const [dtype] = Object.entries(ARRAYS).find(([, made]) => made.name === kindOf(values)) ?? [];
-    if (!isDtype(dtype) || !ArrayBuffer.isView(values))
+    if (!isDtype(dtype) || !ArrayBuffer.isView(values as unknown))
       wrong(`${label(name)} holds ${printed(values)}`, TypeError, listed(Object.values(ARRAYS).map(made => made.name)));
     check(name, shape, WIDTH[dtype], values.byteLength, TypeError);
-    map.set(name, { name, dtype, shape: [...shape], values, begin: 0, end: 0 });
+    map.set(name, { name, dtype, shape, values, begin: 0, end: 0 });
   }
   // The widest first: then every tensor starts at a multiple of its width, and a reader may map the file and not copy.
   const list = [...map.values()].sort((a, b) => WIDTH[b.dtype] - WIDTH[a.dtype] || (a.name < b.name ? -1 : 1));

@@ -20,7 +20,7 @@ import {
   type Check,
 } from "./check.ts";
 import { Engine, type Dtype, type EngineOptions, type Numbers } from "./engine.ts";
-import { random, type Random } from "./random.ts";
+import { drawing, random, type Random } from "./random.ts";
 import { Tensor, type Region, type Traits } from "./tensor.ts";
 
 /**
@@ -43,8 +43,7 @@ export class Tape {
   readonly engine: Engine;
   readonly check: boolean;
   readonly trace: Trace | undefined;
-  /** The generator of dropout. Its `seed` and `position` are part of a run's state. */
-  random: Random;
+  #random: Random;
   #entries: Entry[] = [];
   #regions: Region[];
   #params: Tensor[] = [];
@@ -67,7 +66,7 @@ export class Tape {
     this.engine = engine ?? new Engine(dtype, { module, limit });
     this.check = check;
     this.trace = trace;
-    this.random = random(seed);
+    this.#random = random(seed);
     this.#regions = [{ alive: true, made: 0, gone: undefined, mark: this.engine.mark, records: 0 }];
     this.engine.advice = () => this.#advice();
     taken.add(this.engine);
@@ -88,9 +87,20 @@ export class Tape {
   get evaluating(): boolean {
     return this.#evaluating;
   }
+  /** The generator of dropout. Its `seed` and `position` are part of a run's state. */
+  get random(): Random {
+    return living("random", this).#random;
+  }
+  set random(rng) {
+    living("random", this).#random = drawing("random", rng);
+  }
   /** Every parameter made so far, in order. */
   get params(): readonly Tensor[] {
-    return living("params", this).#params;
+    return [...living("params", this).#params];
+  }
+  /** @internal How many there are. */
+  get parameters(): number {
+    return this.#params.length;
   }
   /** Bytes of memory the tape holds from its host; it never shrinks. */
   get bytes(): number {
@@ -260,8 +270,10 @@ export class Tape {
     const undo = this.bookmark();
     const made = this.allOrNothing(make);
     const end = this.engine.mark;
-    const tensors = this.made;
-    return { made, release: () => this.engine.mark === end && this.made === tensors && undo(true) };
+    const region = this.#region;
+    const tensors = region.made;
+    const last = (): boolean => this.#region === region && this.engine.mark === end && region.made === tensors;
+    return { made, release: () => last() && undo(true) };
   }
 
   /** Runs `body` without recording: nothing made in it can be run backwards, and dropout keeps every number. */

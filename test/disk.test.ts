@@ -15,7 +15,7 @@ import {
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as assert from "uvu/assert";
-import { parse } from "farsight";
+import { parse, serialize } from "farsight";
 import { suite } from "./check.ts";
 import { fileOf, lines, losses, run, scratch, type Ended } from "./program.ts";
 
@@ -204,6 +204,74 @@ suite("a run that is taken up again", {
     assert.match(anyway.err, /near bold: the checkpoint is missing\n.*\n {2}this arm is trained from its beginning/);
     await start(["--steps", "6000", "--out", out("undisturbed")]);
     assert.equal(said(folder), said(out("undisturbed")));
+  },
+  async "begins an arm again whose checkpoint is of another run, or another program's, when told to"() {
+    const folder = out("others");
+    const words = ["--steps", "600", "--jobs", "1", "--out", folder, "--json"];
+    const often = (more: readonly string[], interrupt?: RegExp): Promise<Ended> =>
+      run("./toy-often", [...words, ...more], { interrupt, signal: "SIGTERM" });
+    await often([], /"step":40,/);
+    const path = join(folder, "near-bold-1.safetensors");
+    const { tensors, metadata } = parse(readFileSync(path));
+    const of = (list: Record<string, string>): Uint8Array => serialize(Object.fromEntries(tensors), list);
+    const own = Object.fromEntries(Object.entries(metadata).filter(([key]) => !key.startsWith("farsight.")));
+    const { config, told, ...rest } = metadata;
+    const { "farsight.checksum": _, ...kept } = metadata;
+    const log = readFileSync(join(folder, "run.jsonl"));
+    await start(["--steps", "600", "--out", out("others undisturbed")]);
+    for (const [what, bytes] of [
+      ["without a step", of(own)],
+      ["of another run", of({ ...kept, config: config!.replace('"size":64', '"size":65') })],
+      ["without records", of({ ...rest, config: config!, "farsight.checksum": "" })],
+      ["of no origin", of({ ...kept, origin: "null" })],
+    ] as const) {
+      writeFileSync(path, bytes);
+      writeFileSync(join(folder, "run.jsonl"), log);
+      const { code, err } = await often(["--resume"]);
+      assert.ok(code === 1 || code === 2, `${what}: ${code} ${err}`);
+      assert.match(err, /--resume --anyway/, what);
+      noStack(err);
+      assert.equal(readFileSync(path).equals(bytes), true, what);
+      const anyway = await often(["--resume", "--anyway"]);
+      assert.is(anyway.code, 0, `${what}: ${anyway.err}`);
+      assert.equal(said(folder), said(out("others undisturbed")), what);
+    }
+    assert.ok(told);
+  },
+  async "is refused where its log is missing or damaged, and says so where it goes on anyway"() {
+    const folder = out("logs");
+    const path = join(folder, "run.jsonl");
+    const words = ["--steps", "6000", "--jobs", "1", "--out", folder, "--json"];
+    await start(words, /"arm":"shy","seed":1,"step":400,/);
+    const good = readFileSync(path);
+    const checkpoint = readFileSync(join(folder, "near-shy-1.safetensors"));
+    await start(["--steps", "6000", "--out", out("logs undisturbed")]);
+    for (const [what, bytes] of [
+      ["missing", undefined],
+      ["empty", Buffer.alloc(0)],
+      ["cut in a line", good.subarray(0, good.length - 9)],
+      ["cut in the middle", good.subarray(0, good.length >> 1)],
+      ["cut in its first line", good.subarray(0, 99)],
+      ["without its first line", good.subarray(good.indexOf("\n") + 1)],
+      ["overwritten", Buffer.concat([good.subarray(0, 2000), Buffer.alloc(500), good.subarray(2500)])],
+    ] as const) {
+      if (bytes) writeFileSync(path, bytes);
+      else rmSync(path);
+      writeFileSync(join(folder, "near-shy-1.safetensors"), checkpoint);
+      const { code, err } = await start([...words, "--resume"]);
+      assert.is(code, 1, `${what}: ${err}`);
+      assert.match(
+        err,
+        /^the log of the run is .*damaged\n {2}in .*run\.jsonl\n.*--resume --anyway; or: --fresh\n$/,
+        what,
+      );
+      assert.equal(existsSync(path) ? readFileSync(path) : undefined, bytes, what);
+      if (what !== "missing" && what !== "overwritten") continue; // two of them to their ends, which takes seconds
+      const anyway = await start([...words, "--resume", "--anyway"]);
+      assert.is(anyway.code, 0, `${what}: ${anyway.err}`);
+      assert.match(anyway.err, /the log of the run is .*damaged/, what);
+      assert.equal(said(folder), said(out("logs undisturbed")), what);
+    }
   },
   async "says that another program began it, and goes on only when told to"() {
     const folder = out("programs");

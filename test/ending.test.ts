@@ -23,6 +23,21 @@ const [first] = studies;
 const arm = Object.keys(first!.arms)[0]!;
 const study = (folder: string): string[] => [first!.name, "--steps", "3000", "--jobs", "1", "--json", "--out", folder];
 
+suite("the end of npm run bench", {
+  async "comes at once, whatever the signal, also while it measures"() {
+    if (isWindows) return skipped();
+    const words = ["kernels", "--json"];
+    const node = process.execPath;
+    for (const signal of SIGNALS) {
+      const how = { interrupt: /measuring/, signal };
+      const direct = await run("../bench/bench", words, how);
+      assert.equal([direct.by, direct.out], [signal, ""], direct.err);
+      const through = await command(node, [join(root, "build.mjs"), "bench", ...debug, ...words], how);
+      assert.equal([through.code, through.out], [130, ""], through.err);
+    }
+  },
+});
+
 suite("the end of npm start", {
   async "comes with a checkpoint and 130, whatever the signal"() {
     if (isWindows) return skipped();

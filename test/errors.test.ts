@@ -782,7 +782,7 @@ suite("fit", {
         "RangeError: step: the loss is NaN; parameters and gradients are as before...",
       ],
       [{ loss: () => scale(loss(), { by: 1e39 }) }, "RangeError: step: the loss is Infinity..."],
-      [{ schedule: () => NaN }, "RangeError: adamw: lr is NaN..."],
+      [{ schedule: () => NaN }, "RangeError: fit: lr is NaN..."],
       [{ clip: { norm: -1 } }, "RangeError: fit: clip.norm is -1..."],
       [{ clip: { norms: 1 } }, "RangeError: fit, clip: unknown option norms..."],
       [{ steps: NaN }, "RangeError: fit: steps is NaN..."],

@@ -39,6 +39,26 @@ const floods: [what: string, header: () => string | Uint8Array, says: RegExp][] 
   ["a name in wide characters", () => flood('{"', "重xxxxxxx", '":1}'), /\.\.\." is an object, not 1$/],
   ["an escaped name", () => flood('{"', "\\u0061", '":[]}'), /: byte \d+: "a{60}\.\.\." is an object, not \[\]$/],
   [
+    "long names of one length", // an engine takes them for equal until it has compared them to the end
+    () => listed(2000, i => `"${"x".repeat(16_400)}${i + 1000}":{}`),
+    /: byte \d+: more than 262144 names and numbers$/,
+  ],
+  [
+    "long metadata of one length",
+    () => `{"__metadata__":${listed(2000, i => `"${"x".repeat(16_400)}${i + 1000}":""`)}}`,
+    /: byte \d+: more than 262144 names and numbers$/,
+  ],
+  [
+    "wide and escaped text",
+    () => flood('{"__metadata__":{"k":"重\\n', "x", '"},"a":1}', 40),
+    /: byte 29: text of more than 33554430 bytes$/,
+  ],
+  [
+    "names of 400 bytes",
+    () => listed(50_000, i => `"\\u0061${"k".repeat(386)}${i + 10_000}":{}`),
+    /: byte \d+: more than 262144 names and numbers$/,
+  ],
+  [
     "halves of pairs",
     () => flood('{"__metadata__":{"k":"', "\\ud800", '"}}'),
     /metadata "k" has half a surrogate pair$/,

@@ -15,8 +15,8 @@ export interface Ended {
 
 interface How {
   input?: string;
-  /** Once its output matches this it is sent `signal`, Ctrl-C unless given. */
-  interrupt?: RegExp | undefined;
+  /** Once its output matches this, or this holds, it is sent `signal`, Ctrl-C unless given. */
+  interrupt?: RegExp | (() => boolean) | undefined;
   signal?: NodeJS.Signals;
   env?: { [name: string]: string };
   /** Options of Node. */
@@ -35,10 +35,11 @@ export function command(name: string, words: readonly string[], how: How & { cwd
     let err = "";
     let sent = false;
     const look = (): void => {
-      if (!interrupt || sent || !interrupt.test(out + err)) return;
+      if (!interrupt || sent || !(typeof interrupt === "function" ? interrupt() : interrupt.test(out + err))) return;
       sent = true;
       child.kill(signal);
     };
+    const watch = typeof interrupt === "function" ? setInterval(look, 10) : undefined;
     child.stdout.on("data", d => {
       out += d;
       look();
@@ -47,7 +48,10 @@ export function command(name: string, words: readonly string[], how: How & { cwd
       err += d;
       look();
     });
-    child.on("close", (code, by) => resolve({ code, by, out, err }));
+    child.on("close", (code, by) => {
+      clearInterval(watch);
+      resolve({ code, by, out, err });
+    });
     child.stdin.end(input);
   });
 }

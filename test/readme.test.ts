@@ -21,9 +21,11 @@ import * as prettier from "prettier";
 import * as farsight from "farsight";
 import * as assert from "uvu/assert";
 import { studies } from "../bench/studies/index.ts";
+import { papers } from "../bench/tables/papers.ts";
 import { suite, thrown } from "./check.ts";
 
-const { Tape, counting, kinds, memorize, ops, random, rmt, rmtEncoder, sine, transformer } = farsight;
+const { counting, flipFlop, language, memorize, selectiveCopy, sine } = farsight;
+const { Tape, kinds, ops, random, rmt, rmtEncoder, transformer } = farsight;
 
 interface Page {
   readonly file: string;
@@ -334,7 +336,7 @@ suite("the programs of the pages", {
             `${page.file}:${b.line}: the text block follows no program`,
           );
         assert.ok(
-          ["ts", "js", "html", "text", "sh", "console", ""].includes(b.language),
+          ["ts", "js", "html", "text", "sh", "yaml", "console", ""].includes(b.language),
           `${page.file}:${b.line}: a block that nobody checks, ${b.language}`,
         );
       }
@@ -344,8 +346,20 @@ suite("the programs of the pages", {
 
 // ------------------------------------------------------------------------------------------------- what they name
 
-const help = (program: string): string =>
-  spawnSync(process.execPath, [join(here, `../bench/${program}.mjs`), "--help"], { encoding: "utf8" }).stdout;
+const help = (program: string, ...words: string[]): string =>
+  spawnSync(process.execPath, [join(here, `../bench/${program}.mjs`), ...words, "--help"], { encoding: "utf8" }).stdout;
+/** Fails unless a paper has such a table, and the command line of papers such options. */
+function checkTable(where: string, [name, table, ...rest]: readonly string[]): void {
+  const paper = papers.find(p => p.name === name)!;
+  const options = [table, ...rest].filter(word => word?.startsWith("--"));
+  if (table !== undefined && table !== options[0])
+    assert.ok(
+      paper.tables.some(t => t.name === table),
+      `${where}: ${name} has no table ${table}`,
+    );
+  const known = help("bench", paper.name);
+  for (const word of options) assert.ok(known.includes(word!), `${where}: npm run bench -- ${name} knows no ${word}`);
+}
 /** What the pages call a program that a reader saved. */
 const mine = "train.ts";
 /** Fails unless a command line names a program, a script and words that exist. */
@@ -363,6 +377,7 @@ function checkCommand(file: string, line: string): void {
   else if (program === "npx") assert.equal([what, ...rest], ["tsx", mine], where);
   else if (program === "node") assert.ok(what === mine || existsSync(what!), `${where}: there is no ${what}`);
   else throw new Error(`${where}: a command that nobody checks`);
+  if (script === "bench" && papers.some(p => p.name === words[0])) return checkTable(where, words);
   if (script === "start" || script === "bench") {
     const known = help(script);
     for (const word of words.filter(w => !/^\d+$/.test(w) && w !== "N"))
@@ -392,13 +407,19 @@ const empty: string[] = [];
 suite("the pages", {
   "name commands and options that exist"() {
     for (const page of pages) {
+      // A script's own words stand before the command.
       const lines = blocks(page)
         .filter(b => b.language === "sh")
-        .flatMap(b => b.text.trim().split("\n"));
+        .flatMap(b => b.text.trim().split("\n"))
+        .filter(line => !line.startsWith("#"))
+        .map(line => line.replace(/^(exec|seq \d+ \| parallel) /, ""));
+      const jobs = blocks(page)
+        .filter(b => b.language === "yaml")
+        .flatMap(b => [...b.text.matchAll(/npm run [^"\n]+/g)].map(m => m[0]));
       const inline = [...page.text.matchAll(/`((?:[A-Z]+=\S+ )?(?:npm|node|npx) [^`\n]+)`/g)].map(m =>
         m[1]!.replaceAll("\\|", "|"),
       );
-      for (const line of [...lines, ...inline]) checkCommand(page.file, line);
+      for (const line of [...lines, ...jobs, ...inline]) checkCommand(page.file, line);
     }
   },
   "link to files and headings that exist, and name paths that exist"() {
@@ -516,6 +537,22 @@ const studyTable = (): string =>
       row([`\`${name}\``, question, `[${paper.title}](${paper.link})`, Object.values(arms).join(", ")]),
     )
     .join("");
+/** The tables of npm run bench, paper by paper. */
+const paperTable = (): string =>
+  "| paper | table | question | arms | cells |\n|---|---|---|---|---|\n" +
+  papers
+    .flatMap(paper =>
+      paper.tables.map(({ name, where, question, arms, cells }) =>
+        row([
+          `\`${paper.name}\`: [${where}](${paper.link})`,
+          `\`${name}\``,
+          question,
+          Object.values(arms).join(", "),
+          String(cells.length),
+        ]),
+      ),
+    )
+    .join("");
 /** The cells of each row of the table, of whichever page, whose head begins with these words. */
 function rowsOf(head: string): string[][] {
   const tables = pages.flatMap(({ text }) => text.split(`\n| ${head} |`).slice(1));
@@ -573,6 +610,10 @@ const tables: Record<string, () => readonly string[]> = {
   "option of `rmt`": () => options(unknown => rmt(decoder(), { segment: 2, ...(unknown as {}) })),
   "option of `generate`": () => members("GenerateOptions"),
   "option of `fit`": () => members("FitOptions"),
+  "option of `counting`": () => options(unknown => counting(unknown)),
+  "option of `flipFlop`": () => options(unknown => flipFlop(unknown)),
+  "option of `selectiveCopy`": () => options(unknown => selectiveCopy(unknown)),
+  "option of `language`": () => options(unknown => language(unknown)),
   "what `fit` yields": () => members("Metrics"),
   "member of a tape": () => members("Tape"),
   "member of a tensor": () => members("Tensor"),
@@ -592,6 +633,9 @@ suite("the tables of the pages", {
   ),
   "list every study, as its file has it"() {
     expectMarked("studies", studyTable());
+  },
+  "list every table of a paper, as its file has it"() {
+    expectMarked("tables", paperTable());
   },
   "list every operation, as its file describes it"() {
     expectMarked("ops", opTable());
@@ -620,6 +664,9 @@ suite("the tables of the pages", {
   "say of each task what a batch has"() {
     const batches = {
       counting: counting().batch(random(1), 2),
+      flipFlop: flipFlop().batch(random(1), 2),
+      selectiveCopy: selectiveCopy().batch(random(1), 2),
+      language: language().batch(random(1), [1, 2, 3], 2, 2),
       memorize: memorize({ segment: 11 }).batch(random(1), 2, 1),
       sine: sine().batch(random(1), 2),
     };

@@ -94,13 +94,14 @@ suite("command line", {
 });
 
 /** A stream that keeps what is written, and a clock that is set by hand. */
-function sink(isTTY: boolean, columns = 80) {
+function sink(isTTY: boolean, columns = 80, whole?: () => string) {
   const written: string[] = [];
   const clock = { t: 0 };
   const show = progress({
     stream: { isTTY, columns, write: (text: string) => written.push(text) },
     now: () => clock.t,
     environment: { NO_COLOR: "1" },
+    ...(whole && { whole }),
   });
   return { written, clock, show };
 }
@@ -115,6 +116,24 @@ suite("progress", {
     assert.is(written.length, 3);
     assert.is(written[0], "near bold  step 41/120  loss 0.412  acc 87%  41k tok/s  20s left\n");
     assert.not.match(written.join(""), /\x1b/);
+  },
+  "says where all of the run is behind what it says of arms, and takes words from these for it": () => {
+    const report = { step: 2, steps: 2, loss: 1.234, accuracy: 0.5, rate: 1e4 };
+    const plain = sink(false, 80, () => "3 cells more, 1h20m left in all");
+    plain.show.step("near", "bold", report);
+    assert.is(
+      plain.written[0],
+      "near bold  step 2/2  loss 1.23  acc 50%  10k tok/s; 3 cells more, 1h20m left in all\n",
+    );
+    const narrow = sink(true, 80, () => "3 cells more, 1h20m left in all");
+    for (const arm of ["bold", "careful"]) {
+      narrow.clock.t += 1000;
+      narrow.show.step("near", arm, report);
+    }
+    const last = narrow.written.at(-1)!.replace("\r\x1b[2K", "");
+    assert.match(last, /^near  bold 100% \| careful 100%.*; 3 cells more, 1h20m left in all$/);
+    assert.ok(last.length <= 79, last);
+    assert.is(sink(false).show.step("near", "bold", report), undefined);
   },
   "rewrites one line at most ten times a second, within the terminal, and removes it": () => {
     const { written, clock, show } = sink(true, 80);

@@ -18,7 +18,7 @@ const generic = [
   ...["toy", "toy-start", "toy-often"],
 ];
 const bench = (readdirSync("bench", { recursive: true }) as string[])
-  .filter(f => f.endsWith(".ts") && !f.includes("node_modules") && !/^studies[\\/]/.test(f))
+  .filter(f => f.endsWith(".ts") && !f.includes("node_modules") && !/^(studies|tables[\\/]\w+)[\\/]/.test(f))
   .map(f => join("bench", f));
 const tests = readdirSync("test")
   .filter(f => generic.includes(f.replace(/(\.test)?\.ts$/, "")))

@@ -1,8 +1,10 @@
 // backward.ts: the gradients of attention. Logits and weights are made again as in forward.ts, panel by panel, from the
 // logarithm of each row's sum; then the steps go back: mix, weigh, place, score. What queries send to keys and values
 // is added up for GROUP panels side by side, in registers, then head by head, and last to the gradient (send.ts).
+import { put, widen } from "../columns";
 import { NR, packColumns } from "../matmul";
 import { finite, rowDot } from "../row";
+import { keepIf } from "../simd";
 import { AttentionBackArguments } from "./arguments";
 import { copeBack } from "./cope";
 import { choose, chooseHead, drawRows, overKeys, overVisible } from "./forward";
@@ -23,7 +25,7 @@ import {
   sentTo,
   prepareGradients,
 } from "./send";
-import { BackWorkspace, prepare, takeBackward } from "./workspace";
+import { BackWorkspace, MANY, prepare, takeBackward } from "./workspace";
 
 const W: usize = sizeof<real>();
 
@@ -49,8 +51,12 @@ export function attentionBack(args: usize, first: usize, b: usize, work: usize, 
       w.j = j;
       w.g = j / w.share;
       chooseHead(a, w, j);
-      for (let start: usize = 0; start < a.t; start += w.panels * NR) group(a, w, i, start);
+      for (let start: usize = 0; start < a.t; start += w.panels * NR) {
+        group(a, w, i, start);
+        if (start % MANY == 0) widenSums(a, w, false);
+      }
     }
+    widenSums(a, w, true);
     endGradients(a, w, i);
   }
 }
@@ -65,10 +71,26 @@ function begin(a: AttentionBackArguments, w: BackWorkspace, i: usize): void {
   draw(t, h, a.d, dout, h * row, w.os, w.queryBlock);
   for (let m: usize = 0; m < t * h; m++)
     store<real>(w.deltas + ((m % h) * t + m / h) * W, rowDot(a.d, dout + m * row, a.o + i * t * h * row + m * row));
-  if (a.own ? !w.alone : !w.shared) clear((w.gk ? 3 : 2) * a.g * (w.keyBlock / W), w.sums);
+  const sums = sumsSize(a, w);
+  memory.fill(w.sums, 0, sums);
+  if (a.t > MANY) memory.fill(w.wideSums, 0, (sums * 8) / W);
   beginGradients(a, w, i);
   if (a.dtable && !a.addTable) memory.fill(a.dtable + i * a.p * row, 0, a.p * row);
   if (a.drel && !a.addRel) memory.fill(a.drel + i * a.r * row, 0, a.r * row);
+}
+
+/** Bytes of what is added up over a sequence. */
+function sumsSize(a: AttentionBackArguments, w: BackWorkspace): usize {
+  return w.alone || w.shared ? 0 : (w.gk ? 3 : 2) * a.g * w.keyBlock;
+}
+/** Where many queries send: their sums in double precision, of which those in `real` are the last. */
+function widenSums(a: AttentionBackArguments, w: BackWorkspace, last: bool): void {
+  if (a.t <= MANY) return;
+  for (let y = w.sums, t = w.wideSums, end = y + sumsSize(a, w); y < end; y += 16, t += (16 * 8) / W) {
+    widen(t, v128.load(y));
+    v128.store(y, v128.splat<real>(0));
+    if (last) put(t, y, end, keepIf(false));
+  }
 }
 
 /** The queries of a group of panels, from `start` on. */

@@ -9,6 +9,8 @@ import { GRADIENTS, Gradient, SIDES } from "./send";
 const W: usize = sizeof<real>();
 /** Panels of queries in a group of the backward pass. */
 export const GROUP: usize = 4;
+/** What so many queries send is added up at once, in f32; what comes of more in f64. */
+export const MANY: usize = 1024;
 
 @unmanaged
 export class Workspace {
@@ -130,6 +132,7 @@ export class BackWorkspace extends Workspace {
   os: usize;
   deltas: usize;
   sums: usize; // SIDES times g heads of s rows: what is sent, unless it goes to the gradient at once
+  wideSums: usize; // the same in double precision, where more than MANY queries send; twice as wide
   diagonals: usize; // 2 h t numbers: with `alone`, what each query sends to its own place
 
   g: usize; // key-value head
@@ -176,7 +179,9 @@ export function takeBackward(
   );
   take(w, offsetof<BackWorkspace>("os"), offsetof<BackWorkspace>("os"), h * drawn(t, d));
   take(w, offsetof<BackWorkspace>("deltas"), offsetof<BackWorkspace>("deltas"), h * t);
-  take(w, offsetof<BackWorkspace>("sums"), offsetof<BackWorkspace>("sums"), (p ? SIDES : 2) * g * drawn(s, d));
+  const sums = (p ? SIDES : 2) * g * drawn(s, d);
+  take(w, offsetof<BackWorkspace>("sums"), offsetof<BackWorkspace>("sums"), sums);
+  take(w, offsetof<BackWorkspace>("wideSums"), offsetof<BackWorkspace>("wideSums"), t > MANY ? (sums * 8) / W : 0);
   take(w, offsetof<BackWorkspace>("diagonals"), offsetof<BackWorkspace>("diagonals"), 2 * h * t);
   take(w, offsetof<BackWorkspace>("sent"), offsetof<BackWorkspace>("sent"), SIDES * s * wide);
   take(w, offsetof<BackWorkspace>("shares"), offsetof<BackWorkspace>("shares"), s * wide);

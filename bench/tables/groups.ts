@@ -2,7 +2,7 @@
 import { measured } from "../finding.ts";
 import { bag, num, type Entry } from "../records.ts";
 import type { Group, Measure } from "../study.ts";
-import { cellOf, type Column, type Table } from "./table.ts";
+import { cellOf, type Cell, type Column, type Table } from "./table.ts";
 
 /** Results of one arm in one setting become one group, whatever the seed; in the order of settings, then of arms. */
 export function groups(table: Table, results: readonly Entry[]): Group[] {
@@ -51,6 +51,17 @@ export const spread = ({ digits }: Column, { low, high }: Measure): string =>
 export function seedsOf(table: Table, { arm, setting, seeds }: Group): string {
   const wanted = table.cells.filter(c => c.arm === arm && c.setting === setting).length;
   return seeds < wanted ? `${seeds} of ${wanted}` : String(seeds);
+}
+
+/** Cells by arm and setting, with their seeds: "cope 1 (seeds 1, 2, 3); rope 1 (seed 2)". */
+export function briefly(cells: readonly Cell[]): string {
+  const seeds = new Map<string, number[]>();
+  for (const { arm, setting, seed } of cells) {
+    const key = `${arm} ${setting}`;
+    seeds.set(key, [...(seeds.get(key) ?? []), seed]);
+  }
+  const list = [...seeds].map(([key, all]) => `${key} (seed${all.length > 1 ? "s" : ""} ${all.join(", ")})`);
+  return list.join("; ");
 }
 
 /** The table as text, for a terminal. */

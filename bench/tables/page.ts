@@ -7,7 +7,7 @@ import { span } from "../progress.ts";
 import { bag, list, num, type Entry } from "../records.ts";
 import type { Figure, Group } from "../study.ts";
 import { brief, capital, join, many, quoted } from "../words.ts";
-import { groups, measureOf, said, seedsOf, spread } from "./groups.ts";
+import { briefly, groups, measureOf, said, seedsOf, spread } from "./groups.ts";
 import type { Asked } from "./options.ts";
 import type { Sorted } from "./shown.ts";
 import { called, cellOf, type Column, type Table } from "./table.ts";
@@ -91,7 +91,7 @@ function numbers(table: Table, all: readonly Group[]): string {
 function standing(table: Table, { here, stale, missing }: Sorted, torn: number): string {
   const parts = [
     missing.length
-      ? `${here.length} of ${many(table.cells.length, "cell")} are on record; missing: ${missing.map(called).join("; ")}.`
+      ? `${here.length} of ${many(table.cells.length, "cell")} are on record; missing: ${briefly(missing)}.`
       : "",
     stale.length ? `Not used, for they are of another config: ${stale.map(e => called(cellOf(e))).join("; ")}.` : "",
     torn ? `${many(torn, "line")} of the results could not be read.` : "",

@@ -1,7 +1,8 @@
 // runner.ts: trains the cells of a table, side by side, in threads; records each as it ends. Other processes may be at
 // the same table: who locks a cell first trains it. stdout carries the table, stderr everything else.
+import { readdirSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
-import { join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { isMainThread, workerData } from "node:worker_threads";
 import { endings } from "../ending.ts";
 import { makeFolder, reason, removeFile, sweep } from "../files.ts";
@@ -13,7 +14,7 @@ import { num, type Entry } from "../records.ts";
 import { differs, listed, looked, type Origin } from "../resume.ts";
 import { tapeOf } from "../study.ts";
 import { atOnce, checkFast, lanes, thread, threadsOf } from "../threads.ts";
-import { mean, quoted } from "../words.ts";
+import { many, mean, quoted } from "../words.ts";
 import { work, type Order } from "../worker.ts";
 import { ledger, record } from "./ledger.ts";
 import { asked, type Asked } from "./options.ts";
@@ -166,6 +167,7 @@ async function train(run: Run, job: Job, begun: Origin | undefined): Promise<voi
       }
       display.step(o.table.name, name, report);
     } else if (e.type === "resumed") display.log(`${name}: going on from step ${String(e["step"])}`);
+    else if (e.type === "notice") display.log(`${name}: ${String(e["text"])}`);
     else if (e.type === "warning") {
       run.failed = true;
       display.log(`${name}: ${String(e["text"])}`);
@@ -180,6 +182,7 @@ async function train(run: Run, job: Job, begun: Origin | undefined): Promise<voi
     resume: begun !== undefined,
     origin: JSON.stringify({ ...run.origin, identity: job.identity }),
     wayOut: WAY_OUT,
+    anyway: o.anyway,
     every: run.every,
     stop: run.stop,
     paper: o.paper.name,
@@ -237,7 +240,25 @@ function rest(run: Run): string {
   if (run.waiting === 0 || (under.length === 0 && run.took.length === 0)) return "";
   const each = run.took.length ? mean(run.took) : Math.max(...under);
   const seconds = (run.waiting * each + under.reduce((a, b) => a + b, 0)) / run.most;
-  return `${run.waiting} more, ${span(seconds)} in all`;
+  return `${many(run.waiting, "cell")} more, ${span(seconds)} left in all`;
+}
+
+/** Removes what a kill between a cell's record and its end left behind, unless another process is at it. */
+function tidied({ file }: Job): void {
+  const name = basename(file);
+  if (!readdirSync(dirname(file)).some(f => f === name || f.startsWith(`${name}.lock.`))) return;
+  let release: () => void;
+  try {
+    release = lock(`${file}.lock`);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) return;
+    throw error;
+  }
+  try {
+    removeFile(file);
+  } finally {
+    release();
+  }
 }
 
 /** What is left to do of what was asked for. */
@@ -248,8 +269,7 @@ function planned(run: Run): Job[] {
   if (torn) run.display.log(`${file}: ${torn} ${torn === 1 ? "line is" : "lines are"} no result and not used`);
   const jobs = o.cells.map(cell => jobOf(o, cell));
   const isDone = (job: Job): boolean => results.has(job.identity);
-  // A kill came between the record and this.
-  if (!o.again) for (const job of jobs.filter(isDone)) removeFile(job.file);
+  if (!o.again) for (const job of jobs.filter(isDone)) tidied(job);
   const { here } = sorted(o, results);
   run.took.push(...here.map(e => num(e["seconds"])).filter(v => v !== undefined));
   const todo = o.again ? jobs : jobs.filter(job => !isDone(job));

@@ -6,7 +6,7 @@ import { saveFile } from "../files.ts";
 import type { Entry } from "../records.ts";
 import { FUSED } from "../threads.ts";
 import { many } from "../words.ts";
-import { groups, text } from "./groups.ts";
+import { briefly, groups, text } from "./groups.ts";
 import { identified, ledger, type Ledger } from "./ledger.ts";
 import type { Asked } from "./options.ts";
 import { page } from "./page.ts";
@@ -62,17 +62,6 @@ export function listing(paper: Paper, o: Asking, folder: string): string {
     return [`${table.name}: ${table.title} (${table.where})`, ...counts.map(line => `  ${line}`)].join("\n");
   });
   return `${paper.title}, ${paper.link}\n\n${parts.join("\n\n")}\n`;
-}
-
-/** Cells by arm and setting, with their seeds: "cope 1 (seeds 1, 2, 3); rope 1 (seed 2)". */
-function briefly(cells: readonly Cell[]): string {
-  const seeds = new Map<string, number[]>();
-  for (const { arm, setting, seed } of cells) {
-    const key = `${arm} ${setting}`;
-    seeds.set(key, [...(seeds.get(key) ?? []), seed]);
-  }
-  const list = [...seeds].map(([key, all]) => `${key} (seed${all.length > 1 ? "s" : ""} ${all.join(", ")})`);
-  return list.join("; ");
 }
 
 /** Prints the table and writes the page; whether it could. */

@@ -1,6 +1,6 @@
 // encoder.ts: the recurrent memory encoder (Bulatov et al. 2023, arXiv 2304.11062), which sorts sequences into classes:
 // memory once, in front. Only the memory crosses from segment to segment.
-import { flag, integer, refuse, tensor, whole } from "../check.ts";
+import { flag, integer, largest, refuse, tensor, whole } from "../check.ts";
 import { apply, fitting, fresh, linearWeights, tokens, type Maker, type Weights } from "../nn.ts";
 import { scale, tanh } from "../ops/elementwise.ts";
 import { crossEntropy } from "../ops/losses.ts";
@@ -167,7 +167,7 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
       const weights = inner(params);
       const run = howOf(who, how);
       const parts = rowsOf(segment);
-      const n = Math.max(...parts.map(x => x.length));
+      const n = largest(parts.map(x => x.length));
       follows(who, state, parts.length, n, o, c.d);
       const { memory, at } = state;
       const { tape } = memory;

@@ -1,5 +1,16 @@
 // generate.ts: prompts in, tokens out, step by step, each by one run of the model over the newest tokens and a cache.
-import { anything, integer, items, options as asked, real, refuse, tensor, whole, type Check } from "../check.ts";
+import {
+  anything,
+  integer,
+  items,
+  largest,
+  options as asked,
+  real,
+  refuse,
+  tensor,
+  whole,
+  type Check,
+} from "../check.ts";
 import { exp } from "../math.ts";
 import { having } from "../nn.ts";
 import { embedding } from "../ops/rows.ts";
@@ -103,7 +114,7 @@ function completed({ config }: Transformer, rows: readonly number[][], options: 
   if (own && own.length !== rows.length)
     refuse(RangeError, who, `${own.length} seeds for ${rows.length} prompts`, "a seed, or one a prompt");
   const generators = rows.map((_, i) => (own ? random(own[i]!) : random(seed as number).fork(i)));
-  const longest = Math.max(...rows.map(row => row.length));
+  const longest = largest(rows.map(row => row.length));
   const most = more === undefined ? config.context : longest + more - 1; // the last token has no place
   const capacity = o.cache ?? most;
   const places = Math.min(capacity, config.limit);
@@ -168,7 +179,7 @@ function ran(
 ): { logits: Tensor; after: TransformerState } {
   const { tape } = params.wte.weight;
   const b = rows.length;
-  const t = Math.max(...rows.map(row => row.length));
+  const t = largest(rows.map(row => row.length));
   const tokens = new Array<number>(b * t).fill(0);
   rows.forEach((row, i) => row.forEach((token, j) => (tokens[i * t + j] = token)));
   const { states, state } = model.step(params, tape.integers([b, t], tokens), before);

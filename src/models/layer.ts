@@ -20,7 +20,7 @@ import { add, probability } from "../ops/elementwise.ts";
 import { parted, restated } from "../ops/myopic.ts";
 import { concat, reshape, slice, stopGradient } from "../ops/shapes.ts";
 import { scales, positions as counted } from "../positions/cope.ts";
-import type { LayerWeights } from "../positions/index.ts";
+import { checked, type LayerWeights } from "../positions/index.ts";
 import type { Bias, Gating, Places, Position } from "../positions/kind.ts";
 import { scores } from "../ops/composed.ts";
 import type { Tensor } from "../tensor.ts";
@@ -102,11 +102,7 @@ function configured(who: string, c: LayerConfig, p: AttentionWeights): void {
   choice(who, "c.norm", get(c, "norm"), ["pre", "post"]);
   flag(who, "c.rms", get(c, "rms"));
   for (const position of items(who, "c.positions are", get(c, "positions") as LayerConfig["positions"])) {
-    for (const name of ["turn", "bias", "embed"]) {
-      const hook = get(position, name);
-      if (hook !== undefined) callable(who, `a position's ${name}`, hook);
-    }
-    const key = get(get(position, "layer"), "0") as string | undefined;
+    const [key] = checked(who, position).layer ?? [];
     if (key === undefined) continue;
     const own = p[key];
     tensor(who, `${label(key)}.weight`, get(own, "weight") as Tensor);
@@ -138,6 +134,9 @@ function placed(who: string, name: string, value: unknown): Places {
 /** Checks for a carry. */
 export function carried(who: string, name: string, value: unknown): Carry {
   callable(who, `${name}.next`, get(value, "next"));
+  const [seen, earlier] = [get(value, "seen"), get(value, "earlier")];
+  if (seen !== undefined) integer(who, `${name}.seen`, seen);
+  if (earlier !== undefined) tensor(who, `${name}.earlier`, earlier as Tensor, "b s d");
   for (const hook of ["enter", "extend", "held", "shorten", "fits"]) {
     const own = get(value, hook);
     if (own !== undefined) callable(who, `${name}.${hook}`, own);
@@ -199,6 +198,7 @@ function attended(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, c: L
   const { projection, gates, old, oldGates } = project(all, n, p, c, gating, run.cut);
   const reads = sources(projection, gates, c, gating, run.places ?? placesOf(x), x.shape[1]!);
   const read = run.carry?.extend?.(reads) ?? reads;
+  if (read !== reads) for (const name of ["q", "k", "v"] as const) tensor("layer", name, get(read, name) as Tensor);
   const past = old && sources(old, oldGates, c, gating, placesOf(all), all.shape[1]!);
   if (run.watch) synchronous("watch", run.watch(inside(read, bias, c, run)));
   const sight = read.counts ? widened(run, read.k.shape[1]!) : run;

@@ -92,7 +92,7 @@ function sizes(x: Tensor): [b: number, t: number] {
 /** Integers b t in pieces b l, the last as long as it is. */
 function cut(x: Tensor, l: number): Tensor[] {
   const [b, t] = x.shape as [number, number];
-  const values = x.values();
+  const values = x.values().slice(); // integers may grow the memory
   return Array.from({ length: Math.ceil(t / l) }, (_, s) => {
     const [from, to] = [s * l, Math.min(t, s * l + l)];
     const part = new Int32Array(b * (to - from));

@@ -119,7 +119,8 @@ function lossOf(logits: Tensor, targets: Tensor): Given {
 /** The parts of each piece; throws at what is none. */
 export function* pieces<Targets>(chunks: Iterable<Chunk<Targets>>): Generator<Piece<Targets>, void, void> {
   const wants = "an iterable of pieces, each rows of tokens, a tensor b t, or { input, targets }";
-  if (typeof get(chunks, Symbol.iterator) !== "function") refuse(TypeError, "stream", `got ${printed(chunks)}`, wants);
+  if (ArrayBuffer.isView(chunks) || typeof get(chunks, Symbol.iterator) !== "function")
+    refuse(TypeError, "stream", `got ${printed(chunks)}`, wants);
   for (const chunk of chunks) {
     synchronous("stream", chunk);
     const piece = get(chunk, "input") ? (chunk as Piece<Targets>) : { input: chunk as Rows };

@@ -219,7 +219,7 @@ function completed(options: TransformerOptions): Config {
   if (o.norm === "post" && myopic?.cut === "pre_ln")
     refuse(RangeError, who, "the cut pre_ln with norm post", "norm pre, or the cut kv or post_ln");
   const positions = positionsOf(o.position, o as PositionOptions, { ...sizes, width: d / heads, bias: o.bias }, who);
-  const limit = Math.min(...positions.map(p => p.limit ?? Infinity));
+  const limit = positions.reduce((least, p) => Math.min(least, p.limit ?? Infinity), Infinity);
   return { ...o, vocab, inputs, outputs, inner, kvHeads, positions, limit, myopic };
 }
 
@@ -263,7 +263,7 @@ export function transformer(options: TransformerOptions): Transformer {
     },
     step(params, input, before, how = {}) {
       fits(params);
-      const x = model.embed(params, tensorOf(params.wte.weight.tape, input));
+      const x = embedded(c, params, tensorOf(params.wte.weight.tape, input));
       const asked = chosen("transformer", how, HOW) as How;
       follows(c, before, x, asked);
       const { states, carries } = run(c, params, x, asked, before);

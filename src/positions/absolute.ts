@@ -1,5 +1,5 @@
 // absolute.ts: a learned vector for each place, added to the embeddings.
-import { refuse } from "../check.ts";
+import { largest, refuse } from "../check.ts";
 import { add, bias } from "../ops/elementwise.ts";
 import { embedding } from "../ops/rows.ts";
 import { reshape, slice } from "../ops/shapes.ts";
@@ -14,7 +14,7 @@ export const absolute: Kind<never, { wpe: { weight: Tensor } }> = (_, { d, conte
   embed(x, weights, { b, t, starts }) {
     const table = weights?.weight;
     if (!table) refuse(RangeError, "absolute", "the parameters have no table wpe", "those that this model made");
-    const end = t + Math.max(0, ...(starts ?? []));
+    const end = t + largest(starts ?? []);
     const rows = table.shape[0]!;
     if (end > rows)
       refuse(RangeError, "absolute", `${end} places are more than the ${rows} of the table`, "a larger context");

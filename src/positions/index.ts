@@ -1,5 +1,5 @@
 // index.ts: the kinds of position, a row each, and how a model's choice of them becomes one.
-import { get, items, kindOf, label, refuse, string } from "../check.ts";
+import { callable, get, items, kindOf, label, refuse, string } from "../check.ts";
 import { absolute } from "./absolute.ts";
 import { slopes } from "./alibi.ts";
 import { gated } from "./cope.ts";
@@ -70,6 +70,21 @@ export function positionsOf(
     if (list.includes(name)) positions.push(position);
   }
   for (const kind of list) if (typeof kind === "function") positions.push(kind(undefined, sizes, who));
-  for (const position of positions) string(who, "a position's name", get(position, "name"));
-  return positions;
+  return positions.map(position => checked(who, position));
+}
+
+/** Returns `value` if it is a position. */
+export function checked(who: string, value: unknown): Position {
+  string(who, "a position's name", get(value, "name"));
+  for (const name of ["embed", "turn", "bias"]) {
+    const hook = get(value, name);
+    if (hook !== undefined) callable(who, `a position's ${name}`, hook);
+  }
+  for (const name of ["model", "layer"]) {
+    const own = get(value, name) as readonly unknown[] | undefined;
+    if (own === undefined) continue;
+    const [key, make] = items(who, `a position's ${name} is`, own, "a name, and what makes parameters");
+    callable(who, `a position's ${string(who, `a position's ${name}`, key)}`, make);
+  }
+  return value as Position;
 }

@@ -322,9 +322,11 @@ function against(all: readonly Group[], table: Table, x: { label: string; log?: 
   if (here.length === 0) return [];
   const max = Math.max(...[...here, ...paper].flatMap(s => s.points.map(p => p[1])), 1);
   const y = { label: "error, %", min: 0, max };
+  const [least, most] = [settings[0], settings.at(-1)].map(Number) as [number, number];
+  const axis = { ...x, min: least, max: most };
   const charts = [
-    fitted(width => lines({ title: "Here", series: here, x, y, width }), 400),
-    fitted(width => lines({ title: "In the paper", series: paper, x, y, width }), 400),
+    fitted(width => lines({ title: "Here", series: here, x: axis, y, width }), 400),
+    fitted(width => lines({ title: "In the paper", series: paper, x: axis, y, width }), 400),
   ];
   return [{ charts, caption: `Error against ${x.label}, on the same axes.` }];
 }

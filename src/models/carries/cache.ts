@@ -1,5 +1,5 @@
 // cache.ts: a key-value cache, for decoding: keys, values and gate keys of all places so far.
-import { flag, get, integer, items, options as chosen, refuse, tensor, whole } from "../../check.ts";
+import { flag, get, integer, items, largest, options as chosen, refuse, tensor, whole } from "../../check.ts";
 import { append } from "../../ops/shapes.ts";
 import { living } from "../../nn.ts";
 import type { Tape } from "../../tape.ts";
@@ -69,14 +69,14 @@ export function cache(tape: Tape, sizes: CacheSizes): Cache {
     };
     return {
       counts,
-      seen: Math.max(0, ...counts),
+      seen: largest(counts),
       fits: sizes => rowsOf(keys, get(sizes, "tape"), get(sizes, "b"), get(sizes, "width")),
       extend(reads) {
         live();
         for (const name of ["q", "k", "v"] as const) tensor("cache", name, get(reads, name) as Tensor, "b t n");
         const t = reads.k.shape[1]!;
         const after = counts.map(n => n + t);
-        checkRun(reads, Math.max(...after), capacity, gated);
+        checkRun(reads, largest(after), capacity, gated);
         const starts = tape.integers([b], counts);
         append(keys, reads.k, starts, { from: reads.kAt });
         append(values, reads.v, starts, { from: reads.vAt });
@@ -114,4 +114,4 @@ function checkRun({ k, gateK }: Reads, end: number, capacity: number, gated: boo
 
 /** A cache of so many places a sequence, the model's `context` unless given. */
 export const keysAndValues: CarryKind = (value, { tape, b, context, width, gated }) =>
-  cache(tape, { b, capacity: integer("start", "cache", value ?? context, 1), width, gated });
+  cache(tape, { b, capacity: integer("start", "cache", value === undefined ? context : value, 1), width, gated });
