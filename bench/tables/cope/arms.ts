@@ -3,7 +3,7 @@ import {
   adamw,
   schedule,
   transformer,
-  type OnePosition,
+  type PositionName,
   type Tape,
   type TransformerOptions,
   type TransformerWeights,
@@ -60,7 +60,7 @@ export function positionConfig(arm: string, rows: { cope: number; relative?: num
 
 /** The positions of an arm as a model takes them. */
 function positionsOf(arm: string, config: Config): Pick<TransformerOptions, "position" | "cope" | "relative"> {
-  const kinds = arm.split("+").map(kind => kind.split("-")[0]!) as OnePosition[];
+  const kinds = arm.split("+").map(kind => kind.split("-")[0]!) as PositionName[];
   const gates = GATES[arm as keyof typeof GATES] as "sep" | "val" | undefined;
   return {
     position: arm === "none" ? "none" : kinds,

@@ -1,6 +1,6 @@
 // flip-flop.ts: flip-flop language (table 2, left): what was last written is read back, however much was ignored.
 import { flipFlop as task } from "farsight";
-import { stepsOf } from "../../study.ts";
+import { stepsOf, type Steps } from "../../study.ts";
 import { many } from "../../words.ts";
 import { crossed, type Column, type Config, type Table } from "../table.ts";
 import { ARMS, HERE, positionConfig } from "./arms.ts";
@@ -16,7 +16,7 @@ const IGNORE = { in: 0.8, dense: 0.1, sparse: 0.98 } as const;
 /** The paper's number of instructions, and the one that all arms are trained at here. */
 const WHOLE = "256";
 const SHORT = "64";
-const STEPS = { [SHORT]: { full: 3000, quick: 40 }, [WHOLE]: { full: 2000, quick: 10 } };
+const STEPS: { readonly [setting: string]: Steps } = { [SHORT]: { full: 3000, quick: 40 }, [WHOLE]: { full: 2000, quick: 10 } };
 /** Sequences to be tested on; those of the sparse shift ask for little. */
 const TESTS = { in: 1000, dense: 500, sparse: 4000 } as const;
 

@@ -62,7 +62,8 @@ export interface Recalled {
 /** Gates and positions on a held-out sequence, and its last answer. */
 function mapped(run: Made, task: Task, rng: Random, contrast: Contrast): FigureData {
   const { tokens, targets, t } = task.batch(rng, 1);
-  const last = targets.lastIndexOf(targets.findLast(id => id !== -100)!);
+  let last = targets.length - 1;
+  while (targets[last] === -100) last--;
   const seen = tokens.slice(0, last + 1);
   const words = task.words(seen);
   const { logits, map } = gatesOf(run, seen, words, contrast);

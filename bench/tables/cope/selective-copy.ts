@@ -1,6 +1,6 @@
 // selective-copy.ts: selective copy (table 2, right): everything but the blanks is said again, in order.
 import { selectiveCopy as task } from "farsight";
-import { stepsOf } from "../../study.ts";
+import { stepsOf, type Steps } from "../../study.ts";
 import { many } from "../../words.ts";
 import { crossed, type Column, type Config, type Table } from "../table.ts";
 import { ARMS, HERE, positionConfig } from "./arms.ts";
@@ -17,7 +17,7 @@ const BLANKS = { in: 1, dense: 0.5, sparse: 2 } as const;
 /** The paper's number of symbols, and the one that all arms are trained at here. */
 const WHOLE = "256";
 const SHORT = "32";
-const STEPS = { [SHORT]: { full: 4000, quick: 40 }, [WHOLE]: { full: 2500, quick: 5 } };
+const STEPS: { readonly [setting: string]: Steps } = { [SHORT]: { full: 4000, quick: 40 }, [WHOLE]: { full: 2500, quick: 5 } };
 const TESTS = 1000; // sequences of each kind
 
 const arms = {
