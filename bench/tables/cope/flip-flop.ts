@@ -16,7 +16,10 @@ const IGNORE = { in: 0.8, dense: 0.1, sparse: 0.98 } as const;
 /** The paper's number of instructions, and the one that all arms are trained at here. */
 const WHOLE = "256";
 const SHORT = "64";
-const STEPS: { readonly [setting: string]: Steps } = { [SHORT]: { full: 3000, quick: 40 }, [WHOLE]: { full: 2000, quick: 10 } };
+const STEPS: { readonly [setting: string]: Steps } = {
+  [SHORT]: { full: 3000, quick: 40 },
+  [WHOLE]: { full: 2000, quick: 10 },
+};
 /** Sequences to be tested on; those of the sparse shift ask for little. */
 const TESTS = { in: 1000, dense: 500, sparse: 4000 } as const;
 

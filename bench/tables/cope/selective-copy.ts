@@ -17,7 +17,10 @@ const BLANKS = { in: 1, dense: 0.5, sparse: 2 } as const;
 /** The paper's number of symbols, and the one that all arms are trained at here. */
 const WHOLE = "256";
 const SHORT = "32";
-const STEPS: { readonly [setting: string]: Steps } = { [SHORT]: { full: 4000, quick: 40 }, [WHOLE]: { full: 2500, quick: 5 } };
+const STEPS: { readonly [setting: string]: Steps } = {
+  [SHORT]: { full: 4000, quick: 40 },
+  [WHOLE]: { full: 2500, quick: 5 },
+};
 const TESTS = 1000; // sequences of each kind
 
 const arms = {
