@@ -2,6 +2,7 @@
 import type { Paper } from "../table.ts";
 import { counting, countingData } from "./counting.ts";
 import { flipFlop } from "./flip-flop.ts";
+import { code, text } from "./language.ts";
 import { selectiveCopy } from "./selective-copy.ts";
 
 /** Golovneva et al. 2024. */
@@ -9,5 +10,5 @@ export const cope: Paper = {
   name: "cope",
   title: "Golovneva et al. 2024, Contextual Position Encoding",
   link: "https://arxiv.org/abs/2405.18719",
-  tables: [flipFlop, selectiveCopy, counting, countingData],
+  tables: [flipFlop, selectiveCopy, counting, countingData, text, code],
 };
