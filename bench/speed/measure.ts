@@ -97,8 +97,8 @@ export const heads = [
   [16, 4, 128, 16],
   [8, 8, 256, 32],
 ] as const;
-/** One of them. */
-export type Heads = (typeof heads)[number];
+/** One such size. */
+export type Heads = readonly [b: number, h: number, t: number, d: number];
 /** "b16 h4 t64 d16" */
 export const sizeOf = ([b, h, t, d]: Heads): string => `b${b} h${h} t${t} d${d}`;
 

@@ -1,7 +1,7 @@
 // ours.ts: farsight, as one peer among others.
 import { add, attention, exp, gelu, layerNorm, softmax, sum, tanh, type Tape, type Tensor } from "farsight";
 import { release, tapeOf } from "./measure.ts";
-import { training, type Size, type Variant } from "./step.ts";
+import { most, training, type Size, type Variant } from "./step.ts";
 import { losses, serve, tensors, type Prepared, type Work } from "./peers/serve.ts";
 
 const magnitude = (list: ArrayLike<number>): number => {
@@ -28,7 +28,9 @@ async function prepare(tape: Tape, work: Work): Promise<Prepared> {
     // Gradients start from nothing each time, as the others' do.
     const run = (): number =>
       tape.step(() => sum(attention(q, k, v, { position: table ? "cope" : "none", tables: { cope: table } })));
-    return { run, results: [run(), ...all.map(x => magnitude(x.gradient()))] };
+    const before = tape.engine.mark;
+    const bytes = most(tape, run) - before;
+    return { run, results: [run(), ...all.map(x => magnitude(x.gradient()))], bytes };
   }
   const { rows, d, name } = work;
   const x = tape.tensor([rows, d], held.get("x")!.values);

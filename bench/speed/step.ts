@@ -9,7 +9,10 @@ import { median, noise, release, show, tapeOf, time, wanted, type Asked, type Ro
 export const sizes = {
   small: { vocab: 64, d: 64, layers: 2, heads: 4, inner: 256, t: 64, b: 16 },
   big: { vocab: 64, d: 256, layers: 4, heads: 4, inner: 1024, t: 128, b: 8 },
+  /** For the memory that a long sequence takes. */
   long: { vocab: 64, d: 64, layers: 2, heads: 4, inner: 256, t: 1024, b: 1 },
+  /** Flip-flop at its paper's length: 256 instructions. */
+  "flip-flop": { vocab: 5, d: 64, layers: 2, heads: 4, inner: 256, t: 512, b: 8 },
 } as const;
 /** What a build exports. */
 export type Library = typeof farsight;
@@ -101,7 +104,9 @@ export function stepFlop(size: Size, variant: Variant): number {
 export async function* step(asked: Asked): AsyncGenerator<Row, string> {
   const list = (Object.keys(sizes) as Size[])
     .flatMap(size =>
-      variants.filter(v => size !== "long" || v === "plain" || v === "cope").map(variant => ({ size, variant })),
+      variants
+        .filter(v => (size !== "long" && size !== "flip-flop") || v === "plain" || v === "cope")
+        .map(variant => ({ size, variant })),
     )
     .filter(c => wanted(asked, "step", c.size, c.variant));
   if (list.length === 0)

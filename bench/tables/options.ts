@@ -1,9 +1,20 @@
 // options.ts: the command line of a paper's tables, made from the papers there are.
-import { join } from "node:path";
+import { accessSync, constants } from "node:fs";
+import { join, resolve } from "node:path";
 import { args, type Spec } from "../cli.ts";
 import { leave, version } from "../options.ts";
 import { root } from "../place.ts";
-import { shardOf, type Cell, type Paper, type Table } from "./table.ts";
+import { shardOf, type Cell, type Files, type Paper, type Table } from "./table.ts";
+
+/** The files that the tables of these papers are trained on, as options. */
+const fileOptions = (papers: readonly Paper[]): Spec["options"] =>
+  Object.fromEntries(
+    papers.flatMap(paper =>
+      paper.tables.flatMap(({ name, files = {} }) =>
+        Object.entries(files).map(([option, help]) => [option, { type: "string", help: `${help} (${name})` }]),
+      ),
+    ),
+  );
 
 const steps = { type: "number", min: 1, max: 1_000_000_000, integer: true } as const;
 
@@ -40,6 +51,7 @@ export function specOf(papers: readonly Paper[]) {
         integer: true,
         help: "cells trained at once; one a core, two at most, unless given",
       },
+      ...(fileOptions(papers) as {}),
       out: { type: "string", help: "folder of report.html and checkpoints; out/PAPER-TABLE unless given" },
       again: { type: "boolean", help: "train cells anew that are on record, and replace their lines" },
       anyway: {
@@ -79,6 +91,22 @@ function sharded(text: string | undefined): { k: number; n: number } {
   return { k: k!, n: n! };
 }
 
+/** The files that a table is trained on, or an error's words where one is missing or of no use. */
+function filesOf(table: Table, values: { readonly [option: string]: unknown }): Files {
+  return Object.fromEntries(
+    Object.keys(table.files ?? {}).map(option => {
+      const path = values[option] as string | undefined;
+      if (path === undefined) return leave(2, `${table.name} is trained on files: --${option} FILE`);
+      try {
+        accessSync(path, constants.R_OK);
+      } catch (error) {
+        return leave(2, `--${option}: ${(error as Error).message}`);
+      }
+      return [option, resolve(path)];
+    }),
+  );
+}
+
 const unique = (list: readonly string[]): string[] => [...new Set(list)];
 
 /** The cells of a table that were asked for, in their order. */
@@ -106,16 +134,17 @@ export function asked(papers: readonly Paper[], results: string) {
   const both = [report && "--report", preview && "--paper", again && "--again"].filter(Boolean);
   if (both.length > 1) leave(2, `${both.join(" ")}: only one of them`);
   if (preview && quick) leave(2, "--paper --quick: only one of them; --steps says how many steps");
-  if (!table) return { ...values, preview, paper, table, cells: [], out: "", ledger: "" };
+  if (!table) return { ...values, preview, paper, table, cells: [], out: "", ledger: "", files: {} };
   if (preview && !table.published) leave(2, `--paper: the paper's sizes of ${table.name} are not known`);
   const name = `${paper.name}-${table.name}`;
   const out = values.out ?? join(root, "out", name);
   // What was tried out is no result.
   const tried = quick || steps !== undefined;
   const ledger = tried ? join(out, "results.jsonl") : join(results, `${name}.jsonl`);
+  const files = report ? {} : filesOf(table, values);
   const { arm, setting, seeds, shard } = values;
   const only = { ...(arm && { arm }), ...(setting && { setting }), ...(seeds && { seeds }), ...(shard && { shard }) };
-  return { ...values, preview, paper, table, cells: narrowed(table, only), out, ledger };
+  return { ...values, preview, paper, table, cells: narrowed(table, only), out, ledger, files };
 }
 /** A command line, read, that names a table. */
 export type Asked = Exclude<ReturnType<typeof asked>, { table: undefined }>;

@@ -27,7 +27,7 @@ interface Pace {
 /** Makes the first steps of a cell; the very first, which compiles, is not timed where there are more. */
 async function paced(table: Table, cell: Cell, config: Config, o: Asked): Promise<Pace> {
   const tape = tapeOf({ seed: cell.seed, threads: threadsOf(o.fast, 1) });
-  const trial = table.train(cell, config, tape);
+  const trial = table.train(cell, config, tape, o.files);
   const display = progress();
   const { params, optimizer, steps, schedule, clip } = trial;
   const most = Math.min(o.steps ?? STEPS, steps);

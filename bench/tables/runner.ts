@@ -20,7 +20,7 @@ import { ledger, record } from "./ledger.ts";
 import { asked, type Asked } from "./options.ts";
 import { preview } from "./preview.ts";
 import { configOf, listing, shown, sorted } from "./shown.ts";
-import { called, identity, type Cell, type Config, type Paper } from "./table.ts";
+import { called, identity, type Cell, type Config, type Files, type Paper } from "./table.ts";
 
 /** Milliseconds between checkpoints of a cell. */
 const EVERY = 30_000;
@@ -40,6 +40,7 @@ interface CellOrder extends Order {
   cell: Cell;
   config: Config;
   threads: number | undefined;
+  files: Files;
 }
 
 /** A run under way. `stop` holds one number, not 0 once the run is to end. */
@@ -192,6 +193,7 @@ async function train(run: Run, job: Job, begun: Origin | undefined): Promise<voi
     cell: job.cell,
     config: job.config,
     threads: run.threads,
+    files: o.files,
   };
   run.open.set(name, "not begun");
   const error = await thread(run.program, order, heard);
@@ -332,10 +334,10 @@ const command = (): string => ["npm run bench --", ...process.argv.slice(2).map(
 /** Trains the cell that this thread was started for. */
 async function trainCell(papers: readonly Paper[]): Promise<void> {
   const order = workerData as CellOrder;
-  const { cell, config, threads } = order;
+  const { cell, config, threads, files } = order;
   const table = papers.find(p => p.name === order.paper)!.tables.find(t => t.name === order.table)!;
   const tape = tapeOf({ seed: cell.seed, threads });
-  await work({ ...table.train(cell, config, tape), config, tape }, order);
+  await work({ ...table.train(cell, config, tape, files), config, tape }, order);
 }
 
 async function start(papers: readonly Paper[], program: URL, every: number, results: string): Promise<void> {

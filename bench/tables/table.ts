@@ -18,6 +18,9 @@ export type Config = Readonly<Record<string, string | number | boolean>>;
 /** How much of the training a person wants: all of it unless given. */
 export type Share = Pick<Choice, "steps" | "quick">;
 
+/** The paths of files that a table is trained on, by option. */
+export type Files = { readonly [option: string]: string };
+
 /** A cell, ready to train. The room adds config and tape, which it made. */
 export type Training = Omit<Trial, "config" | "paper" | "tape">;
 
@@ -57,9 +60,11 @@ export interface Table {
   /** The first is what the table is about. */
   columns: readonly Column[];
   differences: readonly Difference[];
+  /** Files that a person has to name for training: the option's name and its help. The config says what is in them. */
+  files?: { readonly [option: string]: string };
   config(cell: Cell, share: Share): Config;
-  /** Makes what is trained, of this config alone, on this tape, whose seed is the cell's. */
-  train(cell: Cell, config: Config, tape: Tape): Training;
+  /** Makes what is trained, of this config alone, on this tape, whose seed is the cell's; throws on other files. */
+  train(cell: Cell, config: Config, tape: Tape, files: Files): Training;
   /** The paper's sizes as a config, where they are known. */
   published?(cell: Cell): Config;
   /** What the numbers say, in sentences; called with one group at least. Other numbers give another sentence. */

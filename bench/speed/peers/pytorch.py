@@ -185,7 +185,18 @@ def prepare(work):
             y.backward()
             return y.item()
 
-        return run, [run(), *(x.grad.abs().double().sum().item() for x in inputs)]
+        kept = {}
+
+        def keep(x):
+            kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            y = attention(q, k, v, mask, work.get("way"), cope).sum()
+            given = {x.untyped_storage().data_ptr() for x in [*inputs, mask]}
+            size = sum(n for at, n in kept.items() if at not in given)
+            del y
+        return run, [run(), *(x.grad.abs().double().sum().item() for x in inputs)], size
     if work.get("way") == "fused":
         raise ValueError("one way only")
     x, w, b, d = held["x"], held["w"], held["b"], work["d"]
@@ -203,7 +214,7 @@ def main():
         try:
             key = order["key"]
             if order["do"] == "prepare":
-                run, results = prepare(order["case"])
+                run, results, *size = prepare(order["case"])
                 begin, held[key] = time.perf_counter(), (order["case"]["threads"], run)
                 while True:
                     start = time.perf_counter()
@@ -212,6 +223,8 @@ def main():
                     if (end - begin) * 1e3 >= order["warm"]:
                         break
                 reply = {"results": [x if math.isfinite(x) else str(x) for x in results], "ms": (end - start) * 1e3}
+                if size:
+                    reply["bytes"] = size[0]
             elif order["do"] == "drop":
                 held.pop(key, None)
                 reply = {}

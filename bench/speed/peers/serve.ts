@@ -33,10 +33,12 @@ export type Work = {
 export interface Prepared {
   run(): unknown;
   results: number[];
+  /** What a run takes beside its inputs. */
+  bytes?: number;
   drop?(): void;
 }
 /** What a peer answers. */
-export type Reply = { results: (number | string)[]; ms: number } | { ms: number[] } | { error: string };
+export type Reply = { results: (number | string)[]; bytes?: number; ms: number } | { ms: number[] } | { error: string };
 
 /** How many steps of training stand between the two losses that a step must agree in. */
 export const STEPS = 5;
@@ -66,7 +68,7 @@ export function serve(prepare: (work: Work) => Promise<Prepared>): void {
       let ms = 0;
       do ms = await timed(made.run);
       while (performance.now() - from < order.warm);
-      return { results: made.results.map(x => (Number.isFinite(x) ? x : String(x))), ms };
+      return { results: made.results.map(x => (Number.isFinite(x) ? x : String(x))), bytes: made.bytes, ms };
     }
     const one = held.get(order.key)!;
     const ms: number[] = [];

@@ -1,7 +1,16 @@
-// arms.ts: the kinds of position that the tables of this paper compare.
-import type { PositionName } from "farsight";
+// arms.ts: the kinds of position that the tables of this paper compare, and the model and the training of a cell.
+import {
+  adamw,
+  schedule,
+  transformer,
+  type PositionName,
+  type Tape,
+  type TransformerOptions,
+  type TransformerWeights,
+} from "farsight";
+import type { Cell, Config, Training } from "../table.ts";
 
-/** Names for readers; the first is the paper's own. */
+/** Names for readers; the first is the paper's own. Other arms begin with one of these: "cope-sep", "cope+rope". */
 export const ARMS = {
   cope: "CoPE",
   absolute: "absolute",
@@ -10,8 +19,84 @@ export const ARMS = {
   alibi: "ALiBi",
   none: "none",
 } as const;
-/** A kind of position by its arm. */
-export type Arm = keyof typeof ARMS;
 
-/** The position of a model. */
-export const positionOf = (arm: string): PositionName | "none" => arm as Arm;
+/** What gates look at, by the arm's ending. */
+const GATES = { "cope-sep": "sep", "cope-val": "val", "cope-token": "token" } as const;
+
+/** What a cell's model and training need of its config, whatever the task. */
+export interface Recipe {
+  layers: number;
+  d: number;
+  heads: number;
+  batch: number;
+  lr: number;
+  decay: number;
+  warmup: number;
+  norm: "pre" | "post";
+  dropout: number;
+  steps: number;
+}
+
+/** What all cells here share. */
+export const HERE = {
+  layers: 2,
+  d: 64,
+  heads: 4,
+  batch: 32,
+  lr: 3e-3,
+  decay: 0.01,
+  warmup: 0.05,
+  norm: "pre",
+  dropout: 0,
+} as const;
+
+/** What an arm adds to the config: the rows of CoPE's table and its scaling, the rows of relative positions. */
+export function positionConfig(arm: string, rows: { cope: number; relative?: number }): Config {
+  return {
+    ...(arm.startsWith("cope") && { rows: rows.cope, scaling: "listing" }),
+    ...(arm === "relative-capped" && rows.relative !== undefined && { "relative rows": rows.relative }),
+  };
+}
+
+/** The positions of an arm as a model takes them. */
+function positionsOf(arm: string, config: Config): Pick<TransformerOptions, "position" | "cope" | "relative"> {
+  const kinds = arm.split("+").map(kind => kind.split("-")[0]!) as PositionName[];
+  const gates = GATES[arm as keyof typeof GATES] as "sep" | "val" | undefined;
+  return {
+    position: arm === "none" ? "none" : kinds,
+    ...(arm.startsWith("cope") && {
+      cope: { rows: Number(config["rows"]), scaling: config["scaling"] as "listing", ...(gates && { gates }) },
+    }),
+    ...(config["relative rows"] !== undefined && { relative: { rows: Number(config["relative rows"]) } }),
+  };
+}
+
+/** The model of a cell and its parameters on a tape. */
+export function modelOf(
+  { arm, seed }: Cell,
+  config: Config,
+  { vocab, context }: { vocab: number; context: number },
+  tape: Tape,
+) {
+  const { layers, d, heads, norm, dropout } = config as unknown as Recipe;
+  const model = transformer({ vocab, d, layers, heads, context, norm, dropout, ...positionsOf(arm, config) });
+  return { tape, model, params: model.params(tape, { seed }), heads };
+}
+/** A model ready to be trained or looked into. */
+export type Made = ReturnType<typeof modelOf>;
+
+/** AdamW under a cosine with warm-up and clipping; without warm-up a constant rate and no clipping. */
+export function trainingOf(
+  params: TransformerWeights,
+  config: Config,
+): Pick<Training, "params" | "steps" | "optimizer" | "schedule" | "clip"> {
+  const { steps, lr, decay, warmup } = config as unknown as Recipe;
+  const rising = Math.floor(steps * warmup);
+  return {
+    params,
+    steps,
+    optimizer: adamw(params, { lr, decay }),
+    schedule: warmup ? schedule("cosine", { lr, steps, warmup: rising, final: lr / 20 }) : () => lr,
+    clip: warmup ? { norm: 1 } : {},
+  };
+}

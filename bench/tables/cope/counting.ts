@@ -1,10 +1,7 @@
 // counting.ts: counting (tables 3 and 4), and how its error falls with the size of the training set (figure 2).
 import {
-  adamw,
   counting as countingTask,
   random,
-  schedule,
-  transformer,
   type Counting,
   type CountingOptions,
   type Random,
@@ -28,7 +25,7 @@ import {
   type Table,
   type Training,
 } from "../table.ts";
-import { ARMS, positionOf } from "./arms.ts";
+import { ARMS, HERE, modelOf, positionConfig, trainingOf } from "./arms.ts";
 
 /** Test error in per cent with 1, 3 and 5 variables. */
 const PUBLISHED: { readonly [arm: string]: { readonly [variables: string]: number } } = {
@@ -43,19 +40,7 @@ const PUBLISHED_DATA: { readonly [arm: string]: { readonly [samples: string]: nu
 };
 
 /** The sizes of a cell here. */
-const HERE = {
-  "program steps": 128,
-  layers: 2,
-  d: 64,
-  heads: 4,
-  batch: 32,
-  lr: 3e-3,
-  decay: 0.01,
-  norm: "pre",
-  dropout: 0,
-  warmup: 0.05,
-  tests: 1000,
-};
+const SIZES = { "program steps": 128, ...HERE, tests: 1000 };
 const STEPS = { full: 4000, quick: 40 };
 /** Rows of CoPE's table. */
 const ROWS = 64;
@@ -87,10 +72,10 @@ function configOf({ arm }: Cell, variables: number, samples: number, share: Shar
   return {
     variables,
     ...(samples ? { samples } : {}),
-    ...HERE,
-    tests: share.quick ? 100 : HERE.tests,
+    ...SIZES,
+    tests: share.quick ? 100 : SIZES.tests,
     steps: stepsOf(share, STEPS),
-    ...(arm === "cope" ? { rows: ROWS, scaling: "listing" } : {}),
+    ...positionConfig(arm, { cope: ROWS }),
   };
 }
 
@@ -132,31 +117,20 @@ function fixed(task: Counting, rng: Random, samples: number, block: number): (st
 }
 
 /** The model, the data and the tests of a cell. */
-function prepare({ arm, seed }: Cell, config: Config, tape: Tape) {
+function prepare(cell: Cell, config: Config, tape: Tape) {
   const number = (name: string): number => Number(config[name]);
   const options = { vars: number("variables"), steps: number("program steps") };
   const task = countingTask(options);
   const block = blockOf(config);
-  const heads = number("heads");
-  const model = transformer({
-    vocab: task.size,
-    d: number("d"),
-    layers: number("layers"),
-    heads,
-    context: 2 * block, // twice as long programs are asked too
-    norm: config["norm"] as "pre" | "post",
-    position: positionOf(arm),
-    dropout: number("dropout"),
-    ...(arm === "cope" && { cope: { rows: number("rows"), scaling: config["scaling"] as "listing" } }),
-  });
-  const params = model.params(tape, { seed });
-  const data = random(seed).fork("counting");
+  // Programs of twice the length are asked too.
+  const made = modelOf(cell, config, { vocab: task.size, context: 2 * block }, tape);
+  const data = random(cell.seed).fork("counting");
   const held = random(2024).fork("counting, held out");
   const samples = number("samples");
   const draw = samples
     ? fixed(task, data, samples, block)
     : (step: number, b: number): Rows => task.batch(data.fork(step), b, block);
-  return { options, task, tape, model, params, held, block, heads, draw };
+  return { ...made, options, task, held, block, draw };
 }
 type Run = ReturnType<typeof prepare>;
 
@@ -209,15 +183,10 @@ function trained(
   const run = prepare(cell, config, tape);
   const { task, model, params, held, block, draw } = run;
   const number = (name: string): number => Number(config[name]);
-  const [steps, batch, lr, tests] = ["steps", "batch", "lr", "tests"].map(number) as [number, number, number, number];
-  const warmup = Math.floor(steps * number("warmup"));
+  const [batch, tests] = [number("batch"), number("tests")];
   return {
-    params,
-    steps,
+    ...trainingOf(params, config),
     tokens: batch * mean(Array.from(task.batch(held.fork("lengths"), 500, block).lengths)),
-    optimizer: adamw(params, { lr, decay: number("decay") }),
-    schedule: warmup ? schedule("cosine", { lr, steps, warmup, final: lr / 20 }) : () => lr,
-    clip: warmup ? { norm: 1 } : {},
     loss(step) {
       const { tokens, targets, t } = draw(step, batch);
       return model.loss(params, tape.integers([batch, t], tokens), tape.integers([batch, t], targets));
@@ -353,7 +322,7 @@ const SHIFTS = [
     key: "length",
     label: "length x 2, error",
     said: "programs of twice the length",
-    options: { steps: 2 * HERE["program steps"] },
+    options: { steps: 2 * SIZES["program steps"] },
   },
 ] as const;
 
