@@ -118,7 +118,7 @@ function heard(run: Run, job: Job, e: Entry): void {
   else if (e.type === "saved") {
     run.saved.set(name, Number(e["step"]));
     keepLog(run);
-  } else if (e.type === "warning" || e.type === "notice") show.log(`${name}: ${String(e["text"])}`);
+  } else if (e.type === "warning") show.log(`${name}: ${String(e["text"])}`);
   else if (e.type === "stopped") run.stopped.push(e);
   else if (e.type === "resumed") show.log(`${name}: going on from step ${String(e["step"])}`);
   else {
