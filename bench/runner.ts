@@ -13,7 +13,7 @@ import { build, commit, digest } from "./place.ts";
 import { progress, span, type Progress, type Report } from "./progress.ts";
 import type { Entry } from "./records.ts";
 import { report } from "./report.ts";
-import { agenda, named, origin, wayOut, type Job } from "./resume.ts";
+import { again, agenda, named, origin, wayOut, type Job } from "./resume.ts";
 import type { Choice, Study } from "./study.ts";
 import { FUSED, atOnce, checkFast, lanes, thread, threadsOf } from "./threads.ts";
 import { quoted } from "./words.ts";
@@ -118,7 +118,7 @@ function heard(run: Run, job: Job, e: Entry): void {
   else if (e.type === "saved") {
     run.saved.set(name, Number(e["step"]));
     keepLog(run);
-  } else if (e.type === "warning" || e.type === "notice") show.log(`${name}: ${String(e["text"])}`);
+  } else if (e.type === "warning") show.log(`${name}: ${String(e["text"])}`);
   else if (e.type === "stopped") run.stopped.push(e);
   else if (e.type === "resumed") show.log(`${name}: going on from step ${String(e["step"])}`);
   else {
@@ -149,7 +149,8 @@ async function train(run: Run, job: Job, threads: number | undefined): Promise<v
   const made = JSON.stringify(origin(run.records[0]!));
   const choice = { seed, steps, quick, texts, threads };
   const of = { study, arm, seed };
-  const order: ArmOrder = { study, arm, choice, of, file, resume, origin: made, wayOut, anyway, every, stop };
+  const beginning = anyway ? again : undefined;
+  const order: ArmOrder = { study, arm, choice, of, file, resume, origin: made, wayOut, beginning, every, stop };
   const error = await thread(run.program, order, e => heard(run, job, e));
   if (error) {
     run.failed = true;

@@ -1,11 +1,10 @@
-// worker.ts: trains one trial, an arm of a study or a cell of a table, in a thread of its own and posts records. It looks
-// at the stop flag after every step, and leaves a checkpoint now and then and when it is stopped.
+// worker.ts: trains one trial, an arm of a study or a cell of a table, in a thread of its own and posts records. It
+// looks at the stop flag after every step, and leaves a checkpoint now and then and when it is stopped.
 import { relative } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { fit, load, parse, save } from "farsight";
 import { readFile, saveFile } from "./files.ts";
 import type { Entry } from "./records.ts";
-import { again } from "./resume.ts";
 import type { Trial } from "./study.ts";
 
 /** What a worker is told. `stop` holds one number, not 0 once the run is to end. */
@@ -19,8 +18,8 @@ export interface Order {
   origin: string;
   /** What to do about a checkpoint that cannot be taken up. */
   wayOut: string;
-  /** Whether an arm begins again whose checkpoint cannot be taken up. */
-  anyway: boolean;
+  /** What is said where training begins again instead; nothing where it must not. */
+  beginning: string | undefined;
   /** Milliseconds between checkpoints. */
   every: number;
   stop: Int32Array;
@@ -40,7 +39,7 @@ interface Told {
 }
 
 /** The checkpoint of a trial: what was there, and writing it. */
-function checkpoints(trial: Trial, { of, file, resume, anyway, origin, wayOut }: Order) {
+function checkpoints(trial: Trial, { of, file, resume, origin, wayOut, beginning }: Order) {
   const config = madeOf(of, trial);
   const started = performance.now();
   const told: Told = { records: [], sum: 0, n: 0 };
@@ -74,8 +73,8 @@ function checkpoints(trial: Trial, { of, file, resume, anyway, origin, wayOut }:
         saved = take(readFile(file)!);
       } catch (error) {
         const what = `${(error as Error).message}\n  in ${relative(".", file)}`;
-        if (!anyway) throw new Error(`${what}\n  ${wayOut}`, { cause: error });
-        post({ type: "notice", ...of, text: `${what}\n  ${again}` });
+        if (beginning === undefined) throw new Error(`${what}\n  ${wayOut}`, { cause: error });
+        post({ type: "warning", ...of, text: `${what}\n  ${beginning}` });
         return 0;
       }
       post({ type: "resumed", ...of, step: saved });

@@ -1,5 +1,5 @@
-// The room of tables as a person uses it, with a paper of its own, which is one object in a list: cells, shards, records,
-// resuming, the page. What real tables say of records is tested with records made up here.
+// The room of tables as a person uses it, with a paper of its own, which is one object in a list: cells, shards,
+// records, resuming, the page. What real tables say of records is tested with records made up here.
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
@@ -7,6 +7,7 @@ import { pathToFileURL } from "node:url";
 import { parse, serialize } from "farsight";
 import * as assert from "uvu/assert";
 import { bag, num, type Entry } from "../bench/records.ts";
+import { tapeOf } from "../bench/study.ts";
 import { groups, text } from "../bench/tables/groups.ts";
 import { ledger, record } from "../bench/tables/ledger.ts";
 import { page } from "../bench/tables/page.ts";
@@ -132,7 +133,7 @@ suite("training a table", {
     assert.equal(readFileSync(file("whole")).equals(before), true);
   },
   async "goes on after an interruption by the same command, with the bits of an undisturbed run"() {
-    const words = ["--steps", "20000", "--setting", "64", "--jobs", "1"];
+    const words = ["--steps", "8000", "--setting", "64", "--jobs", "1"];
     const whole = join(at("undisturbed"), "results.jsonl");
     const cut = join(at("cut"), "results.jsonl");
     const checkpoint = join(at("cut"), "bold-64-1.safetensors");
@@ -141,10 +142,7 @@ suite("training a table", {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
       const ended = await toy("cut", words, { interrupt: saved(checkpoint), signal, env });
       assert.is(ended.code, 130, ended.err);
-      assert.match(
-        ended.err,
-        /not done\n {2}bold, 64, seed 1: step \d+ of 20000\n {2}go on with: npm run bench -- toy/,
-      );
+      assert.match(ended.err, /not done\n {2}bold, 64, seed 1: step \d+ of 8000\n {2}go on with: npm run bench -- toy/);
       assert.equal(readdirSync(at("cut")).sort(), ["bold-64-1.safetensors", "report.html"]);
     }
     const killed = await toy("cut", words, { interrupt: saved(checkpoint), signal: "SIGKILL", env });
@@ -199,7 +197,7 @@ suite("training a table", {
     assert.equal(readFileSync(file("between")).equals(before), true);
   },
   async "takes no checkpoint of another program or config, and changes nothing, unless told to"() {
-    const words = ["--steps", "20000", "--setting", "64"];
+    const words = ["--steps", "8000", "--setting", "64"];
     const interrupt = saved(join(at("origins"), "bold-64-1.safetensors"));
     assert.is((await toy("origins", words, { interrupt, env: { TOY_EVERY: "50" } })).code, 130);
     const path = join(at("origins"), "bold-64-1.safetensors");
@@ -405,8 +403,8 @@ suite("the command line of tables", {
     const { code, out, err } = await toy("sizes", ["--paper", "--arm", "shy", "--setting", "4,16"]);
     assert.is(code, 0, err);
     const each = (size: number): string =>
-      `shy, ${size / 2}, seed 1: size ${size}, lr 0\\.0001, steps 50\n {2}20 steps of 50, loss \\S+, \\d+ tokens a second,` +
-      " \\S+ s a step\n {2}all steps: \\S+ hours\n";
+      `shy, ${size / 2}, seed 1: size ${size}, lr 0\\.0001, steps 50\\n {2}20 steps of 50, loss \\S+, ` +
+      "\\d+ tokens a second, \\S+ s a step\\n {2}all steps: \\S+ hours\\n";
     const sum = "the table's 9 cells at the mean of these pace: \\S+ hours one after the other\n";
     assert.match(out, new RegExp(`^${each(8)}${each(32)}${sum}$`));
     assert.not.ok(existsSync(file("sizes")) || existsSync(at("sizes")));
@@ -524,11 +522,28 @@ suite("the counting table", {
     );
     assert.match(half, /10000 programs: no clear winner, .* in 2 of 4 sizes beyond chance\.$/);
   },
-  "trains on a fixed set in an order that is another in every pass, and is told apart by its size"() {
-    const [two, three] = ["2000", "3000"].map(setting =>
-      configOf(countingData, { arm: "cope", setting, seed: 1 }, NOW),
+  "trains every step on samples that follow from seed and step alone, of a fixed set where there is one"() {
+    const cell = { arm: "cope", setting: "2000", seed: 1 };
+    const config = configOf(countingData, cell, { ...NOW, quick: true });
+    assert.is(config["samples"], 2000);
+    assert.not.ok("samples" in configOf(counting, { ...cell, setting: "1" }, NOW));
+    const small = { ...config, "program steps": 8, d: 8, layers: 1, heads: 1, batch: 2 };
+    const losses = (samples: number, steps: readonly number[], seed = 1): number[] => {
+      const tape = tapeOf({ seed });
+      const trial = countingData.train({ ...cell, seed }, { ...small, ...(samples && { samples }) }, tape);
+      return steps.map(step => tape.scope(() => tape.noGrad(() => trial.loss(step).item())));
+    };
+    for (const samples of [0, 5, 1000]) {
+      const [first, ninth, again, third] = losses(samples, [0, 9, 0, 3]);
+      assert.equal(losses(samples, [9, 3, 0]), [ninth, third, first], `${samples} samples`);
+      assert.is(again, first);
+      assert.is(new Set([first, ninth, third]).size, 3);
+      assert.not.equal(losses(samples, [0], 2), [first]);
+    }
+    const one = losses(
+      1,
+      Array.from({ length: 20 }, (_, i) => i),
     );
-    assert.equal([two!["samples"], three!["samples"]], [2000, 3000]);
-    assert.not.ok("samples" in configOf(counting, { arm: "cope", setting: "1", seed: 1 }, NOW));
+    assert.is(new Set(one).size, 1, "a set of one sample has others");
   },
 });

@@ -1,6 +1,6 @@
-// preview.ts: --paper: the first steps of a table's cells at the paper's own sizes, and how long all of them would take.
+// preview.ts: --paper: the first steps of a table's cells at the paper's own sizes, and how long all of them take.
 import { fit } from "farsight";
-import { endings } from "../ending.ts";
+import { desertions } from "../ending.ts";
 import { progress } from "../progress.ts";
 import { tapeOf } from "../study.ts";
 import { checkFast, threadsOf } from "../threads.ts";
@@ -57,7 +57,8 @@ const hours = (seconds: number): string => `${Number((seconds / 3600).toPrecisio
 /** Prints tokens a second and the hours of the whole training, cell by cell. Nothing is recorded. */
 export async function preview(o: Asked): Promise<void> {
   if (o.fast) checkFast();
-  endings((_, code) => process.exit(code));
+  // no signals: a step at these sizes may take seconds
+  desertions((_, code) => process.exit(code));
   let all = 0;
   const cells = chosen(o);
   for (const cell of cells) {

@@ -89,6 +89,9 @@ const fieldsOf = ({ paper, table }: Asked, { cell }: Job): Order["of"] => ({
 /** What to do about a checkpoint that cannot be taken up. */
 const WAY_OUT = "train this cell from its beginning: --anyway; or leave the folder alone: --out another-folder";
 
+/** What is said where it is trained from its beginning. */
+const BEGINNING = "this cell is trained from its beginning";
+
 /** What wrote a cell's checkpoint, where there is one to go on from; throws where it cannot be taken up. */
 function earlier(run: Run, { cell, file, identity: mine }: Job, log: (text: string) => void): Origin | undefined {
   const found = looked(file, false);
@@ -99,7 +102,7 @@ function earlier(run: Run, { cell, file, identity: mine }: Job, log: (text: stri
   if (typeof found === "string" || isOther) {
     const wrong = isOther ? "this is a checkpoint of another config" : found;
     if (!anyway) throw new Error(`${name}: ${String(wrong)}\n  in ${relative(".", file)}\n  ${WAY_OUT}`);
-    log(`${name}: ${String(wrong)}; it is trained from its beginning`);
+    log(`${name}: ${String(wrong)}; ${BEGINNING}`);
     return undefined;
   }
   const { identity: _, ...made } = found;
@@ -167,12 +170,11 @@ async function train(run: Run, job: Job, begun: Origin | undefined): Promise<voi
       }
       display.step(o.table.name, name, report);
     } else if (e.type === "resumed") display.log(`${name}: going on from step ${String(e["step"])}`);
-    else if (e.type === "notice") display.log(`${name}: ${String(e["text"])}`);
-    else if (e.type === "warning") {
-      run.failed = true;
-      display.log(`${name}: ${String(e["text"])}`);
-    } else if (e.type === "stopped") {
-      const lost = e["saved"] === e["step"] ? "" : `, saved at step ${String(e["saved"])}`;
+    else if (e.type === "warning") display.log(`${name}: ${String(e["text"])}`);
+    else if (e.type === "stopped") {
+      const isSaved = e["saved"] === e["step"];
+      run.failed ||= !isSaved;
+      const lost = isSaved ? "" : e["saved"] ? `, not saved since step ${String(e["saved"])}` : ", not saved";
       run.open.set(name, `step ${String(e["step"])} of ${String(e["steps"])}${lost}`);
     } else if (e.type !== "saved") entries.push(e);
   }
@@ -182,7 +184,7 @@ async function train(run: Run, job: Job, begun: Origin | undefined): Promise<voi
     resume: begun !== undefined,
     origin: JSON.stringify({ ...run.origin, identity: job.identity }),
     wayOut: WAY_OUT,
-    anyway: o.anyway,
+    beginning: o.anyway ? BEGINNING : undefined,
     every: run.every,
     stop: run.stop,
     paper: o.paper.name,

@@ -7,6 +7,7 @@ import {
   transformer,
   type Counting,
   type CountingOptions,
+  type CountingSample,
   type Random,
   type Tape,
 } from "farsight";
@@ -49,16 +50,16 @@ const HERE = {
   d: 64,
   heads: 4,
   batch: 32,
-  lr: 3e-3,
+  lr: 1e-3,
   decay: 0.01,
   norm: "pre",
   dropout: 0,
   warmup: 0.05,
   tests: 1000,
 };
-const STEPS = { full: 4000, quick: 40 };
+const STEPS = { full: 6000, quick: 40 };
 /** Rows of CoPE's table. */
-const ROWS = 64;
+const ROWS = 16;
 
 /** The paper's sizes, as its script has them: no schedule, no clipping, 100 epochs over 10,000 programs. */
 const PAPER = {
@@ -107,27 +108,53 @@ interface Rows {
   t: number;
 }
 
-/** A fixed training set: batches of programs in an order that is another in every pass. */
-function fixed(task: Counting, rng: Random, samples: number, block: number): (step: number, b: number) => Rows {
-  const all = Array.from({ length: samples }, (_, i) => task.batch(rng.fork(i), 1, block));
+/** Samples as rows that begin together, padded behind; what is asked is the last token of each. */
+function padded(samples: readonly CountingSample[], block: number): Rows {
+  const kept = samples.map(s => s.tokens.slice(-block));
+  const t = Math.max(...kept.map(row => row.length));
+  const tokens = new Int32Array(samples.length * t);
+  const targets = new Int32Array(samples.length * t).fill(-100);
+  kept.forEach((row, i) => {
+    tokens.set(row, i * t);
+    targets[i * t + row.length - 1] = samples[i]!.answer;
+  });
+  return { tokens, targets, t };
+}
+
+/** The nth sample of training: a fresh one, or of a fixed set, whose order is another in every pass. */
+function stream(task: Counting, rng: Random, samples: number): (n: number) => CountingSample {
+  if (!samples) return n => task.sample(rng.fork(n));
+  const all = Array.from({ length: samples }, (_, i) => task.sample(rng.fork(i)));
   const places = Array.from(all.keys());
   let pass = -1;
   let order = places;
-  return (step, b) => {
-    const each = Math.ceil(samples / b);
-    const now = Math.floor(step / each);
+  return n => {
+    const now = Math.floor(n / samples);
     if (now !== pass) order = rng.fork("order").fork(now).shuffle(places);
     pass = now;
-    const from = (step % each) * b;
-    const rows = Array.from({ length: b }, (_, i) => all[order[(from + i) % samples]!]!);
-    const t = Math.max(...rows.map(r => r.t));
-    const tokens = new Int32Array(b * t);
-    const targets = new Int32Array(b * t).fill(-100);
-    rows.forEach((row, i) => {
-      tokens.set(row.tokens, i * t);
-      targets.set(row.targets, i * t);
-    });
-    return { tokens, targets, t };
+    return all[order[n % samples]!]!;
+  };
+}
+
+/** Batches among which samples are sorted by length: 9 % of the places are padding, instead of 38 %. */
+const GROUP = 8;
+
+/** The batch of a step, of b samples of about one length. */
+function batches(task: Counting, rng: Random, samples: number, b: number, block: number): (step: number) => Rows {
+  const next = stream(task, rng, samples);
+  const each = GROUP * b;
+  let at = -1;
+  let group: Rows[] = [];
+  return step => {
+    const now = Math.floor(step / GROUP);
+    if (now !== at) {
+      const sorted = Array.from({ length: each }, (_, i) => next(now * each + i));
+      sorted.sort((x, y) => x.tokens.length - y.tokens.length);
+      const cut = Array.from({ length: GROUP }, (_, i) => padded(sorted.slice(i * b, (i + 1) * b), block));
+      group = rng.fork("batches").fork(now).shuffle(cut);
+      at = now;
+    }
+    return group[step % GROUP]!;
   };
 }
 
@@ -152,10 +179,7 @@ function prepare({ arm, seed }: Cell, config: Config, tape: Tape) {
   const params = model.params(tape, { seed });
   const data = random(seed).fork("counting");
   const held = random(2024).fork("counting, held out");
-  const samples = number("samples");
-  const draw = samples
-    ? fixed(task, data, samples, block)
-    : (step: number, b: number): Rows => task.batch(data.fork(step), b, block);
+  const draw = batches(task, data, number("samples") || 0, number("batch"), block);
   return { options, task, tape, model, params, held, block, heads, draw };
 }
 type Run = ReturnType<typeof prepare>;
@@ -219,7 +243,7 @@ function trained(
     schedule: warmup ? schedule("cosine", { lr, steps, warmup, final: lr / 20 }) : () => lr,
     clip: warmup ? { norm: 1 } : {},
     loss(step) {
-      const { tokens, targets, t } = draw(step, batch);
+      const { tokens, targets, t } = draw(step);
       return model.loss(params, tape.integers([batch, t], tokens), tape.integers([batch, t], targets));
     },
     accuracy: () => 1 - test(run, Math.min(200, tests)).error / 100,
@@ -254,7 +278,10 @@ function verdict(gs: readonly Group[]): string {
   if (!next) return `${percent(errorOf(best))} error with ${best.label}, the only arm on record`;
   const chance = num(best.metrics["chance"]);
   if (chance !== undefined && errorOf(best) > 0.95 * chance)
-    return `nothing counts: ${percent(errorOf(best))} error at best, and ${percent(chance)} for always the commonest answer`;
+    return (
+      `nothing counts: ${percent(errorOf(best))} error at best, ` +
+      `and ${percent(chance)} for always the commonest answer`
+    );
   const isClear = below(best.measures[0]!, next.measures[0]!);
   return `${isClear ? `${best.label} counts best` : "no clear winner"}, ${each(order)} answered wrongly`;
 }
@@ -364,12 +391,12 @@ const DIFFERENCES: readonly Difference[] = [
   {
     what: "optimiser",
     paper: "Adam, lr 7e-5, constant, no clipping",
-    here: "AdamW, lr 3e-3, decay 0.01, cosine with 5 % warm-up, clipped at 1",
+    here: "AdamW, lr 1e-3, decay 0.01, cosine with 5 % warm-up, clipped at 1",
   },
   {
     what: "CoPE",
     paper: "513 rows (no cap), position logits divided by √d",
-    here: "64 rows, position logits as in the printed listing",
+    here: "16 rows, position logits as in the printed listing",
   },
   { what: "relative", paper: "one table for all layers", here: "a table a layer" },
 ];
