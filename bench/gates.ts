@@ -55,7 +55,7 @@ function triangle({ gates, positions }: Inside, head: number, words: readonly st
   };
 }
 
-/** The logits 1 t v of a sequence, and the map of the head whose last token opens most on one token and not the other. */
+/** Logits 1 t v of a sequence, and the map of the head whose last token opens most on one token and not the other. */
 export function gatesOf(run: Looking, tokens: ArrayLike<number>, words: readonly string[], of: Contrast) {
   const { tape, heads } = run;
   const { logits, layers } = tape.scope(() => tape.noGrad(() => look(run, tokens)));

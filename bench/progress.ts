@@ -103,6 +103,13 @@ function together(all: readonly (readonly [string, Arm])[], room: number): strin
   return text;
 }
 
+/** A line no longer than its room, the time left dimmed. */
+function cut(line: string, room: number, dim: (text: string) => string): string {
+  const whole = line.length > room ? `${line.slice(0, room - 1)}…` : line;
+  const tail = whole.lastIndexOf("  ");
+  return tail > 0 ? whole.slice(0, tail) + dim(whole.slice(tail)) : whole;
+}
+
 /** An arm after one more report at time t. */
 function advanced(a: Arm, report: Report, t: number): Arm {
   const steps = report.step - a.from;
@@ -129,6 +136,7 @@ export function progress({
   const live = Boolean(stream.isTTY) && environment["TERM"] !== "dumb";
   const colour = live && !environment["NO_COLOR"];
   const dim = (text: string): string => (colour ? `\x1b[2m${text}\x1b[22m` : text);
+  const rest = (): string => whole() && `; ${whole()}`;
   const arms = new Map<string, Arm>();
   let drawn = false;
   let last = -Infinity;
@@ -141,11 +149,8 @@ export function progress({
   function draw(): void {
     const room = (stream.columns ?? 80) - 1;
     const all = [...arms];
-    const rest = whole() && `; ${whole()}`;
-    const line = (all.length === 1 ? alone(...all[0]!) : together(all, room - rest.length)) + rest;
-    const cut = line.length > room ? `${line.slice(0, room - 1)}…` : line;
-    const tail = cut.lastIndexOf("  "); // the time left is dimmed
-    stream.write(`\r\x1b[2K${tail > 0 ? cut.slice(0, tail) + dim(cut.slice(tail)) : cut}`);
+    const line = all.length === 1 ? alone(...all[0]!) + rest() : together(all, room - rest().length) + rest();
+    stream.write(`\r\x1b[2K${cut(line, room, dim)}`);
     drawn = true;
   }
 
@@ -164,7 +169,7 @@ export function progress({
         draw();
       } else if (t - a.printed >= every || report.step >= report.steps) {
         a.printed = t;
-        stream.write(`${alone(name, a)}${whole() && `; ${whole()}`}\n`);
+        stream.write(`${alone(name, a)}${rest()}\n`);
       }
     },
     done(study, arm) {

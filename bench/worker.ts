@@ -1,5 +1,5 @@
-// worker.ts: trains one trial, an arm of a study or a cell of a table, in a thread of its own and posts records. It looks
-// at the stop flag after every step, and leaves a checkpoint now and then and when it is stopped.
+// worker.ts: trains one trial, an arm of a study or a cell of a table, in a thread of its own and posts records. It
+// looks at the stop flag after every step, and leaves a checkpoint now and then and when it is stopped.
 import { relative } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { fit, load, parse, save } from "farsight";

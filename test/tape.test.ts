@@ -631,7 +631,7 @@ suite("memory", {
     const before = state(tape);
     assert.is(
       thrown(RangeError, () => tape.tensor([1000, 1000])),
-      "memory: wants 3.8 MiB more, holds 0.8 MiB of at most 4.0 MiB\n" +
+      "memory: wants 3.8 MiB more, holds 0.9 MiB of at most 4.0 MiB\n" +
         "  lower the batch or the sequence, or use tape.checkpoint",
     );
     const at = tape.engine.mark;

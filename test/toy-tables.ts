@@ -1,4 +1,5 @@
-// The tables of a toy as its only paper. TOY_RESULTS: the folder of results. TOY_EVERY: milliseconds between checkpoints.
+// The tables of a toy as its only paper. TOY_RESULTS: the folder of results. TOY_EVERY: milliseconds between its
+// checkpoints.
 import { main } from "../bench/tables/runner.ts";
 import { toyPaper } from "./toy-paper.ts";
 

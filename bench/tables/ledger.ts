@@ -1,6 +1,6 @@
-// ledger.ts: the results of a table, a line of JSON each, in one file that any number of processes add to. A line goes in
-// under a lock: an append is one write, but neither long lines nor folders that machines share promise that two of them
-// do not mix. One file a shard would have to be merged by someone, and a reader would have to know of all.
+// ledger.ts: the results of a table, a line of JSON each, in one file that any number of processes add to. A line goes
+// in under a lock: an append is one write, but neither long lines nor folders that machines share promise that two of
+// them do not mix. One file a shard would have to be merged by someone, and a reader would have to know of all.
 import { setTimeout } from "node:timers/promises";
 import { appendLine, readFile, saveFile } from "../files.ts";
 import { lock } from "../lock.ts";

@@ -1,12 +1,12 @@
-// page.ts: a table as one HTML page that needs nothing else: question, the paper's numbers beside ours, curves, figures,
-// what differs from the paper, and every cell.
+// page.ts: a table as one HTML page that needs nothing else: question, the paper's numbers beside ours, curves,
+// figures, what differs from the paper, and every cell.
 import { lines, type Point, type Series } from "../charts/lines.ts";
 import { escaped, fitted, multiples, style } from "../charts/svg.ts";
 import { page as pageStyle } from "../page-style.ts";
 import { span } from "../progress.ts";
 import { bag, list, num, type Entry } from "../records.ts";
 import type { Figure, Group } from "../study.ts";
-import { brief, capital, join, many, quoted } from "../words.ts";
+import { brief, capital, join, many } from "../words.ts";
 import { briefly, groups, measureOf, said, seedsOf, spread } from "./groups.ts";
 import type { Asked } from "./options.ts";
 import type { Sorted } from "./shown.ts";
@@ -20,20 +20,20 @@ export function page(o: Asked, found: Sorted, torn: number): string {
   const { paper, table } = o;
   const all = groups(table, found.here);
   const title = `${table.title}: ${table.where} of ${paper.title}`;
-  const command = ["npm run bench --", paper.name, table.name, ...(o.fast ? ["--fast"] : [])].map(quoted).join(" ");
+  const command = ["npm run bench --", paper.name, table.name, ...(o.fast ? ["--fast"] : [])].join(" ");
   const tried = o.quick || o.steps !== undefined;
   const figures = [...table.figures(found.here, all), ...curves(table, found.here)];
   const parts = [
     `<header><h1>${escaped(table.title)}</h1>`,
-    `<p>${escaped(table.where)} of <a href="${escaped(paper.link)}">${escaped(paper.title)}</a>, trained with farsight.`,
-    "Every number, figure and sentence about results below is computed from the results on record.</p>",
+    `<p>${escaped(table.where)} of <a href="${escaped(paper.link)}">${escaped(paper.title)}</a>,`,
+    "trained with farsight. Every number, figure and sentence about results is computed from those on record.</p>",
     tried ? marked("p", "For trying out: not the steps of the table, and not its results.", ' class="finding"') : "",
     `</header><section>${marked("p", table.question, ' class="question"')}`,
     all.length ? marked("p", table.conclusion(all), ' class="finding"') : "<p>No cell is on record.</p>",
     all.length ? numbers(table, all) : "",
     standing(table, found, torn),
     figures.map(drawn).join("\n"),
-    `<p class="soft">Train what is missing, or show this again: <code>${escaped(command.replaceAll('"', ""))}</code></p>`,
+    `<p class="soft">Train what is missing, or show this again: <code>${escaped(command)}</code></p>`,
     "</section>",
     differences(table),
     found.here.length ? cells(table, found.here) : "",
@@ -181,5 +181,6 @@ function cells(table: Table, results: readonly Entry[]): string {
     ].join("");
   });
   const legend = configs.map((config, i) => `<li value="${i + 1}">${escaped(config)}</li>`).join("\n");
-  return `<section><h2>Every cell</h2>\n${tabled(head, body)}\n<p class="soft">Configs:</p>\n<ol>${legend}</ol></section>`;
+  const list = `<p class="soft">Configs:</p>\n<ol>${legend}</ol>`;
+  return `<section><h2>Every cell</h2>\n${tabled(head, body)}\n${list}</section>`;
 }

@@ -1,4 +1,4 @@
-// preview.ts: --paper: the first steps of a table's cells at the paper's own sizes, and how long all of them would take.
+// preview.ts: --paper: the first steps of a table's cells at the paper's own sizes, and how long all of them take.
 import { fit } from "farsight";
 import { desertions } from "../ending.ts";
 import { progress } from "../progress.ts";

@@ -1,5 +1,5 @@
-// shown.ts: what is on record of a table: which cells are done, missing or of another config; the table for the terminal,
-// and the page.
+// shown.ts: what is on record of a table: which cells are done, missing or of another config; the table for the
+// terminal, and the page.
 import { existsSync, readdirSync } from "node:fs";
 import { join, relative } from "node:path";
 import { saveFile } from "../files.ts";

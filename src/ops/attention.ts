@@ -3,6 +3,7 @@
 import { oneOf, read, refuse, whole } from "../check.ts";
 import type { AttentionArguments, AttentionBackArguments, Kernels } from "../engine.ts";
 import { op, type Operand, type Result, type Source } from "../op.ts";
+import { longer } from "../signature.ts";
 import type { Tensor } from "../tensor.ts";
 
 const size = /* @__PURE__ */ whole(1);
@@ -152,12 +153,13 @@ export interface AttentionOverOptions {
   perHead?: boolean;
 }
 
-const READ = "b t i, b s j?, b s l?, p d?, b t u?, b s w?, h?, r d?, h?";
-const SEEN = "b s?, t s?, b c<ids?, t s?, b s x?, b s y?, b s z?, b<limit?";
 /** The entry of `attentionOver`, which takes its sources in a fixed order. */
 export const attentionEntry = /* @__PURE__ */ op(
   "attention(q, k, v, table, gq, gk, gateBias, rel, slopes, keys, allowed, documents, edges, pk, pv, pg, counts)",
-  `${READ}, ${SEEN} -> b t o`,
+  /* @__PURE__ */ longer(
+    "b t i, b s j?, b s l?, p d?, b t u?, b s w?, h?, r d?, h?",
+    "b s?, t s?, b c<ids?, t s?, b s x?, b s y?, b s z?, b<limit? -> b t o",
+  ),
   {
     attrs: {
       h: 1,
@@ -173,7 +175,11 @@ export const attentionEntry = /* @__PURE__ */ op(
       perHead: false,
     },
     checks: {
-      ...{ h: size, g: size, d: size, kAt: column, vAt: column },
+      h: size,
+      g: size,
+      d: size,
+      kAt: column,
+      vAt: column,
       gates: /* @__PURE__ */ oneOf("keys", "values", "tokens"),
     },
     save: { lse: "b h t" },

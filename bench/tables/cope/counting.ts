@@ -3,7 +3,9 @@ import {
   counting as countingTask,
   random,
   type Counting,
+  type CountingBatch,
   type CountingOptions,
+  type CountingSample,
   type Random,
   type Tape,
 } from "farsight";
@@ -40,10 +42,10 @@ const PUBLISHED_DATA: { readonly [arm: string]: { readonly [samples: string]: nu
 };
 
 /** The sizes of a cell here. */
-const SIZES = { "program steps": 128, ...HERE, tests: 1000 };
-const STEPS = { full: 4000, quick: 40 };
+const SIZES = { "program steps": 128, ...HERE, lr: 1e-3, tests: 1000 };
+const STEPS = { full: 6000, quick: 40 };
 /** Rows of CoPE's table. */
-const ROWS = 64;
+const ROWS = 16;
 
 /** The paper's sizes, as its script has them: no schedule, no clipping, 100 epochs over 10,000 programs. */
 const PAPER = {
@@ -86,33 +88,46 @@ const publishedOf = ({ arm }: Cell, variables: number, samples: number): Config 
   ...(arm === "cope" ? { rows: 513, scaling: "ram" } : {}),
 });
 
-interface Rows {
-  tokens: Int32Array;
-  targets: Int32Array;
-  t: number;
-}
-
-/** A fixed training set: batches of programs in an order that is another in every pass. */
-function fixed(task: Counting, rng: Random, samples: number, block: number): (step: number, b: number) => Rows {
-  const all = Array.from({ length: samples }, (_, i) => task.batch(rng.fork(i), 1, block));
+/** The nth sample of training: a fresh one, or of a fixed set, whose order is another in every pass. */
+function stream(task: Counting, rng: Random, samples: number): (n: number) => CountingSample {
+  if (!samples) return n => task.sample(rng.fork(n));
+  const all = Array.from({ length: samples }, (_, i) => task.sample(rng.fork(i)));
   const places = Array.from(all.keys());
   let pass = -1;
   let order = places;
-  return (step, b) => {
-    const each = Math.ceil(samples / b);
-    const now = Math.floor(step / each);
+  return n => {
+    const now = Math.floor(n / samples);
     if (now !== pass) order = rng.fork("order").fork(now).shuffle(places);
     pass = now;
-    const from = (step % each) * b;
-    const rows = Array.from({ length: b }, (_, i) => all[order[(from + i) % samples]!]!);
-    const t = Math.max(...rows.map(r => r.t));
-    const tokens = new Int32Array(b * t);
-    const targets = new Int32Array(b * t).fill(-100);
-    rows.forEach((row, i) => {
-      tokens.set(row.tokens, i * t);
-      targets.set(row.targets, i * t);
-    });
-    return { tokens, targets, t };
+    return all[order[n % samples]!]!;
+  };
+}
+
+/** Batches among which samples are sorted by length: 9 % of the places are padding, instead of 38 %. */
+const GROUP = 8;
+
+/** The batch of a step, of b samples of about one length. */
+function batches(
+  task: Counting,
+  rng: Random,
+  samples: number,
+  b: number,
+  block: number,
+): (step: number) => CountingBatch {
+  const next = stream(task, rng, samples);
+  const each = GROUP * b;
+  let at = -1;
+  let group: CountingBatch[] = [];
+  return step => {
+    const now = Math.floor(step / GROUP);
+    if (now !== at) {
+      const sorted = Array.from({ length: each }, (_, i) => next(now * each + i));
+      sorted.sort((x, y) => x.tokens.length - y.tokens.length);
+      const cut = Array.from({ length: GROUP }, (_, i) => task.padded(sorted.slice(i * b, (i + 1) * b), block));
+      group = rng.fork("batches").fork(now).shuffle(cut);
+      at = now;
+    }
+    return group[step % GROUP]!;
   };
 }
 
@@ -126,10 +141,7 @@ function prepare(cell: Cell, config: Config, tape: Tape) {
   const made = modelOf(cell, config, { vocab: task.size, context: 2 * block }, tape);
   const data = random(cell.seed).fork("counting");
   const held = random(2024).fork("counting, held out");
-  const samples = number("samples");
-  const draw = samples
-    ? fixed(task, data, samples, block)
-    : (step: number, b: number): Rows => task.batch(data.fork(step), b, block);
+  const draw = batches(task, data, number("samples") || 0, number("batch"), block);
   return { ...made, options, task, held, block, draw };
 }
 type Run = ReturnType<typeof prepare>;
@@ -188,7 +200,7 @@ function trained(
     ...trainingOf(params, config),
     tokens: batch * mean(Array.from(task.batch(held.fork("lengths"), 500, block).lengths)),
     loss(step) {
-      const { tokens, targets, t } = draw(step, batch);
+      const { tokens, targets, t } = draw(step);
       return model.loss(params, tape.integers([batch, t], tokens), tape.integers([batch, t], targets));
     },
     accuracy: () => 1 - test(run, Math.min(200, tests)).error / 100,
@@ -223,7 +235,10 @@ function verdict(gs: readonly Group[]): string {
   if (!next) return `${percent(errorOf(best))} error with ${best.label}, the only arm on record`;
   const chance = num(best.metrics["chance"]);
   if (chance !== undefined && errorOf(best) > 0.95 * chance)
-    return `nothing counts: ${percent(errorOf(best))} error at best, and ${percent(chance)} for always the commonest answer`;
+    return (
+      `nothing counts: ${percent(errorOf(best))} error at best, ` +
+      `and ${percent(chance)} for always the commonest answer`
+    );
   const isClear = below(best.measures[0]!, next.measures[0]!);
   return `${isClear ? `${best.label} counts best` : "no clear winner"}, ${each(order)} answered wrongly`;
 }
@@ -333,12 +348,12 @@ const DIFFERENCES: readonly Difference[] = [
   {
     what: "optimiser",
     paper: "Adam, lr 7e-5, constant, no clipping",
-    here: "AdamW, lr 3e-3, decay 0.01, cosine with 5 % warm-up, clipped at 1",
+    here: "AdamW, lr 1e-3, decay 0.01, cosine with 5 % warm-up, clipped at 1",
   },
   {
     what: "CoPE",
     paper: "513 rows (no cap), position logits divided by √d",
-    here: "64 rows, position logits as in the printed listing",
+    here: "16 rows, position logits as in the printed listing",
   },
   { what: "relative", paper: "one table for all layers", here: "a table a layer" },
 ];
