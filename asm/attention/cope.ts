@@ -91,7 +91,7 @@ function setPairs(pairs: usize, i: usize, a: v128, b: v128): void {
   }
 }
 
-/** gates = 1/(1 + 2^-(u + shift)) for keys `from` to `to`; `gates` may be `u`. */
+/** gates = 1/(1 + 2^(shift - u)) for keys `from` to `to`; `gates` may be `u`. */
 export function makeGates(from: usize, to: usize, u: usize, shift: usize, gates: usize): void {
   const t = exp2Table();
   const low = splatAt(t, 0);
@@ -104,22 +104,19 @@ export function makeGates(from: usize, to: usize, u: usize, shift: usize, gates:
   const p2 = splatAt(t, 7);
   const p3 = splatAt(t, 8);
   const p4 = splatAt(t, 9);
-  for (let half: usize = 0; half < 32; half += 16) {
-    const less = v128.neg<real>(v128.load(shift + half));
-    for (let o = from * ROW + half; o < to * ROW; o += ROW) {
-      const e = Inlined.boundedExp2(
-        v128.pmin<real>(v128.pmax<real>(v128.sub<real>(less, v128.load(u + o)), low), high),
-        rounder,
-        ln2,
-        one,
-        p0,
-        p1,
-        p2,
-        p3,
-        p4,
-      );
-      v128.store(gates + o, v128.div<real>(one, v128.add<real>(one, e)));
-    }
+  for (let o = from * ROW; o < to * ROW; o += 16) {
+    const e = Inlined.boundedExp2(
+      v128.pmin<real>(v128.pmax<real>(v128.sub<real>(v128.load(shift + (o & 16)), v128.load(u + o)), low), high),
+      rounder,
+      ln2,
+      one,
+      p0,
+      p1,
+      p2,
+      p3,
+      p4,
+    );
+    v128.store(gates + o, v128.div<real>(one, v128.add<real>(one, e)));
   }
 }
 /** Gates of keys `from` to `to` that all queries share, `all`; 0 where the logits st hide a key. */

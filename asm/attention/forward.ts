@@ -83,8 +83,8 @@ export function chooseHead(a: AttentionArguments, w: Workspace, j: usize): void 
   w.headV = w.vs + g;
   w.headGk = w.gks + g;
   w.table = a.table + j * a.tableh * W;
-  if (a.slopes) setLanes(1, a.slopes + j * W, w.slopes);
-  if (a.gateBias) setLanes(1, a.gateBias + j * W, w.shift);
+  if (a.slopes) setLanes(1, LOG2E, a.slopes + j * W, w.slopes);
+  if (a.gateBias) setLanes(1, -LOG2E, a.gateBias + j * W, w.shift);
   if (!w.keyGates || !w.gk) return;
   const log2e = v128.splat<real>(LOG2E);
   for (let o: usize = 0; o < w.s * W; o += 16)
@@ -173,8 +173,8 @@ function queryOf(a: AttentionArguments, w: Workspace, i: usize): void {
   for (let j: usize = 0; j < a.h; j += NR) {
     w.n = min(NR, a.h - j);
     w.j = j;
-    if (a.slopes) setLanes(w.n, a.slopes + j * W, w.slopes);
-    if (a.gateBias) setLanes(w.n, a.gateBias + j * W, w.shift);
+    if (a.slopes) setLanes(w.n, LOG2E, a.slopes + j * W, w.slopes);
+    if (a.gateBias) setLanes(w.n, -LOG2E, a.gateBias + j * W, w.shift);
     scoreHeads(a, w, i, j);
     place(a, w);
     weigh(a, w, i * a.h + j);

@@ -1,7 +1,6 @@
 // logits.ts: the first steps of attention, which forward and backward pass share. `score` makes the logits of a panel
 // from queries and keys, `place` adds what positions add: CoPE's table, a table of relative positions, ALiBi's slopes.
 // A panel's queries and its head's keys lie as rows that touch.
-import { LOG2E } from "../math";
 import { LANES } from "../simd";
 import { NR, packColumns } from "../matmul";
 import { AttentionArguments } from "./arguments";
@@ -104,7 +103,7 @@ export function place(a: AttentionArguments, w: Workspace): void {
   }
   if (a.slopes) decline(end, w.first, w.apart, w.slopes, w.st);
 }
-/** A number of n heads, from `x` on, for exponents of 2, lane by lane; the last also takes the lanes behind it. */
-export function setLanes(n: usize, x: usize, to: usize): void {
-  for (let c: usize = 0; c < NR; c++) store<real>(to + c * W, LOG2E * load<real>(x + min(c, n - 1) * W));
+/** `by` times a number of n heads, from `x` on, lane by lane; the last also takes the lanes behind it. */
+export function setLanes(n: usize, by: real, x: usize, to: usize): void {
+  for (let c: usize = 0; c < NR; c++) store<real>(to + c * W, by * load<real>(x + min(c, n - 1) * W));
 }

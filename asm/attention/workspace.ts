@@ -63,7 +63,7 @@ export class Workspace {
   dpairs: usize; // 2 (p + 1): their gradients
   zt: usize; // p or r: logits of a table
   slopes: usize; // 1: ALiBi's
-  shift: usize; // 1: bias of gates
+  shift: usize; // 1: bias of gates, negative
   inverse: usize; // 1: 1 / Σ weights
   lse: usize; // 1: log2 Σ 2^logit
   delta: usize; // 1: o·dout

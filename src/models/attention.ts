@@ -154,13 +154,13 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: Complete): Attended 
   const names = Object.fromEntries([...kinds, ...positions.map(p => p.name)].map(name => [name, 0]));
   const tables = read(`${who}, tables`, options.tables, names) as NonNullable<AttentionOptions["tables"]>;
   for (const table of Object.values(tables)) if (!isTensor(table)) leaves((table ?? []) as Tree);
-  const bias = biasOf(positions, ({ name, layer, model, bias }) => {
+  const given = ({ name, layer, model, bias }: Position): Tree | undefined => {
     const table = tables[name];
     if ((layer || (bias && model)) && !table)
       refuse(TypeError, who, `position is ${name}`, `tables.${name}, [positions ${d}]`);
-    const all = isTensor(table) ? { weight: table as Tensor } : (table as Tree);
-    return [all, all];
-  });
+    return isTensor(table) ? { weight: table as Tensor } : (table as Tree);
+  };
+  const bias = biasOf(positions, given, given);
   const { gating } = bias;
   const needs = { sep: "b s h d", token: "b s h" }[gating?.gates as "sep"];
   for (const x of needs ? [gateKeys, ...(past ? [past.gateKeys ?? gateKeys] : [])] : []) {
@@ -176,14 +176,15 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: Complete): Attended 
   return { ...turned, past: stopped && turn(stopped, positions, keys, keys, gating), bias };
 }
 
-/** What all positions add to the logits; `read` finds the parameters of one, in a layer and in the model. */
+/** What all positions add to the logits; `own` and `shared` find the parameters of one in a layer and in the model. */
 export function biasOf(
   positions: readonly Position[],
-  read: (position: Position) => readonly [own: Tree | undefined, shared: Tree | undefined],
+  own: (position: Position) => Tree | undefined,
+  shared: (position: Position) => Tree | undefined,
 ): Bias {
   let all: Bias = {};
   for (const p of positions) {
-    const added = p.bias?.(...(read(p) as [Tree, Tree]));
+    const added = p.bias?.(own(p)!, shared(p));
     for (const what in added)
       if (what in all) refuse(RangeError, p.name, `another position adds ${what} as well`, "one of the two");
     all = { ...all, ...added };
@@ -248,9 +249,23 @@ export function fused(
   const perHead = gating?.table.shape.length === 3;
   const table = perHead ? reshape(gating.table, [gating.table.size / d, d]) : gating?.table;
   return attentionEntry(
-    ...([q, k === q ? undefined : k, v === k ? undefined : v, table, gateQ, gateK, gating?.bias] as const),
-    ...([bias.distances, slopes, keys, allowed, documents, edges] as const),
-    ...([past?.k, past && past.v !== past.k ? past.v : undefined, past?.gateK, counts] as const),
+    q,
+    k === q ? undefined : k,
+    v === k ? undefined : v,
+    table,
+    gateQ,
+    gateK,
+    gating?.bias,
+    bias.distances,
+    slopes,
+    keys,
+    allowed,
+    documents,
+    edges,
+    past?.k,
+    past && past.v !== past.k ? past.v : undefined,
+    past?.gateK,
+    counts,
     {
       h,
       g,

@@ -216,10 +216,7 @@ function attended(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, all:
   const c = positions === all.positions ? all : { ...all, positions };
   const earlier = run.carry?.earlier;
   const states = earlier ? concat([earlier, x], { axis: 1 }) : x;
-  const bias = biasOf(positions, ({ layer: [own] = [""], model: [shared] = [""] }) => [
-    p[own] as Tree | undefined,
-    get(run.shared, shared) as Tree | undefined,
-  ]);
+  const bias = biasOf(positions, ...ofLayer(p, run.shared));
   const { gating } = bias;
   const { projection, gates, old, oldGates } = project(states, n, p, c, gating, run.cut);
   const reads = sources(projection, gates, c, gating, run.places ?? placesOf(x), x.shape[1]!);
@@ -231,6 +228,13 @@ function attended(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, all:
   const y = fused(read, past, { bias, h: c.heads, g: c.kvHeads, d: c.d / c.heads }, sight);
   return apply(y, p.c_proj);
 }
+
+/** What finds the parameters of a position in a layer's attention, and in the model. */
+export const ofLayer = (own: AttentionWeights, model: ModelWeights | undefined) =>
+  [
+    ({ layer }: Position) => layer && (own[layer[0]] as Tree | undefined),
+    ({ model: shared }: Position) => shared && (get(model, shared[0]) as Tree | undefined),
+  ] as const;
 
 /** Masks over the places that there are as masks over all that a cache has room for, where nothing flows back. */
 function widened({ causal, allowed, keys, documents }: Sight, room: number): Sight {

@@ -51,7 +51,7 @@ import type { Tensor } from "../tensor.ts";
 import { biasOf } from "./attention.ts";
 import { carriesOf, carryNames, type StartOptions } from "./carries/index.ts";
 import { MOST, placesBefore, type Carry, type CarrySizes } from "./carry.ts";
-import { carried, layered, type BlockWeights, type Inside, type LayerConfig } from "./layer.ts";
+import { carried, layered, ofLayer, type BlockWeights, type Inside, type LayerConfig } from "./layer.ts";
 import { edgeWeights, myopia, type Complete as Foresight, type Myopia } from "./myopic.ts";
 import { streamed, tensorOf, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
 
@@ -318,7 +318,16 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
     const { edges, own, cut } = back;
     // One literal: V8 builds the hidden class of one put together from others anew at every call (5 % of decoding).
     const made = layered(state, p, c, {
-      ...{ causal, allowed, keys, documents, edges, own, cut, dropout, places, carry },
+      causal,
+      allowed,
+      keys,
+      documents,
+      edges,
+      own,
+      cut,
+      dropout,
+      places,
+      carry,
       layer: i,
       shared: params,
       watch: look,
@@ -357,10 +366,7 @@ function started(c: Config, params: TransformerWeights, b: number, options: Star
   const sizes = carrySizes(c, tape, b);
   const layers = params.h.map(({ attn }, i) => {
     const positions = acting(c.positions, i);
-    const { gating } = biasOf(positions, ({ layer: [own] = [""], model: [shared] = [""] }) => [
-      attn[own] as Tree | undefined,
-      params[shared] as Tree | undefined,
-    ]);
+    const { gating } = biasOf(positions, ...ofLayer(attn, params));
     const gates = gating ? seenApart(gating, positions, sizes.width, c.kvHeads) : 0;
     return { ...sizes, context: c.context, gates };
   });

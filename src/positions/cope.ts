@@ -96,8 +96,9 @@ export const gated = /* @__PURE__ */ optional<
     ...((!common || gates === "sep" || gates === "token" || bias !== undefined) && { layer: ["cope", layer] as const }),
     bias(own, shared): { gating: Gating } {
       const weight = (common ? shared : own)?.weight as Tensor;
-      tensor("cope", "the table", weight, table === "head" ? "h p d" : "p d");
-      if (table === "head" && weight.shape[0] !== heads)
+      const axes = (weight?.shape as readonly number[] | undefined)?.length;
+      if (axes !== (table === "head" ? 3 : 2)) tensor("cope", "the table", weight, table === "head" ? "h p d" : "p d");
+      if (axes === 3 && weight.shape[0] !== heads)
         refuse(RangeError, "cope", `${weight.shape[0]} tables for ${heads} heads`, "one a head");
       if (bias !== undefined && !own?.bias) refuse(RangeError, "cope", "the parameters have no bias", "one a head");
       return { gating: { table: weight, scaling, gates, keys: own?.gate, bias: own?.bias, rotated } };
