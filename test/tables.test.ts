@@ -300,8 +300,10 @@ suite("several processes at a table", {
       env: { TOY_RESULTS: at("held results") },
       interrupt: () => ended,
     });
-    while (!existsSync(join(at("held"), "bold-64-1.safetensors.lock.1"))) await new Promise(r => setTimeout(r, 10));
-    const second = await toy("held", words);
+    const taken = join(at("held"), "bold-64-1.safetensors.lock.1");
+    for (let waits = 0; waits < 3000 && !existsSync(taken); waits++) await new Promise(r => setTimeout(r, 10));
+    const limit = Date.now() + 30_000; // lest it train what it should leave
+    const second = await toy("held", words, { interrupt: () => Date.now() > limit });
     ended = true;
     assert.is(second.code, 0, second.err);
     assert.match(second.err, /bold, 64, seed 1: in use by process \d+/);
