@@ -32,6 +32,21 @@ export function put(v: v128, y: usize, end: usize, keep: v128): void {
   else if (y < end) writeOrAddTail(y, (end - y) / W, v, keep);
 }
 
+/** Adds a block's sums of two vectors to those at t, and after the last block puts them into y. */
+function settle(t: usize, s0: v128, s1: v128, isFirst: bool, isLast: bool, y: usize, end: usize, keep: v128): void {
+  if (!isFirst || !isLast) {
+    const t1 = t + 128 / W;
+    if (isFirst) memory.fill(t, 0, 256 / W);
+    widen(t, s0);
+    widen(t1, s1);
+    if (!isLast) return;
+    s0 = narrow(t);
+    s1 = narrow(t1);
+  } // one block is its own sum
+  put(s0, y, end, keep);
+  put(s1, y + 16, end, keep);
+}
+
 /** y = Σ over rows of x, d numbers each, from row `first` on, plus y when `add`; `room` for their sums. */
 export function addColumns(
   n: usize,
@@ -82,18 +97,7 @@ export function addColumns(
         }
         s0 = v128.add<real>(s0, u0);
         s1 = v128.add<real>(s1, u1);
-        if (from != first || r != n) {
-          const t = room + (o * 8) / W;
-          const t1 = t + 128 / W;
-          if (from == first) memory.fill(t, 0, 256 / W);
-          widen(t, s0);
-          widen(t1, s1);
-          if (r != n) continue;
-          s0 = narrow(t);
-          s1 = narrow(t1);
-        } // one block is its own sum
-        put(s0, y + o, end, keep);
-        put(s1, y + o + 16, end, keep);
+        settle(room + (o * 8) / W, s0, s1, from == first, r == n, y + o, end, keep);
       }
       if (r == n) break;
     }

@@ -201,7 +201,8 @@ function longer(table: Table, all: readonly Group[]): Figure[] {
     ),
   ];
   const caption =
-    `The same tokens with more and more text before them. Here trained at ${PLACES} bytes, in the paper at 512 words. ` +
+    "The same tokens with more and more text before them. " +
+    `Here trained at ${PLACES} bytes, in the paper at 512 words. ` +
     "A table of relative positions is capped, farther distances having its last row, or extended by rows that were " +
     "never trained; the paper's curve of uncapped relative positions leaves its figure after twice the length.";
   return [{ charts, caption }];
