@@ -238,18 +238,11 @@ const aligned = (address: number): number => Math.ceil(address / 16) * 16;
  *     const y = attentionOver({ q: projection, table }, { h: 4, g: 4, d: 16, kAt: 64, vAt: 128, scale: 1 / 4 });
  */
 export function attentionOver(sources: AttentionSources, options: AttentionOverOptions = {}): Tensor {
-  const x = read("attention", sources, NAMES) as unknown as AttentionSources;
-  const { q, k, v, table, gq, gk, gateBias, rel, slopes, keys, allowed, documents, edges, pk, pv, pg, counts } = x;
-  return attentionEntry(
-    ...([q, k, v, table, gq, gk, gateBias, rel, slopes] as const),
-    ...([keys, allowed, documents, edges, pk, pv, pg, counts] as const),
-    options,
-  );
+  const { inputs } = attentionEntry;
+  const given = read("attention", sources, Object.fromEntries(inputs.map(name => [name, 0])));
+  const call = attentionEntry as unknown as (...x: unknown[]) => Tensor;
+  return call(...inputs.map(name => given[name]), options);
 }
-const NAMES: Record<keyof AttentionSources, 0> = {
-  ...{ q: 0, k: 0, v: 0, table: 0, gq: 0, gk: 0, gateBias: 0, rel: 0, slopes: 0 },
-  ...{ keys: 0, allowed: 0, documents: 0, edges: 0, pk: 0, pv: 0, pg: 0, counts: 0 },
-};
 
 /** Whether a kernel that writes so many columns of a source's gradient is to add to it: it is not written whole. */
 const adds = (x: Operand, columns: number): boolean => x.add || columns !== row(x);
