@@ -50,24 +50,24 @@ export const HERE = {
   dropout: 0,
 } as const;
 
-/** What an arm adds to the config: the rows of CoPE's table and its scaling, the rows of relative positions. */
-export function positionConfig(arm: string, rows: { cope: number; relative?: number }): Config {
+/** What an arm adds to the config: the rows of CoPE's table and its scaling, and whose a relative table is. */
+export function positionConfig(arm: string, rows: number): Config {
   return {
-    ...(arm.startsWith("cope") && { rows: rows.cope, scaling: "listing" }),
-    ...(arm === "relative-capped" && rows.relative !== undefined && { "relative rows": rows.relative }),
+    ...(arm.startsWith("cope") && { rows, scaling: "listing" }),
+    ...(arm.split("+").includes("relative") && { "relative table": "shared" }), // as the paper's code has it
   };
 }
 
 /** The positions of an arm as a model takes them. */
 function positionsOf(arm: string, config: Config): Pick<TransformerOptions, "position" | "cope" | "relative"> {
   const kinds = arm.split("+").map(kind => kind.split("-")[0]!) as PositionName[];
-  const gates = GATES[arm as keyof typeof GATES] as "sep" | "val" | undefined;
+  const gates = GATES[arm as keyof typeof GATES] as (typeof GATES)[keyof typeof GATES] | undefined;
   return {
     position: arm === "none" ? "none" : kinds,
     ...(arm.startsWith("cope") && {
       cope: { rows: Number(config["rows"]), scaling: config["scaling"] as "listing", ...(gates && { gates }) },
     }),
-    ...(config["relative rows"] !== undefined && { relative: { rows: Number(config["relative rows"]) } }),
+    ...(config["relative table"] !== undefined && { relative: { table: config["relative table"] as "shared" } }),
   };
 }
 

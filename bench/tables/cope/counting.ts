@@ -77,7 +77,7 @@ function configOf({ arm }: Cell, variables: number, samples: number, share: Shar
     ...SIZES,
     tests: share.quick ? 100 : SIZES.tests,
     steps: stepsOf(share, STEPS),
-    ...positionConfig(arm, { cope: ROWS }),
+    ...positionConfig(arm, ROWS),
   };
 }
 
@@ -355,7 +355,6 @@ const DIFFERENCES: readonly Difference[] = [
     paper: "513 rows (no cap), position logits divided by √d",
     here: "16 rows, position logits as in the printed listing",
   },
-  { what: "relative", paper: "one table for all layers", here: "a table a layer" },
 ];
 
 /** Tables 3 and 4. */

@@ -84,7 +84,7 @@ export const flipFlop: Table = {
       ...(isWhole && { batch: 8 }),
       tests: share.quick ? 0.02 : isWhole ? 0.5 : 1,
       steps: stepsOf(share, STEPS[setting]!),
-      ...positionConfig(arm, { cope: 64 }),
+      ...positionConfig(arm, 64),
     };
   },
   train: (cell, config, tape) => recalled(about, cell, config, tape),

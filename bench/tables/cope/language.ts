@@ -1,6 +1,6 @@
 // language.ts: language modelling of text and of code (table 5), and what becomes of it in longer texts than those of
 // training (figure 3). Tokens are bytes.
-import { language as bytes, random, transformer, type Language, type Random, type Tape, type Tensor } from "farsight";
+import { language as bytes, random, transformer, type Language, type Random, type Tape } from "farsight";
 import { lines, type Series } from "../../charts/lines.ts";
 import { fitted } from "../../charts/svg.ts";
 import { code as codeCorpus, english, type Corpus } from "../../corpus.ts";
@@ -8,7 +8,7 @@ import { below, lone } from "../../finding.ts";
 import { stepsOf, type Figure, type Group, type Measure } from "../../study.ts";
 import { capital, join, many } from "../../words.ts";
 import { crossed, type Cell, type Column, type Config, type Difference, type Table, type Training } from "../table.ts";
-import { ARMS, HERE, modelOf, positionConfig, trainingOf, type Made } from "./arms.ts";
+import { ARMS, HERE, modelOf, positionConfig, trainingOf, type Made, type Recipe } from "./arms.ts";
 
 const PLACES = 256;
 /** Lengths of the test, in lengths of training. */
@@ -44,7 +44,7 @@ const PUBLISHED: { readonly [name: string]: readonly (readonly [times: number, p
 const keyOf = (times: number, extended = false): string => `x${times}${extended ? " extended" : ""}`;
 
 /** The sequences that are asked about: the same tokens with more and more before them. */
-function windows(task: Language, held: ArrayLike<number>, t: number, n: number) {
+export function windows(task: Language, held: ArrayLike<number>, t: number, n: number) {
   const longest = PLACES * TIMES.at(-1)!;
   const all = [...task.windows(held, t, { stride: ASKED, from: longest - ASKED + 1 })];
   const every = Math.max(1, Math.floor(all.length / n));
@@ -52,7 +52,7 @@ function windows(task: Language, held: ArrayLike<number>, t: number, n: number) 
 }
 
 /** The perplexity of a model in n windows of t tokens. */
-function perplexity(
+export function perplexity(
   { tape, model, params }: Made,
   task: Language,
   held: ArrayLike<number>,
@@ -68,32 +68,17 @@ function perplexity(
   return Math.exp(sum / all.length);
 }
 
-/** The same model with tables of relative positions for `rows` distances: those beyond the trained ones as at first. */
-function extended(made: Made, config: Config, rows: number, rng: Random): Made {
-  const { layers, d, heads } = config as unknown as { layers: number; d: number; heads: number };
-  const model = transformer({
-    vocab: 256,
-    d,
-    layers,
-    heads,
-    context: PLACES,
-    position: "relative",
-    relative: { rows },
-  });
-  const longer = (layer: number, { weight }: { weight: Tensor }): { weight: Tensor } => {
-    const { tape } = made;
-    const width = weight.shape[1]!;
-    const values = new Float32Array(rows * width);
-    const draw = rng.fork(layer);
-    for (let i = weight.size; i < values.length; i++) values[i] = draw.normal() / Math.sqrt(width);
-    values.set(weight.values() as Float32Array);
-    return { weight: tape.param([rows, width], values) };
-  };
-  const h = made.params.h.map((layer, i) => ({
-    ...layer,
-    attn: { ...layer.attn, rel: longer(i, layer.attn.rel!) },
-  }));
-  return { ...made, model, params: { ...made.params, h } };
+/** The same model with a table of relative positions for `rows` distances: those beyond the trained ones as at first. */
+export function extended(made: Made, config: Config, rows: number, rng: Random): Made {
+  const { tape, params } = made;
+  const { layers, d, heads } = config as unknown as Recipe;
+  const relative = { table: "shared", rows } as const;
+  const model = transformer({ vocab: 256, d, layers, heads, context: PLACES, position: "relative", relative });
+  const { weight } = params.rel!;
+  const width = weight.shape[1]!;
+  const values = Float32Array.from({ length: rows * width }, () => rng.normal() / Math.sqrt(width));
+  values.set(weight.values() as Float32Array);
+  return { ...made, model, params: { ...params, rel: { weight: tape.param([rows, width], values) } } };
 }
 
 /** A cell of either table, on a corpus. */
@@ -233,7 +218,7 @@ function table(
         corpus: corpus.digest,
         windows: share.quick ? 4 : 256,
         steps: stepsOf(share, STEPS),
-        ...positionConfig(arm, { cope: 64 }),
+        ...positionConfig(arm, 64),
       };
     },
     train: (cell, config, tape, files) => trained(cell, config, tape, checked(corpus.read(files), config)),
@@ -256,7 +241,6 @@ const DIFFERENCES: readonly Difference[] = [
   },
   { what: "length", paper: "1,024 tokens of text, 4,096 of code", here: `${PLACES} bytes` },
   { what: "CoPE", paper: "64 positions, as far as is known", here: "64 positions" },
-  { what: "relative", paper: "one table for all layers", here: "a table a layer" },
 ];
 
 /** Table 5, left, and figure 3. */

@@ -27,6 +27,7 @@ const arms = {
   cope: "CoPE",
   "cope-sep": "CoPE, gates from keys of their own",
   "cope-val": "CoPE, gates from values",
+  "cope-token": "CoPE, a gate a token",
   absolute: ARMS.absolute,
   rope: ARMS.rope,
   relative: ARMS.relative,
@@ -94,7 +95,11 @@ export const selectiveCopy: Table = {
     { what: "blanks", paper: "taken to be 256, dense 128, sparse 512", here: "as many as symbols, half, twice" },
     { what: "error", paper: "taken to be of whole sequences", here: "of whole sequences, and of symbols" },
     { what: "marker", paper: "not known", here: "a token says that the input has ended" },
-    { what: "gates", paper: "shared keys, as far as is known", here: "from shared keys, keys of their own, values" },
+    {
+      what: "gates",
+      paper: "shared keys, as far as is known",
+      here: "from shared keys, keys of their own, values; one a token",
+    },
     { what: "arms", paper: "absolute, rope, CoPE", here: "and relative, ALiBi, none" },
   ],
   config({ arm, setting }, share): Config {
@@ -107,7 +112,7 @@ export const selectiveCopy: Table = {
       tests: share.quick ? 0.02 : isWhole ? 0.2 : 1,
       steps: stepsOf(share, STEPS[setting]!),
       // A symbol is found by counting all symbols after it.
-      ...positionConfig(arm, { cope: symbols + 8 }),
+      ...positionConfig(arm, symbols + 8),
     };
   },
   train: (cell, config, tape) => recalled(about, cell, config, tape),
