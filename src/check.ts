@@ -293,11 +293,18 @@ export function markOf(x: unknown): unknown {
   }
 }
 
+/** How many words there are; a list of them would take longer than all else that `tensor` does. */
+export function rank(axes: string): number {
+  let n = 1;
+  for (let i = 0; i < axes.length; i++) if (axes[i] === " ") n++;
+  return n;
+}
+
 /** Returns `x` if it is a tensor whose region has not ended, with as many axes as `axes` names, where it names some. */
 export function tensor<T extends Live>(who: string, name: string, x: T, axes = ""): T {
   const is = isTensor(x);
   if (is) x.alive(who);
-  if (is && (!axes || x.shape.length === axes.split(" ").length)) return x;
+  if (is && (!axes || x.shape.length === rank(axes))) return x;
   refuse(
     is ? RangeError : TypeError,
     who,
