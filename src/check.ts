@@ -105,10 +105,12 @@ function unknown(who: string, key: unknown, wants: object): never {
  * `of`, if they are of one.
  */
 export function options<const W extends Wants>(who: string, given: unknown, wants: W, of = ""): Chosen<W> {
-  const made: Record<string, unknown> = read(of ? `${who}, ${of}` : who, given, wants);
+  const own = read(of ? `${who}, ${of}` : who, given, wants);
+  // Filled in anew: where names come behind those of a literal, V8 takes 2 microseconds.
+  const made: Record<string, unknown> = {};
   for (const name in wants) {
     const want = wants[name]!;
-    const value = made[name];
+    const value = own[name];
     made[name] = value === undefined && want.length > 1 ? want[1] : want[0](who, of ? `${of}.${name}` : name, value);
   }
   return made as Chosen<W>;
