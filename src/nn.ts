@@ -187,15 +187,23 @@ interface Weightless {
 const mlpParts = /* @__PURE__ */ having("mlp", "c_fc.weight", "c_proj.weight");
 /** Two linear layers with a bend between them; with "swiglu", silu(gate x) times (fc x) (Shazeer 2020). */
 export function mlp(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
+  bending(p, activation);
+  return bent(x, p, activation);
+}
+/** Throws unless an MLP with such an activation has its parameters. */
+export function bending(p: MlpWeights, activation: Activation): void {
   choice("mlp", "activation", activation, activations);
   mlpParts(p);
   if (activation === "swiglu" && !p.c_gate) refuse(TypeError, "mlp", "swiglu without c_gate");
+}
+/** `mlp` of what has been checked. */
+export function bent(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
   const inner = apply(x, p.c_fc);
-  const bent = activation === "swiglu" ? mul(silu(apply(x, p.c_gate!)), inner) : bends[activation](inner);
-  return apply(bent, p.c_proj);
+  const y = activation === "swiglu" ? mul(silu(apply(x, p.c_gate!)), inner) : bends[activation](inner);
+  return apply(y, p.c_proj);
 }
 /** A linear layer. */
-export const apply = (x: Tensor, p: Weights): Tensor => linear(x, p.weight, p.bias);
+export const apply = (x: Tensor, p: Weights): Tensor => linear.of([x, p.weight, p.bias]);
 const normParts = /* @__PURE__ */ having("norm", "weight");
 const NORM = { eps: [anything as Check<number>, 1e-5], rms: [flag, false] } as const;
 /** A layer norm, or with `rms` an RMS norm. */
@@ -206,7 +214,7 @@ export function norm(x: Tensor, p: Weights, options: { eps?: number; rms?: boole
 }
 /** The same, of what has been checked. */
 export function normed(x: Tensor, p: Weights, { eps, rms }: { eps: number; rms: boolean }): Tensor {
-  return rms ? rmsNorm(x, p.weight, { eps }) : layerNorm(x, p.weight, p.bias, { eps });
+  return rms ? rmsNorm.of([x, p.weight], { eps }) : layerNorm.of([x, p.weight, p.bias], { eps });
 }
 /** Dropout, or x itself where `p` is 0. */
 export const drop = (x: Tensor, p: number): Tensor => (p === 0 ? x : dropout(x, { p }));

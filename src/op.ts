@@ -96,6 +96,8 @@ export interface Rule<S extends string, A extends object, V extends object, D ex
 /** A callable operation that carries its own description. */
 export interface Op<S extends string = string, A extends object = object> {
   (...args: Args<Inputs<S>, A>): Given<Outputs<S>>;
+  /** @internal The same of what the library made itself: inputs in order, and options that nobody else has or changes. */
+  of(inputs: Tensors, options?: { readonly [K in keyof A]?: A[K] | undefined }): Given<Outputs<S>>;
   readonly opName: string;
   /** Names of the inputs, in order. */
   readonly inputs: readonly string[];
@@ -142,6 +144,8 @@ interface Plan {
   readonly sizes: Values;
   readonly outputs: readonly (readonly number[])[];
   readonly saves: readonly number[];
+  /** Whether a number comes out. */
+  readonly some: boolean;
 }
 /** How many plans an operation keeps: a transformer calls linear with some five shapes. */
 const PLANS = 8;
@@ -157,17 +161,19 @@ export function op<
   D extends object = Record<never, never>,
 >(head: string, text: S, rule: Rule<S, A, V, D>): Op<S, A> {
   const def = defined(head, text, rule as unknown as AnyRule);
+  const of = (xs: Tensors, options?: Values): Tensor | readonly Tensor[] => {
+    const { tape, wants } = inspected(def, xs);
+    const results = run(def, tape, planned(def, xs, options), xs, wants && tape.recording);
+    return def.outputs.length === 1 ? results[0]! : results;
+  };
   const call = (...args: unknown[]): Tensor | readonly Tensor[] => {
     const options = optionsOf(args, def);
     const { list } = def.specs[0]!;
     if (list && kindOf(args[0]) !== "Array") fail(def, [args[0] as Tensor], TypeError, "takes a list of tensors");
-    const xs = (list ? items(def.name, "the list is", args[0] as Tensors) : args) as Tensors;
-    const { tape, wants } = inspected(def, xs);
-    const recorded = wants && tape.recording;
-    const results = run(def, tape, planned(def, xs, options), xs, recorded);
-    return def.outputs.length === 1 ? results[0]! : results;
+    return of((list ? items(def.name, "the list is", args[0] as Tensors) : args) as Tensors, options);
   };
   return Object.assign(call, {
+    of,
     opName: def.name,
     inputs: def.inputs,
     signature: text,
@@ -283,6 +289,7 @@ function fits({ specs, keys, attrs }: Definition, plan: Plan, xs: Tensors, optio
   return true;
 }
 function same(a: readonly number[], b: readonly number[]): boolean {
+  if (a === b) return true; // mostly: tensors share their shapes with plans
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
   return true;
@@ -313,7 +320,8 @@ function workOut(def: Definition, xs: Tensors, options: Values | undefined): Pla
   });
   for (const { key } of saved) sizes[key] = 0;
   sizes.room = 0;
-  return { shapes: specs.map((_, i) => xs[i]?.shape), options: given, sizes, outputs, saves };
+  const some = outputs.some(product); // where none comes out there may be rows without end all the same
+  return { shapes: specs.map((_, i) => xs[i]?.shape), options: given, sizes, outputs, saves, some };
 }
 
 /** Reads the sizes off the inputs, and returns the leading axes. */
@@ -383,28 +391,34 @@ function run(def: Definition, tape: Tape, plan: Plan, xs: Tensors, recorded: boo
     const y = results.length === 1 ? results[0] : results;
     const given = specs[0]!.list ? [xs] : whole(xs, specs.length) ? xs : specs.map((_, i) => xs[i] ?? NONE);
     const room = rule.room && roomFor(def, engine, names);
-    const some = results.some(y => y.size); // where no number comes out there may be rows without end all the same
-    if (some) synchronous(name, rule.forward(kernels, names as never, y as never, ...(given as never)));
+    if (plan.some) synchronous(name, rule.forward(kernels, names as never, y as never, ...(given as never)));
     if (engine.mark === room) engine.rewind(end); // nothing was made behind the room
     done?.();
     if (tape.check) for (const y of results) tape.verify(name, y, xs);
     tape.noteReads(xs);
     if (!recorded) return results;
-    const back = (K: Kernels, gradients: Gradients): void => {
-      bounded(def, xs, names); // a caller may have changed them since
-      for (let i = 0; i < saved.length; i++) names[saved[i]!.key] = kept[i]!;
-      const room = rule.room && roomFor(def, engine, names);
-      const operands = operandsOf(def, xs, gradients) as never;
-      if (some) synchronous(name, rule.backward!(K, names as never, y as never, ...operands));
-      else xs.forEach((x, i) => gradients.adds[i] || K.fill(x?.size ?? 0, 0, gradients.at[i]!));
-      if (engine.mark === room) engine.rewind(names.room as number);
-    };
+    const back = backOf(def, engine, plan, xs, y, kept);
     tape.record({ name, inputs: xs, outputs: results, claimed: [mark, end], stops: rule.stops, back });
     return results;
   } catch (error) {
     tape.undo(from, made, records, params); // as if it had never been called
     throw error;
   }
+}
+
+/** The backward pass of what `run` made; apart, since V8 is slower with variables that a function made inside reads. */
+function backOf(def: Definition, engine: Engine, plan: Plan, xs: Tensors, y: unknown, kept: readonly number[]) {
+  const { name, rule, saved } = def;
+  const names = plan.sizes;
+  return (K: Kernels, gradients: Gradients): void => {
+    bounded(def, xs, names); // a caller may have changed them since
+    for (let i = 0; i < saved.length; i++) names[saved[i]!.key] = kept[i]!;
+    const room = rule.room && roomFor(def, engine, names);
+    const operands = operandsOf(def, xs, gradients) as never;
+    if (plan.some) synchronous(name, rule.backward!(K, names as never, y as never, ...operands));
+    else xs.forEach((x, i) => gradients.adds[i] || K.fill(x?.size ?? 0, 0, gradients.at[i]!));
+    if (engine.mark === room) engine.rewind(names.room as number);
+  };
 }
 
 /** Claims the rule's room; returns where it ends. */
@@ -420,14 +434,13 @@ function whole(xs: Tensors, n: number): boolean {
 
 /** Room for the results; one that overlays another tensor lies in its memory. */
 function claimed({ rule }: Definition, tape: Tape, plan: Plan, xs: Tensors, recorded: boolean): readonly Tensor[] {
+  const { outputs } = plan;
+  if (!rule.overlays && outputs.length === 1) return [tape.claim(outputs[0]!, recorded)];
   const results: Tensor[] = [];
-  plan.outputs.forEach((shape, o) => {
-    const overlay = rule.overlays?.find(([output]) => output === o);
-    if (!overlay) results.push(tape.claim(shape, recorded));
-    else {
-      const [, on, place] = overlay;
-      results.push(tape.overlay(shape, (on === "input" ? xs[place] : results[place])!.data, recorded));
-    }
+  outputs.forEach((shape, o) => {
+    const [, on, place] = rule.overlays?.find(([output]) => output === o) ?? [];
+    if (on === undefined) results.push(tape.claim(shape, recorded));
+    else results.push(tape.overlay(shape, (on === "input" ? xs : results)[place!]!.data, recorded));
   });
   return results;
 }

@@ -127,19 +127,28 @@ export class Tape {
   }
 
   #filled(who: string, shape: readonly number[], values?: ArrayLike<number>, traits: Traits = {}): Tensor {
-    const { engine } = this;
     const checked = sized(who, shape);
     const given =
-      values === undefined && !traits.integral ? values : filling(who, checked, values!, engine.memory.buffer);
+      values === undefined && !traits.integral ? values : filling(who, checked, values!, this.engine.memory.buffer);
     if (traits.integral)
       for (let i = 0; i < given!.length; i++)
         if (given![i] !== (given![i]! | 0)) refuse(RangeError, who, `${given![i]} at ${i} is no 32-bit integer`);
+    return this.#put(checked, given, traits);
+  }
+
+  /** @internal `integers` of a shape and of 32-bit integers that the library made itself. */
+  indices(shape: readonly number[], values: readonly number[]): Tensor {
+    return this.#put(Object.freeze(shape), values, { integral: true });
+  }
+
+  #put(shape: readonly number[], given: ArrayLike<number> | undefined, traits: Traits): Tensor {
+    const { engine } = this;
     const { mark } = engine;
     const { made, records } = this;
     const params = this.#params.length;
     try {
-      const at = engine.alloc(product(checked), traits.integral ? 4 : engine.width);
-      const t = new Tensor(this, checked, at, this.#region, traits);
+      const at = engine.alloc(product(shape), traits.integral ? 4 : engine.width);
+      const t = new Tensor(this, shape, at, this.#region, traits);
       if (traits.wants) {
         t.at = engine.alloc(t.size);
         engine.zero(t.at, t.size);

@@ -184,7 +184,8 @@ export function biasOf(
 ): Bias {
   let all: Bias = {};
   for (const p of positions) {
-    const added = p.bias?.(own(p)!, shared(p));
+    if (!p.bias) continue;
+    const added = p.bias(own(p)!, shared(p));
     for (const what in added)
       if (what in all) refuse(RangeError, p.name, `another position adds ${what} as well`, "one of the two");
     all = { ...all, ...added };
@@ -248,24 +249,26 @@ export function fused(
   const slopes = bias.slopes && q.tape.tensor([h], bias.slopes);
   const perHead = gating?.table.shape.length === 3;
   const table = perHead ? reshape(gating.table, [gating.table.size / d, d]) : gating?.table;
-  return attentionEntry(
-    q,
-    k === q ? undefined : k,
-    v === k ? undefined : v,
-    table,
-    gateQ,
-    gateK,
-    gating?.bias,
-    bias.distances,
-    slopes,
-    keys,
-    allowed,
-    documents,
-    edges,
-    past?.k,
-    past && past.v !== past.k ? past.v : undefined,
-    past?.gateK,
-    counts,
+  return attentionEntry.of(
+    [
+      q,
+      k === q ? undefined : k,
+      v === k ? undefined : v,
+      table,
+      gateQ,
+      gateK,
+      gating?.bias,
+      bias.distances,
+      slopes,
+      keys,
+      allowed,
+      documents,
+      edges,
+      past?.k,
+      past && past.v !== past.k ? past.v : undefined,
+      past?.gateK,
+      counts,
+    ],
     {
       h,
       g,

@@ -182,7 +182,7 @@ function ran(
   const t = largest(rows.map(row => row.length));
   const tokens = new Array<number>(b * t).fill(0);
   rows.forEach((row, i) => row.forEach((token, j) => (tokens[i * t + j] = token)));
-  const { states, state } = model.step(params, tape.integers([b, t], tokens), before);
+  const { states, state } = model.step(params, tape.indices([b, t], tokens), before);
   if (t === 1) return { logits: model.head(params, states), after: state };
   const starts = rows.map((row, i) => before.starts[i]! + row.length);
   const lasts = tape.integers(

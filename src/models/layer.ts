@@ -20,9 +20,10 @@ import {
 import {
   having,
   apply,
+  bending,
+  bent,
   drop,
   leaves,
-  mlp,
   normed,
   type Activation,
   type MlpWeights,
@@ -31,7 +32,7 @@ import {
 } from "../nn.ts";
 import { add, probability } from "../ops/elementwise.ts";
 import { parted, restated } from "../ops/myopic.ts";
-import { concat, reshape, slice, stopGradient } from "../ops/shapes.ts";
+import { joined, reshape, slice, sliced, stopGradient } from "../ops/shapes.ts";
 import { gateLogits, positions as counted } from "../positions/cope.ts";
 import { checked, type LayerWeights, type ModelWeights } from "../positions/index.ts";
 import { acting, type Bias, type Gating, type Places, type Position } from "../positions/kind.ts";
@@ -174,6 +175,7 @@ export function layer(x: Tensor, p: BlockWeights, c: LayerConfig, run: LayerRun 
   blockParts(p);
   const all = chosen(who, run, RUN) as LayerRun;
   configured(who, c, p.attn, all.layer);
+  bending(p.mlp, c.activation);
   return layered(x, p, c, all);
 }
 /** What a layer makes of x, and the carry after it. */
@@ -190,8 +192,8 @@ export function layered(x: Tensor, p: BlockWeights, c: LayerConfig, run: LayerRu
   const dropout = run.dropout ?? 0;
   const y = attended(entered, before(p.ln_1), p.attn, c, run);
   const middle = after(add(entered, drop(y, dropout)), p.ln_1);
-  const bent = mlp(before(p.ln_2)(middle), p.mlp, c.activation);
-  const out = after(add(middle, drop(bent, dropout)), p.ln_2);
+  const z = bent(before(p.ln_2)(middle), p.mlp, c.activation);
+  const out = after(add(middle, drop(z, dropout)), p.ln_2);
   return { x: out, carry: run.carry?.next(x, out) };
 }
 
@@ -215,7 +217,7 @@ function attended(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, all:
   const positions = acting(all.positions, run.layer ?? 0);
   const c = positions === all.positions ? all : { ...all, positions };
   const earlier = run.carry?.earlier;
-  const states = earlier ? concat([earlier, x], { axis: 1 }) : x;
+  const states = earlier ? joined([earlier, x], 1) : x;
   const bias = biasOf(positions, ...ofLayer(p, run.shared));
   const { gating } = bias;
   const { projection, gates, old, oldGates } = project(states, n, p, c, gating, run.cut);
@@ -297,7 +299,7 @@ function sources(
   const [b, s] = all.shape as [number, number];
   const width = c.d / c.heads;
   const [kAt, vAt] = [c.d, c.d + c.kvHeads * width];
-  const q = t === s ? all : slice(all, s - t, s, { axis: 1 });
+  const q = t === s ? all : sliced(all, s - t, s, 1);
   if (!c.positions.some(p => p.turn)) {
     const see = SEE[gating?.gates ?? "shared"];
     return { q, k: all, kAt, v: all, vAt, gateK: gates, gates: see };

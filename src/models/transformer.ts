@@ -255,9 +255,14 @@ export function transformer(options: TransformerOptions): Transformer {
     },
     head(params, x) {
       headFits(params);
-      return linear(x, params.lm_head?.weight ?? params.wte.weight, params.lm_head?.bias);
+      return headed(params, x);
     },
-    logits: (params, x, how) => model.head(params, model.states(params, model.embed(params, x), how)),
+    logits(params, x, how = {}) {
+      fits(params);
+      headFits(params);
+      const states = embedded(c, params, x);
+      return headed(params, run(c, params, states, chosen("transformer", how, HOW) as How).states);
+    },
     loss: (params, x, targets) => crossEntropy(model.logits(params, x, { dropout: c.dropout }), targets),
     start(params, b, how = {}) {
       fits(params);
@@ -350,6 +355,10 @@ function embedded(c: Config, params: TransformerWeights, x: Tensor): Tensor {
   }
   return c.vocab ? embedding(params.wte.weight, x) : apply(x, params.wte);
 }
+
+/** Logits of states b t d. */
+const headed = ({ lm_head, wte }: TransformerWeights, x: Tensor): Tensor =>
+  linear(x, lm_head?.weight ?? wte.weight, lm_head?.bias);
 
 /** What a carry knows of a model. */
 const carrySizes = (c: Config, tape: Tape, b: number): CarrySizes => ({

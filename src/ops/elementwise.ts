@@ -115,8 +115,8 @@ export function dropout(x: Tensor, options: { p?: number; position?: number } = 
   const { random, evaluating } = x.tape;
   if (evaluating) return x;
   const seed = { seedLow: random.seed | 0, seedHigh: Math.floor(random.seed / 4294967296) };
-  if (position !== undefined) return masked(x, { p, position, ...seed });
-  const y = masked(x, { p, position: Math.ceil(random.position / 4) * 4, ...seed });
+  if (position !== undefined) return masked.of([x], { p, position, ...seed });
+  const y = masked.of([x], { p, position: Math.ceil(random.position / 4) * 4, ...seed });
   random.aligned();
   random.skip(Math.ceil(x.size / 4) * 4);
   return y;

@@ -58,6 +58,8 @@ export function reshape(x: Tensor, shape: readonly number[]): Tensor {
   }
   return x.tape.alias(x, to, x.wants);
 }
+/** The same, of as many numbers, under a shape that the library made. */
+const shaped = (x: Tensor, shape: readonly number[]): Tensor => x.tape.alias(x, Object.freeze(shape), x.wants);
 /** The same numbers, through which no gradient flows. */
 export function stopGradient(x: Tensor): Tensor {
   tensor("stopGradient", "the input", x);
@@ -67,7 +69,7 @@ export function stopGradient(x: Tensor): Tensor {
 /** x as three axes around `axis`. */
 function around(name: string, x: Tensor, axis: number): Tensor {
   if (axis >= x.shape.length) refuse(RangeError, name, `axis ${axis} of ${shapeOf(x)}`, `0 to ${x.shape.length - 1}`);
-  return reshape(x, [product(x.shape.slice(0, axis)), x.shape[axis]!, product(x.shape.slice(axis + 1))]);
+  return shaped(x, [product(x.shape.slice(0, axis)), x.shape[axis]!, product(x.shape.slice(axis + 1))]);
 }
 function replaced(shape: readonly number[], axis: number, ...by: number[]): number[] {
   return [...shape.slice(0, axis), ...by, ...shape.slice(axis + 1)];
@@ -83,34 +85,37 @@ export function sum(x: Tensor, options: { axis?: number } = {}): Tensor {
 function summed(who: string, x: Tensor, options: { axis?: number }): Tensor {
   tensor(who, "the input", x);
   const { axis } = chosen(who, options, AXIS);
-  if (axis === undefined) return reshape(sumMiddle(reshape(x, [1, x.size, 1])), []);
-  return reshape(sumMiddle(around(who, x, axis)), replaced(x.shape, axis));
+  if (axis === undefined) return shaped(sumMiddle(shaped(x, [1, x.size, 1])), []);
+  return shaped(sumMiddle(around(who, x, axis)), replaced(x.shape, axis));
 }
 /** The mean along `axis`, which goes; of everything, a scalar, when none is given. */
 export function mean(x: Tensor, options: { axis?: number } = {}): Tensor {
   const y = summed("mean", x, options);
-  return scale(y, { by: y.size / x.size });
+  return scale.of([y], { by: y.size / x.size });
 }
 /** Running sums along `axis` (the last unless given), from the far end when `reverse`; each includes its own place. */
 export function cumsum(x: Tensor, options: { axis?: number; reverse?: boolean } = {}): Tensor {
   tensor("cumsum", "the input", x);
   const { axis = lastOf(x), reverse } = chosen("cumsum", options, { ...AXIS, reverse: [flag, false] });
-  return reshape(cumsumMiddle(around("cumsum", x, axis), { reverse }), x.shape);
+  return shaped(cumsumMiddle.of([around("cumsum", x, axis)], { reverse }), x.shape);
 }
 /** Tensors one after the other along `axis` (the last unless given); their other axes must agree. */
 export function concat(list: readonly Tensor[], options: { axis?: number } = {}): Tensor {
   const all = items("concat", "the list is", list);
   if (all.length === 0) refuse(RangeError, "concat", "nothing to put together", "at least one tensor");
   for (const x of all) tensor("concat", "the input", x);
+  return joined(all, chosen("concat", options, AXIS).axis ?? lastOf(all[0]!));
+}
+/** The same of tensors, along an axis that the library chose. */
+export function joined(all: readonly Tensor[], axis: number): Tensor {
   const first = all[0]!;
-  const { axis = lastOf(first) } = chosen("concat", options, AXIS);
   const parts = all.map(x => around("concat", x, axis));
   for (const x of all)
     if (x.shape.length !== first.shape.length || x.shape.some((n, i) => i !== axis && n !== first.shape[i]))
       refuse(RangeError, "concat", `${shapeOf(first)} and ${shapeOf(x)} differ beyond axis ${axis}`);
   if (parts.length === 1) return first;
-  const y = concatMiddle(parts);
-  return reshape(y, replaced(first.shape, axis, y.shape[1]!));
+  const y = concatMiddle.of(parts);
+  return shaped(y, replaced(first.shape, axis, y.shape[1]!));
 }
 /** Places `start` to `end` (not included) along `axis` (the last unless given). */
 export function slice(x: Tensor, start: number, end: number, options: { axis?: number } = {}): Tensor {
@@ -118,8 +123,12 @@ export function slice(x: Tensor, start: number, end: number, options: { axis?: n
   const { axis = lastOf(x) } = chosen("slice", options, AXIS);
   integer("slice", "start", start);
   integer("slice", "end", end);
-  const y = sliceMiddle(around("slice", x, axis), { start, count: end - start });
-  return reshape(y, replaced(x.shape, axis, end - start));
+  return sliced(x, start, end, axis);
+}
+/** The same of a tensor, at places along an axis that the library chose. */
+export function sliced(x: Tensor, start: number, end: number, axis: number): Tensor {
+  const y = sliceMiddle.of([around("slice", x, axis)], { start, count: end - start });
+  return shaped(y, replaced(x.shape, axis, end - start));
 }
 
 /**

@@ -2,7 +2,7 @@
 import { largest, refuse } from "../check.ts";
 import { add, bias } from "../ops/elementwise.ts";
 import { embedding } from "../ops/rows.ts";
-import { reshape, slice } from "../ops/shapes.ts";
+import { reshape, sliced } from "../ops/shapes.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Kind } from "./kind.ts";
 
@@ -18,9 +18,12 @@ export const absolute: Kind<never, { wpe: { weight: Tensor } }> = (_, { d, conte
     const rows = table.shape[0]!;
     if (end > rows)
       refuse(RangeError, "absolute", `${end} places are more than the ${rows} of the table`, "a larger context");
-    const places = starts?.flatMap(start => Array.from({ length: t }, (_, i) => start + i));
-    if (places) return add(x, embedding(table, x.tape.integers([b, t], places)));
-    const row = reshape(slice(table, 0, t, { axis: 0 }), [t * d]);
+    if (starts) {
+      const places: number[] = [];
+      for (const start of starts) for (let i = 0; i < t; i++) places.push(start + i);
+      return add(x, embedding(table, x.tape.indices([b, t], places)));
+    }
+    const row = reshape(sliced(table, 0, t, 0), [t * d]);
     return reshape(bias(reshape(x, [b, t * d]), row), x.shape);
   },
 });

@@ -8,6 +8,7 @@ import {
   isTensor,
   oneOf,
   options as chosen,
+  rank,
   real,
   refuse,
   tensor,
@@ -128,7 +129,7 @@ export function masked(rule: typeof maskedSigmoid, x: Tensor, { allowed, keys }:
 }
 /** Checks a tensor that may have an axis in front of its own. */
 function fronted(who: string, name: string, x: unknown, front: string, axes: string): void {
-  const more = isTensor(x) && (x as Tensor).shape.length > axes.split(" ").length;
+  const more = isTensor(x) && (x as Tensor).shape.length > rank(axes);
   tensor(who, name, x as Tensor, more ? `${front} ${axes}` : axes);
 }
 

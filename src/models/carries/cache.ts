@@ -77,14 +77,14 @@ export function cache(tape: Tape, sizes: CacheSizes): Cache {
         const t = reads.k.shape[1]!;
         const after = counts.map(n => n + t);
         checkRun(reads, largest(after), capacity, apart);
-        const starts = tape.integers([b], counts);
-        append(keys, reads.k, starts, { from: reads.kAt });
-        append(values, reads.v, starts, { from: reads.vAt });
-        if (reads.gateK) append(gates!, reads.gateK, starts);
+        const starts = tape.indices([b], counts);
+        append.of([keys, reads.k, starts], { from: reads.kAt });
+        append.of([values, reads.v, starts], { from: reads.vAt });
+        if (reads.gateK) append.of([gates, reads.gateK, starts]);
         write(counts, t);
         const gateK = reads.gateK && gates;
         const { q, gateQ, gates: see } = reads;
-        const all = tape.integers([b], after);
+        const all = tape.indices([b], after);
         return { q, k: keys, kAt: 0, v: values, vAt: 0, gateQ, gateK, gates: see, counts: all };
       },
       shorten(lengths) {
