@@ -193,9 +193,9 @@ const gap = ({ used = -1, trained = -1 }: HeadRows): number => used - trained;
 
 function sentence(heads: readonly RowsUsed[], beyond: readonly RowsUsed[]): string {
   const { layer, head, used, trained } = beyond.reduce((most, r) => (gap(r) > gap(most) ? r : most));
-  const end = trained === undefined ? "none was trained" : `row ${trained} is the last that was trained`;
+  const end = trained === undefined ? "and none was trained" : `trained up to row ${trained}`;
   return (
-    `in ${beyond.length} of ${heads.length} heads positions go beyond those seen in training, ` +
-    `farthest in head ${head} of h.${layer}: row ${used} of the table is read, and ${end}`
+    `positions go beyond those seen in training in ${beyond.length} of ${heads.length} heads, ` +
+    `farthest in h.${layer}, head ${head}: row ${used}, ${end}`
   );
 }
