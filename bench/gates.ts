@@ -1,5 +1,5 @@
 // gates.ts: what CoPE counts in one sequence: gates and positions as a trained model has them, recorded and drawn.
-import type { Seen, Tape, TransformerWeights, transformer } from "farsight";
+import type { Counted, Seen, Tape, Tensor, TransformerWeights, transformer } from "farsight";
 import { heat } from "./charts/heat.ts";
 import { list, num, type Entry } from "./records.ts";
 import type { Figure } from "./study.ts";
@@ -13,25 +13,6 @@ export interface Looking {
   heads: number;
 }
 
-/** Gates and positions of one layer, 1 h t t. */
-interface Inside {
-  gates: ArrayLike<number>;
-  positions: ArrayLike<number>;
-}
-/** The logits of one sequence, and the gates and positions of each layer. */
-function look(
-  { tape, model, params }: Looking,
-  tokens: ArrayLike<number>,
-): { logits: ArrayLike<number>; layers: Inside[] } {
-  const layers: Inside[] = [];
-  const ids = tape.integers([1, tokens.length], Array.from(tokens));
-  const watch = (_: number, { attention }: Seen): void => {
-    const inside = attention?.gates();
-    if (inside) layers.push({ gates: inside.gates.values().slice(), positions: inside.positions.values().slice() });
-  };
-  return { logits: model.logits(params, ids, { watch }).values(), layers };
-}
-
 /** Which token's gates ought to be open, and which one's shut. */
 export interface Contrast {
   counted: string;
@@ -39,10 +20,12 @@ export interface Contrast {
 }
 
 /** Gates and positions of one head as triangles, and how much wider its last row opens on the one than on the other. */
-function triangle({ gates, positions }: Inside, head: number, words: readonly string[], of: Contrast) {
+function triangle({ gates, positions }: Counted, head: number, words: readonly string[], of: Contrast) {
   const t = words.length;
-  const row = (values: ArrayLike<number>, i: number): number[] =>
-    Array.from({ length: i + 1 }, (_, j) => Number(values[(head * t + i) * t + j]!.toFixed(3)));
+  const row = (x: Tensor, i: number): number[] => {
+    const from = (head * t + i) * t;
+    return Array.from(x.values().subarray(from, from + i + 1), v => Number(v.toFixed(3)));
+  };
   const last = row(gates, t - 1);
   const open = (word: string): number => {
     const g = last.filter((_, j) => words[j] === word);
@@ -57,14 +40,19 @@ function triangle({ gates, positions }: Inside, head: number, words: readonly st
 
 /** Logits 1 t v of a sequence, and the map of the head whose last token opens most on one token and not the other. */
 export function gatesOf(run: Looking, tokens: ArrayLike<number>, words: readonly string[], of: Contrast) {
-  const { tape, heads } = run;
-  const { logits, layers } = tape.scope(() => tape.noGrad(() => look(run, tokens)));
-  const maps = layers.flatMap((inside, layer) =>
-    Array.from({ length: heads }, (_, head) => ({
-      layer: layer + 1,
-      head: head + 1,
-      ...triangle(inside, head, words, of),
-    })),
+  const { tape, model, params, heads } = run;
+  const maps: ({ layer: number; head: number } & ReturnType<typeof triangle>)[] = [];
+  const watch = (layer: number, { attention }: Seen): void => {
+    const counted = attention?.gates();
+    if (!counted) return;
+    for (let head = 0; head < heads; head++)
+      maps.push({ layer, head: head + 1, ...triangle(counted, head, words, of) });
+  };
+  const logits = tape.scope(() =>
+    tape.noGrad(() => {
+      const ids = tape.integers([1, tokens.length], Array.from(tokens));
+      return model.logits(params, ids, { watch }).values().slice();
+    }),
   );
   const { contrast: _, ...map } = maps.reduce((a, m) => (m.contrast > a.contrast ? m : a));
   return { logits, map };

@@ -76,12 +76,12 @@ export { cache, type Cache, type CacheSizes } from "./models/carries/cache.ts";
 export { stateCache } from "./models/carries/states.ts";
 export type { Carry, CarrySizes, Reads } from "./models/carry.ts";
 export { generate, type GenerateOptions } from "./models/generate.ts";
+export { rowsUsed, type Counted, type HeadRows, type Inside, type RowsUsed } from "./models/inside.ts";
 export {
   attentionBlock,
   layer,
   type AttentionWeights,
   type BlockWeights,
-  type Inside,
   type LayerConfig,
   type LayerRun,
 } from "./models/layer.ts";

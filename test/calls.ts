@@ -253,6 +253,7 @@ export const calls: Record<string, () => unknown[]> = {
       watch: () => {},
     }),
   ],
+  rowsUsed: () => [tape, (watch: farsight.How["watch"]) => model.logits(params, ids(), watch ? { watch } : {})],
   edgeWeights: () => [[0, 1, 2], options({ cut: "kv", mode: "window", horizon: 1 })],
   myopia: () => [options({ cut: "kv", mode: "window", horizon: 1 })],
   transformer: () => [

@@ -19,6 +19,8 @@ export interface Heat {
   colour?: number;
   /** A row to outline. */
   mark?: number;
+  /** Lines in front of a row and a column, with a word at the column's, where a map of a causal model is empty. */
+  borders?: readonly { row: number; column: number; label: string }[];
 }
 
 const cut = (token: string): string => ([...token].length > 12 ? `${[...token].slice(0, 11).join("")}…` : token);
@@ -97,6 +99,14 @@ function outline({ rows, columns, mark }: Heat, { left, top, cell }: Frame): str
   return [`<rect class="mark" ${at} width="${px(columns.length * cell + 2)}" height="${cell + 2}"/>`];
 }
 
+function lines({ borders = [] }: Heat, { left, right, top, bottom, cell }: Frame): string[] {
+  return borders.flatMap(({ row, column, label }) => {
+    const [x, y] = [left + column * cell - 0.5, top + row * cell - 0.5];
+    const path = `M${px(x)} ${top - 4}V${bottom}M${px(left)} ${px(y)}H${px(right)}`;
+    return [`<path class="reference" d="${path}"/>`, write(x + 4, top + 12, label, "soft halo")];
+  });
+}
+
 /** A heat map as SVG; for causal maps leave the future out and it stays blank. */
 export function heat(chart: Heat): string {
   const { title, note = "", x, y, rows, columns, mark } = chart;
@@ -120,6 +130,7 @@ export function heat(chart: Heat): string {
       cells(chart, i, frame),
     ]),
     ...outline(chart, frame),
+    ...lines(chart, frame),
     ...columns.map(column),
     ...legend(chart, frame),
     ...notes.map((row, i) => write(0, under + 16 + 16 * i, row, "soft")),

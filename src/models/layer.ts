@@ -33,12 +33,12 @@ import {
 import { add, probability } from "../ops/elementwise.ts";
 import { parted, restated } from "../ops/myopic.ts";
 import { joined, reshape, slice, sliced, stopGradient } from "../ops/shapes.ts";
-import { gateLogits, positions as counted } from "../positions/cope.ts";
 import { checked, type LayerWeights, type ModelWeights } from "../positions/index.ts";
-import { acting, type Bias, type Gating, type Places, type Position } from "../positions/kind.ts";
+import { acting, type Gating, type Places, type Position } from "../positions/kind.ts";
 import type { Tensor } from "../tensor.ts";
-import { biasOf, fused, laid, masksOf, repeated, turn, weights, type Attended, type Sight } from "./attention.ts";
+import { biasOf, fused, laid, turn, type Sight } from "./attention.ts";
 import type { Carry, Reads } from "./carry.ts";
+import { inside, type Inside } from "./inside.ts";
 import type { Cut } from "./myopic.ts";
 
 /** The sizes and choices of a layer. */
@@ -72,17 +72,6 @@ export interface BlockWeights {
   readonly ln_2: Weights;
   readonly mlp: MlpWeights;
   readonly [name: string]: Tensor | Tree | undefined;
-}
-
-/** What a layer's attention has inside, as tensors b t h d, or computed when asked for. */
-export interface Inside {
-  readonly queries: Tensor;
-  readonly keys: Tensor;
-  readonly values: Tensor;
-  /** The weights of each query over the keys, b h t s. */
-  weights(): Tensor;
-  /** Gates and the positions they add up to (CoPE), b h t s; nothing without gates. */
-  gates(): { gates: Tensor; positions: Tensor } | undefined;
 }
 
 /** How to run a layer, beside its configuration. */
@@ -312,42 +301,4 @@ function sources(
   const keyPlaces: Places = t === s ? places : { b, t: s };
   const queryPlaces: Places = t === s ? places : { b, t, starts: new Array<number>(b).fill(s - t) };
   return laid(turn({ q: heads(q, 0, c.heads), k, v, gateK }, c.positions, queryPlaces, keyPlaces, gating));
-}
-
-/** What attention has inside, from what it reads. */
-function inside(read: Reads, bias: Bias, c: LayerConfig, sight: Sight): Inside {
-  const width = c.d / c.heads;
-  const end = read.counts && read.counts.values()[0]!;
-  if (read.counts?.values().some(n => n !== end))
-    refuse(RangeError, "watch", "sequences of a cache have different lengths", "one length for all");
-  const heads = (x: Tensor, at: number, n: number): Tensor => {
-    const part = x.shape[2] === n * width ? x : slice(x, at, at + n * width);
-    return reshape(part, [x.shape[0]!, x.shape[1]!, n, width]);
-  };
-  const keys = (x: Tensor, at: number): Tensor => {
-    const all = heads(x, at, c.kvHeads);
-    return end === undefined ? all : slice(all, 0, end, { axis: 1 });
-  };
-  const values = keys(read.v, read.vAt);
-  const tokens = read.gates === "tokens" && (end === undefined ? read.gateK! : slice(read.gateK!, 0, end, { axis: 1 }));
-  const gateK = tokens || (read.gates === "values" ? values : read.gateK && keys(read.gateK, 0));
-  const a: Attended = {
-    q: heads(read.q, 0, c.heads),
-    k: keys(read.k, read.kAt),
-    v: values,
-    gateQ: read.gateQ && heads(read.gateQ, 0, c.heads),
-    gateK,
-    bias,
-  };
-  return {
-    queries: a.q,
-    keys: a.k,
-    values: a.v,
-    weights: () => weights(a, sight),
-    gates() {
-      if (!bias.gating) return undefined;
-      const reads = { ...bias.gating, gateKeys: repeated(a.gateK ?? a.k, c.heads) };
-      return counted(gateLogits(a.gateQ ?? a.q, undefined, reads), masksOf(a.q, a.k, sight));
-    },
-  };
 }

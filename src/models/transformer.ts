@@ -51,7 +51,8 @@ import type { Tensor } from "../tensor.ts";
 import { biasOf } from "./attention.ts";
 import { carriesOf, carryNames, type StartOptions } from "./carries/index.ts";
 import { MOST, placesBefore, type Carry, type CarrySizes } from "./carry.ts";
-import { carried, layered, ofLayer, type BlockWeights, type Inside, type LayerConfig } from "./layer.ts";
+import type { Inside } from "./inside.ts";
+import { carried, layered, ofLayer, type BlockWeights, type LayerConfig } from "./layer.ts";
 import { edgeWeights, myopia, type Complete as Foresight, type Myopia } from "./myopic.ts";
 import { streamed, tensorOf, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
 

@@ -200,11 +200,15 @@ export function cope(logits: Tensor, q: Tensor, table: Tensor, masks: Masks, rea
     past: TENSOR,
     bias: TENSOR,
   });
-  const { position } = scales(q.shape[3]!, all.scaling);
   fronted(who, "allowed", get(masks, "allowed"), "b", "t s");
   fronted(who, "the table", table, "h", "p d");
   const u = gateLogits(q, masks.edges, all, logits); // b h t s
   const { positions: p } = positions(u, masks); // b h t s
-  const z = tabled(q, table, position); // b h t rows (eq. 7)
-  return add(logits, interpolate(z, p)); // eq. 8
+  return add(logits, positionLogits(q, table, p, all.scaling));
+}
+
+/** The position logits q·e[p] of positions b h t s, capped at the table's last row: b h t s. */
+export function positionLogits(q: Tensor, table: Tensor, p: Tensor, scaling: Scaling): Tensor {
+  const z = tabled(q, table, scales(q.shape[3]!, scaling).position); // b h t rows (eq. 7)
+  return interpolate(z, p); // eq. 8
 }

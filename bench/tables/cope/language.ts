@@ -1,20 +1,23 @@
-// language.ts: language modelling of text and of code (table 5), and what becomes of it in longer texts than those of
-// training (figure 3). Tokens are bytes.
+// language.ts: language modelling of text and of code (table 5), what becomes of it in longer texts than those of
+// training (figure 3), and what positions alone attend to (figure 4). Tokens are bytes.
 import { language as bytes, random, transformer, type Language, type Random, type Tape } from "farsight";
 import { lines, type Series } from "../../charts/lines.ts";
-import { fitted } from "../../charts/svg.ts";
+import { fitted, HUES } from "../../charts/svg.ts";
 import { code as codeCorpus, english, type Corpus } from "../../corpus.ts";
 import { below, lone } from "../../finding.ts";
 import { stepsOf, type Figure, type Group, type Measure } from "../../study.ts";
 import { capital, join, many } from "../../words.ts";
 import { crossed, type Cell, type Column, type Config, type Difference, type Table, type Training } from "../table.ts";
 import { ARMS, HERE, modelOf, positionConfig, trainingOf, type Made, type Recipe } from "./arms.ts";
+import { boundaries, boundariesFigure, piece } from "./boundaries.ts";
 
 const PLACES = 256;
 /** Lengths of the test, in lengths of training. */
 const TIMES = [1, 2, 4, 8] as const;
 /** What each window of the test asks for: its last tokens, so that all lengths ask for the same ones. */
 const ASKED = 128;
+/** The arm whose attention is looked at, with one seed. */
+const LOOKED = "cope-sep";
 const STEPS = { full: 1500, quick: 3 };
 const SIZES = { ...HERE, d: 128, batch: 16, lr: 2e-3, places: PLACES };
 
@@ -108,7 +111,8 @@ function trained(cell: Cell, config: Config, tape: Tape, { train, held }: Corpus
         for (const times of TIMES.slice(1))
           metrics[keyOf(times, true)] = perplexity(long, task, test, times * places, n);
       }
-      return { metrics, figures: [] };
+      const part = cell.arm === LOOKED && piece(test, places);
+      return { metrics, figures: part ? [boundaries(made, part)] : [] };
     },
   };
 }
@@ -174,7 +178,7 @@ function longer(table: Table, all: readonly Group[]): Figure[] {
   const x = { label: "length of the test, in lengths of training", log: true };
   const paper = Object.entries(PUBLISHED).map(([name, points], i): Series => ({
     name,
-    colour: [0, arms.indexOf("relative"), arms.length][i]!,
+    colour: [0, arms.indexOf("relative"), HUES - 1][i]!,
     points,
     dots: true,
   }));
@@ -206,11 +210,22 @@ function table(
   order: readonly string[],
   corpus: { digest: string; read(files: { readonly [option: string]: string }): Corpus },
 ): Table {
+  const [arms, settings] = [Object.keys(about.arms), [String(PLACES)]];
   const made: Table = {
     ...about,
-    where: about.name === "text" ? "Table 5, left; figure 3" : "Table 5, right",
+    where: about.name === "text" ? "Table 5, left; figures 3 and 4" : "Table 5, right",
     setting: { name: "places", said: value => many(value, "place") },
-    cells: crossed(Object.keys(about.arms), [String(PLACES)]),
+    cells: [
+      ...crossed(
+        arms.filter(arm => arm !== LOOKED),
+        settings,
+      ),
+      ...crossed(
+        arms.filter(arm => arm === LOOKED),
+        settings,
+        [1],
+      ),
+    ],
     columns,
     config({ arm }, share): Config {
       return {
@@ -223,7 +238,7 @@ function table(
     },
     train: (cell, config, tape, files) => trained(cell, config, tape, checked(corpus.read(files), config)),
     conclusion: all => conclusion(all, order),
-    figures: (_, all) => longer(made, all),
+    figures: (results, all) => [...longer(made, all), ...results.flatMap(boundariesFigure)],
   };
   return made;
 }
@@ -243,7 +258,7 @@ const DIFFERENCES: readonly Difference[] = [
   { what: "CoPE", paper: "64 positions, as far as is known", here: "64 positions" },
 ];
 
-/** Table 5, left, and figure 3. */
+/** Table 5, left, and figures 3 and 4. */
 export const text: Table = table(
   {
     name: "text",
@@ -255,6 +270,7 @@ export const text: Table = table(
       relative: ARMS.relative,
       absolute: ARMS.absolute,
       rope: ARMS.rope,
+      [LOOKED]: "CoPE, gates from keys of their own",
     },
     differences: [
       {
@@ -264,7 +280,16 @@ export const text: Table = table(
       },
       { what: "perplexity", paper: "of a word, at 1,024: relative 22.90, CoPE 22.55", here: "of a byte" },
       ...DIFFERENCES,
-      { what: "arms", paper: "absolute, relative, CoPE, CoPE and relative", here: "and rope" },
+      {
+        what: "arms",
+        paper: "absolute, relative, CoPE, CoPE and relative",
+        here: "and rope, and with one seed CoPE with gates from keys of their own, for figure 4",
+      },
+      {
+        what: "figure 4",
+        paper: "two heads of a model of words",
+        here: "those heads whose attention by position falls off most at the two boundaries, of a model of bytes",
+      },
     ],
     files: {
       text: "wikitext2-test.txt, to train on",
