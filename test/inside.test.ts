@@ -125,7 +125,7 @@ for (const [title, sight] of Object.entries(sights))
   };
 open["with gates half open positions are halves, and the row above is used"] = () => {
   for (const dtype of dtypes) {
-    // By hand, of 21 pairs of 6 places: distances 1 to 6 occur 6, 5, 4, 3, 2 and 1 times, and a position is half of one.
+    // By hand, of 21 pairs: distances 1 to 6 occur 6, 5, 4, 3, 2 and 1 times, and a position is half of one.
     for (const [count, saturated, used] of [
       [9, 0, 3],
       [4, 1 / 21, 3],
@@ -454,7 +454,8 @@ suite("rowsUsed", {
     assert.equal(beyond, heads);
     assert.is(
       warning,
-      "positions go beyond those seen in training in 8 of 8 heads, farthest in h.0, head 0: row 13, trained up to row 9",
+      "positions go beyond those seen in training in 8 of 8 heads, " +
+        "farthest in h.0, head 0: row 13, trained up to row 9",
     );
     assert.is(look(30).heads[0]!.used, 19);
     const capped = trained(new Tape("f32"), { cope: { rows: 6, bias: OPEN } }, trainers["Adam"]!);

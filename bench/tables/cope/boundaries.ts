@@ -84,7 +84,7 @@ function mapped(attention: ArrayLike<number>, head: number, part: Piece): Pick<H
 const shown = (t: number): number[] =>
   Array.from({ length: SHOWN / EVERY }, (_, n) => t - SHOWN + EVERY * n + EVERY - 1);
 
-/** The two heads whose attention by position falls off most at the paragraph's end, and of the others at the section. */
+/** The heads whose attention by position falls off most: at the paragraph's end, and of the others at the section. */
 export function boundaries({ tape, model, params, heads }: Made, part: Piece): FigureData {
   const t = part.ids.length;
   const all: HeadMap[] = [];
@@ -119,10 +119,7 @@ export function boundaries({ tape, model, params, heads }: Made, part: Piece): F
 const lettered = (byte: number): string =>
   byte === 10 ? "¶" : byte > 32 && byte < 127 ? String.fromCharCode(byte) : byte === 32 ? " " : "·";
 
-const WORDS = {
-  paragraph: ["Paragraphs: what a position leaves of earlier ones", "at the end of a paragraph"],
-  section: ["Sections: what a position leaves of earlier ones", "at the beginning of a section"],
-} as const;
+const WHERE = { paragraph: "at the end of a paragraph", section: "at the beginning of a section" } as const;
 
 /** What is recorded of a result, as a figure of two maps. */
 export function boundariesFigure(e: Entry): Figure[] {
@@ -140,7 +137,7 @@ function drawn(r: Numbers): Figure {
   const maps = list(r["maps"]).map(bag);
   const charts = maps.map(m =>
     heat({
-      title: WORDS[m["boundary"] as "section"][0],
+      title: `Layer ${m["layer"]}, head ${m["head"]}: attention by position, ${WHERE[m["boundary"] as "section"]}`,
       x: { label: "byte looked at" },
       y: { label: "byte looking back" },
       rows,
@@ -152,11 +149,13 @@ function drawn(r: Numbers): Figure {
     }),
   );
   const said = maps.map(m => {
-    const [near, far] = ["near", "far"].map(side => plain(Number(num(m[side])!.toFixed(2))));
+    const [near, far] = [num(m["near"])!, num(m["far"])!];
+    const falls = near > far ? "falls off most" : "comes nearest to falling off";
+    const [here, there] = [near, far].map(v => plain(Number(v.toFixed(2))));
     return (
-      `Layer ${m["layer"]}, head ${m["head"]} falls off most ${WORDS[m["boundary"] as "section"][1]}: ` +
-      `from behind it the last paragraph gives the ${r["beside"]} bytes after it ${near} of a row's largest on ` +
-      `average, and the ${r["beside"]} bytes before it ${far}.`
+      `Layer ${m["layer"]}, head ${m["head"]} ${falls} ${WHERE[m["boundary"] as "section"]}: the last paragraph ` +
+      `gives the ${r["beside"]} bytes after it ${here} of the largest in a row on average, ` +
+      `the ${r["beside"]} before it ${there}.`
     );
   });
   const caption =
