@@ -31,7 +31,7 @@ import {
   type Words,
 } from "./signature.ts";
 import type { Tape } from "./tape.ts";
-import type { Tensor } from "./tensor.ts";
+import { Tensor } from "./tensor.ts";
 
 /** What a rule's forward pass sees of a tensor: its address, 0 where there is none, and its size. */
 export interface Source {
@@ -250,15 +250,15 @@ function inspected(def: Definition, xs: Tensors): { tape: Tape; wants: boolean }
     const x = xs[i];
     const { optional, below } = specs[list ? 0 : i]!;
     if (x === undefined && optional) continue;
-    if (!isTensor(x)) fail(def, xs, TypeError, `input ${i} is ${x === undefined ? "undefined" : "no tensor"}`);
-    if (tape === undefined) tape = x!.tape;
-    else if (x!.tape !== tape) fail(def, xs, TypeError, `input ${i} is on another tape`);
-    x!.alive(def.name);
-    if (x!.integral !== (below !== "")) {
+    if (!Tensor.is(x)) fail(def, xs, TypeError, `input ${i} is ${x === undefined ? "undefined" : "no tensor"}`);
+    if (tape === undefined) tape = x.tape;
+    else if (x.tape !== tape) fail(def, xs, TypeError, `input ${i} is on another tape`);
+    x.alive(def.name);
+    if (x.integral !== (below !== "")) {
       const why = below ? "must hold integers; make it with tape.integers" : "holds integers";
       fail(def, xs, TypeError, `input ${i} ${why}`);
     }
-    if (!x!.wants) continue;
+    if (!x.wants) continue;
     if (rule.constant?.includes(list ? 0 : i))
       fail(def, xs, TypeError, `input ${i} gets no gradient; pass stopGradient of it`);
     wants = true;

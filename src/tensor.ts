@@ -78,6 +78,10 @@ export class Tensor {
     this.root = traits.root ?? this;
   }
 
+  /** @internal Whether `x` is a tensor of this copy of the library and no Proxy: `isTensor`, faster where it mostly is. */
+  static is(x: unknown): x is Tensor {
+    return typeof x === "object" && x !== null && #own in x;
+  }
   /** @internal */
   get [TENSOR](): unknown {
     return #own in this ? COPY : PROXY;
