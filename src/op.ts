@@ -96,7 +96,7 @@ export interface Rule<S extends string, A extends object, V extends object, D ex
 /** A callable operation that carries its own description. */
 export interface Op<S extends string = string, A extends object = object> {
   (...args: Args<Inputs<S>, A>): Given<Outputs<S>>;
-  /** @internal The same of what the library made itself: inputs in order, and options that nobody else has or changes. */
+  /** @internal The same of what the library made itself: inputs in order, and options that nobody else changes. */
   of(inputs: Tensors, options?: { readonly [K in keyof A]?: A[K] | undefined }): Given<Outputs<S>>;
   readonly opName: string;
   /** Names of the inputs, in order. */

@@ -78,7 +78,7 @@ export class Tensor {
     this.root = traits.root ?? this;
   }
 
-  /** @internal Whether `x` is a tensor of this copy of the library and no Proxy: `isTensor`, faster where it mostly is. */
+  /** @internal Whether `x` is a tensor of this copy of the library and no Proxy; `isTensor` is slower. */
   static is(x: unknown): x is Tensor {
     return typeof x === "object" && x !== null && #own in x;
   }

@@ -30,6 +30,7 @@ const ranks = [
   ["src/models/carries/cache.ts", "src/models/carries/states.ts"],
   ["src/models/carries/index.ts"],
   ["src/models/attention.ts"],
+  ["src/models/inside.ts"],
   ["src/models/layer.ts"],
   ["src/models/transformer.ts"],
   ["src/models/recurrent.ts"],

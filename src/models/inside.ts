@@ -173,7 +173,7 @@ export function rowsUsed(
     if (attention) tape.scope(() => look(layer - 1, attention));
   };
   tape.noGrad(() => tape.scope(() => run(watch)));
-  if (!isWatched) refuse(Error, who, "the run called no watch", "watch => model.logits(params, tokens, { watch })");
+  if (!isWatched) refuse(Error, who, "the run called no watch", "logits(params, tokens, { watch }), or the like");
   const heads = [...found.values()];
   const beyond = heads.filter(r => gap(r) > 0);
   return { heads, beyond, warning: beyond.length ? sentence(heads, beyond) : undefined };

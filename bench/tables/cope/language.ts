@@ -71,7 +71,7 @@ export function perplexity(
   return Math.exp(sum / all.length);
 }
 
-/** The same model with a table of relative positions for `rows` distances: those beyond the trained ones as at first. */
+/** The same model with relative positions for `rows` distances: those beyond the trained ones as at first. */
 export function extended(made: Made, config: Config, rows: number, rng: Random): Made {
   const { tape, params } = made;
   const { layers, d, heads } = config as unknown as Recipe;
