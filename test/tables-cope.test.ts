@@ -1,5 +1,5 @@
-// The tables of CoPE's paper but for counting: what is asked, what counts as an error, what becomes of longer texts, and
-// what they say of records made up here.
+// The tables of CoPE's paper but for counting: what is asked, what counts as an error, what becomes of longer texts,
+// and what they say of records made up here.
 import { flipFlop as flipFlopTask, language as bytes, random, type Tensor } from "farsight";
 import * as assert from "uvu/assert";
 import type { Entry } from "../bench/records.ts";
