@@ -1,10 +1,9 @@
 // backward.ts: the gradients of attention. Logits and weights are made again as in forward.ts, panel by panel, from the
 // logarithm of each row's sum; then the steps go back: mix, weigh, place, score. What queries send to keys and values
 // is added up for GROUP panels side by side, in registers, then head by head, and last to the gradient (send.ts).
-import { addColumns, narrow, put, widen } from "../columns";
+import { addColumns } from "../columns";
 import { NR, packColumns } from "../matmul";
 import { finite, rowDot } from "../row";
-import { keepIf } from "../simd";
 import { AttentionBackArguments } from "./arguments";
 import { copeBack } from "./cope";
 import { choose, chooseHead, drawRows, overKeys, overVisible } from "./forward";
@@ -24,6 +23,7 @@ import {
   sendGroup,
   sentTo,
   prepareGradients,
+  widenSums,
 } from "./send";
 import { BackWorkspace, MANY, prepare, takeBackward } from "./workspace";
 
@@ -51,16 +51,17 @@ export function attentionBack(args: usize, first: usize, b: usize, work: usize, 
       w.j = j;
       w.g = j / w.share;
       w.toBias = 0;
+      if (a.dtable) w.dtable = a.dtable + (a.tableh ? i * a.h + j : i) * a.p * w.row;
       chooseHead(a, w, j);
       for (let start: usize = 0; start < a.t; start += w.panels * NR) {
         group(a, w, i, start);
         if (start % MANY == 0) widenSums(a, w, false);
       }
+      widenSums(a, w, true);
       if (!a.dgateBias) continue;
       const to = a.dgateBias + (i * a.h + j) * W;
       store<real>(to, <real>((a.addGateBias ? load<real>(to) : 0) + w.toBias));
     }
-    widenSums(a, w, true);
     endGradients(a, w, i);
   }
 }
@@ -75,27 +76,14 @@ function begin(a: AttentionBackArguments, w: BackWorkspace, i: usize): void {
   draw(t, h, a.d, dout, h * row, w.os, w.queryBlock);
   for (let m: usize = 0; m < t * h; m++)
     store<real>(w.deltas + ((m % h) * t + m / h) * W, rowDot(a.d, dout + m * row, a.o + i * t * h * row + m * row));
-  const sums = sumsSize(a, w);
-  memory.fill(w.sums, 0, sums);
-  if (a.t > MANY) memory.fill(w.wideSums, 0, (sums * 8) / W);
+  memory.fill(w.sums, 0, w.alone || w.shared ? 0 : w.wideSums - w.sums);
+  memory.fill(w.wideSums, 0, w.diagonals - w.wideSums);
   beginGradients(a, w, i);
   const tables = (a.tableh ? a.h : 1) * a.p * row;
   if (a.dtable && !a.addTable) memory.fill(a.dtable + i * tables, 0, tables);
-  if (a.drel && !a.addRel) memory.fill(a.drel + i * a.r * row, 0, a.r * row);
-}
-
-/** Bytes of what is added up over a sequence. */
-function sumsSize(a: AttentionBackArguments, w: BackWorkspace): usize {
-  return w.alone || w.shared ? 0 : (w.gk ? 3 : 2) * a.g * w.keyBlock;
-}
-/** Where many queries send: their sums in double precision, of which those in `real` are the last. */
-function widenSums(a: AttentionBackArguments, w: BackWorkspace, last: bool): void {
-  if (a.t <= MANY) return;
-  for (let y = w.sums, t = w.wideSums, end = y + sumsSize(a, w); y < end; y += 16, t += (16 * 8) / W) {
-    widen(t, v128.load(y));
-    v128.store(y, v128.splat<real>(0));
-    if (last) put(narrow(t), y, end, keepIf(false));
-  }
+  w.dtable = 0;
+  w.drel = a.drel ? a.drel + i * a.r * row : 0;
+  if (w.drel && !a.addRel) memory.fill(w.drel, 0, a.r * row);
 }
 
 /** The queries of a group of panels, from `start` on. */
@@ -117,9 +105,8 @@ function group(a: AttentionBackArguments, w: BackWorkspace, i: usize, start: usi
   sendGroup(a, w, VALUES, w.os + rows);
   sendGroup(a, w, KEYS, q);
   if (w.gk) sendGroup(a, w, GATE_KEYS, w.keyGates ? 0 : asked);
-  const table = a.dtable + (a.tableh ? i * a.h + w.j : i) * a.p * row;
-  if (a.dtable) sendAll(w, w.reached, NEVER, <real>a.tableScale, w.dzs, asked, table, row);
-  if (a.drel) sendAll(w, a.r, NEVER, <real>a.scale, w.drs, q, a.drel + i * a.r * row, row);
+  if (w.dtable) sendAll(w, w.reached, NEVER, <real>a.tableScale, w.dzs, asked, w.dtable, row);
+  if (w.drel) sendAll(w, a.r, NEVER, <real>a.scale, w.drs, q, w.drel, row);
 }
 
 /** The panel of the queries from `at` on, whose columns in the group begin `column` bytes in. */

@@ -9,7 +9,7 @@ import { addColumns } from "../columns";
 import { madd, splatAt } from "../simd";
 import { Inlined, exp2Table } from "../math";
 import { NR } from "../matmul";
-import { Workspace } from "./workspace";
+import { MANY, Workspace } from "./workspace";
 
 const W: usize = sizeof<real>();
 const ROW: usize = NR * W;
@@ -248,34 +248,58 @@ export function copeBack(w: Workspace, p: usize, dt: usize, dut: usize, di: usiz
   pairsBack(w.far, dpairs, dz, di);
   if (certain) addColumns(certain, NR, 0, 0, dt, di, dz + (p - 1) * di, true, w.edge);
 }
-/** One half of the lanes of `copeBack`, key after key. */
+/**
+ * One half of the lanes of `copeBack`, key after key. In long sequences each block of keys is added up by itself, as in
+ * `copePlaces`.
+ */
 function keysBack(w: Workspace, from: usize, dt: usize, dut: usize, di: usize, dpairs: usize): void {
   const gates = w.gates;
   const rests = w.rests;
   const indices = w.indices;
   const rises = w.rises;
   const ln2 = splatAt(exp2Table(), 3); // rises are of exponents of 2
-  let sum = v128.splat<real>(0);
-  let a = sum; // the shares of z[f] and z[f+1] from the keys of this row so far
-  let b = sum;
+  const stop = w.end * ROW;
+  const block = w.s > MANY ? BLOCK * ROW : stop;
+  let base = v128.splat<real>(0); // of each sum, what the blocks before left
+  let baseA = base;
+  let baseB = base;
+  let sum = base;
+  let a = base; // the shares of z[f] and z[f+1] from the keys of this row so far
+  let b = base;
   let row = v128.splat<i32>(-1);
-  for (let o = from, stop = w.end * ROW; o < stop; o += ROW, dt += di) {
-    const d = v128.load(dt);
-    const share = v128.mul<real>(d, v128.load(rests + o));
-    const here = v128.load(indices + o);
-    const same = v128.eq<bits>(here, row);
-    a = v128.add<real>(v128.and(a, same), v128.sub<real>(d, share));
-    b = v128.add<real>(v128.and(b, same), share);
-    setPairs(dpairs, indices + o, a, b);
-    row = here;
-    sum = madd(d, v128.load(rises + o), sum);
-    const g = v128.load(gates + o);
-    const g2 = v128.mul<real>(ln2, g);
-    const du = v128.mul<real>(sum, v128.sub<real>(g2, v128.mul<real>(g2, g)));
-    if (dut) {
-      v128.store(dut, du);
-      dut += di;
-    } else v128.store(dt, v128.add<real>(d, du));
+  for (let o = from; o < stop;) {
+    let at = base;
+    let atA = base;
+    let atB = base;
+    for (const until = min(stop, o + block); o < until; o += ROW, dt += di) {
+      const d = v128.load(dt);
+      const share = v128.mul<real>(d, v128.load(rests + o));
+      const here = v128.load(indices + o);
+      const same = v128.eq<bits>(here, row);
+      a = v128.add<real>(v128.and(a, same), v128.sub<real>(d, share));
+      b = v128.add<real>(v128.and(b, same), share);
+      baseA = v128.and(baseA, same);
+      baseB = v128.and(baseB, same);
+      atA = v128.add<real>(baseA, a);
+      atB = v128.add<real>(baseB, b);
+      setPairs(dpairs, indices + o, atA, atB);
+      row = here;
+      sum = madd(d, v128.load(rises + o), sum);
+      at = v128.add<real>(base, sum);
+      const g = v128.load(gates + o);
+      const g2 = v128.mul<real>(ln2, g);
+      const du = v128.mul<real>(at, v128.sub<real>(g2, v128.mul<real>(g2, g)));
+      if (dut) {
+        v128.store(dut, du);
+        dut += di;
+      } else v128.store(dt, v128.add<real>(d, du));
+    }
+    sum = v128.add<real>(v128.sub<real>(base, at), sum);
+    a = v128.add<real>(v128.sub<real>(baseA, atA), a);
+    b = v128.add<real>(v128.sub<real>(baseB, atB), b);
+    base = at;
+    baseA = atA;
+    baseB = atB;
   }
 }
 /** From the gradients of pairs to those of z, rows of lanes `di` bytes apart: z[f] is in the pairs f and f - 1. */

@@ -7,6 +7,7 @@ import { Inlined, LOG2E, exp2Table, log } from "../math";
 import { MR, NR, tile, tileRows, transpose, transposeAdd } from "../matmul";
 import { finite, weighed } from "../row";
 import { dot } from "../weigh";
+import { MANY } from "./workspace";
 
 const W: usize = sizeof<real>();
 /** Bytes of one key's logits. */
@@ -167,6 +168,14 @@ export function shift(
     for (let j: usize = 0; j < far; j++) {
       v128.store(st + j * si, v128.add<real>(v128.load(st + j * si), z0));
       v128.store(st + j * si, v128.add<real>(v128.load(st + j * si, 16), z1), 16);
+    }
+  }
+  if (edge && end > MANY) {
+    // Keys behind all of the panel's queries read z's first row.
+    const late = <usize>max<isize>(<isize>far, <isize>(first + NR - 1));
+    if (late < end) {
+      addColumns(end - late, NR, 0, 0, st + late * si, si, z, true, edge);
+      end = late;
     }
   }
   for (let j = far; j < end; j++)

@@ -4,11 +4,12 @@
 // Ordinarily all goes to the source. With `own` the source gets what each query sends to its own place, and the past
 // the rest; with `edges` the source gets its share and the past the rest. What goes to one side whole is added up head
 // by head for a sequence, in rows that touch, and then goes to the gradient; the rest goes there group by group.
-import { LANES, sumLanes } from "../simd";
+import { narrow, put, widen } from "../columns";
+import { LANES, keepIf, sumLanes } from "../simd";
 import { MR } from "../matmul";
 import { AttentionBackArguments } from "./arguments";
-import { NEVER, ROW, send, undraw } from "./panel";
-import { BackWorkspace, GROUP } from "./workspace";
+import { NEVER, ROW, drawn, send, undraw } from "./panel";
+import { BackWorkspace, GROUP, MANY } from "./workspace";
 
 const W: usize = sizeof<real>();
 
@@ -114,6 +115,36 @@ export function endGradients(a: AttentionBackArguments, w: BackWorkspace, i: usi
     const d = rowOf(w, side) / W;
     if (x.to) undraw(w.s, a.g, d, w.sums + side * a.g * w.keyBlock, w.keyBlock, x.to, x.i, x.add != 0);
   }
+}
+/**
+ * Where many queries send: adds what lies in the gradients and sums of the head to sums in double precision and clears
+ * it there; after the `last` queries the sums go there.
+ */
+export function widenSums(a: AttentionBackArguments, w: BackWorkspace, last: bool): void {
+  if (a.t <= MANY || w.alone) return;
+  const sides = w.gk ? SIDES : GATE_KEYS;
+  const wide = a.s * drawn(1, a.d) * 8;
+  let t = w.wideSums;
+  for (let side: usize = 0; side < sides; side++) {
+    const row = rowOf(w, side);
+    for (let n = SOURCES; n <= PASTS; n += SIDES, t += wide) {
+      const x = gradient(w, n + side);
+      if (w.shared && x.to) settle(w.last, row, x.to + w.g * row, x.i, t, last);
+      if (!w.shared && n == SOURCES) settle(1, w.keyBlock, w.sums + (side * a.g + w.g) * w.keyBlock, 0, t, last);
+    }
+  }
+  if (w.dtable) settle(1, a.p * w.row, w.dtable, 0, t, last);
+  if (w.drel) settle(1, a.r * w.row, w.drel, 0, t + drawn(a.p, a.d) * 8, last);
+}
+/** The same for n rows at y, `step` bytes apart, whose sums are at t. */
+function settle(n: usize, row: usize, y: usize, step: usize, t: usize, last: bool): void {
+  const keep = keepIf(false);
+  for (; n; n--, y += step)
+    for (let o: usize = 0; o < row; o += 16, t += 128 / W) {
+      widen(t, v128.load(y + o));
+      put(last ? narrow(t) : v128.splat<real>(0), y + o, y + row, keep);
+      if (last) memory.fill(t, 0, 128 / W);
+    }
 }
 /** Bytes of what a head has for a side at one key. */
 function rowOf(w: BackWorkspace, side: usize): usize {

@@ -9,7 +9,7 @@ import { GRADIENTS, Gradient, SIDES } from "./send";
 const W: usize = sizeof<real>();
 /** Panels of queries in a group of the backward pass. */
 export const GROUP: usize = 4;
-/** What so many queries send is added up at once, in f32; what comes of more in f64. */
+/** What so many queries send, or keys of a panel, is added up at once, in f32; of more by parts, in f64 or as good. */
 export const MANY: usize = 1024;
 
 @unmanaged
@@ -142,10 +142,12 @@ export class BackWorkspace extends Workspace {
   os: usize;
   deltas: usize;
   sums: usize; // SIDES times g heads of s rows: what is sent, unless it goes to the gradient at once
-  wideSums: usize; // the same in double precision, where more than MANY queries send; twice as wide
+  wideSums: usize; // where more than MANY queries send: what a head has sent, in double precision; 0 between heads
   diagonals: usize; // 2 h t numbers: with `alone`, what each query sends to its own place
 
   g: usize; // key-value head
+  dtable: usize; // the head's gradient of CoPE's table, and the sequence's of that of relative positions, or 0
+  drel: usize;
   toBias: f64; // what the head's queries send to the bias of its gates, so far
 
   // The group.
@@ -192,7 +194,8 @@ export function takeBackward(
   take(w, offsetof<BackWorkspace>("deltas"), offsetof<BackWorkspace>("deltas"), h * t);
   const sums = (p ? SIDES : 2) * g * drawn(s, d);
   take(w, offsetof<BackWorkspace>("sums"), offsetof<BackWorkspace>("sums"), sums);
-  take(w, offsetof<BackWorkspace>("wideSums"), offsetof<BackWorkspace>("wideSums"), t > MANY ? (sums * 8) / W : 0);
+  const wideSums = ((2 * (p ? SIDES : 2) * s * drawn(1, d) + drawn(p, d) + drawn(r, d)) * 8) / W;
+  take(w, offsetof<BackWorkspace>("wideSums"), offsetof<BackWorkspace>("wideSums"), t > MANY ? wideSums : 0);
   take(w, offsetof<BackWorkspace>("diagonals"), offsetof<BackWorkspace>("diagonals"), 2 * h * t);
   take(w, offsetof<BackWorkspace>("sent"), offsetof<BackWorkspace>("sent"), SIDES * s * wide);
   take(w, offsetof<BackWorkspace>("shares"), offsetof<BackWorkspace>("shares"), s * wide);
