@@ -144,6 +144,36 @@ suite("long sums in f32", {
       });
     }
   },
+  "20,000 queries send to CoPE's table what double precision does"() {
+    const [t, s, d] = [20_000, 4, 4];
+    const gradient = (dtype: "f32" | "f64"): number[] => {
+      const tape = new Tape(dtype);
+      const made = (n: number, of: (i: number) => number) => Array.from({ length: n }, (_, i) => of(i));
+      const q = tape.tensor(
+        [1, t, 1, d],
+        made(t * d, i => 0.5 + ((i * 7919) % 1000) / 2000),
+      );
+      const k = tape.tensor(
+        [1, s, 1, d],
+        made(s * d, i => 0.1 + i / 30),
+      );
+      const v = tape.tensor(
+        [1, s, 1, d],
+        made(s * d, i => i),
+      );
+      const table = tape.param(
+        [4, d],
+        made(4 * d, () => 0.01),
+      );
+      const options = { position: "cope", causal: false, cope: { rows: 4 }, tables: { cope: table } } as const;
+      tape.step(() => sum(attention(q, k, v, options)));
+      return Array.from(table.gradient());
+    };
+    const want = gradient("f64");
+    const most = Math.max(...want.map(Math.abs));
+    const off = Math.max(...gradient("f32").map((x, i) => Math.abs(x - want[i]!) / most));
+    assert.ok(off < 5e-7, `off by ${off}`); // 1.2e-6 in single precision
+  },
   "are as good in what 40,000 queries send back to keys and values"() {
     const [t, s, h, d] = [40_000, 5, 2, 3];
     const c = Math.fround(1 / 255);
