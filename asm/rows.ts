@@ -116,6 +116,9 @@ export function logSoftmaxBack(rows: usize, d: usize, y: usize, dy: usize, dx: u
   }
 }
 
+/** What rows whose squares overflow are multiplied with. */
+const UNIT: real = sizeof<real>() == 4 ? 7.888609052210118e-31 : <real>2.409919865102884e-181; // 2^-100, 2^-600
+
 /** y = (x - mean) / √(variance + eps) w + b along each row; leaves mean and rstd = 1/√(variance + eps). b may be 0. */
 // threads: rows x+d y+d mean+1 low+1 rstd+1 | 1 ns rows d
 export function layerNorm(
@@ -133,24 +136,34 @@ export function layerNorm(
   const tail = d & (LANES - 1);
   const whole = (d - tail) * W;
   for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
-    const m = rowSum(d, x) / <real>d;
-    const spread = rowSpread(d, m, x);
+    let unit: real = 1;
     let from = x;
+    let m = rowSum(d, x) / <real>d;
+    let spread = rowSpread(d, m, x);
+    if (!(spread < Infinity)) {
+      unit = UNIT;
+      from = y;
+      rowScale(d, unit, x, y);
+      m = rowSum(d, y) / <real>d;
+      spread = rowSpread(d, m, y);
+    }
     let by = v128.splat<real>(m);
     let less: real = 0;
     if (m * m * <real>d > 4 * spread) {
       // Far from 0 the mean's own rounding would count. y = x - mean, of which the mean is taken again.
-      for (let o: usize = 0; o < whole; o += 16) v128.store(y + o, v128.sub<real>(v128.load(x + o), by));
-      if (tail) storeTail(y + whole, tail, v128.sub<real>(loadTail(x + whole, tail, 0), by));
+      for (let o: usize = 0; o < whole; o += 16) v128.store(y + o, v128.sub<real>(v128.load(from + o), by));
+      if (tail) storeTail(y + whole, tail, v128.sub<real>(loadTail(from + whole, tail, 0), by));
       less = rowSum(d, y) / <real>d;
       by = v128.splat<real>(less);
       from = y;
     }
-    const s = <real>1 / sqrt<real>(spread / <real>d - less * less + eps);
+    const variance = spread / <real>d - less * less;
+    // Of equal numbers eps alone counts, which may vanish in another unit.
+    const s = <real>1 / (variance != 0 ? sqrt<real>(variance + eps * unit * unit) : unit * sqrt<real>(eps));
     const sv = v128.splat<real>(s);
-    if (mean) store<real>(mean + r * W, m);
-    if (low) store<real>(low + r * W, less);
-    if (rstd) store<real>(rstd + r * W, s);
+    if (mean) store<real>(mean + r * W, m / unit);
+    if (low) store<real>(low + r * W, less / unit);
+    if (rstd) store<real>(rstd + r * W, s * unit);
     for (let o: usize = 0; o < whole; o += 16) {
       const v = v128.mul<real>(v128.mul<real>(v128.sub<real>(v128.load(from + o), by), sv), v128.load(w + o));
       v128.store(y + o, b ? v128.add<real>(v, v128.load(b + o)) : v);
@@ -241,7 +254,8 @@ function normChunk(
   const all = keepIf(true);
   const zero = v128.splat<real>(0);
   for (let r: usize = 0; r < rows; r++, x += d * W, dy += d * W) {
-    const mv = mean ? v128.splat<real>(load<real>(mean + r * W)) : zero;
+    const m: real = mean ? load<real>(mean + r * W) : 0;
+    const mv = v128.splat<real>(m);
     const lv = mean ? v128.splat<real>(load<real>(low + r * W)) : zero;
     const sv = v128.splat<real>(load<real>(rstd + r * W));
     let sg = zero;
@@ -257,7 +271,7 @@ function normChunk(
     }
     if (tail) {
       const g = loadTail(dy + whole, tail, 0);
-      const n = normal(loadTail(x + whole, tail, 0), mv, lv, sv);
+      const n = normal(loadTail(x + whole, tail, m), mv, lv, sv); // no lane overflows
       const gw = v128.mul<real>(g, loadTail(w + whole, tail, 0));
       sg = v128.add<real>(sg, gw);
       sgn = v128.add<real>(sgn, v128.mul<real>(gw, n));
@@ -288,9 +302,18 @@ function normSlope(g: v128, n: v128, rstd: v128, a: v128, c: v128): v128 {
 // threads: rows x+d y+d rstd+1 | 0.8 ns rows d
 export function rmsNorm(rows: usize, d: usize, eps: real, x: usize, w: usize, y: usize, rstd: usize): void {
   for (let r: usize = 0; r < rows; r++, x += d * W, y += d * W) {
-    const s = <real>1 / sqrt<real>(rowDot(d, x, x) / <real>d + eps);
-    if (rstd) store<real>(rstd + r * W, s);
-    rowScale(d, s, x, y);
+    let unit: real = 1;
+    let from = x;
+    let squares = rowDot(d, x, x);
+    if (!(squares < Infinity)) {
+      unit = UNIT;
+      from = y;
+      rowScale(d, unit, x, y);
+      squares = rowDot(d, y, y);
+    }
+    const s = <real>1 / sqrt<real>(squares / <real>d + eps * unit * unit);
+    if (rstd) store<real>(rstd + r * W, s * unit);
+    rowScale(d, s, from, y);
     rowMul(d, y, w, y);
   }
 }

@@ -48,6 +48,70 @@ function near(got: number, want: number, what: string, most = 1e-6): void {
 }
 const filled = (n: number, value: number): Float32Array => new Float32Array(n).fill(value);
 
+/** Attention of many queries or keys, all of whose gradients that are asked for are sums of one sign. */
+interface LongSum {
+  t: number;
+  s: number;
+  h: number;
+  g: number;
+  d: number;
+  gates: "shared" | "sep" | "val" | "token";
+  table?: "head";
+  edges?: true;
+}
+const longSums: LongSum[] = [
+  { t: 65_536, s: 5, h: 1, g: 1, d: 4, gates: "shared" },
+  { t: 65_536, s: 5, h: 2, g: 1, d: 3, gates: "sep", table: "head" },
+  { t: 40_001, s: 4, h: 2, g: 2, d: 5, gates: "token", edges: true },
+  { t: 40_001, s: 5, h: 2, g: 1, d: 3, gates: "val", edges: true },
+  { t: 8, s: 65_536, h: 1, g: 1, d: 4, gates: "sep" },
+  { t: 9, s: 65_536, h: 1, g: 1, d: 3, gates: "token" },
+];
+/** Gradients of its tables and biases and of what keys, values and gate keys, and their pasts, are sent. */
+function longGradients(dtype: Dtype, { t, s, h, g, d, gates, table, edges }: LongSum): Record<string, number[]> {
+  const tape = new Tape(dtype);
+  const fill = (shape: number[], at: (i: number) => number): Tensor =>
+    tape.param(
+      shape,
+      Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => at(i)),
+    );
+  const low = s > t; // gates so low that thousands of keys lie between two rows of the table
+  const k = fill([1, s, g, d], i => (low ? -30 : 0.3) * (1 + (i % 5) / 8));
+  const v = fill([1, s, g, d], i => Math.floor(i / (g * d)) / s);
+  const weight = fill(table ? [h, 6, d] : [6, d], i => 0.02 * (Math.floor(i / d) % 6));
+  const bias = fill([h], () => -0.5);
+  const ofKey = (i: number): number => (low ? -11 : -0.3 * (i % 4));
+  const gateKeys =
+    gates === "token"
+      ? fill([1, s, g], ofKey)
+      : gates === "sep"
+        ? fill([1, s, g, d], i => (low ? -30 : 0.3) * (1 + (i % 7) / 8))
+        : undefined;
+  const stopped = (x: Tensor): Tensor => tape.param(x.shape, x.values());
+  const past = edges && { k: stopped(k), v: stopped(v), ...(gateKeys && { gateKeys: stopped(gateKeys) }) };
+  const options: AttentionOptions = {
+    causal: false,
+    position: "cope",
+    tables: { cope: { weight, bias } },
+    cope: { gates, bias: 0, ...(table && { table }) },
+    ...(gateKeys && { gateKeys }),
+    ...(edges && {
+      past,
+      edges: tape.tensor(
+        [t, s],
+        Float32Array.from({ length: t * s }, (_, i) => 0.25 + (i % 3) / 4),
+      ),
+    }),
+  };
+  const q = fill([1, t, h, d], i => 0.1 + 0.05 * (i % 3));
+  const dy = fill([1, t, h, d], i => 0.5 + (i % 7) / 9);
+  tape.step(() => sum(mul(attention(q, k, v, options), dy)));
+  const all = { weight, bias, k, v, gateKeys, past: past?.k, pastValues: past?.v, pastGates: past?.gateKeys };
+  return Object.fromEntries(
+    Object.entries(all).flatMap(([name, p]) => (p ? [[name, Array.from(p.gradient())] as const] : [])),
+  );
+}
+
 suite("long sums in f32", {
   "of a million equal numbers are good to 1e-6, whatever adds them up"() {
     for (const [n, value] of [
@@ -190,6 +254,40 @@ suite("long sums in f32", {
     };
     const want = run("f64");
     run("f32").forEach((got, i) => close(got, want[i]!, 1e-6, `gradient ${i}`, 0));
+  },
+  "are as good in tables, biases, gates, shares of edges and what many keys add up to"() {
+    for (const one of longSums) {
+      const want = longGradients("f64", one);
+      const got = longGradients("f32", one);
+      for (const name in want) close(got[name]!, want[name]!, 1e-6, `${name} of ${JSON.stringify(one)}`, 0);
+    }
+  },
+  "are as good in a table of relative positions, whose terms cancel in rows of many keys"() {
+    // Keys weigh the same and values rise: a query's own key gets 1 / (2 t), whichever it is, all others what it takes.
+    const [t, h, d] = [2048, 32, 2];
+    const run = (dtype: Dtype): number[] => {
+      const tape = new Tape(dtype);
+      const flat = (shape: number[], at: (i: number) => number): Tensor =>
+        tape.tensor(
+          shape,
+          Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => at(i)),
+        );
+      const relative = tape.param([2, d]);
+      const v = flat([1, t, h, d], i => Math.floor(i / (h * d)) / t);
+      const q = flat([1, t, h, d], () => 0.37);
+      tape.step(() =>
+        sum(
+          attention(
+            q,
+            flat([1, t, h, d], () => 0),
+            v,
+            { position: "relative", tables: { relative } },
+          ),
+        ),
+      );
+      return Array.from(relative.gradient()).slice(0, d);
+    };
+    close(run("f32"), run("f64"), 1e-6, "row 0", 0);
   },
   "of products are right in odd sizes, with a bias, added to what is there, in either dtype"() {
     const rng = random(11);
@@ -527,6 +625,69 @@ suite(
     ]),
   ),
 );
+
+suite("rows whose squares overflow", {
+  "are normalised as smaller ones are, values and gradients"() {
+    const rng = random(10);
+    for (const [dtype, sizes] of [
+      ["f32", [1e19, 1e20, 1e30, 1.5e38]],
+      ["f64", [1e154, 1e160, 1e300, 8e307]],
+    ] as const)
+      for (const size of sizes)
+        for (const d of [3, 8, 33, 700])
+          for (const norm of [layerNorm, rmsNorm]) {
+            const near = (n: number): number => (dtype === "f32" ? Math.fround(n) : n);
+            const x = Array.from({ length: d }, (_, i) => near((i ? 2 * rng.uniform() - 1 : 1) * size));
+            const dy = x.map(() => near(rng.normal()));
+            const run = (dtype: Dtype, x: readonly number[], eps: number): number[][] => {
+              const tape = new Tape(dtype);
+              const p = tape.param([1, d], x);
+              const y = norm(p, tape.tensor([d], filled(d, 1)), { eps });
+              tape.backward(y, dy);
+              return [y.values(), p.gradient()].map(v => Array.from(v));
+            };
+            const [y, dx] = run(dtype, x, 1e-5);
+            const small = x.map(v => v / size);
+            const [wantY, wantDx] = run("f64", small, 0);
+            const how = `${norm === layerNorm ? "layerNorm" : "rmsNorm"}, ${dtype}, ${d} numbers of ${size}`;
+            const most = dtype === "f32" ? 3e-6 : 1e-14;
+            close(y!, wantY!, most, how, 1);
+            // what is sent to numbers near the largest is hardly a normal number itself
+            close(
+              dx!.map(v => v * size),
+              wantDx!,
+              most,
+              `gradient of ${how}`,
+              1,
+            );
+          }
+  },
+  "of equal numbers are 0 with a slope of 1/√eps, and one with Infinity or NaN is NaN"() {
+    const tops: [Dtype, number][] = [
+      ["f32", 1.1e30],
+      ["f32", 3.4e38],
+      ["f64", 1.7e308],
+    ];
+    for (const [dtype, top] of tops)
+      for (const d of [2, 3, 5, 8, 77]) {
+        const run = (x: number[]): [number[], number[]] => {
+          const tape = new Tape(dtype);
+          const p = tape.param([1, d], x);
+          const y = layerNorm(p, tape.tensor([d], filled(d, 1)));
+          tape.backward(
+            y,
+            x.map((_, i) => (i ? 0 : 1)),
+          );
+          return [Array.from(y.values()), Array.from(p.gradient())];
+        };
+        const [y, dx] = run(Array.from({ length: d }, () => top));
+        assert.ok(y.every(v => v === 0));
+        near(dx[0]!, (1 - 1 / d) / Math.sqrt(1e-5), `slope of ${d} times ${top}`, 1e-5);
+        for (const bad of [Infinity, NaN])
+          assert.ok(run(Array.from({ length: d }, (_, i) => (i ? top : bad)))[0].every(Number.isNaN));
+      }
+  },
+});
 
 suite("cancellation in f32", {
   "layerNorm is good to 1e-6 of a row wherever its mean lies, values and gradients"() {
