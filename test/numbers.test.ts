@@ -259,7 +259,9 @@ suite("long sums in f32", {
     for (const one of longSums) {
       const want = longGradients("f64", one);
       const got = longGradients("f32", one);
-      for (const name in want) close(got[name]!, want[name]!, 1e-6, `${name} of ${JSON.stringify(one)}`, 0);
+      // One weight among 65,536 is good to 1e-6 itself: its logarithm is -16.
+      const most = one.t < one.s ? 1.5e-6 : 1e-6;
+      for (const name in want) close(got[name]!, want[name]!, most, `${name} of ${JSON.stringify(one)}`, 0);
     }
   },
   "are as good in a table of relative positions, whose terms cancel in rows of many keys"() {

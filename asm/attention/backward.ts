@@ -52,6 +52,7 @@ export function attentionBack(args: usize, first: usize, b: usize, work: usize, 
       w.g = j / w.share;
       w.toBias = 0;
       if (a.dtable) w.dtable = a.dtable + (a.tableh ? i * a.h + j : i) * a.p * w.row;
+      memory.fill(w.wideSums, 0, w.diagonals - w.wideSums);
       chooseHead(a, w, j);
       for (let start: usize = 0; start < a.t; start += w.panels * NR) {
         group(a, w, i, start);
@@ -77,7 +78,6 @@ function begin(a: AttentionBackArguments, w: BackWorkspace, i: usize): void {
   for (let m: usize = 0; m < t * h; m++)
     store<real>(w.deltas + ((m % h) * t + m / h) * W, rowDot(a.d, dout + m * row, a.o + i * t * h * row + m * row));
   memory.fill(w.sums, 0, w.alone || w.shared ? 0 : w.wideSums - w.sums);
-  memory.fill(w.wideSums, 0, w.diagonals - w.wideSums);
   beginGradients(a, w, i);
   const tables = (a.tableh ? a.h : 1) * a.p * row;
   if (a.dtable && !a.addTable) memory.fill(a.dtable + i * tables, 0, tables);

@@ -143,7 +143,6 @@ function settle(n: usize, row: usize, y: usize, step: usize, t: usize, last: boo
     for (let o: usize = 0; o < row; o += 16, t += 128 / W) {
       widen(t, v128.load(y + o));
       put(last ? narrow(t) : v128.splat<real>(0), y + o, y + row, keep);
-      if (last) memory.fill(t, 0, 128 / W);
     }
 }
 /** Bytes of what a head has for a side at one key. */

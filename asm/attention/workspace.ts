@@ -142,7 +142,7 @@ export class BackWorkspace extends Workspace {
   os: usize;
   deltas: usize;
   sums: usize; // SIDES times g heads of s rows: what is sent, unless it goes to the gradient at once
-  wideSums: usize; // where more than MANY queries send: what a head has sent, in double precision; 0 between heads
+  wideSums: usize; // where more than MANY queries send: what a head has sent, in double precision
   diagonals: usize; // 2 h t numbers: with `alone`, what each query sends to its own place
 
   g: usize; // key-value head
