@@ -157,12 +157,17 @@ export function layerNorm(
       by = v128.splat<real>(less);
       from = y;
     }
-    const variance = spread / <real>d - less * less;
-    // Of equal numbers eps alone counts, which may vanish in another unit.
-    const s = <real>1 / (variance != 0 ? sqrt<real>(variance + eps * unit * unit) : unit * sqrt<real>(eps));
+    let s = spread / <real>d - less * less;
+    if (unit == 1) s = <real>1 / sqrt<real>(s + eps);
+    else {
+      // Of equal numbers eps alone counts, which may vanish in another unit.
+      s = <real>1 / (s != 0 ? sqrt<real>(s + eps * unit * unit) : unit * sqrt<real>(eps));
+      m /= unit;
+      less /= unit;
+    }
     const sv = v128.splat<real>(s);
-    if (mean) store<real>(mean + r * W, m / unit);
-    if (low) store<real>(low + r * W, less / unit);
+    if (mean) store<real>(mean + r * W, m);
+    if (low) store<real>(low + r * W, less);
     if (rstd) store<real>(rstd + r * W, s * unit);
     for (let o: usize = 0; o < whole; o += 16) {
       const v = v128.mul<real>(v128.mul<real>(v128.sub<real>(v128.load(from + o), by), sv), v128.load(w + o));
