@@ -1,14 +1,13 @@
-// recall.ts: what the two halves of table 2 share: a task drawn afresh in every step, the same task with fewer and with
-// more tokens that do not matter, and the errors on all three.
+// recall.ts: a table of table 2, of which both halves are one: a task drawn afresh in every step, the same task with
+// fewer and with more tokens that do not matter, and the errors on all three.
 import { mistakes, random, type Random, type Tape } from "farsight";
 import { below, lone } from "../../finding.ts";
 import { gatesFigure, gatesOf, type Contrast } from "../../gates.ts";
 import { bag, list, type Entry } from "../../records.ts";
-import type { Figure, FigureData, Group } from "../../study.ts";
-import { capital, join, percent } from "../../words.ts";
-import { argmax } from "../../study.ts";
-import { modelOf, trainingOf, type Made } from "./arms.ts";
-import type { Cell, Config, Table, Training } from "../table.ts";
+import { argmax, stepsOf, type Figure, type FigureData, type Group, type Steps } from "../../study.ts";
+import { capital, join, many, percent } from "../../words.ts";
+import { crossed, type Cell, type Column, type Config, type Table, type Training } from "../table.ts";
+import { HERE, modelOf, positionConfig, trainingOf, type Made } from "./arms.ts";
 
 /** A task as these tables see it. */
 export interface Task {
@@ -18,11 +17,11 @@ export interface Task {
   words(ids: ArrayLike<number>): string[];
 }
 
-/** In how many tokens of what is asked, and in how many sequences, the answer was wrong, in per cent. */
+/** How many of the tokens asked for, and of the sequences, were answered wrongly, in per cent; and of how many. */
 export interface Errors {
   tokens: number;
   rows: number;
-  asked: number;
+  asked: { tokens: number; rows: number };
 }
 
 /** The errors of a model in n sequences of a task. */
@@ -34,27 +33,48 @@ export function errors({ tape, model, params }: Made, task: Task, rng: Random, n
     for (const key of ["asked", "wrong", "rows", "wrongRows"] as const) sum[key] += found[key];
   };
   for (let from = 0; from < n; from += 16) tape.scope(() => tape.noGrad(() => ask(from, Math.min(16, n - from))));
-  return { tokens: (100 * sum.wrong) / sum.asked, rows: (100 * sum.wrongRows) / sum.rows, asked: sum.asked };
+  const asked = { tokens: sum.asked, rows: sum.rows };
+  return { tokens: (100 * sum.wrong) / asked.tokens, rows: (100 * sum.wrongRows) / asked.rows, asked };
 }
 
-/** The shifts by the names of their columns, in the paper's order. */
-export const SHIFTS = ["in", "dense", "sparse"] as const;
-/** Trained on, with fewer, or with more tokens that do not matter. */
+const SHIFTS = ["in", "dense", "sparse"] as const;
+/** As in training, with fewer, or with more tokens that do not matter. */
 export type Shift = (typeof SHIFTS)[number];
+const LABELS: Readonly<Record<Shift, string>> = { in: "error", dense: "dense, error", sparse: "sparse, error" };
+const SAID: Readonly<Record<Shift, string>> = {
+  in: "as in training",
+  dense: "on the dense shift",
+  sparse: "on the sparse shift",
+};
 
-/** A task of this kind. */
-export interface Recalled {
-  name: string;
-  /** The task of a cell's config under a shift. */
-  task(config: Config, shift: Shift): Task;
+/** How cells of one length are trained. `tests` is the share of the sequences to be tested on. */
+export interface Size {
+  batch: number;
+  tests: number;
+  steps: Steps;
+}
+
+/** A task of this kind, and its half of the table. */
+export interface Recalled extends Pick<Table, "name" | "title" | "where" | "question" | "arms" | "differences"> {
+  /** What a sequence has so many of: "instruction". Settings are such numbers. */
+  unit: string;
+  /** By setting: the length that all arms are trained at with all seeds, and last the paper's own. */
+  sizes: { readonly [setting: string]: Size };
+  /** Those that are trained at the paper's length too, with one seed. */
+  whole: readonly string[];
+  /** Rows of CoPE's table. */
+  rows(units: number): number;
+  task(units: number, shift: Shift): Task;
   /** The longest sequences of all shifts, for positions that have a table. */
-  context(config: Config): number;
+  context(units: number): number;
   /** Sequences to be tested on. */
-  tests(config: Config, shift: Shift): number;
-  /** The metrics of the errors. */
-  metrics(errors: Readonly<Record<Shift, Errors>>): Record<string, number>;
-  /** Of a running model, how much of the sparse shift is right, from 0 to 1. */
-  right(errors: Errors): number;
+  tests: Readonly<Record<Shift, number>>;
+  /** What errors are of, tokens or rows, and what those are called; the first is what the table is about. */
+  counted: readonly { of: "tokens" | "rows"; called: string; digits: number }[];
+  /** The paper's errors by arm, of the first. */
+  published: { readonly [arm: string]: { readonly [S in Shift]?: number } };
+  /** The paper's arms, the best on the sparse shift first. */
+  order: readonly string[];
   /** What a gate ought to open on. */
   contrast: Contrast;
 }
@@ -78,14 +98,20 @@ function mapped(run: Made, task: Task, rng: Random, contrast: Contrast): FigureD
   };
 }
 
+/** The key of an error among the metrics: that of the first kind is the shift's name. */
+const keyOf = ({ counted }: Recalled, i: number, shift: Shift): string =>
+  i ? `${shift} ${counted[i]!.called}` : shift;
+
 /** A cell: its model trained on sequences drawn afresh, tested on all shifts. */
-export function recalled(about: Recalled, cell: Cell, config: Config, tape: Tape): Training {
-  const tasks = Object.fromEntries(SHIFTS.map(shift => [shift, about.task(config, shift)])) as Record<Shift, Task>;
+function trained(about: Recalled, cell: Cell, config: Config, tape: Tape): Training {
+  const units = Number(config[`${about.unit}s`]);
+  const tasks = Object.fromEntries(SHIFTS.map(shift => [shift, about.task(units, shift)])) as Record<Shift, Task>;
   const task = tasks.in;
-  const run = modelOf(cell, config, { vocab: task.size, context: about.context(config) }, tape);
+  const run = modelOf(cell, config, { vocab: task.size, context: about.context(units) }, tape);
   const data = random(cell.seed).fork(about.name);
   const held = random(2024).fork(`${about.name}, held out`);
   const batch = Number(config["batch"]);
+  const tests = (shift: Shift): number => Math.ceil(about.tests[shift] * Number(config["tests"]));
   const test = (shift: Shift, n: number): Errors => errors(run, tasks[shift], held.fork(shift), n);
   return {
     ...trainingOf(run.params, config),
@@ -94,12 +120,16 @@ export function recalled(about: Recalled, cell: Cell, config: Config, tape: Tape
       const { tokens, targets, t } = task.batch(data.fork(step), batch);
       return run.model.loss(run.params, tape.integers([batch, t], tokens), tape.integers([batch, t], targets));
     },
-    accuracy: () => about.right(test("sparse", Math.ceil(about.tests(config, "sparse") / 10))),
+    accuracy: () => 1 - test("sparse", Math.ceil(tests("sparse") / 10)).tokens / 100,
     finish() {
-      const found = Object.fromEntries(SHIFTS.map(shift => [shift, test(shift, about.tests(config, shift))]));
+      const found = SHIFTS.map(shift => [shift, test(shift, tests(shift))] as const);
+      const metrics = about.counted.flatMap(({ of }, i) =>
+        found.map(([shift, e]) => [keyOf(about, i, shift), e[of]] as const),
+      );
+      const asked = Math.min(...found.map(([, e]) => e.asked[about.counted[0]!.of]));
       const isMapped = cell.arm.startsWith("cope") && cell.seed === 1 && task.batch(held, 1).t <= 150;
       return {
-        metrics: about.metrics(found as Record<Shift, Errors>),
+        metrics: { ...Object.fromEntries(metrics), tests: asked },
         figures: isMapped ? [mapped(run, task, held.fork("figure"), about.contrast)] : [],
       };
     },
@@ -122,40 +152,32 @@ const each = (gs: readonly Group[], key: string): string =>
     }),
   );
 
-/** What the errors of one setting say: those of training's kind, and of the shifts, lowest first. */
-function said(gs: readonly Group[], keys: Readonly<Record<Shift, string>>): string {
+/** What the errors of one setting say: as in training and on the shifts, the lowest first. */
+function said(gs: readonly Group[]): string {
   const value = (g: Group, key: string): number => g.measures.find(m => m.key === key)?.here ?? Infinity;
   const lines = SHIFTS.map(shift => {
-    const order = [...gs].sort((a, b) => value(a, keys[shift]) - value(b, keys[shift]));
-    const where = { in: "as in training", dense: "on the dense shift", sparse: "on the sparse shift" }[shift];
-    return `${where} ${each(order, keys[shift])}`;
+    const order = [...gs].sort((a, b) => value(a, shift) - value(b, shift));
+    return `${SAID[shift]} ${each(order, shift)}`;
   });
   return `${capital(lines.join("; "))}.`;
 }
 
-/** What a table of this kind says; `order` is the paper's, and held to on the sparse shift. */
-export function concluded(
-  table: Table,
-  all: readonly Group[],
-  keys: Readonly<Record<Shift, string>>,
-  order: readonly string[],
-): string {
+/** What the numbers say, setting by setting, and whether the paper's order is found on the sparse shift. */
+function concluded({ order }: Recalled, table: Table, all: readonly Group[]): string {
   const settings = [...new Set(all.map(g => g.setting))];
   const parts = settings.map(setting => {
     const gs = all.filter(g => g.setting === setting);
     const three = order.flatMap(arm => gs.find(g => g.arm === arm) ?? []);
+    const found = falls(three, "sparse") ? "is found" : "is not found beyond chance";
     const names = join(three.map(g => g.label));
-    const isOrdered = falls(three, keys.sparse)
-      ? `The paper's order on the sparse shift, ${names}, is found.`
-      : `The paper's order on the sparse shift, ${names}, is not found beyond chance.`;
-    const verdict = three.length === order.length ? ` ${isOrdered}` : "";
-    return `${capital(table.setting.said(setting))}. ${said(gs, keys)}${verdict}`;
+    const verdict = three.length === order.length ? ` The paper's order on the sparse shift, ${names}, ${found}.` : "";
+    return `${capital(table.setting.said(setting))}. ${said(gs)}${verdict}`;
   });
   return parts.join(" ") + lone(all);
 }
 
 /** The maps on record: of each setting and arm the first seed's. */
-export const maps = (table: Table, results: readonly Entry[]): Figure[] =>
+const maps = (table: Table, results: readonly Entry[]): Figure[] =>
   results.flatMap(e => {
     const map = bag(list(e["figures"])[0]);
     if (list(map["tokens"]).length === 0) return [];
@@ -163,3 +185,38 @@ export const maps = (table: Table, results: readonly Entry[]): Figure[] =>
     const arm = table.arms[String(e["arm"])] ?? String(e["arm"]);
     return [{ charts, caption: `${arm}, ${table.setting.said(String(e["setting"]))}. ${caption}` }];
   });
+
+/** The table of a task of this kind. */
+export function recall(about: Recalled): Table {
+  const { name, title, where, question, arms, differences, unit, sizes, whole, counted, published } = about;
+  const [short, long] = Object.keys(sizes) as [string, string];
+  const columns = counted.flatMap(({ called, digits }, i) =>
+    SHIFTS.map((shift): Column => {
+      const label = LABELS[shift] + (called && ` of ${called}`);
+      const paper = (arm: string, setting: string) =>
+        setting === long ? published[arm.split("-")[0]!]?.[shift] : undefined;
+      return { key: keyOf(about, i, shift), label, unit: "%", digits, ...(i === 0 && { published: paper }) };
+    }),
+  );
+  const table: Table = {
+    ...{ name, title, where, question, arms, differences, columns },
+    setting: { name: `${unit}s`, said: value => many(value, unit) },
+    cells: [...crossed(Object.keys(arms), [short]), ...crossed(whole, [long], [1])],
+    config({ arm, setting }, share): Config {
+      const { batch, tests, steps } = sizes[setting]!;
+      const units = Number(setting);
+      return {
+        [`${unit}s`]: units,
+        ...HERE,
+        batch,
+        tests: share.quick ? 0.02 : tests,
+        steps: stepsOf(share, steps),
+        ...positionConfig(arm, about.rows(units)),
+      };
+    },
+    train: (cell, config, tape) => trained(about, cell, config, tape),
+    conclusion: all => concluded(about, table, all),
+    figures: results => maps(table, results),
+  };
+  return table;
+}
