@@ -1,8 +1,8 @@
 // The selective copy task (Gu and Dao 2023, "Mamba", 2312.00752, section 4.1.1; table 2 of CoPE): everything but the
 // blanks is said again, in order.
-import { extent, options as chosen, whole } from "../check.ts";
-import { drawing, type Random } from "../random.ts";
-import { named } from "./text.ts";
+import { options as chosen, whole } from "../check.ts";
+import type { Random } from "../random.ts";
+import { sequences, type Sequence, type SequenceTask } from "./sequences.ts";
 
 const who = "selectiveCopy";
 const BLANK = 0;
@@ -17,40 +17,15 @@ export interface SelectiveCopyOptions {
   vocab?: number;
 }
 
-/**
- * One sequence: symbols and blanks, the marker, and the copy but for its last symbol. Targets, -100 before the marker,
- * are the symbols in order: each is asked for once all before it are given.
- */
-export interface SelectiveCopySample {
-  tokens: number[];
-  targets: number[];
-}
-
-/** Rows of t = 2 * symbols + blanks tokens, and their targets: the copy is the last `symbols` places of a row. */
-export interface SelectiveCopyBatch {
-  tokens: Int32Array;
-  targets: Int32Array;
-  t: number;
-}
-
-/** A task of copying: its vocabulary and its samples, which are functions of a generator's seed and position. */
-export interface SelectiveCopy {
-  /** The word of each id: `_` is blank, then `A`, `B`, ..., and last `>`, the marker. */
-  readonly vocab: readonly string[];
-  readonly size: number;
-  sample(rng: Random): SelectiveCopySample;
-  batch(rng: Random, b: number): SelectiveCopyBatch;
-  /** The words of ids, to label a picture. */
-  words(ids: ArrayLike<number>): string[];
-}
-
 /** A, B, ..., Z, AA, AB, ... */
 const letters = (i: number): string =>
   (i < 26 ? "" : letters(Math.floor(i / 26) - 1)) + String.fromCharCode(65 + (i % 26));
 
 /**
  * Selective copy: `D _ B B _ _ C >` is answered by `D B B C`. Symbols are drawn uniformly, and each choice of their
- * places among the blanks is as likely as any other.
+ * places among the blanks is as likely as any other. A sequence has 2 * symbols + blanks tokens: symbols and blanks,
+ * the marker, and the copy but for its last symbol. Targets, -100 before the marker, are the symbols in order: each is
+ * asked for once all before it are given. Words are `_`, the blank, then `A`, `B`, ..., and last `>`, the marker.
  *
  *     const task = selectiveCopy();
  *     const { tokens, targets, t } = task.batch(random(1).fork(step), 8); // 8 rows of 768 tokens
@@ -62,7 +37,7 @@ const letters = (i: number): string =>
  * (S4's copying.py), which has a marker for each symbol of the copy: 0 is blank, the last the marker. Guessing is right
  * once in vocab - 2. Of errors by symbol and by sequence (`mistakes` counts both) the paper's is probably the second.
  */
-export function selectiveCopy(options: SelectiveCopyOptions = {}): SelectiveCopy {
+export function selectiveCopy(options: SelectiveCopyOptions = {}): SequenceTask {
   const {
     symbols,
     blanks,
@@ -75,7 +50,7 @@ export function selectiveCopy(options: SelectiveCopyOptions = {}): SelectiveCopy
   const vocab = ["_", ...Array.from({ length: size - 2 }, (_, i) => letters(i)), ">"];
   const t = 2 * symbols + blanks;
 
-  function sample(rng: Random): SelectiveCopySample {
+  function sample(rng: Random): Sequence {
     const tokens: number[] = [];
     const copy: number[] = [];
     for (let places = symbols + blanks; places > 0; places--) {
@@ -92,21 +67,5 @@ export function selectiveCopy(options: SelectiveCopyOptions = {}): SelectiveCopy
     return { tokens, targets };
   }
 
-  return {
-    vocab,
-    size,
-    sample: rng => sample(drawing(who, rng)),
-    batch(rng, b) {
-      drawing(who, rng);
-      const tokens = new Int32Array(extent(who, { b, t }, 1));
-      const targets = new Int32Array(b * t);
-      for (let i = 0; i < b; i++) {
-        const one = sample(rng);
-        tokens.set(one.tokens, i * t);
-        targets.set(one.targets, i * t);
-      }
-      return { tokens, targets, t };
-    },
-    words: named(who, vocab),
-  };
+  return sequences(who, vocab, t, sample);
 }

@@ -1,8 +1,8 @@
 // The flip-flop task (Liu et al. 2023, "Exposing attention glitches with flip-flop language modeling", 2306.00946;
 // table 2 of CoPE): what was last written is read back, however much was to be ignored in between.
-import { extent, options as chosen, real, whole } from "../check.ts";
-import { drawing, type Random } from "../random.ts";
-import { named } from "./text.ts";
+import { options as chosen, real, whole } from "../check.ts";
+import type { Random } from "../random.ts";
+import { sequences, type Sequence, type SequenceTask } from "./sequences.ts";
 
 const who = "flipFlop";
 const WRITE = 0;
@@ -18,33 +18,10 @@ export interface FlipFlopOptions {
   ignore?: number;
 }
 
-/** One sequence, and what is asked where: -100 but at `r`, whose target is the bit behind it. */
-export interface FlipFlopSample {
-  tokens: number[];
-  targets: number[];
-}
-
-/** Rows of t = 2 * instructions tokens, and their targets. */
-export interface FlipFlopBatch {
-  tokens: Int32Array;
-  targets: Int32Array;
-  t: number;
-}
-
-/** A task of reading back: its vocabulary and its samples, which are functions of a generator's seed and position. */
-export interface FlipFlop {
-  /** The word of each id: w r i 0 1. */
-  readonly vocab: readonly string[];
-  readonly size: number;
-  sample(rng: Random): FlipFlopSample;
-  batch(rng: Random, b: number): FlipFlopBatch;
-  /** The words of ids, to label a picture. */
-  words(ids: ArrayLike<number>): string[];
-}
-
 /**
  * Flip-flop language, FFL(ignore): instructions `w` (write), `r` (read) and `i` (ignore), a bit behind each. The bit
- * behind `r` is the one behind the last `w`; all others are random. The first instruction is `w`, the last `r`.
+ * behind `r` is the one behind the last `w`; all others are random. The first instruction is `w`, the last `r`. A
+ * sequence has 2 * instructions tokens; words are `w r i 0 1`.
  *
  *     const task = flipFlop();
  *     const { tokens, targets, t } = task.batch(random(1).fork(step), 16); // 16 rows of 512 tokens
@@ -53,7 +30,7 @@ export interface FlipFlop {
  * Targets stand at `r` alone, since nothing else can be known; guessing is right half the time. Ids are those of the
  * published data set (synthseq/flipflop).
  */
-export function flipFlop(options: FlipFlopOptions = {}): FlipFlop {
+export function flipFlop(options: FlipFlopOptions = {}): SequenceTask {
   const { instructions, ignore } = chosen(who, options, {
     instructions: [whole(2, 1048576), 256],
     ignore: [real("from 0 to 1"), 0.8],
@@ -67,7 +44,7 @@ export function flipFlop(options: FlipFlopOptions = {}): FlipFlop {
     if (u < ignore) return IGNORE;
     return u < (1 + ignore) / 2 ? WRITE : READ;
   }
-  function sample(rng: Random): FlipFlopSample {
+  function sample(rng: Random): Sequence {
     const tokens: number[] = [];
     const targets: number[] = [];
     let written = 0;
@@ -81,21 +58,5 @@ export function flipFlop(options: FlipFlopOptions = {}): FlipFlop {
     return { tokens, targets };
   }
 
-  return {
-    vocab,
-    size: vocab.length,
-    sample: rng => sample(drawing(who, rng)),
-    batch(rng, b) {
-      drawing(who, rng);
-      const tokens = new Int32Array(extent(who, { b, t }, 1));
-      const targets = new Int32Array(b * t);
-      for (let i = 0; i < b; i++) {
-        const one = sample(rng);
-        tokens.set(one.tokens, i * t);
-        targets.set(one.targets, i * t);
-      }
-      return { tokens, targets, t };
-    },
-    words: named(who, vocab),
-  };
+  return sequences(who, vocab, t, sample);
 }

@@ -7,4 +7,5 @@ export * from "./flipflop.ts";
 export * from "./language.ts";
 export * from "./memorize.ts";
 export * from "./mistakes.ts";
+export type { Sequence, SequenceBatch, SequenceTask } from "./sequences.ts";
 export * from "./sine.ts";

@@ -13,6 +13,7 @@ import {
   whole,
 } from "../check.ts";
 import { drawing, type Random } from "../random.ts";
+import type { SequenceBatch } from "./sequences.ts";
 import { frequent, named, split } from "./text.ts";
 
 const who = "language";
@@ -42,11 +43,8 @@ export type Ids = Uint8Array | Uint16Array | Int32Array;
  * Rows of t tokens, each with the token behind it as its target, or -100 where that is not asked. Row i begins at
  * `starts[i]`: its target at place p is token `starts[i] + p + 1` of the text.
  */
-export interface LanguageBatch {
-  tokens: Int32Array;
-  targets: Int32Array;
+export interface LanguageBatch extends SequenceBatch {
   starts: Int32Array;
-  t: number;
 }
 
 /** How a held-out text is read. */

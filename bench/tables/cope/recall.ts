@@ -1,6 +1,6 @@
 // recall.ts: a table of table 2, of which both halves are one: a task drawn afresh in every step, the same task with
 // fewer and with more tokens that do not matter, and the errors on all three.
-import { mistakes, random, type Random, type Tape } from "farsight";
+import { mistakes, random, type Random, type SequenceTask, type Tape } from "farsight";
 import { below, lone } from "../../finding.ts";
 import { gatesFigure, gatesOf, type Contrast } from "../../gates.ts";
 import { bag, list, type Entry } from "../../records.ts";
@@ -8,14 +8,6 @@ import { argmax, stepsOf, type Figure, type FigureData, type Group, type Steps }
 import { capital, join, many, percent } from "../../words.ts";
 import { crossed, type Cell, type Column, type Config, type Table, type Training } from "../table.ts";
 import { HERE, modelOf, positionConfig, trainingOf, type Made } from "./arms.ts";
-
-/** A task as these tables see it. */
-export interface Task {
-  readonly size: number;
-  readonly vocab: readonly string[];
-  batch(rng: Random, b: number): { tokens: Int32Array; targets: Int32Array; t: number };
-  words(ids: ArrayLike<number>): string[];
-}
 
 /** How many of the tokens asked for, and of the sequences, were answered wrongly, in per cent; and of how many. */
 export interface Errors {
@@ -25,7 +17,7 @@ export interface Errors {
 }
 
 /** The errors of a model in n sequences of a task. */
-export function errors({ tape, model, params }: Made, task: Task, rng: Random, n: number): Errors {
+export function errors({ tape, model, params }: Made, task: SequenceTask, rng: Random, n: number): Errors {
   const sum = { asked: 0, wrong: 0, rows: 0, wrongRows: 0 };
   const ask = (from: number, b: number): void => {
     const { tokens, targets, t } = task.batch(rng.fork(from), b);
@@ -64,7 +56,7 @@ export interface Recalled extends Pick<Table, "name" | "title" | "where" | "ques
   whole: readonly string[];
   /** Rows of CoPE's table. */
   rows(units: number): number;
-  task(units: number, shift: Shift): Task;
+  task(units: number, shift: Shift): SequenceTask;
   /** The longest sequences of all shifts, for positions that have a table. */
   context(units: number): number;
   /** Sequences to be tested on. */
@@ -80,7 +72,7 @@ export interface Recalled extends Pick<Table, "name" | "title" | "where" | "ques
 }
 
 /** Gates and positions on a held-out sequence, and its last answer. */
-function mapped(run: Made, task: Task, rng: Random, contrast: Contrast): FigureData {
+function mapped(run: Made, task: SequenceTask, rng: Random, contrast: Contrast): FigureData {
   const { tokens, targets, t } = task.batch(rng, 1);
   let last = targets.length - 1;
   while (targets[last] === -100) last--;
@@ -105,7 +97,10 @@ const keyOf = ({ counted }: Recalled, i: number, shift: Shift): string =>
 /** A cell: its model trained on sequences drawn afresh, tested on all shifts. */
 function trained(about: Recalled, cell: Cell, config: Config, tape: Tape): Training {
   const units = Number(config[`${about.unit}s`]);
-  const tasks = Object.fromEntries(SHIFTS.map(shift => [shift, about.task(units, shift)])) as Record<Shift, Task>;
+  const tasks = Object.fromEntries(SHIFTS.map(shift => [shift, about.task(units, shift)])) as Record<
+    Shift,
+    SequenceTask
+  >;
   const task = tasks.in;
   const run = modelOf(cell, config, { vocab: task.size, context: about.context(units) }, tape);
   const data = random(cell.seed).fork(about.name);
