@@ -14,11 +14,17 @@ export const flipFlop = recall({
     "Is what was last written read back without an error, also when much more is to be ignored than in training?",
   arms: ARMS,
   unit: "instruction",
-  sizes: {
-    64: { batch: 32, tests: 1, steps: { full: 3000, quick: 40 } },
-    256: { batch: 8, tests: 0.5, steps: { full: 2000, quick: 10 } },
-  },
-  whole: ["cope", "rope"],
+  sizes: [
+    { units: 256, arms: Object.keys(ARMS), seeds: [1, 2, 3], batch: 8, tests: 0.5, steps: { full: 2000, quick: 10 } },
+    {
+      units: 64,
+      arms: ["cope", "rope", "absolute"],
+      seeds: [1],
+      batch: 32,
+      tests: 1,
+      steps: { full: 3000, quick: 40 },
+    },
+  ],
   rows: () => 64,
   task: (instructions, shift) => task({ instructions, ignore: IGNORE[shift] }),
   context: instructions => 2 * instructions,
@@ -30,6 +36,7 @@ export const flipFlop = recall({
     absolute: { in: 6.8, sparse: 21.7 },
   },
   order: ["cope", "rope", "absolute"],
+  shown: () => 32,
   contrast: { counted: "w", passed: "i" },
   differences: [
     {
@@ -37,7 +44,7 @@ export const flipFlop = recall({
       paper: "not known here; for counting 4 layers, d 256",
       here: `${HERE.layers} layers, d ${HERE.d}, pre-norm, no dropout`,
     },
-    { what: "length", paper: "256 instructions, 512 tokens", here: "64 instructions; 256 for two arms with one seed" },
+    { what: "length", paper: "256 instructions, 512 tokens", here: "256 instructions, and 64 with one seed" },
     { what: "training", paper: "1.6 million sequences; steps not known", here: "drawn afresh in every step" },
     { what: "loss", paper: "not known", here: "on the bits that are read, which alone can be known" },
     {

@@ -39,8 +39,11 @@ const SAID: Readonly<Record<Shift, string>> = {
   sparse: "on the sparse shift",
 };
 
-/** How cells of one length are trained. `tests` is the share of the sequences to be tested on. */
+/** Which cells of one length there are, and how they are trained. `tests` is the share of the sequences of a test. */
 export interface Size {
+  units: number;
+  arms: readonly string[];
+  seeds: readonly number[];
   batch: number;
   tests: number;
   steps: Steps;
@@ -50,10 +53,8 @@ export interface Size {
 export interface Recalled extends Pick<Table, "name" | "title" | "where" | "question" | "arms" | "differences"> {
   /** What a sequence has so many of: "instruction". Settings are such numbers. */
   unit: string;
-  /** By setting: the length that all arms are trained at with all seeds, and last the paper's own. */
-  sizes: { readonly [setting: string]: Size };
-  /** Those that are trained at the paper's length too, with one seed. */
-  whole: readonly string[];
+  /** Settings are the units of each; the paper's own comes first. */
+  sizes: readonly Size[];
   /** Rows of CoPE's table. */
   rows(units: number): number;
   task(units: number, shift: Shift): SequenceTask;
@@ -67,6 +68,8 @@ export interface Recalled extends Pick<Table, "name" | "title" | "where" | "ques
   published: { readonly [arm: string]: { readonly [S in Shift]?: number } };
   /** The paper's arms, the best on the sparse shift first. */
   order: readonly string[];
+  /** The units of a sequence to be looked at, where one is short enough. */
+  shown(units: number): number;
   /** What a gate ought to open on. */
   contrast: Contrast;
 }
@@ -122,10 +125,11 @@ function trained(about: Recalled, cell: Cell, config: Config, tape: Tape): Train
         found.map(([shift, e]) => [keyOf(about, i, shift), e[of]] as const),
       );
       const asked = Math.min(...found.map(([, e]) => e.asked[about.counted[0]!.of]));
-      const isMapped = cell.arm.startsWith("cope") && cell.seed === 1 && task.batch(held, 1).t <= 150;
+      const shown = about.task(about.shown(units), "in");
+      const isMapped = cell.arm.startsWith("cope") && cell.seed === 1 && shown.batch(held, 1).t <= 150;
       return {
         metrics: { ...Object.fromEntries(metrics), tests: asked },
-        figures: isMapped ? [mapped(run, task, held.fork("figure"), about.contrast)] : [],
+        figures: isMapped ? [mapped(run, shown, held.fork("figure"), about.contrast)] : [],
       };
     },
   };
@@ -183,23 +187,21 @@ const maps = (table: Table, results: readonly Entry[]): Figure[] =>
 
 /** The table of a task of this kind. */
 export function recall(about: Recalled): Table {
-  const { name, title, where, question, arms, differences, unit, sizes, whole, counted, published } = about;
-  const [short, long] = Object.keys(sizes) as [string, string];
+  const { name, title, where, question, arms, differences, unit, sizes, counted, published } = about;
   const columns = counted.flatMap(({ called, digits }, i) =>
     SHIFTS.map((shift): Column => {
       const label = LABELS[shift] + (called && ` of ${called}`);
       const paper = (arm: string, setting: string) =>
-        setting === long ? published[arm.split("-")[0]!]?.[shift] : undefined;
+        setting === String(sizes[0]!.units) ? published[arm.split("-")[0]!]?.[shift] : undefined;
       return { key: keyOf(about, i, shift), label, unit: "%", digits, ...(i === 0 && { published: paper }) };
     }),
   );
   const table: Table = {
     ...{ name, title, where, question, arms, differences, columns },
     setting: { name: `${unit}s`, said: value => many(value, unit) },
-    cells: [...crossed(Object.keys(arms), [short]), ...crossed(whole, [long], [1])],
+    cells: sizes.flatMap(({ units, arms, seeds }) => crossed(arms, [String(units)], seeds)),
     config({ arm, setting }, share): Config {
-      const { batch, tests, steps } = sizes[setting]!;
-      const units = Number(setting);
+      const { units, batch, tests, steps } = sizes.find(size => String(size.units) === setting)!;
       return {
         [`${unit}s`]: units,
         ...HERE,

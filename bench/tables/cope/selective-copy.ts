@@ -7,6 +7,13 @@ import { recall } from "./recall.ts";
 const BLANKS = { in: 1, dense: 0.5, sparse: 2 } as const;
 
 const { cope, ...others } = ARMS;
+const arms = {
+  cope,
+  "cope-sep": "CoPE, gates from keys of their own",
+  "cope-val": "CoPE, gates from values",
+  "cope-token": "CoPE, a gate a token",
+  ...others,
+};
 
 /** Table 2, right. */
 export const selectiveCopy = recall({
@@ -14,19 +21,12 @@ export const selectiveCopy = recall({
   title: "Selective copy",
   where: "Table 2, right",
   question: "Are symbols copied in order, whatever the number of blanks among them?",
-  arms: {
-    cope,
-    "cope-sep": "CoPE, gates from keys of their own",
-    "cope-val": "CoPE, gates from values",
-    "cope-token": "CoPE, a gate a token",
-    ...others,
-  },
+  arms,
   unit: "symbol",
-  sizes: {
-    32: { batch: 32, tests: 1, steps: { full: 4000, quick: 40 } },
-    256: { batch: 4, tests: 0.2, steps: { full: 2500, quick: 5 } },
-  },
-  whole: ["cope-sep", "absolute"],
+  sizes: [
+    { units: 256, arms: ["cope-sep", "absolute"], seeds: [1], batch: 4, tests: 0.2, steps: { full: 2500, quick: 5 } },
+    { units: 32, arms: Object.keys(arms), seeds: [1, 2, 3], batch: 32, tests: 1, steps: { full: 4000, quick: 40 } },
+  ],
   rows: symbols => symbols + 8, // a symbol is found by counting all symbols after it
   task: (symbols, shift) => task({ symbols, blanks: symbols * BLANKS[shift] }),
   context: symbols => 4 * symbols,
@@ -41,6 +41,7 @@ export const selectiveCopy = recall({
     absolute: { in: 16.9, dense: 25.6, sparse: 85.2 },
   },
   order: ["cope", "absolute", "rope"],
+  shown: symbols => symbols, // fewer are another task: a symbol is found by their number
   contrast: { counted: "A", passed: "_" },
   differences: [
     {
