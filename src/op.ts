@@ -201,14 +201,15 @@ function defined(head: string, text: string, rule: AnyRule): Definition {
   const inputs = list?.split(", ") ?? specs.map((_, i) => "abcdefghijklmnopqrstuvwxyz"[i]!);
   if (!name || inputs.length !== specs.length)
     refuse(RangeError, "op", `${head} has the signature ${text}`.slice(0, 200), "a name for each input");
-  const attrs = rule.attrs ?? {};
+  const parts = safely(() => [{ ...rule.attrs }, { ...rule.checks }, { ...rule.save }] as const, undefined);
+  const [attrs, checks, save] = parts ?? refuse(TypeError, "op", "the rule cannot be read");
   return {
     ...{ name, inputs, text, specs, outputs, attrs, rule },
     needed: specs.filter(s => !s.optional).length,
     indexed: specs.some(s => s.below),
     keys: Object.keys(attrs),
-    checks: { ...kinds(attrs), ...(rule.checks as Record<string, Check<unknown>>) },
-    saved: Object.entries(rule.save ?? {}).map(([key, dims]) => ({ key, spec: spec(dims as string) })),
+    checks: { ...kinds(attrs), ...(checks as Record<string, Check<unknown>>) },
+    saved: Object.entries(save).map(([key, dims]) => ({ key, spec: spec(dims as string) })),
     plans: [],
     operands: [],
   };

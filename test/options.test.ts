@@ -190,6 +190,10 @@ suite("options", {
       [() => random(0).choice(null as never), "choice: the list is null"],
       [() => random(0).shuffle({ length: 2 ** 40 }), "shuffle: the list is Object"],
       [() => op("mine", "... -> ...", {} as never), "op: forward is undefined"],
+      ...["attrs", "checks", "save"].map((part): [() => unknown, string] => [
+        () => op("mine", "... -> ...", { forward() {}, [part]: closed.proxy }),
+        "op: the rule cannot be read",
+      ]),
       [() => tape.scope(undefined as never), "scope: the body is undefined"],
     ];
     for (const [call, text] of kinds) {
