@@ -21,13 +21,30 @@ function trained(studies: readonly Study[]): string {
   return each.length > 1 ? `${each.slice(0, -1).join(", ")},\nand ${each.at(-1)}` : each.join("");
 }
 
-/** The texts that the studies take, as options. */
-const textOptions = (studies: readonly Study[]): Spec["options"] =>
+/** The files that studies or tables take, as options. */
+export const fileOptions = (owners: readonly Pick<Study, "name" | "files">[]) =>
   Object.fromEntries(
-    studies.flatMap(({ name, texts = {} }) =>
-      Object.entries(texts).map(([option, help]) => [option, { type: "string", help: `${help} (${name})` }]),
+    owners.flatMap(({ name, files = {} }) =>
+      Object.entries(files).map(([option, help]) => [option, { type: "string", help: `${help} (${name})` }]),
     ),
-  );
+  ) as {};
+
+/** How much is trained, and how. */
+export const trainingOptions = {
+  quick: { type: "boolean", help: "a fraction of the steps: shows that everything works, not what the papers found" },
+  steps: { type: "number", min: 1, max: 1_000_000_000, integer: true, help: "training steps, fewer or more" },
+  fast: {
+    type: "boolean",
+    help: "fused multiply-add and all cores (farsight/fast): quicker, with other last digits",
+  },
+  jobs: {
+    type: "number",
+    min: 1,
+    max: 64,
+    integer: true,
+    help: "models trained at once; one a core, two at most, unless given",
+  },
+} as const satisfies Spec["options"];
 
 /** The command line of these studies. */
 export function specOf(studies: readonly Study[]) {
@@ -52,29 +69,14 @@ export function specOf(studies: readonly Study[]) {
         integer: true,
         help: "of parameters, batches and dropout",
       },
-      quick: {
-        type: "boolean",
-        help: "a fraction of the steps: shows that everything works, not what the papers found",
-      },
-      steps: { type: "number", min: 1, max: 1_000_000_000, integer: true, help: "training steps of every arm" },
-      ...(textOptions(studies) as {}),
+      ...trainingOptions,
+      ...fileOptions(studies),
       out: { type: "string", default: "out", help: "folder of report.html, run.jsonl and checkpoints" },
       resume: { type: "boolean", help: "go on with the run that was interrupted in --out" },
       fresh: { type: "boolean", help: "throw away an interrupted run in --out" },
       anyway: {
         type: "boolean",
         help: "with --resume: though the run was begun by another program, or an arm has to begin again",
-      },
-      fast: {
-        type: "boolean",
-        help: "fused multiply-add and all cores (farsight/fast): quicker, with other last digits",
-      },
-      jobs: {
-        type: "number",
-        min: 1,
-        max: 64,
-        integer: true,
-        help: "arms trained at once; one a core, two at most, unless given",
       },
       json: { type: "boolean", help: "print JSON lines instead of the table" },
     },
@@ -88,7 +90,7 @@ export function asked(studies: readonly Study[]) {
     leave(2, "--resume --fresh: the one goes on with a run, the other throws it away; nothing was done");
   if (values.anyway && !values.resume) leave(2, "--anyway: only with --resume");
   const texts: { [option: string]: string | undefined } = {};
-  for (const option of Object.keys(textOptions(studies))) {
+  for (const option of Object.keys(fileOptions(studies))) {
     const path = (values as { [option: string]: unknown })[option] as string | undefined;
     try {
       texts[option] = path === undefined ? undefined : readFileSync(path, "utf8");

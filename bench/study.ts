@@ -112,7 +112,7 @@ export interface Study {
   /** Names for readers, by arm, in the order of training and of hues; the arm that the study is about comes first. */
   arms: { readonly [arm: string]: string };
   /** Text files that it can be given: the option's name and its help. */
-  texts?: { readonly [option: string]: string };
+  files?: { readonly [option: string]: string };
   train(arm: string, choice: Choice): Trial;
   /** What to read from the metrics of one arm's results. */
   measures(metrics: readonly Numbers[]): readonly Reading[];

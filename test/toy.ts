@@ -48,7 +48,7 @@ export const toy: Study = {
   paper: { title: "Nobody 1900, On steps", link: "https://example.org/steps" },
   setting: { name: "size", said: value => `size ${value}` },
   arms: { bold: "large steps", shy: "small steps" },
-  texts: { letters: "a file whose letters are counted" },
+  files: { letters: "a file whose letters are counted" },
   train,
   measures: () => [{ key: "distance", label: "distance left", unit: "", pick: numbers => numbers["distance"] }],
   conclusion: ([first, second]) => {

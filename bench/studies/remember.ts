@@ -262,7 +262,7 @@ export const remember: Study = {
   },
   setting: { name: "task", said: value => value },
   arms: { rmt: "RMT", none: "no memory" },
-  texts: { text: "a text file to hide the fact in, instead of invented words" },
+  files: { text: "a text file to hide the fact in, instead of invented words" },
   train,
   measures,
   rows,

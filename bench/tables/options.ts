@@ -2,21 +2,9 @@
 import { accessSync, constants } from "node:fs";
 import { join, resolve } from "node:path";
 import { args, type Spec } from "../cli.ts";
-import { leave, version } from "../options.ts";
+import { fileOptions, leave, trainingOptions, version } from "../options.ts";
 import { root } from "../place.ts";
 import { shardOf, type Cell, type Files, type Paper, type Table } from "./table.ts";
-
-/** The files that the tables of these papers are trained on, as options. */
-const fileOptions = (papers: readonly Paper[]): Spec["options"] =>
-  Object.fromEntries(
-    papers.flatMap(paper =>
-      paper.tables.flatMap(({ name, files = {} }) =>
-        Object.entries(files).map(([option, help]) => [option, { type: "string", help: `${help} (${name})` }]),
-      ),
-    ),
-  );
-
-const steps = { type: "number", min: 1, max: 1_000_000_000, integer: true } as const;
 
 /** The command line of these papers. */
 export function specOf(papers: readonly Paper[]) {
@@ -27,7 +15,7 @@ export function specOf(papers: readonly Paper[]) {
     version,
     about:
       "Trains the tables of a paper, cell by cell, records every cell, and writes a page. Without a table:\n" +
-      `which there are, and what of them is done.\n${papers.map(p => `  ${p.name.padEnd(10)} ${p.title}`).join("\n")}`,
+      `which there are, and what of them is done. With --quick or --steps results stay in --out.\n${papers.map(p => `  ${p.name.padEnd(10)} ${p.title}`).join("\n")}`,
     examples: [
       [call, "trains what is missing, or goes on with it"],
       [`${call} --shard 3/12`, "every twelfth cell, from the third on: for job arrays"],
@@ -44,26 +32,14 @@ export function specOf(papers: readonly Paper[]) {
       setting: { type: "string", help: "only these settings, with commas between" },
       seeds: { type: "string", help: "only these seeds, with commas between" },
       shard: { type: "string", help: "3/12: every twelfth of those cells, from the third on" },
-      jobs: {
-        type: "number",
-        min: 1,
-        max: 64,
-        integer: true,
-        help: "cells trained at once; one a core, two at most, unless given",
-      },
-      ...(fileOptions(papers) as {}),
+      ...trainingOptions,
+      ...fileOptions(papers.flatMap(p => p.tables)),
       out: { type: "string", help: "folder of report.html and checkpoints; out/PAPER-TABLE unless given" },
       again: { type: "boolean", help: "train cells anew that are on record, and replace their lines" },
       anyway: {
         type: "boolean",
         help: "go on though a checkpoint is of another program; begin again where it is broken or of another config",
       },
-      fast: {
-        type: "boolean",
-        help: "fused multiply-add and all cores (farsight/fast): quicker, with other last digits",
-      },
-      steps: { ...steps, help: "training steps of a cell, for trying out: results stay in --out" },
-      quick: { type: "boolean", help: "a fraction of the steps, for trying out: results stay in --out" },
       report: { type: "boolean", help: "train nothing; write the page and print the table of what is on record" },
       paper: {
         type: "boolean",
