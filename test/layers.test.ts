@@ -36,6 +36,7 @@ const ranks = [
   ["src/models/recurrent.ts"],
   ["src/models/rmt.ts", "src/models/encoder.ts", "src/models/generate.ts"],
   ["src/tasks/text.ts", "src/tasks/mistakes.ts", "src/tasks/sine.ts"],
+  ["src/tasks/sequences.ts"],
   ["src/tasks/copy.ts", "src/tasks/counting.ts", "src/tasks/flipflop.ts"],
   ["src/tasks/language.ts", "src/tasks/memorize.ts"],
   ["src/tasks/index.ts"],

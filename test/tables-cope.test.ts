@@ -76,7 +76,7 @@ suite("recall", {
         const cell = table.cells.find(c => c.arm === arm)!;
         const config = configOf(table, cell, { ...NOW, quick: true });
         const length: Config = table === flipFlop ? { instructions: 4 } : { symbols: 4, rows: 12 };
-        const small: Config = { ...config, ...length, d: 8, layers: 1, heads: 2, batch: 2, tests: 0.004 };
+        const small: Config = { ...config, ...length, d: 8, layers: 1, heads: 2, batch: 2 };
         const tape = tapeOf({ seed: 1 });
         const trial = table.train(cell, small, tape, {});
         const first = tape.scope(() => trial.loss(0).item());

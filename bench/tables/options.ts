@@ -15,7 +15,8 @@ export function specOf(papers: readonly Paper[]) {
     version,
     about:
       "Trains the tables of a paper, cell by cell, records every cell, and writes a page. Without a table:\n" +
-      `which there are, and what of them is done. With --quick or --steps results stay in --out.\n${papers.map(p => `  ${p.name.padEnd(10)} ${p.title}`).join("\n")}`,
+      "which there are, and what of them is done. With --quick or --steps results stay in --out.\n" +
+      `${papers.map(p => `  ${p.name.padEnd(10)} ${p.title}`).join("\n")}`,
     examples: [
       [call, "trains what is missing, or goes on with it"],
       [`${call} --shard 3/12`, "every twelfth cell, from the third on: for job arrays"],

@@ -31,7 +31,11 @@ export interface Recipe {
   batch: number;
   lr: number;
   decay: number;
+  /** Share of the steps in which the rate rises, and what is left of it at the end; a cosine in between. */
   warmup: number;
+  final: number;
+  /** Norm that gradients are clipped to; 0: they are not. */
+  clip: number;
   norm: "pre" | "post";
   dropout: number;
   steps: number;
@@ -46,6 +50,8 @@ export const HERE = {
   lr: 3e-3,
   decay: 0.01,
   warmup: 0.05,
+  final: 0.05,
+  clip: 1,
   norm: "pre",
   dropout: 0,
 } as const;
@@ -85,18 +91,18 @@ export function modelOf(
 /** A model ready to be trained or looked into. */
 export type Made = ReturnType<typeof modelOf>;
 
-/** AdamW under a cosine with warm-up and clipping; without warm-up a constant rate and no clipping. */
+/** AdamW under its schedule. */
 export function trainingOf(
   params: TransformerWeights,
   config: Config,
 ): Pick<Training, "params" | "steps" | "optimizer" | "schedule" | "clip"> {
-  const { steps, lr, decay, warmup } = config as unknown as Recipe;
+  const { steps, lr, decay, warmup, final, clip } = config as unknown as Recipe;
   const rising = Math.floor(steps * warmup);
   return {
     params,
     steps,
     optimizer: adamw(params, { lr, decay }),
-    schedule: warmup ? schedule("cosine", { lr, steps, warmup: rising, final: lr / 20 }) : () => lr,
-    clip: warmup ? { norm: 1 } : {},
+    schedule: final < 1 ? schedule("cosine", { lr, steps, warmup: rising, final: lr * final }) : () => lr,
+    clip: clip ? { norm: clip } : {},
   };
 }

@@ -60,6 +60,8 @@ const PAPER = {
   norm: "post",
   dropout: 0.1,
   warmup: 0,
+  final: 1,
+  clip: 0,
   tests: 1000,
   steps: 15_700,
 };

@@ -39,14 +39,14 @@ const SAID: Readonly<Record<Shift, string>> = {
   sparse: "on the sparse shift",
 };
 
-/** Which cells of one length there are, and how they are trained. `tests` is the share of the sequences of a test. */
+/** Which cells of one length there are, how they are trained, and on how many sequences of each kind tested. */
 export interface Size {
   units: number;
   arms: readonly string[];
   seeds: readonly number[];
   batch: number;
-  tests: number;
   steps: Steps;
+  tests: Readonly<Record<Shift, number>>;
 }
 
 /** A task of this kind, and its half of the table. */
@@ -57,11 +57,11 @@ export interface Recalled extends Pick<Table, "name" | "title" | "where" | "ques
   sizes: readonly Size[];
   /** Rows of CoPE's table. */
   rows(units: number): number;
-  task(units: number, shift: Shift): SequenceTask;
+  /** What the shifts change, and to what. */
+  share: { name: string; of: Readonly<Record<Shift, number>> };
+  task(units: number, share: number): SequenceTask;
   /** The longest sequences of all shifts, for positions that have a table. */
   context(units: number): number;
-  /** Sequences to be tested on. */
-  tests: Readonly<Record<Shift, number>>;
   /** What errors are of, tokens or rows, and what those are called; the first is what the table is about. */
   counted: readonly { of: "tokens" | "rows"; called: string; digits: number }[];
   /** The paper's errors by arm, of the first. */
@@ -97,20 +97,20 @@ function mapped(run: Made, task: SequenceTask, rng: Random, contrast: Contrast):
 const keyOf = ({ counted }: Recalled, i: number, shift: Shift): string =>
   i ? `${shift} ${counted[i]!.called}` : shift;
 
+/** The name in a config of what is another for each shift. */
+const of = (name: string, shift: Shift): string => (shift === "in" ? name : `${name}, ${shift}`);
+
 /** A cell: its model trained on sequences drawn afresh, tested on all shifts. */
 function trained(about: Recalled, cell: Cell, config: Config, tape: Tape): Training {
-  const units = Number(config[`${about.unit}s`]);
-  const tasks = Object.fromEntries(SHIFTS.map(shift => [shift, about.task(units, shift)])) as Record<
-    Shift,
-    SequenceTask
-  >;
-  const task = tasks.in;
+  const number = (name: string): number => Number(config[name]);
+  const [units, batch] = [number(`${about.unit}s`), number("batch")];
+  const taskOf = (shift: Shift, n = units): SequenceTask => about.task(n, number(of(about.share.name, shift)));
+  const [task, sparse] = [taskOf("in"), taskOf("sparse")];
   const run = modelOf(cell, config, { vocab: task.size, context: about.context(units) }, tape);
   const data = random(cell.seed).fork(about.name);
   const held = random(2024).fork(`${about.name}, held out`);
-  const batch = Number(config["batch"]);
-  const tests = (shift: Shift): number => Math.ceil(about.tests[shift] * Number(config["tests"]));
-  const test = (shift: Shift, n: number): Errors => errors(run, tasks[shift], held.fork(shift), n);
+  const validation = random(2024).fork(`${about.name}, validation`);
+  const test = (shift: Shift): Errors => errors(run, taskOf(shift), held.fork(shift), number(of("tests", shift)));
   return {
     ...trainingOf(run.params, config),
     tokens: batch * task.batch(held.fork("length"), 1).t,
@@ -118,17 +118,17 @@ function trained(about: Recalled, cell: Cell, config: Config, tape: Tape): Train
       const { tokens, targets, t } = task.batch(data.fork(step), batch);
       return run.model.loss(run.params, tape.integers([batch, t], tokens), tape.integers([batch, t], targets));
     },
-    accuracy: () => 1 - test("sparse", Math.ceil(tests("sparse") / 10)).tokens / 100,
+    accuracy: () => 1 - errors(run, sparse, validation, Math.ceil(number("tests, sparse") / 10)).tokens / 100,
     finish() {
-      const found = SHIFTS.map(shift => [shift, test(shift, tests(shift))] as const);
+      const found = SHIFTS.map(shift => [shift, test(shift)] as const);
       const metrics = about.counted.flatMap(({ of }, i) =>
         found.map(([shift, e]) => [keyOf(about, i, shift), e[of]] as const),
       );
-      const asked = Math.min(...found.map(([, e]) => e.asked[about.counted[0]!.of]));
-      const shown = about.task(about.shown(units), "in");
+      const rows = Math.min(...found.map(([, e]) => e.asked.rows)); // what is asked in one row depends on one another
+      const shown = taskOf("in", about.shown(units));
       const isMapped = cell.arm.startsWith("cope") && cell.seed === 1 && shown.batch(held, 1).t <= 150;
       return {
-        metrics: { ...Object.fromEntries(metrics), tests: asked },
+        metrics: { ...Object.fromEntries(metrics), tests: rows },
         figures: isMapped ? [mapped(run, shown, held.fork("figure"), about.contrast)] : [],
       };
     },
@@ -192,7 +192,7 @@ export function recall(about: Recalled): Table {
     SHIFTS.map((shift): Column => {
       const label = LABELS[shift] + (called && ` of ${called}`);
       const paper = (arm: string, setting: string) =>
-        setting === String(sizes[0]!.units) ? published[arm.split("-")[0]!]?.[shift] : undefined;
+        setting === String(sizes[0]!.units) ? published[arm]?.[shift] : undefined;
       return { key: keyOf(about, i, shift), label, unit: "%", digits, ...(i === 0 && { published: paper }) };
     }),
   );
@@ -202,11 +202,15 @@ export function recall(about: Recalled): Table {
     cells: sizes.flatMap(({ units, arms, seeds }) => crossed(arms, [String(units)], seeds)),
     config({ arm, setting }, share): Config {
       const { units, batch, tests, steps } = sizes.find(size => String(size.units) === setting)!;
+      const shifts = SHIFTS.flatMap(shift => [
+        [of(about.share.name, shift), about.share.of[shift]],
+        [of("tests", shift), share.quick ? 20 : tests[shift]],
+      ]);
       return {
         [`${unit}s`]: units,
         ...HERE,
         batch,
-        tests: share.quick ? 0.02 : tests,
+        ...(Object.fromEntries(shifts) as Config),
         steps: stepsOf(share, steps),
         ...positionConfig(arm, about.rows(units)),
       };

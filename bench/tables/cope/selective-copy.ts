@@ -3,9 +3,6 @@ import { selectiveCopy as task } from "farsight";
 import { ARMS, HERE } from "./arms.ts";
 import { recall } from "./recall.ts";
 
-/** Blanks as multiples of the symbols. */
-const BLANKS = { in: 1, dense: 0.5, sparse: 2 } as const;
-
 const { cope, ...others } = ARMS;
 const arms = {
   cope,
@@ -24,13 +21,27 @@ export const selectiveCopy = recall({
   arms,
   unit: "symbol",
   sizes: [
-    { units: 256, arms: ["cope-sep", "absolute"], seeds: [1], batch: 4, tests: 0.2, steps: { full: 2500, quick: 5 } },
-    { units: 32, arms: Object.keys(arms), seeds: [1, 2, 3], batch: 32, tests: 1, steps: { full: 4000, quick: 40 } },
+    {
+      units: 256,
+      arms: ["cope-sep", "absolute"],
+      seeds: [1],
+      batch: 4,
+      steps: { full: 2500, quick: 5 },
+      tests: { in: 200, dense: 200, sparse: 200 },
+    },
+    {
+      units: 32,
+      arms: Object.keys(arms),
+      seeds: [1, 2, 3],
+      batch: 32,
+      steps: { full: 4000, quick: 40 },
+      tests: { in: 1000, dense: 1000, sparse: 1000 },
+    },
   ],
   rows: symbols => symbols + 8, // a symbol is found by counting all symbols after it
-  task: (symbols, shift) => task({ symbols, blanks: symbols * BLANKS[shift] }),
+  share: { name: "blanks a symbol", of: { in: 1, dense: 0.5, sparse: 2 } },
+  task: (symbols, share) => task({ symbols, blanks: symbols * share }),
   context: symbols => 4 * symbols,
-  tests: { in: 1000, dense: 1000, sparse: 1000 },
   counted: [
     { of: "rows", called: "sequences", digits: 1 },
     { of: "tokens", called: "symbols", digits: 2 },
