@@ -4,7 +4,7 @@ import { flipFlop as flipFlopTask, language as bytes, random, type Tensor } from
 import * as assert from "uvu/assert";
 import type { Entry } from "../bench/records.ts";
 import { tapeOf } from "../bench/study.ts";
-import { modelOf, positionConfig, type Made } from "../bench/tables/cope/arms.ts";
+import { lengthAt, modelOf, positionConfig, type Made } from "../bench/tables/cope/arms.ts";
 import { flipFlop } from "../bench/tables/cope/flip-flop.ts";
 import { code, extended, perplexity, text, windows } from "../bench/tables/cope/language.ts";
 import { errors } from "../bench/tables/cope/recall.ts";
@@ -75,7 +75,7 @@ suite("recall", {
       for (const arm of Object.keys(table.arms)) {
         const cell = table.cells.find(c => c.arm === arm)!;
         const config = configOf(table, cell, { ...NOW, quick: true });
-        const length: Config = table === flipFlop ? { instructions: 4 } : { symbols: 4, rows: 12 };
+        const length: Config = table === flipFlop ? { instructions: 4, from: 2 } : { symbols: 4, rows: 12 };
         const small: Config = { ...config, ...length, d: 8, layers: 1, heads: 2, batch: 2 };
         const tape = tapeOf({ seed: 1 });
         const trial = table.train(cell, small, tape, {});
@@ -114,6 +114,36 @@ suite("recall", {
     assert.equal(made("cope+rope"), ["cope 6 4"]);
     assert.equal(made("absolute"), ["wpe"]);
     assert.equal(made("none"), []);
+  },
+  "grow to their length where a table wants it"() {
+    const growth = { steps: 100, grows: 0.5, from: 16 };
+    assert.equal(
+      [0, 25, 49, 50, 99].map(step => lengthAt(step, growth, 116)),
+      [16, 66, 114, 116, 116],
+    );
+    const cell = { arm: "none", setting: "256", seed: 1 };
+    const config = {
+      ...configOf(flipFlop, cell, NOW),
+      instructions: 64,
+      d: 8,
+      layers: 1,
+      heads: 2,
+      batch: 2,
+      steps: 8,
+    };
+    const tape = tapeOf({ seed: 1 });
+    const trial = flipFlop.train(cell, config, tape, {});
+    const shapes: (readonly number[])[] = [];
+    const made = tape.integers.bind(tape);
+    tape.integers = (shape, values) => {
+      shapes.push(shape);
+      return made(shape, values);
+    };
+    for (let step = 0; step < 5; step++) tape.scope(() => void trial.loss(step));
+    assert.equal(
+      shapes.filter((_, i) => i % 2 === 0),
+      [32, 56, 80, 104, 128].map(t => [Math.floor(256 / t), t]),
+    );
   },
   "says that the paper's order is found on the sparse shift only where the numbers say so"() {
     const of = (sparse: Record<string, number>) =>

@@ -41,6 +41,17 @@ export interface Recipe {
   steps: number;
 }
 
+/** The share of the steps in which what is trained on grows to its length, and the length it begins with. */
+export interface Growth {
+  steps: number;
+  grows: number;
+  from: number;
+}
+
+/** The length of what is trained on at a step, `most` in the end. */
+export const lengthAt = (step: number, { steps, grows, from }: Growth, most: number): number =>
+  step < grows * steps ? Math.round(from + ((most - from) * step) / (grows * steps)) : most;
+
 /** What all cells here share. */
 export const HERE = {
   layers: 2,

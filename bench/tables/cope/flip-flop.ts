@@ -16,10 +16,11 @@ export const flipFlop = recall({
   sizes: [
     {
       units: 256,
+      growth: { grows: 0.5, from: 16 },
       arms: Object.keys(ARMS),
       seeds: [1, 2, 3],
       batch: 8,
-      steps: { full: 2000, quick: 10 },
+      steps: { full: 1500, quick: 10 },
       tests: { in: 500, dense: 250, sparse: 2000 },
     },
     {
@@ -52,6 +53,11 @@ export const flipFlop = recall({
     },
     { what: "length", paper: "256 instructions, 512 tokens", here: "256 instructions, and 64 with one seed" },
     { what: "training", paper: "1.6 million sequences; steps not known", here: "drawn afresh in every step" },
+    {
+      what: "length during training",
+      paper: "not known",
+      here: "grows from 16 to 256 instructions in the first half of the steps, with as many tokens in each",
+    },
     { what: "loss", paper: "not known", here: "on the bits that are read, which alone can be known" },
     {
       what: "sparse shift",

@@ -7,7 +7,7 @@ import { bag, list, type Entry } from "../../records.ts";
 import { argmax, stepsOf, type Figure, type FigureData, type Group, type Steps } from "../../study.ts";
 import { capital, join, many, percent } from "../../words.ts";
 import { crossed, type Cell, type Column, type Config, type Table, type Training } from "../table.ts";
-import { HERE, modelOf, positionConfig, trainingOf, type Made } from "./arms.ts";
+import { HERE, lengthAt, modelOf, positionConfig, trainingOf, type Made, type Growth } from "./arms.ts";
 
 /** How many of the tokens asked for, and of the sequences, were answered wrongly, in per cent; and of how many. */
 export interface Errors {
@@ -42,6 +42,8 @@ const SAID: Readonly<Record<Shift, string>> = {
 /** Which cells of one length there are, how they are trained, and on how many sequences of each kind tested. */
 export interface Size {
   units: number;
+  /** Where sequences grow to this length, and do not have it from the beginning. */
+  growth?: Omit<Growth, "steps">;
   arms: readonly string[];
   seeds: readonly number[];
   batch: number;
@@ -115,8 +117,10 @@ function trained(about: Recalled, cell: Cell, config: Config, tape: Tape): Train
     ...trainingOf(run.params, config),
     tokens: batch * task.batch(held.fork("length"), 1).t,
     loss(step) {
-      const { tokens, targets, t } = task.batch(data.fork(step), batch);
-      return run.model.loss(run.params, tape.integers([batch, t], tokens), tape.integers([batch, t], targets));
+      const n = "grows" in config ? lengthAt(step, config as unknown as Growth, units) : units;
+      const b = Math.floor((batch * units) / n); // as many tokens in every step
+      const { tokens, targets, t } = taskOf("in", n).batch(data.fork(step), b);
+      return run.model.loss(run.params, tape.integers([b, t], tokens), tape.integers([b, t], targets));
     },
     accuracy: () => 1 - errors(run, sparse, validation, Math.ceil(number("tests, sparse") / 10)).tokens / 100,
     finish() {
@@ -201,7 +205,7 @@ export function recall(about: Recalled): Table {
     setting: { name: `${unit}s`, said: value => many(value, unit) },
     cells: sizes.flatMap(({ units, arms, seeds }) => crossed(arms, [String(units)], seeds)),
     config({ arm, setting }, share): Config {
-      const { units, batch, tests, steps } = sizes.find(size => String(size.units) === setting)!;
+      const { units, growth, batch, tests, steps } = sizes.find(size => String(size.units) === setting)!;
       const shifts = SHIFTS.flatMap(shift => [
         [of(about.share.name, shift), about.share.of[shift]],
         [of("tests", shift), share.quick ? 20 : tests[shift]],
@@ -209,6 +213,7 @@ export function recall(about: Recalled): Table {
       return {
         [`${unit}s`]: units,
         ...HERE,
+        ...growth,
         batch,
         ...(Object.fromEntries(shifts) as Config),
         steps: stepsOf(share, steps),
