@@ -2,9 +2,15 @@
 // the README says of them. The former were made by `npm start -- --seed N --json`, of which the lines of type run and
 // result are kept; the latter by --json.
 import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { studies } from "../bench/studies/index.ts";
 import type { Highlight, Study } from "../bench/study.ts";
+import { groups, rowsOf } from "../bench/tables/groups.ts";
+import { ledger } from "../bench/tables/ledger.ts";
+import { papers } from "../bench/tables/papers.ts";
+import { sorted } from "../bench/tables/shown.ts";
+import type { Paper, Table } from "../bench/tables/table.ts";
 import { suite } from "./check.ts";
 import { read, recorded, records, seeds } from "./recorded.ts";
 
@@ -53,6 +59,38 @@ suite("recorded results", {
   },
   "are what the README shows"() {
     shown("results", table());
+  },
+});
+
+/** What the results on record say of a table: its rows, and its conclusion. */
+function tableOf(paper: Paper, about: Table): string {
+  const file = join("bench/results", `${paper.name}-${about.name}.jsonl`);
+  const { here } = sorted({ paper, table: about, quick: false, steps: undefined, fast: false }, ledger(file).results);
+  const head = `#### ${about.title}\n\n${about.where}. ${about.question}`;
+  if (here.length === 0) return `${head}\n\nNo cell is trained yet.`;
+  const all = groups(about, here);
+  const [names, ...body] = rowsOf(about, all);
+  const line = (row: readonly string[]): string => `| ${row.join(" | ")} |`;
+  const lines = [line(names!), `|${"---|".repeat(names!.length)}`, ...body.map(line)];
+  return `${head}\n\n${lines.join("\n")}\n\n${about.conclusion(all)}`.replaceAll("\u00a0", " ");
+}
+
+suite("recorded cells", {
+  "say where they come from, and none is of another config"() {
+    for (const paper of papers)
+      for (const about of paper.tables) {
+        const { results, torn } = ledger(join("bench/results", `${paper.name}-${about.name}.jsonl`));
+        assert.is(torn, 0);
+        const asked = { paper, table: about, quick: false, steps: undefined, fast: false };
+        assert.equal(sorted(asked, results).stale, []);
+        for (const e of results.values()) {
+          assert.match(String(e["commit"]), /^[0-9a-f]{12}$/);
+          assert.ok(e["machine"] && e["versions"] && e["seconds"]);
+        }
+      }
+  },
+  "are what the page on benchmarks shows"() {
+    for (const paper of papers) shown(paper.name, paper.tables.map(about => tableOf(paper, about)).join("\n\n"));
   },
 });
 

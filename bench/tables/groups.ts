@@ -64,17 +64,11 @@ export function briefly(cells: readonly Cell[]): string {
   return list.join("; ");
 }
 
-/** The table as text, for a terminal. */
-export function text(table: Table, all: readonly Group[]): string {
-  if (all.length === 0) return `${table.name}: no results\n`;
-  const isPublished = (c: Column): boolean => all.some(g => measureOf(g, c)?.paper !== undefined);
+/** The table's cells, as a person reads them: the first row names the columns. */
+export function rowsOf(table: Table, all: readonly Group[]): string[][] {
   const columns = table.columns.filter(c => all.some(g => measureOf(g, c)));
-  const head = [
-    "arm",
-    table.setting.name,
-    "seeds",
-    ...columns.flatMap(c => [c.label, ...(isPublished(c) ? ["paper"] : [])]),
-  ];
+  const isPublished = (c: Column): boolean => all.some(g => measureOf(g, c)?.paper !== undefined);
+  const head = columns.flatMap(c => [c.label, ...(isPublished(c) ? ["paper"] : [])]);
   const body = all.map(g => [
     g.label,
     g.setting,
@@ -86,8 +80,14 @@ export function text(table: Table, all: readonly Group[]): string {
       return [here, ...(isPublished(c) ? [m?.paper === undefined ? "" : said(c, m.paper)] : [])];
     }),
   ]);
-  const rows = [head, ...body];
-  const widths = head.map((_, i) => Math.max(...rows.map(r => r[i]!.length)));
+  return [["arm", table.setting.name, "seeds", ...head], ...body];
+}
+
+/** The table as text, for a terminal. */
+export function text(table: Table, all: readonly Group[]): string {
+  if (all.length === 0) return `${table.name}: no results\n`;
+  const rows = rowsOf(table, all);
+  const widths = rows[0]!.map((_, i) => Math.max(...rows.map(r => r[i]!.length)));
   const lines = rows.map(r =>
     r
       .map((v, i) => v.padEnd(widths[i]!))
