@@ -1,10 +1,11 @@
 // The tables of CoPE's paper but for counting: what is asked, what counts as an error, what becomes of longer texts,
 // and what they say of records made up here.
-import { flipFlop as flipFlopTask, language as bytes, random, type Tensor } from "farsight";
+import { counting as countingTask, flipFlop as flipFlopTask, language as bytes, random, type Tensor } from "farsight";
 import * as assert from "uvu/assert";
 import type { Entry } from "../bench/records.ts";
 import { tapeOf } from "../bench/study.ts";
 import { lengthAt, modelOf, positionConfig, type Made } from "../bench/tables/cope/arms.ts";
+import { askedAll } from "../bench/tables/cope/counting.ts";
 import { flipFlop } from "../bench/tables/cope/flip-flop.ts";
 import { code, extended, perplexity, text, windows } from "../bench/tables/cope/language.ts";
 import { errors } from "../bench/tables/cope/recall.ts";
@@ -229,5 +230,29 @@ suite("texts", {
     const turned = of({ ...x1, cope: 4.6 }, { cope: 5 });
     assert.match(turned, /, CoPE below relative is not found beyond the spread of seeds\./);
     assert.match(turned, /with CoPE perplexity rises from 4\.62 to 5\.02/);
+  },
+});
+
+suite("programs", {
+  "are asked for every variable that they set, in any order, and answer as the task does"() {
+    const task = countingTask({ vars: 3, steps: 60, pass: 5 });
+    const rng = random(4);
+    const orders = new Set<string>();
+    for (let i = 0; i < 300; i++) {
+      const sample = task.sample(rng);
+      const { tokens, targets } = askedAll(task.vocab, sample, rng);
+      const before = sample.tokens.length - 2;
+      assert.equal(tokens.slice(0, before), sample.tokens.slice(0, -2));
+      const set = new Set(sample.tokens.filter((_, at) => task.vocab[sample.tokens[at + 1]!] === "="));
+      const asked = tokens.slice(before).filter((_, at) => at % 2 === 1);
+      assert.equal(new Set(asked), set);
+      assert.is(asked.length, set.size);
+      const own = before + 1 + 2 * asked.indexOf(sample.tokens.at(-1)!);
+      assert.is(targets[own], sample.answer);
+      assert.is(targets.filter(id => id !== -100).length, set.size);
+      assert.ok(tokens.slice(before).every((id, at) => at % 2 === 1 || task.vocab[id] === "print"));
+      if (asked.length === 3) orders.add(asked.join(" "));
+    }
+    assert.is(orders.size, 6);
   },
 });

@@ -20,7 +20,14 @@ export const ARMS = {
   none: "none",
 } as const;
 
-/** What gates look at, by the arm's ending. */
+/** CoPE whose gates are not made of the keys that attention has. */
+export const GATED = {
+  "cope-sep": "CoPE, gates from keys of their own",
+  "cope-val": "CoPE, gates from values",
+  "cope-token": "CoPE, a gate a token",
+} as const;
+
+/** What gates look at, by the arm. */
 const GATES = { "cope-sep": "sep", "cope-val": "val", "cope-token": "token" } as const;
 
 /** What a cell's model and training need of its config, whatever the task. */
@@ -84,7 +91,9 @@ function positionsOf(arm: string, config: Config): Pick<TransformerOptions, "pos
     ...(arm.startsWith("cope") && {
       cope: { rows: Number(config["rows"]), scaling: config["scaling"] as "listing", ...(gates && { gates }) },
     }),
-    ...(config["relative table"] !== undefined && { relative: { table: config["relative table"] as "shared" } }),
+    ...(config["relative table"] !== undefined && {
+      relative: { table: config["relative table"] as "shared", rows: config["relative rows"] as number | undefined },
+    }),
   };
 }
 

@@ -3,10 +3,11 @@ import {
   counting as countingTask,
   random,
   type Counting,
-  type CountingBatch,
   type CountingOptions,
   type CountingSample,
   type Random,
+  type Sequence,
+  type SequenceBatch,
   type Tape,
 } from "farsight";
 import { lines, type Series } from "../../charts/lines.ts";
@@ -27,7 +28,7 @@ import {
   type Table,
   type Training,
 } from "../table.ts";
-import { ARMS, HERE, modelOf, positionConfig, trainingOf } from "./arms.ts";
+import { ARMS, GATED, HERE, lengthAt, modelOf, positionConfig, trainingOf, type Growth, type Made } from "./arms.ts";
 
 /** Test error in per cent with 1, 3 and 5 variables. */
 const PUBLISHED: { readonly [arm: string]: { readonly [variables: string]: number } } = {
@@ -42,10 +43,14 @@ const PUBLISHED_DATA: { readonly [arm: string]: { readonly [samples: string]: nu
 };
 
 /** The sizes of a cell here. */
-const SIZES = { "program steps": 128, ...HERE, lr: 1e-3, tests: 1000 };
-const STEPS = { full: 6000, quick: 40 };
+const SIZES = { "program steps": 128, ...HERE, lr: 1e-3, asked: "all", tests: 1000 };
+/** Programs grow to their length, where they are drawn afresh. */
+const GROWTH = { grows: 0.5, from: 12 };
+const STEPS = { full: 8000, quick: 40 };
 /** Rows of CoPE's table. */
 const ROWS = 16;
+/** Distances of relative positions, the last of which stands for all beyond: those that training has often. */
+const DISTANCES = 150;
 
 /** The paper's sizes, as its script has them: no schedule, no clipping, 100 epochs over 10,000 programs. */
 const PAPER = {
@@ -62,6 +67,7 @@ const PAPER = {
   warmup: 0,
   final: 1,
   clip: 0,
+  asked: "one",
   tests: 1000,
   steps: 15_700,
 };
@@ -75,11 +81,12 @@ const blockOf = (config: Config): number =>
 function configOf({ arm }: Cell, variables: number, samples: number, share: Share): Config {
   return {
     variables,
-    ...(samples ? { samples } : {}),
+    ...(samples ? { samples } : GROWTH),
     ...SIZES,
     tests: share.quick ? 100 : SIZES.tests,
     steps: stepsOf(share, STEPS),
     ...positionConfig(arm, ROWS),
+    ...(arm === "relative" && { "relative rows": DISTANCES }),
   };
 }
 
@@ -90,43 +97,76 @@ const publishedOf = ({ arm }: Cell, variables: number, samples: number): Config 
   ...(arm === "cope" ? { rows: 513, scaling: "ram" } : {}),
 });
 
-/** The nth sample of training: a fresh one, or of a fixed set, whose order is another in every pass. */
-function stream(task: Counting, rng: Random, samples: number): (n: number) => CountingSample {
-  if (!samples) return n => task.sample(rng.fork(n));
-  const all = Array.from({ length: samples }, (_, i) => task.sample(rng.fork(i)));
+/** The nth sample of training: a fresh one of `drawn`, or of a fixed set, whose order is another in every pass. */
+function stream({ task, data }: Pick<Run, "task" | "data">, samples: number) {
+  if (!samples) return (n: number, drawn: Counting): CountingSample => drawn.sample(data.fork(n));
+  const all = Array.from({ length: samples }, (_, i) => task.sample(data.fork(i)));
   const places = Array.from(all.keys());
   let pass = -1;
   let order = places;
-  return n => {
+  return (n: number): CountingSample => {
     const now = Math.floor(n / samples);
-    if (now !== pass) order = rng.fork("order").fork(now).shuffle(places);
+    if (now !== pass) order = data.fork("order").fork(now).shuffle(places);
     pass = now;
     return all[order[n % samples]!]!;
   };
 }
 
-/** Batches among which samples are sorted by length: 9 % of the places are padding, instead of 38 %. */
+/** A program that is asked for every variable that it has set, in any order, instead of one of them. */
+export function askedAll(vocab: readonly string[], { tokens }: Pick<CountingSample, "tokens">, rng: Random): Sequence {
+  const id = (word: string): number => vocab.indexOf(word);
+  const program = tokens.slice(0, -2);
+  const value = new Map<number, number>();
+  program.forEach((word, i) => {
+    const name = program[i - 1]!;
+    if (word === id("=")) value.set(name, 0);
+    else if (word === id("++;")) value.set(name, value.get(name)! + 1);
+  });
+  const row: Sequence = { tokens: program, targets: program.map(() => -100) };
+  for (const name of rng.shuffle([...value.keys()])) {
+    row.tokens.push(id("print"), name);
+    row.targets.push(-100, id("0") + value.get(name)!);
+  }
+  return row;
+}
+
+/** Rows of at most `block` tokens; a longer one loses its beginning, a shorter one is filled up with id 0. */
+function padded(rows: readonly Sequence[], block: number): SequenceBatch {
+  const t = Math.min(block, Math.max(...rows.map(r => r.tokens.length)));
+  const tokens = new Int32Array(rows.length * t);
+  const targets = new Int32Array(rows.length * t).fill(-100);
+  rows.forEach((r, i) => {
+    tokens.set(r.tokens.slice(-t), i * t);
+    targets.set(r.targets.slice(-t), i * t);
+  });
+  return { tokens, targets, t };
+}
+
+/** Batches among which rows are sorted by length: 9 % of the places are padding, instead of 38 %. */
 const GROUP = 8;
 
-/** The batch of a step, of b samples of about one length. */
-function batches(
-  task: Counting,
-  rng: Random,
-  samples: number,
-  b: number,
-  block: number,
-): (step: number) => CountingBatch {
-  const next = stream(task, rng, samples);
-  const each = GROUP * b;
+/** What gives the batch of a step, of b rows of about one length. */
+function batches(run: Omit<Run, "draw">, config: Config): (step: number) => SequenceBatch {
+  const { task, data, options, block } = run;
+  const b = Number(config["batch"]);
+  const next = stream(run, Number(config["samples"] ?? 0));
+  const growth = "grows" in config ? (config as unknown as Growth) : undefined;
+  const row = (n: number, drawn: Counting): Sequence => {
+    const sample = next(n, drawn);
+    const { tokens, answer } = sample;
+    if (config["asked"] === "all") return askedAll(task.vocab, sample, data.fork("asked").fork(n));
+    return { tokens, targets: tokens.map((_, i) => (i < tokens.length - 1 ? -100 : answer)) };
+  };
   let at = -1;
-  let group: CountingBatch[] = [];
+  let group: SequenceBatch[] = [];
   return step => {
     const now = Math.floor(step / GROUP);
     if (now !== at) {
-      const sorted = Array.from({ length: each }, (_, i) => next(now * each + i));
+      const drawn = growth ? countingTask({ ...options, steps: lengthAt(now * GROUP, growth, options.steps) }) : task;
+      const sorted = Array.from({ length: GROUP * b }, (_, i) => row(now * GROUP * b + i, drawn));
       sorted.sort((x, y) => x.tokens.length - y.tokens.length);
-      const cut = Array.from({ length: GROUP }, (_, i) => task.padded(sorted.slice(i * b, (i + 1) * b), block));
-      group = rng.fork("batches").fork(now).shuffle(cut);
+      const cut = Array.from({ length: GROUP }, (_, i) => padded(sorted.slice(i * b, (i + 1) * b), block));
+      group = data.fork("batches").fork(now).shuffle(cut);
       at = now;
     }
     return group[step % GROUP]!;
@@ -134,7 +174,7 @@ function batches(
 }
 
 /** The model, the data and the tests of a cell. */
-function prepare(cell: Cell, config: Config, tape: Tape) {
+function prepare(cell: Cell, config: Config, tape: Tape): Run {
   const number = (name: string): number => Number(config[name]);
   const options = { vars: number("variables"), steps: number("program steps") };
   const task = countingTask(options);
@@ -143,10 +183,17 @@ function prepare(cell: Cell, config: Config, tape: Tape) {
   const made = modelOf(cell, config, { vocab: task.size, context: 2 * block }, tape);
   const data = random(cell.seed).fork("counting");
   const held = random(2024).fork("counting, held out");
-  const draw = batches(task, data, number("samples") || 0, number("batch"), block);
-  return { ...made, options, task, held, block, draw };
+  const run = { ...made, options, task, data, held, block };
+  return { ...run, draw: batches(run, config) };
 }
-type Run = ReturnType<typeof prepare>;
+interface Run extends Made {
+  options: { vars: number; steps: number };
+  task: Counting;
+  data: Random;
+  held: Random;
+  block: number;
+  draw(step: number): SequenceBatch;
+}
 
 /** How many of n held-out programs are answered wrongly, in per cent, and how many by always the commonest answer. */
 function test(run: Run, n: number, options: CountingOptions = {}): { error: number; chance: number } {
@@ -328,6 +375,8 @@ const maps = (results: readonly Entry[]): Figure[] => {
   });
 };
 
+const { cope, ...others } = ARMS;
+const VARIABLES = ["1", "3", "5"];
 const SHIFTS = [
   {
     key: "passes",
@@ -347,6 +396,7 @@ const ERROR = { key: "error", label: "error", unit: "%", digits: 1 } as const;
 const DIFFERENCES: readonly Difference[] = [
   { what: "model", paper: "4 layers, d 256, post-norm, dropout 0.1", here: "2 layers, d 64, pre-norm, no dropout" },
   { what: "programs", paper: "up to 512 steps, cut at 512 tokens", here: "up to 128 steps, none cut" },
+  { what: "question", paper: "one variable", here: "in training every variable that is set; in tests one" },
   {
     what: "optimiser",
     paper: "Adam, lr 7e-5, constant, no clipping",
@@ -366,21 +416,33 @@ export const counting: Table = {
   where: "Tables 3 and 4",
   question: "Do positions that count chosen tokens let a transformer keep count of variables?",
   setting: { name: "variables", said: value => many(value, "variable") },
-  arms: ARMS,
-  cells: crossed(Object.keys(ARMS), ["1", "3", "5"]),
+  arms: { cope, "cope-sep": GATED["cope-sep"], ...others },
+  cells: [
+    ...crossed(["cope", "cope-sep", "relative", "absolute"], VARIABLES),
+    ...crossed(["rope", "alibi", "none"], VARIABLES, [1]),
+  ],
   columns: [
     { ...ERROR, published: (arm, setting) => PUBLISHED[arm]?.[setting] },
     ...SHIFTS.map(({ key, label }): Column => ({ key, label, unit: "%", digits: 1 })),
   ],
   differences: [
     ...DIFFERENCES,
-    { what: "training", paper: "100 passes over 10,000 programs", here: "programs drawn afresh in every step" },
+    {
+      what: "training",
+      paper: "100 passes over 10,000 programs",
+      here: "programs drawn afresh in every step; in the first half their length grows from 12 to 128 steps",
+    },
+    {
+      what: "relative",
+      paper: "a distance for every place",
+      here: `${DISTANCES} distances, the last for all beyond, since untrained ones would fail on longer programs`,
+    },
     {
       what: "Table 4",
       paper: "other programs than those of training; which is not known here",
       here: "twice the weight of passes; twice the steps",
     },
-    { what: "arms", paper: "absolute, relative, CoPE", here: "and rope, ALiBi, none" },
+    { what: "arms", paper: "absolute, relative, CoPE", here: "and rope, ALiBi, none with one seed" },
   ],
   config: (cell, share) => configOf(cell, Number(cell.setting), 0, share),
   published: cell => publishedOf(cell, Number(cell.setting), PAPER.samples),

@@ -8,7 +8,7 @@ import { below, lone } from "../../finding.ts";
 import { stepsOf, type Figure, type Group, type Measure } from "../../study.ts";
 import { capital, join, many } from "../../words.ts";
 import { crossed, type Cell, type Column, type Config, type Difference, type Table, type Training } from "../table.ts";
-import { ARMS, HERE, modelOf, positionConfig, trainingOf, type Made, type Recipe } from "./arms.ts";
+import { ARMS, GATED, HERE, modelOf, positionConfig, trainingOf, type Made, type Recipe } from "./arms.ts";
 import { boundaries, boundariesFigure, piece } from "./boundaries.ts";
 
 const PLACES = 256;
@@ -270,7 +270,7 @@ export const text: Table = table(
       relative: ARMS.relative,
       absolute: ARMS.absolute,
       rope: ARMS.rope,
-      [LOOKED]: "CoPE, gates from keys of their own",
+      [LOOKED]: GATED[LOOKED],
     },
     differences: [
       {

@@ -1,16 +1,10 @@
 // selective-copy.ts: selective copy (table 2, right): everything but the blanks is said again, in order.
 import { selectiveCopy as task } from "farsight";
-import { ARMS, HERE } from "./arms.ts";
+import { ARMS, GATED, HERE } from "./arms.ts";
 import { recall } from "./recall.ts";
 
 const { cope, ...others } = ARMS;
-const arms = {
-  cope,
-  "cope-sep": "CoPE, gates from keys of their own",
-  "cope-val": "CoPE, gates from values",
-  "cope-token": "CoPE, a gate a token",
-  ...others,
-};
+const arms = { cope, ...GATED, ...others };
 
 /** Table 2, right. */
 export const selectiveCopy = recall({
