@@ -1,5 +1,5 @@
-// gates.test.ts: what CoPE may be made of. Every source of gates, with and without a bias, every kind of table, under
-// every way of looking and of sending back: the kernel against small operations, and each against what it stands for.
+// CoPE from every source of gates, with and without a bias, every kind of table, every way of looking and of sending
+// back: the kernel against small operations, and each against what it stands for.
 import * as assert from "uvu/assert";
 import {
   Tape,
@@ -161,14 +161,16 @@ for (const gates of sources)
           for (const name in fused) close(fused[name]!, composed[name]!, 1e-11, `${titled(c)}: ${name}`, 1);
         }
     };
-equal["in single precision it is right to 1e-4 at 512 places, whether positions end in the table or not"] = () => {
+equal["in single precision results and what tables and values are sent are right to 1e-4 at 512 places"] = () => {
   for (const gates of sources)
     for (const rows of [3, 64, 600]) {
       const one = { b: 1, h: 2, g: 1, t: 512, s: 512, d: 8, rows, bias: true, table: "head", with: [] } as const;
       const c = drawn(random(rows), rows, { ...one, gates, sight: "causal", send: "all", scaling: "listing" });
       const [single, double] = [run(c, false, "f32"), run(c, false)];
-      // Slopes jump at whole positions, and rounding decides on which side a few of them lie.
-      for (const name of ["y", "weight"]) close(single[name]!, double[name]!, 1e-4, `${gates} ${rows} ${name}`, 1);
+      // Slopes jump at whole positions, and rounding decides on which side a few lie that are far up in a table: what
+      // gates are made of is compared in the short table alone.
+      const sound = rows === 3 ? Object.keys(double) : ["y", "weight", ...(gates === "val" ? [] : ["v"])];
+      for (const name of sound) close(single[name]!, double[name]!, 1e-4, `${gates} ${rows} ${name}`, 1);
     }
 };
 suite("gates, biases, tables and documents in one kernel", equal);
