@@ -608,6 +608,17 @@ suite("documents", {
     const whole = counted(x, "shared", false, { documents: x.tape.integers([B, T], new Int32Array(B * T).fill(5)) });
     same(whole.values(), counted(x, "shared").values());
   },
+  "leave absolute and sinusoidal positions the places of the row, as where a text goes on after another"() {
+    for (const position of ["absolute", "sinusoidal"] as const) {
+      const { tape, model, params } = made({ position });
+      const [row] = rows(1, 8, 7, 4) as [number[]];
+      const documents = tape.integers([1, 8], [0, 0, 0, 1, 1, 1, 1, 1]);
+      const packed = model.logits(params, integers(tape, [row]), { documents });
+      const after = { ...model.start(params, 1, { earlier: 0 }), starts: [3] };
+      const { states } = model.step(params, integers(tape, [row.slice(3)]), after);
+      close(packed.values().subarray(3 * 7), model.head(params, states).values(), 1e-13, position);
+    }
+  },
   "are refused where they say nothing of some place, or are no integers"() {
     const { tape, model, params } = made({ position: "cope" });
     const x = integers(tape, rows(1, 4, 7, 1));

@@ -140,6 +140,7 @@ suite("pieces of a text", {
               );
               assert.ok(batches.slice(0, -1).every(batch => batch.starts.length === b));
             }
+    assert.equal([...task.windows(held, 8)], [...task.windows(held, 8, { stride: 8, from: 1, b: 1 })]);
   },
   "as windows give each token at least t - stride before it, and the same tokens at every t": () => {
     const task = language();

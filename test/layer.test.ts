@@ -540,7 +540,7 @@ suite("options of layers", {
       }
     }
   },
-  "name and shape parameters: no bias anywhere, no shift of norms, fewer rows of keys and values"() {
+  "name and shape parameters: no bias anywhere, no shift of norms, fewer rows of keys and values, gates of CoPE"() {
     const of = (more: TransformerOptions) => shapes(made({ layers: 1, position: "cope", ...more }).params);
     const plain = of({});
     assert.equal(
@@ -569,8 +569,15 @@ suite("options of layers", {
       const sep = of({ kvHeads, cope: { gates: "sep" } });
       assert.is(sep["h.0.attn.cope.gate.weight"], `${4 * kvHeads} 16`);
     }
-    const gate = Object.keys(of({ bias: false, cope: { gates: "sep" } })).filter(path => /gate/.test(path));
-    assert.equal(gate, ["h.0.attn.cope.gate.weight"]);
+    assert.is(of({ cope: {} })["h.0.attn.cope.weight"], `${small.context! + 1} 4`);
+    const ofCope = (more: TransformerOptions): string[] =>
+      Object.keys(of(more)).flatMap(path => path.split("h.0.attn.cope.").slice(1));
+    for (const bias of [true, false]) {
+      const keys = ["weight", "gate.weight", ...(bias ? ["gate.bias"] : [])];
+      assert.equal(ofCope({ bias, cope: { gates: "sep" } }), keys);
+      assert.equal(ofCope({ bias, cope: { gates: "token" } }), ["weight", "gate.weight"]);
+      assert.equal(ofCope({ bias, cope: { gates: "token", bias: 0 } }), ["weight", "gate.weight", "bias"]);
+    }
     assert.match(
       thrown(RangeError, () => made({ kvHeads: 3 })),
       /^transformer: kvHeads is 3 of 4 heads\n {2}wants a divisor of heads/,
