@@ -259,7 +259,6 @@ function byHand(before: Tensor, x: Tensor, params: TransformerWeights, c: Config
   const [q, k, v] = [0, 1, 2].map(i => heads(slice(y, i * c.d, (i + 1) * c.d)));
   const gate = p.attn.cope?.gate;
   const logits = gate && linear(all, gate.weight, gate.bias);
-  const { theta } = { theta: 10000 };
   const mixed = attention(slice(q!, s - t, s, { axis: 1 }), k!, v!, {
     position,
     tables: {
@@ -267,7 +266,7 @@ function byHand(before: Tensor, x: Tensor, params: TransformerWeights, c: Config
       relative: p.attn.rel?.weight ?? params.rel?.weight,
     },
     ...{ cope, relative },
-    rope: { theta },
+    rope: { theta: 10000 },
     gateKeys: logits && (cope?.gates === "token" ? logits : heads(logits)),
     composed: true,
   });
@@ -304,7 +303,8 @@ for (const [title, more] of inLayers) {
     const p = params.h[last]!;
     const [first, second, u] = [5, 3, 3].map((t, i) => constant(tape, [2, t, c.d], i + 1));
     const y = (carry: Carry): Tensor => sum(mul(layer(second!, p, c, { carry, layer: last, shared: params }).x, u!));
-    gradcheck(p, () => y(stateCache(5, first)));
+    const { cope, rel } = params; // of all layers, where there are such tables
+    gradcheck({ p, cope, rel }, () => y(stateCache(5, first)));
     const grads = [stateCache(5, first), stateCache(5)].map(carry => {
       tape.step(() => y(carry));
       return Float64Array.from(p.attn.c_attn.weight.gradient());
