@@ -7,7 +7,8 @@ import { gzipSync } from "node:zlib";
 import * as esbuild from "esbuild";
 import * as assert from "uvu/assert";
 import { suite } from "./check.ts";
-import { consumer, home, install, windows, write } from "./packed.ts";
+import { consumer, home, install, write } from "./packed.ts";
+import { isWindows } from "./program.ts";
 
 const MOST = { page: 60_000, everything: 76_000 }; // bytes gzipped
 
@@ -28,7 +29,7 @@ function run(command: string, ...words: string[]): { status: number | null; out:
   const { status, stdout, stderr, error } = spawnSync(command, words, {
     cwd: consumer,
     encoding: "utf8",
-    shell: windows && command === "npx",
+    shell: isWindows && command === "npx",
     timeout: 25_000,
   });
   return { status, out: stdout ?? "", err: String(error ?? stderr) };
