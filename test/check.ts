@@ -1,4 +1,5 @@
 // What every test file uses. A suite runs itself, so none can be forgotten; the runner counts them all.
+import type { Tape } from "farsight";
 import { suite as uvu } from "uvu";
 import { match } from "uvu/assert";
 
@@ -37,6 +38,21 @@ export function close(
   const first = Array.from({ length: Math.min(5, want.length) }, (_, i) => `${got[i]} ~ ${want[i]}`).join(", ");
   const there = `got ${got[worst]}, want ${want[worst]}; allowed ${tolerance * top}`;
   throw new Error(`${what}: off by ${gap} at ${worst} of ${want.length} (${there}); first: ${first}`);
+}
+
+/** Runs `body` and returns the bytes that were claimed at once, at most, beside those before. */
+export function peak({ engine }: Tape, body: () => unknown): number {
+  const alloc = engine.alloc.bind(engine);
+  const from = engine.mark;
+  let top = from;
+  engine.alloc = (...how) => {
+    const at = alloc(...how);
+    top = Math.max(top, engine.mark);
+    return at;
+  };
+  body();
+  delete (engine as { alloc?: unknown }).alloc;
+  return top - from;
 }
 
 /** Runs `body` and returns the message of what it throws, after checking its class. */

@@ -179,11 +179,11 @@ let text = (line + "\\n").repeat(100);
 const task = language({ unit: "words", text });
 const ids = task.encode(text);
 text = "";
-/x/.exec("x"); // V8 keeps the text that was searched last
+/x/.exec("x"); // V8 keeps the text that an expression searched last until one searches another
 console.log(JSON.stringify({ n: ids.length, bytes: ids.byteLength, more: used() - before }));
 `;
 suite("thirty megabytes", {
-  "become words in a heap of 100 MB, and leave their ids alone behind"() {
+  "become words in a heap of 100 MB, and leave their ids alone behind once another text was searched"() {
     const words = ["--expose-gc", "--max-old-space-size=100", "--input-type=module", "-e", lean];
     const { stdout, stderr } = spawnSync(process.execPath, words, { encoding: "utf8" });
     assert.match(stdout, /^\{/, stderr);
