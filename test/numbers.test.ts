@@ -259,8 +259,8 @@ suite("long sums in f32", {
     for (const one of longSums) {
       const want = longGradients("f64", one);
       const got = longGradients("f32", one);
-      // One weight among 65,536 is good to 1e-6 itself: its logarithm is -16.
-      const most = one.t < one.s ? 1.5e-6 : 1e-6;
+      // Reached: 2.7e-7, and 1.16e-6 where keys are many: a weight among 65,536, whose logarithm is -16, is no better.
+      const most = one.t < one.s ? 1.2e-6 : 5e-7;
       for (const name in want) close(got[name]!, want[name]!, most, `${name} of ${JSON.stringify(one)}`, 0);
     }
   },
