@@ -26,7 +26,7 @@ import {
 } from "farsight";
 import { fast } from "farsight/fast";
 import { close, suite, thrown } from "./check.ts";
-import { normal, rows, same, small, stir } from "./stirred.ts";
+import { made, normal, rows, same, small, stir } from "./stirred.ts";
 
 const sources = ["shared", "sep", "val", "token"] as const;
 const sights = ["causal", "open", "padding", "a mask", "documents", "documents and padding", "open documents"] as const;
@@ -395,11 +395,6 @@ const models: Record<string, TransformerOptions> = {
     cope: { rows: 4, gates: "token", rotated: true, table: "head" },
   },
 };
-/** A small model and its parameters, stirred. */
-function made(more: TransformerOptions, tape = new Tape("f64")) {
-  const model = transformer({ ...small, ...more });
-  return { tape, model, params: stir(model.params(tape)) };
-}
 const integers = (tape: Tape, list: readonly number[][]): Tensor =>
   tape.integers([list.length, list[0]!.length], list.flat());
 const gradientsOf = (params: Tree): Record<string, Float64Array> =>
