@@ -55,8 +55,9 @@ export function peak({ engine }: Tape, body: () => unknown): number {
   return top - from;
 }
 
+type Kind = new (...args: never[]) => Error;
 /** Runs `body` and returns the message of what it throws, after checking its class. */
-export function thrown(kind: new (...args: never[]) => Error, body: () => unknown): string {
+export function thrown(kind: Kind, body: () => unknown): string {
   try {
     body();
   } catch (error) {
@@ -65,13 +66,7 @@ export function thrown(kind: new (...args: never[]) => Error, body: () => unknow
   }
   throw new Error(`threw nothing; a ${kind.name} was due`);
 }
-/** Checks that a call throws an error whose text holds `text`. */
-export function fails(call: () => unknown, text: string | RegExp): void {
-  let said = "nothing was thrown";
-  try {
-    call();
-  } catch (error) {
-    said = String(error);
-  }
-  match(said, text);
+/** Checks that a call throws an error of this class, whose name and message hold `text`. */
+export function fails(call: () => unknown, text: string | RegExp, kind: Kind = Error): void {
+  match(`${kind.name}: ${thrown(kind, call)}`, text);
 }
