@@ -61,7 +61,7 @@ suite("command line", {
     assert.match(error("--arm", "carefu"), /one of bold, careful, got "carefu", did you mean careful\?/);
   },
   "refuses what is no number, or not the number asked for": () => {
-    for (const bad of ["abc", "", "1x", "0x10", "NaN", "Infinity", "1.5", "-1"])
+    for (const bad of ["abc", "", "1x", "0x10", "NaN", "Infinity", "1.5", "-1", "9007199254740993"])
       assert.is(error(`--seed=${bad}`), `--seed wants a whole number of at least 0, got "${bad}"`);
     assert.is(error("--rate", "-2"), '--rate wants a number from 0 to 1, got "-2"');
     assert.is(error("--seed"), "--seed needs a whole number of at least 0");
