@@ -28,17 +28,15 @@ import {
   type Carry,
   type Chunk,
   type Config,
-  type Dtype,
   type Given,
   type Myopia,
   type Tensor,
-  type Transformer,
   type TransformerOptions,
   type TransformerState,
   type TransformerWeights,
 } from "farsight";
 import { close, suite, thrown } from "./check.ts";
-import { constant, normal, rows, same, small, stir } from "./stirred.ts";
+import { constant, made, normal, rows, same, small, type Made } from "./stirred.ts";
 
 const both = ["rope", "cope"] as const;
 /** Every kind of position, and those that act together in a layer. */
@@ -79,16 +77,6 @@ const positioned: Record<string, TransformerOptions> = {
   "one head of keys, cope, sep": { position: "cope", kvHeads: 1, cope: { rows: 4, gates: "sep" } },
 };
 
-interface Made {
-  tape: Tape;
-  model: Transformer;
-  params: TransformerWeights;
-}
-function made(more: TransformerOptions, dtype: Dtype = "f64"): Made {
-  const model = transformer({ ...small, ...more });
-  const tape = new Tape(dtype, { seed: 5 });
-  return { tape, model, params: stir(model.params(tape)) };
-}
 const columns = (list: readonly number[][], from: number, to: number): number[][] =>
   list.map(row => row.slice(from, to));
 
@@ -132,7 +120,7 @@ const caching: Record<string, () => void> = {};
 for (const [title, more] of Object.entries(positioned)) {
   caching[`${title}: places in pieces have the bits of all at once, at every length`] = () => {
     for (const dtype of ["f32", "f64"] as const) {
-      const it = made(more, dtype);
+      const it = made(more, new Tape(dtype));
       const list = rows(2, 15, 7, 2);
       const whole = cached(it, list, [15]);
       for (const [how, ns] of Object.entries(pieces))
@@ -146,7 +134,7 @@ for (const [title, more] of Object.entries(positioned)) {
   };
   caching[`${title}: they have the bits of the forward pass, but for the last place of an odd number`] = () => {
     for (const dtype of ["f32", "f64"] as const) {
-      const it = made(more, dtype);
+      const it = made(more, new Tape(dtype));
       const list = rows(2, 15, 7, 2);
       const { d } = it.model.config;
       const decoded = cached(it, list, pieces["one by one"]!);
@@ -161,7 +149,7 @@ for (const [title, more] of Object.entries(positioned)) {
   };
   caching[`${title}: sequences of different lengths in one cache have the bits of each alone`] = () => {
     for (const dtype of ["f32", "f64"] as const) {
-      const it = made(more, dtype);
+      const it = made(more, new Tape(dtype));
       const { tape, model, params } = it;
       const { d } = model.config;
       const list = rows(3, 12, 7, 4);
@@ -259,7 +247,6 @@ function byHand(before: Tensor, x: Tensor, params: TransformerWeights, c: Config
   const [q, k, v] = [0, 1, 2].map(i => heads(slice(y, i * c.d, (i + 1) * c.d)));
   const gate = p.attn.cope?.gate;
   const logits = gate && linear(all, gate.weight, gate.bias);
-  const { theta } = { theta: 10000 };
   const mixed = attention(slice(q!, s - t, s, { axis: 1 }), k!, v!, {
     position,
     tables: {
@@ -267,7 +254,7 @@ function byHand(before: Tensor, x: Tensor, params: TransformerWeights, c: Config
       relative: p.attn.rel?.weight ?? params.rel?.weight,
     },
     ...{ cope, relative },
-    rope: { theta },
+    rope: { theta: 10000 },
     gateKeys: logits && (cope?.gates === "token" ? logits : heads(logits)),
     composed: true,
   });
@@ -304,7 +291,8 @@ for (const [title, more] of inLayers) {
     const p = params.h[last]!;
     const [first, second, u] = [5, 3, 3].map((t, i) => constant(tape, [2, t, c.d], i + 1));
     const y = (carry: Carry): Tensor => sum(mul(layer(second!, p, c, { carry, layer: last, shared: params }).x, u!));
-    gradcheck(p, () => y(stateCache(5, first)));
+    const { cope, rel } = params; // of all layers, where there are such tables
+    gradcheck({ p, cope, rel }, () => y(stateCache(5, first)));
     const grads = [stateCache(5, first), stateCache(5)].map(carry => {
       tape.step(() => y(carry));
       return Float64Array.from(p.attn.c_attn.weight.gradient());
@@ -409,7 +397,7 @@ suite("a carry of one's own", {
     same(probe, carry.next(x!, run.x).enter!(y!).values());
   },
   "in a state by hand passes from piece to piece of a stream, and takes the memory of one"() {
-    const { tape, model, params } = made({ position: "alibi" }, "f32");
+    const { tape, model, params } = made({ position: "alibi" }, new Tape("f32"));
     const list = rows(2, 15, 7, 3);
     const first = (): TransformerState => ({
       carries: params.h.map((_, i) => associative(constant(tape, [2, 3, 1, 16], i))),
@@ -679,7 +667,7 @@ const SIZES = [4, 1, 5, 2, 3];
 const streaming: Record<string, () => void> = {};
 for (const [title, more] of Object.entries(positioned)) {
   streaming[`${title}: states and logits in pieces have the bits of one piece, losses add up to the whole`] = () => {
-    const { tape, model, params } = made(more, "f32");
+    const { tape, model, params } = made(more, new Tape("f32"));
     const list = rows(2, 15, 7, 2);
     const targets = rows(2, 15, 7, 3);
     for (const ask of ["states", "logits"] as const) {
@@ -734,7 +722,7 @@ suite("streams", {
   },
   "take memory that does not grow, of the tape as of what is claimed, in 500 pieces"() {
     for (const how of [{ earlier: 8 }, { cache: 2000 }]) {
-      const { tape, model, params } = made({ position: ["rope", "cope"] }, "f32");
+      const { tape, model, params } = made({ position: ["rope", "cope"] }, new Tape("f32"));
       const held: number[] = [];
       function* chunks(): Generator<number[][]> {
         for (let i = 0; i < 500; i++) {

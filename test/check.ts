@@ -1,4 +1,5 @@
 // What every test file uses. A suite runs itself, so none can be forgotten; the runner counts them all.
+import type { Tape } from "farsight";
 import { suite as uvu } from "uvu";
 import { match } from "uvu/assert";
 
@@ -39,8 +40,24 @@ export function close(
   throw new Error(`${what}: off by ${gap} at ${worst} of ${want.length} (${there}); first: ${first}`);
 }
 
+/** Runs `body` and returns the bytes that were claimed at once, at most, beside those before. */
+export function peak({ engine }: Tape, body: () => unknown): number {
+  const alloc = engine.alloc.bind(engine);
+  const from = engine.mark;
+  let top = from;
+  engine.alloc = (...how) => {
+    const at = alloc(...how);
+    top = Math.max(top, engine.mark);
+    return at;
+  };
+  body();
+  delete (engine as { alloc?: unknown }).alloc;
+  return top - from;
+}
+
+type Kind = new (...args: never[]) => Error;
 /** Runs `body` and returns the message of what it throws, after checking its class. */
-export function thrown(kind: new (...args: never[]) => Error, body: () => unknown): string {
+export function thrown(kind: Kind, body: () => unknown): string {
   try {
     body();
   } catch (error) {
@@ -49,13 +66,7 @@ export function thrown(kind: new (...args: never[]) => Error, body: () => unknow
   }
   throw new Error(`threw nothing; a ${kind.name} was due`);
 }
-/** Checks that a call throws an error whose text holds `text`. */
-export function fails(call: () => unknown, text: string | RegExp): void {
-  let said = "nothing was thrown";
-  try {
-    call();
-  } catch (error) {
-    said = String(error);
-  }
-  match(said, text);
+/** Checks that a call throws an error of this class, whose name and message hold `text`. */
+export function fails(call: () => unknown, text: string | RegExp, kind: Kind = Error): void {
+  match(`${kind.name}: ${thrown(kind, call)}`, text);
 }

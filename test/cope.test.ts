@@ -11,32 +11,28 @@ import {
   mask,
   mul,
   positions,
-  random,
   sum,
   type AttentionOptions,
   type Scaling,
   type Tensor,
 } from "farsight";
 import { close, suite } from "./check.ts";
+import { normal } from "./stirred.ts";
 
 const B = 2;
 const T = 7;
 const H = 2;
 const D = 4;
-const normals = (n: number, seed: number): Float64Array => {
-  const rng = random(seed);
-  return Float64Array.from({ length: n }, () => rng.normal());
-};
 /** Queries, keys, values and gate keys of B rows of T places, and a table of `rows`. */
 function setting(rows: number, tape = new Tape("f64")) {
-  const make = (seed: number): Tensor => tape.param([B, T, H, D], normals(B * T * H * D, seed));
+  const make = (seed: number): Tensor => tape.param([B, T, H, D], normal(B * T * H * D, seed));
   return {
     tape,
     q: make(1),
     k: make(2),
     v: make(3),
     gateKeys: make(4),
-    table: tape.param([rows, D], normals(rows * D, 5)),
+    table: tape.param([rows, D], normal(rows * D, 5)),
   };
 }
 type Setting = ReturnType<typeof setting>;
@@ -48,7 +44,7 @@ const run = ({ q, k, v, table, gateKeys }: Setting, more: AttentionOptions = {})
     ...more,
   });
 /** Runs y backwards from a fixed gradient. */
-const back = (y: Tensor): void => y.tape.backward(y, normals(y.size, 9));
+const back = (y: Tensor): void => y.tape.backward(y, normal(y.size, 9));
 /** Makes every gate logit between gate keys and queries equal `u`, by the first number of each head. */
 function gateAll({ q, gateKeys }: Setting, u: number, scale = 1 / Math.sqrt(D)): void {
   q.values().forEach((_, i) => {
@@ -118,7 +114,7 @@ tests["tables of 2 rows and of more rows than tokens: gradients equal difference
   for (const rows of [2, 3 * T])
     for (const gates of ["shared", "sep", "val"] as const) {
       const s = setting(rows);
-      const u = s.tape.tensor([B, T, H, D], normals(B * T * H * D, 9));
+      const u = s.tape.tensor([B, T, H, D], normal(B * T * H * D, 9));
       const { q, k, v, table, gateKeys } = s;
       gradcheck(
         { q, k, v, table, ...(gates === "sep" ? { gateKeys } : {}) },
@@ -180,7 +176,7 @@ tests["positions never rise with the key, and by at most 1 from key to key"] = (
   const p = positions(
     tape.tensor(
       [B, H, T, T],
-      normals(B * H * T * T, 1).map(x => 4 * x),
+      normal(B * H * T * T, 1).map(x => 4 * x),
     ),
     { allowed: tape.tensor([T, T], mask(T, T, true)) },
   ).positions.values();
@@ -264,7 +260,7 @@ tests["the last queries alone give the last rows of the full result, and their g
         const options = (x: Setting): AttentionOptions => ({ position, tables: { cope: x.table, relative: x.table } });
         const y = attention(s.q, s.k, s.v, options(s));
         const z = attention(last, o.k, o.v, options(o));
-        const dy = normals(z.size, 9);
+        const dy = normal(z.size, 9);
         close(z.values(), tail(y.values()), 1e-14, position);
         const full = new Float64Array(y.size);
         dy.forEach((g, n) => {
@@ -298,13 +294,13 @@ function both(t: number, s: number, by: number, padded: boolean): Record<string,
     const make = (n: number, seed: number, times = 1): Tensor =>
       tape.param(
         [B, n, H, D],
-        normals(B * n * H * D, seed).map(x => times * x),
+        normal(B * n * H * D, seed).map(x => times * x),
       );
     const q = make(t, 1);
     const k = make(s, 2);
     const v = make(s, 3);
     const gateKeys = make(s, 4, by);
-    const table = tape.param([9, D], normals(9 * D, 5));
+    const table = tape.param([9, D], normal(9 * D, 5));
     const keys = padded
       ? tape.tensor(
           [B, s],

@@ -8,15 +8,13 @@ import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";
 import { studies } from "../bench/studies/index.ts";
 import { suite } from "./check.ts";
-import { command, fileOf, run, scratch, type Ended } from "./program.ts";
+import { command, fileOf, isWindows, noStack, run, scratch, skipped, type Ended } from "./program.ts";
 
 const out = scratch("ending");
 const root = fileURLToPath(new URL("../../..", import.meta.url));
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 const checkpoints = (folder: string): string[] =>
   readdirSync(folder).filter(f => f.endsWith(".safetensors") || f.startsWith("lock"));
-const isWindows = process.platform === "win32";
-const skipped = (): void => console.log("skipped: signals on Windows end a program at once");
 // built the same way as this is, or the library would be built anew under the other tests
 const debug = readFileSync(join(root, "dist/dev/library.stamp"), "utf8").endsWith("-debug") ? ["--debug"] : [];
 const [first] = studies;
@@ -71,7 +69,7 @@ suite("the end of npm start", {
       }
       assert.is((await closed)[0], 130, err);
       if (stream === "stdout") assert.match(err, /stopping after this step \(nobody reads stdout\)\n/);
-      assert.not.match(err, /^ {4}at /m);
+      noStack(err);
       assert.equal(checkpoints(folder), ["near-bold-1.safetensors", "near-shy-1.safetensors"]);
     }
   },

@@ -1,5 +1,5 @@
-// gates.test.ts: what CoPE may be made of. Every source of gates, with and without a bias, every kind of table, under
-// every way of looking and of sending back: the kernel against small operations, and each against what it stands for.
+// CoPE from every source of gates, with and without a bias, every kind of table, every way of looking and of sending
+// back: the kernel against small operations, and each against what it stands for.
 import * as assert from "uvu/assert";
 import {
   Tape,
@@ -26,7 +26,7 @@ import {
 } from "farsight";
 import { fast } from "farsight/fast";
 import { close, suite, thrown } from "./check.ts";
-import { normal, rows, same, small, stir } from "./stirred.ts";
+import { made, normal, rows, same, small, stir } from "./stirred.ts";
 
 const sources = ["shared", "sep", "val", "token"] as const;
 const sights = ["causal", "open", "padding", "a mask", "documents", "documents and padding", "open documents"] as const;
@@ -161,14 +161,16 @@ for (const gates of sources)
           for (const name in fused) close(fused[name]!, composed[name]!, 1e-11, `${titled(c)}: ${name}`, 1);
         }
     };
-equal["in single precision it is right to 1e-4 at 512 places, whether positions end in the table or not"] = () => {
+equal["in single precision results and what tables and values are sent are right to 1e-4 at 512 places"] = () => {
   for (const gates of sources)
     for (const rows of [3, 64, 600]) {
       const one = { b: 1, h: 2, g: 1, t: 512, s: 512, d: 8, rows, bias: true, table: "head", with: [] } as const;
       const c = drawn(random(rows), rows, { ...one, gates, sight: "causal", send: "all", scaling: "listing" });
       const [single, double] = [run(c, false, "f32"), run(c, false)];
-      // Slopes jump at whole positions, and rounding decides on which side a few of them lie.
-      for (const name of ["y", "weight"]) close(single[name]!, double[name]!, 1e-4, `${gates} ${rows} ${name}`, 1);
+      // Slopes jump at whole positions, and rounding decides on which side a few lie that are far up in a table: what
+      // gates are made of is compared in the short table alone.
+      const sound = rows === 3 ? Object.keys(double) : ["y", "weight", ...(gates === "val" ? [] : ["v"])];
+      for (const name of sound) close(single[name]!, double[name]!, 1e-4, `${gates} ${rows} ${name}`, 1);
     }
 };
 suite("gates, biases, tables and documents in one kernel", equal);
@@ -393,11 +395,6 @@ const models: Record<string, TransformerOptions> = {
     cope: { rows: 4, gates: "token", rotated: true, table: "head" },
   },
 };
-/** A small model and its parameters, stirred. */
-function made(more: TransformerOptions, tape = new Tape("f64")) {
-  const model = transformer({ ...small, ...more });
-  return { tape, model, params: stir(model.params(tape)) };
-}
 const integers = (tape: Tape, list: readonly number[][]): Tensor =>
   tape.integers([list.length, list[0]!.length], list.flat());
 const gradientsOf = (params: Tree): Record<string, Float64Array> =>
@@ -605,6 +602,17 @@ suite("documents", {
     same(b.values(), a.values());
     const whole = counted(x, "shared", false, { documents: x.tape.integers([B, T], new Int32Array(B * T).fill(5)) });
     same(whole.values(), counted(x, "shared").values());
+  },
+  "leave absolute and sinusoidal positions the places of the row, as where a text goes on after another"() {
+    for (const position of ["absolute", "sinusoidal"] as const) {
+      const { tape, model, params } = made({ position });
+      const [row] = rows(1, 8, 7, 4) as [number[]];
+      const documents = tape.integers([1, 8], [0, 0, 0, 1, 1, 1, 1, 1]);
+      const packed = model.logits(params, integers(tape, [row]), { documents });
+      const after = { ...model.start(params, 1, { earlier: 0 }), starts: [3] };
+      const { states } = model.step(params, integers(tape, [row.slice(3)]), after);
+      close(packed.values().subarray(3 * 7), model.head(params, states).values(), 1e-13, position);
+    }
   },
   "are refused where they say nothing of some place, or are no integers"() {
     const { tape, model, params } = made({ position: "cope" });

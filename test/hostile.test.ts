@@ -74,7 +74,7 @@ const floods: [what: string, header: () => string | Uint8Array, says: RegExp][] 
 ];
 
 const flooded = floods.map(([what, header, says]): [string, () => void] => [
-  `${what} cost less than a second, and three times their size in memory`,
+  `${what} cost a second and 25 ms a megabyte at most, and in memory three times their size and 100 MB`,
   () => {
     const bytes = file(header());
     const top = process.resourceUsage().maxRSS * 1024;
@@ -84,7 +84,8 @@ const flooded = floods.map(([what, header, says]): [string, () => void] => [
       says,
     );
     const { user } = process.cpuUsage(from);
-    assert.ok(user < 2e6, `${(user / 1e6).toFixed(1)} s`); // less than half of one where nothing else runs
+    // Where nothing else runs: up to 0.4 s for names and numbers, else up to 8 ms a megabyte.
+    assert.ok(user < 1e6 + bytes.length / 40, `${(user / 1e6).toFixed(1)} s`);
     const more = process.resourceUsage().maxRSS * 1024 - top;
     assert.ok(more < 3 * bytes.length + 100 * MB, `${(more / MB).toFixed(0)} MB`);
   },

@@ -26,30 +26,28 @@ import {
   type TransformerWeights,
 } from "farsight";
 import { close, suite, thrown } from "./check.ts";
-import { constant, rows, same, small, stir } from "./stirred.ts";
+import { constant, made, rows, same, small, stir } from "./stirred.ts";
 
 const [B, T, H] = [2, 6, 4];
 const dtypes = ["f32", "f64"] as const;
 const OPEN = 60; // sigmoid(60) is 1 in either precision
 const SHUT = -1000; // and sigmoid(-1000) is 0
 
-/** A small model with CoPE, stirred, and tokens for it. */
-function made(more: TransformerOptions = {}, dtype: Dtype = "f64") {
-  const tape = new Tape(dtype);
-  const model = transformer({ ...small, position: "cope", ...more });
-  const params = stir(model.params(tape, { seed: 1 }));
-  return { tape, model, params, tokens: tape.integers([B, T], rows(B, T, 7, 2).flat()) };
+/** A small model with CoPE, and tokens for it. */
+function gated(more: TransformerOptions = {}, dtype: Dtype = "f64") {
+  const it = made({ position: "cope", ...more }, new Tape(dtype));
+  return { ...it, tokens: it.tape.integers([B, T], rows(B, T, 7, 2).flat()) };
 }
-type Made = ReturnType<typeof made>;
+type Gated = ReturnType<typeof gated>;
 /** What each layer's attention has inside. */
-function looked({ model, params, tokens }: Made, how: How = {}): Inside[] {
+function looked({ model, params, tokens }: Gated, how: How = {}): Inside[] {
   const all: Inside[] = [];
   model.logits(params, tokens, { ...how, watch: (_, { attention }) => void (attention && all.push(attention)) });
   return all;
 }
-const countedIn = (it: Made, how: How = {}): Counted[] => looked(it, how).map(inside => inside.gates()!);
+const countedIn = (it: Gated, how: How = {}): Counted[] => looked(it, how).map(inside => inside.gates()!);
 /** Sets the tables of all layers. */
-function tables({ params }: Made, value: (i: number, n: number) => number): void {
+function tables({ params }: Gated, value: (i: number, n: number) => number): void {
   for (const { attn } of params.h) {
     const table = attn.cope!.weight!;
     table.values().set(Array.from({ length: table.size }, (_, n) => value(Math.floor(n / 4), n)));
@@ -105,7 +103,7 @@ for (const [title, sight] of Object.entries(sights))
       for (const gates of ["shared", "sep", "val", "token"] as const)
         for (const last of [0, 1, 2, 3, 9]) {
           const cope = { rows: last + 1, gates, bias: OPEN };
-          const it = made({ cope, causal: sight.causal ?? true }, dtype);
+          const it = gated({ cope, causal: sight.causal ?? true }, dtype);
           tables(it, () => 0);
           for (const counted of countedIn(it, sight.how(it.tape))) {
             const [g, p] = [list(counted.gates), list(counted.positions)];
@@ -133,7 +131,7 @@ open["with gates half open positions are halves, and the row above is used"] = (
       [2, 15 / 21, 1],
       [1, 1, 0],
     ] as const) {
-      const it = made({ cope: { rows: count } }, dtype);
+      const it = gated({ cope: { rows: count } }, dtype);
       for (const { attn } of it.params.h) for (const x of leaves(attn.c_attn)) x[1].values().fill(0);
       for (const counted of countedIn(it)) {
         pairs(causal, (_b, _h, sees, p, n) => assert.is(counted.positions.values()[n], p / 2, `${sees}`));
@@ -151,7 +149,7 @@ open["with gates shut there is one position, 0, whatever the key"] = () => {
       [5, 0],
       [1, 1],
     ]) {
-      const it = made({ cope: { rows: count!, bias: SHUT } }, dtype);
+      const it = gated({ cope: { rows: count!, bias: SHUT } }, dtype);
       for (const counted of countedIn(it)) {
         for (const x of [counted.gates, counted.positions]) assert.ok(list(x).every(v => v === 0));
         for (const found of counted.rows()) assert.equal(found, { pairs: 42, saturated, used: 0, trained: count! - 1 });
@@ -159,7 +157,7 @@ open["with gates shut there is one position, 0, whatever the key"] = () => {
     }
 };
 open["where nothing is seen no row is used, and attention by position is nothing"] = () => {
-  const it = made();
+  const it = gated();
   const none = it.tape.tensor([B, T]);
   for (const counted of countedIn(it, { keys: none })) {
     assert.ok(list(counted.byPosition()).every(v => v === 0));
@@ -178,7 +176,7 @@ open["where nothing is seen no row is used, and attention by position is nothing
 };
 open["a row counts as trained if it holds anything but zeros, of a head's own table or the layer's"] = () => {
   for (const dtype of dtypes) {
-    const it = made({ cope: { rows: 5, table: "head" } }, dtype);
+    const it = gated({ cope: { rows: 5, table: "head" } }, dtype);
     // Head 0 has row 2 at its first number, head 1 row 4 at its last, head 2 none (but a zero below 0), head 3 row 0.
     const held: Record<number, number> = { [2 * 4]: 1, [5 * 4 + 4 * 4 + 3]: -1e-30, [10 * 4 + 9]: -0, [15 * 4 + 1]: 3 };
     tables(it, (_, n) => held[n] ?? 0);
@@ -187,7 +185,7 @@ open["a row counts as trained if it holds anything but zeros, of a head's own ta
       found.map(r => r.trained),
       [2, 4, undefined, 0],
     );
-    const layers = made({ cope: { rows: 5 } }, dtype);
+    const layers = gated({ cope: { rows: 5 } }, dtype);
     tables(layers, (row, n) => (row === 3 && n % 4 === 2 ? 1e-38 : 0));
     for (const counted of countedIn(layers)) for (const { trained } of counted.rows()) assert.is(trained, 3);
   }
@@ -210,7 +208,7 @@ for (const [title, more] of Object.entries(combinations))
   alone[`${title}: attention by position is the softmax of q·table[position] over the keys that are seen`] = () => {
     for (const dtype of dtypes)
       for (const [name, sight] of Object.entries(sights)) {
-        const it = made({ ...more, causal: sight.causal ?? true }, dtype);
+        const it = gated({ ...more, causal: sight.causal ?? true }, dtype);
         it.params.h.forEach(({ attn }, i) => {
           // Where gates and positions see queries that are not turned these are not shown; let all turn alike then.
           if (title.includes("neither")) attn.c_attn.weight.values().fill(0);
@@ -262,7 +260,7 @@ alone["where keys say nothing, attention is attention by position"] = () => {
   for (const gates of ["shared", "sep", "val", "token"] as const)
     for (const table of ["layer", "head", "shared"] as const)
       for (const position of ["cope", ["rope", "cope"]] as const) {
-        const it = made({ position, cope: { rows: 4, gates, table, bias: 0.3 } });
+        const it = gated({ position, cope: { rows: 4, gates, table, bias: 0.3 } });
         for (const { attn } of it.params.h) {
           attn.c_attn.weight.values().fill(0, 16 * 16, 32 * 16);
           attn.c_attn.bias!.values().fill(0, 16, 32);
@@ -276,7 +274,7 @@ alone["where keys say nothing, attention is attention by position"] = () => {
 alone["by a cache a step shows the last row of the whole: gates, positions, attention, and rows of its own pairs"] =
   () => {
     for (const gates of ["shared", "sep", "val", "token"] as const) {
-      const it = made({ cope: { rows: 3, gates, bias: 1 } });
+      const it = gated({ cope: { rows: 3, gates, bias: 1 } });
       const whole = countedIn(it);
       const ids = rows(B, T, 7, 2);
       it.tape.noGrad(() => {
@@ -421,7 +419,7 @@ learnt["frozen tables stay zeros, so that no row counts as trained"] = () => {
   assert.match(warning!, / in 8 of 8 heads, farthest in h\.[01], head \d: row \d, and none was trained$/);
 };
 learnt["a table that did not begin with zeros counts as trained whole, and nothing is beyond it"] = () => {
-  const it = made({ cope: { rows: 30, bias: OPEN } });
+  const it = gated({ cope: { rows: 30, bias: OPEN } });
   const { heads, beyond, warning } = rowsUsed(it.tape, watch => it.model.logits(it.params, it.tokens, { watch }));
   assert.ok(heads.every(r => r.trained === 29 && r.used === T));
   assert.equal([beyond, warning], [[], undefined]);
@@ -467,7 +465,7 @@ suite("rowsUsed", {
     assert.is(far.heads[0]!.saturated, (820 - 40 - 39 - 38 - 37) / 820);
   },
   "names the head that goes farthest beyond, and those alone that do"() {
-    const it = made({ layers: 3, cope: { rows: 9, bias: OPEN, table: "head", every: 2 } });
+    const it = gated({ layers: 3, cope: { rows: 9, bias: OPEN, table: "head", every: 2 } });
     const { weight } = it.params.h[1]!.attn.cope!;
     const last = [8, 5, 3, 6];
     weight!.values().forEach((_, n, all) => (all[n] = Math.floor(n / 4) % 9 > last[Math.floor(n / 36)]! ? 0 : 1));
@@ -510,7 +508,7 @@ suite("rowsUsed", {
     assert.is(found.pairs, all);
     assert.is(found.used, Math.max(...each.map(r => r.used!)));
     close([found.saturated], [each.reduce((n, r) => n + r.saturated * r.pairs, 0) / all], 1e-15);
-    const it = made({ cope: { rows: 6, bias: OPEN } });
+    const it = gated({ cope: { rows: 6, bias: OPEN } });
     const several = rowsUsed(it.tape, watch => {
       for (const t of [2, 6, 3])
         it.model.logits(it.params, it.tape.integers([1, t], texts(1, t).slice(0, t)), { watch });
@@ -535,13 +533,13 @@ suite("rowsUsed", {
   },
   "says nothing of a model without CoPE"() {
     for (const position of ["none", "relative", ["rope", "alibi"]] as const) {
-      const it = made({ position });
+      const it = gated({ position });
       const found = rowsUsed(it.tape, watch => it.model.logits(it.params, it.tokens, { watch }));
       assert.equal(found, { heads: [], beyond: [], warning: undefined });
     }
   },
   "leaves nothing behind: no tensor, no record, no draw, no gradient"() {
-    const it = made({ dropout: 0.5 });
+    const it = gated({ dropout: 0.5 });
     it.tape.step(() => it.model.loss(it.params, it.tokens, it.tokens));
     const state = () => [it.tape.toString(), it.tape.random.position, it.tape.recording, it.tape.engine.mark];
     const grads = () => leaves(it.params).flatMap(([, p]) => Array.from(p.gradient()));
@@ -576,7 +574,7 @@ suite("rowsUsed", {
     assert.ok(many - few < 2 * pairs, `${many - few} bytes for 8 layers more; pairs of one take ${pairs}`);
   },
   "refuses a run that calls no watch, one on another tape, promises, and what is no tape or function"() {
-    const it = made();
+    const it = gated();
     const run = (): void => void it.model.logits(it.params, it.tokens);
     assert.match(
       thrown(Error, () => rowsUsed(it.tape, run)),

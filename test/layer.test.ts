@@ -34,36 +34,25 @@ import {
   type PositionName,
   type Sizes,
   type Tensor,
-  type Transformer,
   type TransformerOptions,
   type TransformerWeights,
   type Tree,
 } from "farsight";
 import { close, suite, thrown } from "./check.ts";
-import { constant, normal, rows, same, small, stir } from "./stirred.ts";
+import { constant, made, normal, rows, same, small } from "./stirred.ts";
 
-interface Made {
-  tape: Tape;
-  model: Transformer;
-  params: TransformerWeights;
-  loss(): Tensor;
-  logits(): Float64Array;
-}
-/** A stirred model in f64 with tokens b 2, t 7. */
-function made(more: TransformerOptions, t = 7): Made {
-  const model = transformer({ ...small, ...more });
-  const tape = new Tape("f64", { seed: 5 });
-  const params = stir(model.params(tape));
-  const tokens = tape.integers([2, t], rows(2, t, 7, 2).flat());
-  const targets = tape.integers([2, t], rows(2, t, 7, 3).flat());
+/** A stirred model with tokens b 2, t 7. */
+function asked(more: TransformerOptions, t = 7) {
+  const it = made(more);
+  const { tape, model, params } = it;
+  const [tokens, targets] = [2, 3].map(seed => tape.integers([2, t], rows(2, t, 7, seed).flat())) as [Tensor, Tensor];
   return {
-    tape,
-    model,
-    params,
+    ...it,
     loss: () => model.loss(params, tokens, targets),
     logits: () => tape.scope(() => Float64Array.from(model.logits(params, tokens).values())),
   };
 }
+type Asked = ReturnType<typeof asked>;
 const heard = (params: Tree): void => {
   for (const [path, p] of leaves(params))
     if (!path.endsWith("c_attn.bias"))
@@ -103,7 +92,7 @@ const toy: Kind = (_, { d, width }) => {
     bias: weights => ({ distances: (weights as { weight: Tensor }).weight }),
   };
 };
-const toyed = (position: PositionChoice): Made => made({ position });
+const toyed = (position: PositionChoice): Asked => asked({ position });
 
 suite("a kind of position of one's own", {
   "stands in a list, with its parameters in the model and in each layer; gradients equal differences"() {
@@ -216,8 +205,8 @@ suite("a kind of one's own with options, parameters and gates", {
     for (const others of [[], ["rope"]] as const)
       for (const rotated of [false, true]) {
         const [own, theirs] = [[...others, counter({ rows: 5, rotated })], [...others, "cope"] as const].map(position =>
-          made({ position, cope: { rows: 5, scaling: "ram", gates: "sep", rotated } }),
-        ) as [Made, Made];
+          asked({ position, cope: { rows: 5, scaling: "ram", gates: "sep", rotated } }),
+        ) as [Asked, Asked];
         const lists = [own, theirs].map(it => leaves(it.params).map(([, p]) => p));
         lists[0]!.forEach((p, i) => p.values().set(lists[1]![i]!.values()));
         assert.ok(leaves(own.params).some(([path]) => path === "h.1.attn.counts.seen.weight"));
@@ -238,7 +227,7 @@ suite("a kind of one's own with options, parameters and gates", {
         );
         a!.forEach((values, i) => same(values, b![i]!, `piece ${i}`));
       }
-    assert.not.equal(made({ position: counter() }).logits(), made({ position: counter({ rows: 2 }) }).logits());
+    assert.not.equal(asked({ position: counter() }).logits(), asked({ position: counter({ rows: 2 }) }).logits());
   },
   "stands in attention, which takes its parameters by its name"() {
     const tape = new Tape("f64");
@@ -288,13 +277,13 @@ const triples: (readonly PositionName[])[] = [
 const combined: Record<string, () => void> = {};
 for (const list of [...pairs, ...triples, kinds]) {
   combined[`${list.join(" and ")}: gradients equal differences`] = () => {
-    const { params, loss } = made({ position: list });
+    const { params, loss } = asked({ position: list });
     gradcheck(params, loss, { h: 3e-6 });
     heard(params);
   };
   combined[`${list.join(" and ")}: the order of the list changes no bit, and names no other parameters`] = () => {
-    const one = made({ position: list });
-    const other = made({ position: [...list].reverse() });
+    const one = asked({ position: list });
+    const other = asked({ position: [...list].reverse() });
     assert.equal(
       leaves(other.params).map(([path]) => path),
       leaves(one.params).map(([path]) => path),
@@ -302,7 +291,7 @@ for (const list of [...pairs, ...triples, kinds]) {
     same(other.logits(), one.logits());
     for (const alone of list)
       assert.not.ok(
-        made({ position: list.filter(kind => kind !== alone) })
+        asked({ position: list.filter(kind => kind !== alone) })
           .logits()
           .every((x, i) => Math.abs(x - one.logits()[i]!) < 1e-6),
         `${alone} did nothing`,
@@ -312,8 +301,8 @@ for (const list of [...pairs, ...triples, kinds]) {
 suite("positions together", {
   ...combined,
   "none in a list is none, and names twice or unknown are refused"() {
-    same(made({ position: ["none", "rope"] as never }).logits(), made({ position: "rope" }).logits());
-    same(made({ position: [] }).logits(), made({ position: "none" }).logits());
+    same(asked({ position: ["none", "rope"] as never }).logits(), asked({ position: "rope" }).logits());
+    same(asked({ position: [] }).logits(), asked({ position: "none" }).logits());
     for (const name of kinds)
       assert.match(
         thrown(RangeError, () => transformer({ ...small, position: [name, name] })),
@@ -370,7 +359,7 @@ const long: Record<string, () => void> = {};
 for (const position of kinds.filter(kind => kind !== "absolute"))
   long[`${position} reads sequences of 4 times the context with the same parameters`] = () => {
     const more: TransformerOptions = { position, cope: {}, relative: {} };
-    const [short, far] = [9, 36].map(t => made(more, t));
+    const [short, far] = [9, 36].map(t => asked(more, t));
     assert.is(far!.model.config.context, 9);
     assert.is(far!.model.config.limit, Infinity);
     assert.equal(
@@ -389,12 +378,12 @@ suite("the context", {
   ...long,
   "bounds absolute positions alone, which say so in their own name; alone, in a list, and in steps"() {
     for (const position of ["absolute", ["absolute", "cope", "rope"]] as const) {
-      const { loss } = made({ position }, 10);
+      const { loss } = asked({ position }, 10);
       assert.match(
         thrown(RangeError, loss),
         /^absolute: 10 places are more than the 9 of the table\n {2}wants a larger/,
       );
-      const { tape, model, params } = made({ position }, 9);
+      const { tape, model, params } = asked({ position }, 9);
       assert.is(model.config.limit, 9);
       tape.noGrad(() => {
         const start = model.start(params, 1, { cache: 20 });
@@ -426,7 +415,7 @@ const together: Record<string, () => void> = {};
 for (const [title, more] of Object.entries(options))
   together[`${title}: a loop over layers, and the parts of layers, have the bits of the model; gradients too`] = () => {
     const results = [0, 1, 2].map(way => {
-      const { tape, model, params } = made(more);
+      const { tape, model, params } = asked(more);
       const c = model.config;
       const tokens = tape.integers([2, 7], rows(2, 7, 7, 2).flat());
       const { causal } = c;
@@ -471,14 +460,14 @@ for (const [title, more] of Object.entries(choices))
   for (const position of everywhere)
     optional[`${title}, ${String(position)}: gradients equal differences`] = () => {
       for (const gates of String(position).includes("cope") ? (["shared", "sep", "val"] as const) : [undefined]) {
-        const { params, loss } = made({ ...more, position, cope: { rows: 4, ...(gates && { gates }) } });
+        const { params, loss } = asked({ ...more, position, cope: { rows: 4, ...(gates && { gates }) } });
         gradcheck(params, loss, { h: 3e-6 });
         heard(params);
       }
     };
 
 /** A model of 4 heads of keys whose weights are those of one with fewer, each repeated. */
-function repeated(params: TransformerWeights, g: number, whole: Made): void {
+function repeated(params: TransformerWeights, g: number, whole: Asked): void {
   const d = 16;
   const width = 4;
   for (const [path, p] of leaves(whole.params)) {
@@ -502,8 +491,8 @@ for (const g of [1, 2])
     optional[`kvHeads: ${g}, ${String(position)}: as many heads with repeated weights give the same`] = () => {
       for (const gates of String(position).includes("cope") ? (["shared", "sep", "val"] as const) : [undefined]) {
         const cope = { rows: 4, ...(gates && { gates }) };
-        const few = made({ position, kvHeads: g, cope });
-        const all = made({ position, cope });
+        const few = asked({ position, kvHeads: g, cope });
+        const all = asked({ position, cope });
         repeated(few.params, g, all);
         close(all.logits(), few.logits(), 1e-12);
         const [a, b] = [few, all].map(it => {
@@ -525,7 +514,7 @@ suite("options of layers", {
   ...optional,
   "norm by the root of the mean square, or by mean and deviation"() {
     for (const rms of [true, false]) {
-      const { tape, model, params } = made({ rms, eps: 0.01 });
+      const { tape, model, params } = asked({ rms, eps: 0.01 });
       const before: number[][] = [];
       const x = model.embed(params, tape.integers([1, 7], rows(1, 7, 7, 2)[0]!));
       const watch = (_: number, { states }: { states: Tensor }): void => void before.push(Array.from(states.values()));
@@ -540,8 +529,8 @@ suite("options of layers", {
       }
     }
   },
-  "name and shape parameters: no bias anywhere, no shift of norms, fewer rows of keys and values"() {
-    const of = (more: TransformerOptions) => shapes(made({ layers: 1, position: "cope", ...more }).params);
+  "name and shape parameters: no bias anywhere, no shift of norms, fewer rows of keys and values, gates of CoPE"() {
+    const of = (more: TransformerOptions) => shapes(asked({ layers: 1, position: "cope", ...more }).params);
     const plain = of({});
     assert.equal(
       Object.keys(plain).filter(path => path.endsWith("bias")),
@@ -569,10 +558,17 @@ suite("options of layers", {
       const sep = of({ kvHeads, cope: { gates: "sep" } });
       assert.is(sep["h.0.attn.cope.gate.weight"], `${4 * kvHeads} 16`);
     }
-    const gate = Object.keys(of({ bias: false, cope: { gates: "sep" } })).filter(path => /gate/.test(path));
-    assert.equal(gate, ["h.0.attn.cope.gate.weight"]);
+    assert.is(of({ cope: {} })["h.0.attn.cope.weight"], `${small.context! + 1} 4`);
+    const ofCope = (more: TransformerOptions): string[] =>
+      Object.keys(of(more)).flatMap(path => path.split("h.0.attn.cope.").slice(1));
+    for (const bias of [true, false]) {
+      const keys = ["weight", "gate.weight", ...(bias ? ["gate.bias"] : [])];
+      assert.equal(ofCope({ bias, cope: { gates: "sep" } }), keys);
+      assert.equal(ofCope({ bias, cope: { gates: "token" } }), ["weight", "gate.weight"]);
+      assert.equal(ofCope({ bias, cope: { gates: "token", bias: 0 } }), ["weight", "gate.weight", "bias"]);
+    }
     assert.match(
-      thrown(RangeError, () => made({ kvHeads: 3 })),
+      thrown(RangeError, () => asked({ kvHeads: 3 })),
       /^transformer: kvHeads is 3 of 4 heads\n {2}wants a divisor of heads/,
     );
   },
@@ -611,7 +607,7 @@ const seen: Record<string, TransformerOptions> = {
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 for (const [title, more] of Object.entries(seen)) {
   watched[`${title}: weights are those of attend, gates and positions add up, and no bit changes`] = () => {
-    const { tape, model, params } = made(more);
+    const { tape, model, params } = asked(more);
     const c = model.config;
     const cope = { gates: "shared" as const, rotated: false, ...more.cope };
     const p = params.h[0]!.attn;
@@ -673,7 +669,7 @@ for (const [title, more] of Object.entries(seen)) {
     }
   };
   watched[`${title}: in a step as in a run through a cache, the model shows every layer and changes no bit`] = () => {
-    const { tape, model, params, loss } = made(more);
+    const { tape, model, params, loss } = asked(more);
     const tokens = tape.integers([2, 7], rows(2, 7, 7, 2).flat());
     const calls: number[] = [];
     const all: Float64Array[][] = [];

@@ -26,6 +26,7 @@ import {
   type Tree,
 } from "farsight";
 import { close, suite } from "./check.ts";
+import { same, stir } from "./stirred.ts";
 
 /** A small model whose CoPE tables are shorter than its sequences: some positions are capped. */
 const small: TransformerOptions = {
@@ -39,18 +40,6 @@ const small: TransformerOptions = {
   relative: { rows: 4 },
 };
 
-/**
- * Adds normal numbers to every parameter. Embeddings get more, so that the first norms divide by about 1 and not by the
- * 0.3 that they start with: third derivatives, and with them the error of a difference, stay small.
- */
-function stir<T extends Tree>(params: T, seed = 1): T {
-  for (const [path, p] of leaves(params)) {
-    const rng = random(seed).fork(path);
-    const by = /^(w[tp]e|memory)/.test(path) ? 1.5 : 0.15;
-    p.values().set(p.values().map(x => x + by * rng.normal()));
-  }
-  return params;
-}
 const ids = (tape: Tape, b: number, t: number, v: number, seed: number): Tensor => {
   const rng = random(seed);
   return tape.integers(
@@ -320,10 +309,6 @@ function drained<State>(stream: Generator<Given, State, void>): { given: Given[]
     given.push(value);
   }
 }
-function sameBits(got: ArrayLike<number>, want: ArrayLike<number>, what: string): void {
-  assert.is(got.length, want.length, what);
-  for (let i = 0; i < want.length; i++) assert.ok(Object.is(got[i], want[i]), `${what}: ${got[i]}, not ${want[i]}`);
-}
 /** Columns from..to of b rows of t places of n numbers, or of rows of lists. */
 const columns = (x: ArrayLike<number>, [t, n]: readonly [number, number], from: number, to: number): number[] =>
   Array.from(x).filter((_, i) => {
@@ -369,9 +354,9 @@ for (const [title, c] of Object.entries(streams))
         given.map(g => g.shape),
         [4, 4, 3].map(l => [2, l, 7]),
       );
-      given.forEach((g, s) => sameBits(g.values, columns(logits, [11, 7], s * 4, s * 4 + 4), `${n} at a time`));
+      given.forEach((g, s) => same(g.values, columns(logits, [11, 7], s * 4, s * 4 + 4), `${n} at a time`));
       assert.is(state!.at, 11);
-      sameBits(state!.memory.values(), memory, "memory");
+      same(state!.memory.values(), memory, "memory");
     }
   };
 streaming["what is asked for: states, and the loss of each segment, which is NaN where nothing counts"] = () => {
@@ -384,7 +369,7 @@ streaming["what is asked for: states, and the loss of each segment, which is NaN
   );
   tape.scope(() => {
     states!.forEach((g, s) =>
-      sameBits(model.head(params, tape.tensor(g.shape, g.values)).values(), logits![s]!.values, "states"),
+      same(model.head(params, tape.tensor(g.shape, g.values)).values(), logits![s]!.values, "states"),
     );
     const want = [0, 8].map((from, i) => {
       const y = logits![2 * i]!;
@@ -422,10 +407,10 @@ streaming["an encoder: segments as pieces give the bits of the whole, and its lo
   tape.scope(() => {
     const { logits, memories } = model.logits(params, sequences);
     logits.forEach((y, s) => {
-      sameBits(given[s]!.values, y.values(), `segment ${s}`);
-      sameBits(losses[s]!.values, crossEntropy(y, labels).values(), `loss ${s}`);
+      same(given[s]!.values, y.values(), `segment ${s}`);
+      same(losses[s]!.values, crossEntropy(y, labels).values(), `loss ${s}`);
     });
-    sameBits(state!.memory.values(), memories.at(-1)!.values(), "memory");
+    same(state!.memory.values(), memories.at(-1)!.values(), "memory");
   });
 };
 for (const [title, options] of Object.entries({ cache: { cache: 11 }, "states of earlier places": { earlier: 11 } }))
@@ -484,8 +469,8 @@ streaming["a state that was saved and restored gives the same continuation, and 
       const state = restored(tape, bytes);
       for (const time of ["first", "second"]) {
         const rest = drained(run(params, pieces.slice(2), { state }));
-        sameBits(rest.given[0]!.values, whole.given[2]!.values, `${time} time`);
-        sameBits(rest.state!.memory.values(), whole.state!.memory.values(), `memory, ${time} time`);
+        same(rest.given[0]!.values, whole.given[2]!.values, `${time} time`);
+        same(rest.state!.memory.values(), whole.state!.memory.values(), `memory, ${time} time`);
         assert.is(rest.state!.at, whole.state!.at);
         assert.equal(saved(state), bytes);
       }
@@ -505,7 +490,7 @@ streaming["frozen parameters have the numbers of others and claim no memory for 
     assert.is(cold!.bytes * 2, warm!.bytes);
     cold!.params.forEach(([path, p], i) => {
       assert.not(p.wants, path);
-      sameBits(p.values(), warm!.params[i]![1].values(), path);
+      same(p.values(), warm!.params[i]![1].values(), path);
     });
   }
 };

@@ -45,6 +45,7 @@ import {
   type Weights,
 } from "farsight";
 import { close, suite } from "./check.ts";
+import { same, stir } from "./stirred.ts";
 
 const small: TransformerOptions = { vocab: 8, d: 8, heads: 2, layers: 2, inner: 12, context: 9, cope: { rows: 4 } };
 const T = 5;
@@ -52,22 +53,8 @@ const TOKENS = [3, 1, 4, 1, 6];
 const TARGETS = [1, 4, 2, 6, 0];
 const cuts: readonly Cut[] = ["kv", "post_ln", "pre_ln"];
 
-/**
- * Adds normal numbers to every parameter, so that CoPE's tables, gains and biases matter; most to the embeddings, whose
- * norm then divides by about 1.
- */
-function stir<P extends Tree>(params: P): P {
-  for (const [path, p] of leaves(params)) {
-    const rng = random(1).fork(path);
-    const by = /^(w[tp]e|memory)/.test(path) ? 1.5 : 0.15;
-    p.values().set(p.values().map(x => x + by * rng.normal()));
-  }
-  return params;
-}
 const grads = (params: Tree): Record<string, Float64Array> =>
   Object.fromEntries(leaves(params).map(([path, p]) => [path, Float64Array.from(p.gradient())]));
-const same = (a: ArrayLike<number>, b: ArrayLike<number>): boolean =>
-  a.length === b.length && Array.from(a).every((x, i) => Object.is(x, b[i]));
 const zero = (x: ArrayLike<number>): boolean => Array.from(x).every(v => v === 0);
 
 /** Loss and gradients of the library's model; the loss is the mean over the places that have a target. */
@@ -370,7 +357,7 @@ for (const cut of cuts) {
       { mode: "window", horizon: 0 },
     ] as const) {
       const got = run({ position: "cope" }, { cut, ...mode }).grads;
-      for (const path in want) assert.ok(same(got[path]!, want[path]!), path);
+      for (const path in want) same(got[path]!, want[path]!, path);
     }
   };
   facts[`${cut}: gamma 1 and a window over everything are no myopia`] = () => {
@@ -422,7 +409,7 @@ facts["fade hands on the bits of its input, and its gradient times a number"] = 
   const tape = new Tape("f64");
   const x = tape.param([3], [-0, 0.1, 1e300]);
   const y = fade(x, { by: 0.3 });
-  assert.ok(same(y.values(), [-0, 0.1, 1e300]));
+  same(y.values(), [-0, 0.1, 1e300]);
   tape.backward(y, [1, 2, -3]);
   close(x.gradient(), [0.3, 0.6, -0.9], 1e-15);
 };
@@ -450,7 +437,7 @@ suite("a myopic CoPE transformer inside RMT", {
             return { value: tape.step(loss), grads: grads(params) };
           });
           assert.is(a!.value, b!.value);
-          for (const path in a!.grads) assert.ok(same(a!.grads[path]!, b!.grads[path]!), `${exempt} ${cut} ${path}`);
+          for (const path in a!.grads) same(a!.grads[path]!, b!.grads[path]!, `${exempt} ${cut} ${path}`);
         }
   },
   "without myopia its gradients equal differences, replayed and kept"() {

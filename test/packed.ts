@@ -3,8 +3,8 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isWindows } from "./program.ts";
 
-export const windows = process.platform === "win32";
 export const consumer = mkdtempSync(join(tmpdir(), "farsight-package-"));
 /** Where the package lies in it. */
 export const home = join(consumer, "node_modules/farsight");
@@ -25,7 +25,7 @@ export function install(): void {
   write("package.json", JSON.stringify({ name: "consumer", private: true, type: "module" }));
   const npm = spawnSync("npm", ["pack", "--ignore-scripts", "--offline", "--json", "--pack-destination", consumer], {
     encoding: "utf8",
-    shell: windows,
+    shell: isWindows,
   });
   if (npm.status !== 0) throw new Error(`npm pack ended with ${npm.status}: ${npm.error ?? npm.stderr}`);
   const [{ filename }] = JSON.parse(npm.stdout) as [{ filename: string }];

@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import type { Entry } from "../bench/records.ts";
 import { plan } from "../bench/studies/plan.ts";
 import { suite } from "./check.ts";
-import { lines, losses, run, scratch, type Line } from "./program.ts";
+import { isWindows, lines, losses, run, scratch, skipped, type Line } from "./program.ts";
 import { recorded, seeds } from "./recorded.ts";
 import { paged, said, whole } from "./said.ts";
 
@@ -33,6 +33,7 @@ suite("the study of planning", {
     const words = (name: string): string[] => ["plan", "--steps", "300", "--quick", "--json", "--out", out(name)];
     const whole = await run("../bench/start", words("whole"));
     assert.is(whole.code, 0, whole.err);
+    if (isWindows) return skipped();
     const cut = await run("../bench/start", words("cut"), { interrupt: /"step":60,/ });
     assert.is(cut.code, 130, cut.err);
     const on = await run("../bench/start", [...words("cut"), "--resume"]);

@@ -4,6 +4,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import * as assert from "uvu/assert";
+
+export const isWindows = process.platform === "win32";
+/** Says that a test, or the rest of it, is left out on Windows. */
+export const skipped = (): void => console.log("skipped: signals on Windows end a program at once");
 
 export interface Ended {
   code: number | null;
@@ -59,6 +64,9 @@ export function command(name: string, words: readonly string[], how: How & { cwd
 /** Runs a program, "../bench/start" for instance. */
 export const run = (program: string, words: readonly string[], how: How = {}): Promise<Ended> =>
   command(process.execPath, [...(how.node ?? []), fileOf(program), ...words], how);
+
+/** Asserts that a person is shown no stack. */
+export const noStack = (err: string): void => assert.not.match(err, /^ {4}at /m);
 
 export type Line = Record<string, unknown>;
 export const lines = (text: string): Line[] =>

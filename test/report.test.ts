@@ -61,7 +61,7 @@ suite("command line", {
     assert.match(error("--arm", "carefu"), /one of bold, careful, got "carefu", did you mean careful\?/);
   },
   "refuses what is no number, or not the number asked for": () => {
-    for (const bad of ["abc", "", "1x", "0x10", "NaN", "Infinity", "1.5", "-1"])
+    for (const bad of ["abc", "", "1x", "0x10", "NaN", "Infinity", "1.5", "-1", "9007199254740993"])
       assert.is(error(`--seed=${bad}`), `--seed wants a whole number of at least 0, got "${bad}"`);
     assert.is(error("--rate", "-2"), '--rate wants a number from 0 to 1, got "-2"');
     assert.is(error("--seed"), "--seed needs a whole number of at least 0");
@@ -133,7 +133,9 @@ suite("progress", {
     const last = narrow.written.at(-1)!.replace("\r\x1b[2K", "");
     assert.match(last, /^near  bold 100% \| careful 100%.*; 3 cells more, 1h20m left in all$/);
     assert.ok(last.length <= 79, last);
-    assert.is(sink(false).show.step("near", "bold", report), undefined);
+    const bare = sink(false);
+    bare.show.step("near", "bold", report);
+    assert.equal(bare.written, ["near bold  step 2/2  loss 1.23  acc 50%  10k tok/s\n"]);
   },
   "rewrites one line at most ten times a second, within the terminal, and removes it": () => {
     const { written, clock, show } = sink(true, 80);

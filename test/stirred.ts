@@ -1,5 +1,15 @@
 // Small models whose parameters are no ones and zeros, and what else tests draw.
-import { leaves, random, type Tape, type Tensor, type TransformerOptions, type Tree } from "farsight";
+import {
+  Tape,
+  leaves,
+  random,
+  transformer,
+  type Tensor,
+  type Transformer,
+  type TransformerOptions,
+  type TransformerWeights,
+  type Tree,
+} from "farsight";
 
 /** A small decoder; tables of CoPE and of relative positions are shorter than its sequences. */
 export const small: TransformerOptions = {
@@ -13,14 +23,28 @@ export const small: TransformerOptions = {
   relative: { rows: 4 },
 };
 
-/** Adds normal numbers to every parameter, more to embeddings, so that third derivatives stay small. */
+/**
+ * Adds normal numbers to every parameter. Embeddings and memories get more, so that the first norms divide by about 1
+ * and not by the 0.3 that they start with: third derivatives, and with them the error of a difference, stay small.
+ */
 export function stir<T extends Tree>(params: T, seed = 1): T {
   for (const [path, p] of leaves(params)) {
     const rng = random(seed).fork(path);
-    const by = /^w[tp]e/.test(path) ? 1.5 : 0.15;
+    const by = /^(w[tp]e|memory)/.test(path) ? 1.5 : 0.15;
     p.values().set(p.values().map(x => x + by * rng.normal()));
   }
   return params;
+}
+
+/** A small decoder and its parameters, stirred. */
+export interface Made {
+  tape: Tape;
+  model: Transformer;
+  params: TransformerWeights;
+}
+export function made(more: TransformerOptions, tape = new Tape("f64", { seed: 5 })): Made {
+  const model = transformer({ ...small, ...more });
+  return { tape, model, params: stir(model.params(tape)) };
 }
 
 /** `n` normal numbers. */

@@ -55,7 +55,7 @@ suite("flip-flop", {
       }
     }
   },
-  "instructions come as often as FFL(p) says, and bits are fair": () => {
+  "instructions come as often as FFL(p) says, p 0.8 unless given, and bits are fair": () => {
     for (const ignore of [0.1, 0.8, 0.98]) {
       const task = flipFlop({ ignore });
       const b = 400;
@@ -69,6 +69,8 @@ suite("flip-flop", {
       const unread = words.flatMap(row => row.filter((_, i) => i % 2 === 1 && row[i - 1] !== "r"));
       likely(unread.filter(bit => bit === "1").length, unread.length, 0.5, "1");
     }
+    const plain = { ignore: 0.8, instructions: 256 };
+    assert.equal(flipFlop().batch(random(1), 2), flipFlop(plain).batch(random(1), 2));
   },
   "ids are those of the published data set, and the first draws are these": () => {
     const task = flipFlop({ instructions: 12, ignore: 0.5 });
