@@ -1,9 +1,8 @@
 // again.ts: the table or the page of a run once more, from its records: JSON lines in a file or on stdin.
 import { readFileSync } from "node:fs";
-import { args } from "./cli.ts";
+import { args, leave } from "./cli.ts";
 import { reason, saveFile } from "./files.ts";
 import { table } from "./finding.ts";
-import { leave } from "./options.ts";
 import { parsed } from "./records.ts";
 import { report } from "./report.ts";
 import { studies } from "./studies/index.ts";

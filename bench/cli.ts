@@ -219,6 +219,12 @@ function end(code: number, stream: 1 | 2, text: string): never {
   process.exit(code);
 }
 
+/** Writes to stderr and ends the process. */
+export function leave(code: number, text: string): never {
+  process.stderr.write(`${text}\n`);
+  process.exit(code);
+}
+
 /** Parses the command line of this process; prints help or the one-line error, and leaves with 0 or 2. */
 export function args<const S extends Spec>(spec: S, argv: readonly string[] = process.argv.slice(2)): Parsed<S> {
   const got = parse(argv, spec);

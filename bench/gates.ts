@@ -13,9 +13,9 @@ export interface Looking {
   heads: number;
 }
 
-/** Which token's gates ought to be open, and which one's shut. */
+/** Which token's gates ought to be open, those of all others unless given, and which one's shut. */
 export interface Contrast {
-  counted: string;
+  counted?: string;
   passed: string;
 }
 
@@ -27,12 +27,14 @@ function triangle({ gates, positions }: Counted, head: number, words: readonly s
     return Array.from(x.values().subarray(from, from + i + 1), v => Number(v.toFixed(3)));
   };
   const last = row(gates, t - 1);
-  const open = (word: string): number => {
-    const g = last.filter((_, j) => words[j] === word);
+  const open = (is: (word: string) => boolean): number => {
+    const g = last.filter((_, j) => is(words[j]!));
     return g.reduce((a, x) => a + x, 0) / Math.max(1, g.length);
   };
+  const { counted, passed } = of;
+  const isCounted = (word: string): boolean => (counted === undefined ? word !== passed : word === counted);
   return {
-    contrast: open(of.counted) - open(of.passed),
+    contrast: open(isCounted) - open(word => word === passed),
     gates: words.map((_, i) => row(gates, i)),
     positions: words.map((_, i) => row(positions, i)),
   };

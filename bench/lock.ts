@@ -76,10 +76,17 @@ function claim(file: string, owner: Owner): boolean {
   }
 }
 
+/** That another process has a lock, which is no fault of the disk. `host`: the machine it runs on. */
+export interface Held extends Error {
+  readonly host: string;
+}
+/** Whether a lock could not be taken because another process has it. */
+export const isHeld = (error: unknown): error is Held => (error as Partial<Held>).host !== undefined;
+
 /**
  * Takes a lock and returns what gives it back; it is given back when the process ends, too, and taken over from a
- * process that was killed. Where another process holds it, throws what can be done about that. The folder of `path` is
- * made.
+ * process that was killed. Where another process holds it, throws what can be done about that, as `Held`. The folder of
+ * `path` is made.
  */
 export function lock(path: string): () => void {
   const owner: Owner = { pid: process.pid, host: hostname(), born: born(process.pid) };
@@ -89,7 +96,7 @@ export function lock(path: string): () => void {
     const holder = last ? ownerOf(`${path}.${last}`) : undefined;
     if (holder && lives(holder)) {
       const there = holder.host === owner.host ? "" : ` of ${holder.host}; should that be gone, delete ${path}.${last}`;
-      throw new Error(`in use by process ${holder.pid}${there}`);
+      throw Object.assign(new Error(`in use by process ${holder.pid}${there}`), { host: holder.host });
     }
     const mine = `${path}.${last + 1}`;
     if (!claim(mine, owner)) continue;

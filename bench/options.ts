@@ -1,19 +1,9 @@
 // options.ts: the command line of npm start, made from the studies there are.
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { args, type Spec } from "./cli.ts";
-import { root } from "./place.ts";
+import { args, leave, type Spec } from "./cli.ts";
+import { version } from "./place.ts";
 import type { Study } from "./study.ts";
 import { spelled } from "./words.ts";
-
-/** The version of package.json. */
-export const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
-
-/** Writes to stderr and ends the process. */
-export function leave(code: number, text: string): never {
-  process.stderr.write(`${text}\n`);
-  process.exit(code);
-}
 
 /** "counting (CoPE), remembering (RMT),\nand planning (myopic)": the last on a line of its own. */
 function trained(studies: readonly Study[]): string {
@@ -21,13 +11,23 @@ function trained(studies: readonly Study[]): string {
   return each.length > 1 ? `${each.slice(0, -1).join(", ")},\nand ${each.at(-1)}` : each.join("");
 }
 
-/** The files that studies or tables take, as options. */
-export const fileOptions = (owners: readonly Pick<Study, "name" | "files">[]) =>
-  Object.fromEntries(
-    owners.flatMap(({ name, files = {} }) =>
-      Object.entries(files).map(([option, help]) => [option, { type: "string", help: `${help} (${name})` }]),
-    ),
-  ) as {};
+/** The files that studies or tables take, as options beside a program's own; throws where one has two meanings. */
+export function fileOptions(owners: readonly Pick<Study, "name" | "files">[], own: Spec["options"]): {} {
+  const all = new Map<string, { help: string; names: string[] }>();
+  for (const { name, files = {} } of owners)
+    for (const [option, help] of Object.entries(files)) {
+      const there = all.get(option) ?? { help: own[option]?.help ?? help, names: [] };
+      if (there.help !== help)
+        throw new Error(
+          `--${option} of ${name}: there is such an option already\n  wants ${there.help}\n  got   ${help}`,
+        );
+      all.set(option, { help, names: [...there.names, name] });
+    }
+  const options = [...all].map(([option, { help, names }]) => {
+    return [option, { type: "string", help: `${help} (${names.join(", ")})` }] as const;
+  });
+  return Object.fromEntries(options);
+}
 
 /** How much is trained, and how. */
 export const trainingOptions = {
@@ -46,6 +46,26 @@ export const trainingOptions = {
   },
 } as const satisfies Spec["options"];
 
+const ownOptions = {
+  seed: {
+    type: "number",
+    default: 1,
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    integer: true,
+    help: "of parameters, batches and dropout",
+  },
+  ...trainingOptions,
+  out: { type: "string", default: "out", help: "folder of report.html, run.jsonl and checkpoints" },
+  resume: { type: "boolean", help: "go on with the run that was interrupted in --out" },
+  fresh: { type: "boolean", help: "throw away an interrupted run in --out" },
+  anyway: {
+    type: "boolean",
+    help: "with --resume: though the run was begun by another program, or an arm has to begin again",
+  },
+  json: { type: "boolean", help: "print JSON lines instead of the table" },
+} as const satisfies Spec["options"];
+
 /** The command line of these studies. */
 export function specOf(studies: readonly Study[]) {
   const names = studies.map(s => s.name);
@@ -60,26 +80,7 @@ export function specOf(studies: readonly Study[]) {
       [`npm start -- ${names[0]} --seed 7 --json`, "one study with another seed, as JSON lines"],
     ],
     positionals: { name: "study", help: `which studies; ${all} unless given`, choices: names },
-    options: {
-      seed: {
-        type: "number",
-        default: 1,
-        min: 0,
-        max: Number.MAX_SAFE_INTEGER,
-        integer: true,
-        help: "of parameters, batches and dropout",
-      },
-      ...trainingOptions,
-      ...fileOptions(studies),
-      out: { type: "string", default: "out", help: "folder of report.html, run.jsonl and checkpoints" },
-      resume: { type: "boolean", help: "go on with the run that was interrupted in --out" },
-      fresh: { type: "boolean", help: "throw away an interrupted run in --out" },
-      anyway: {
-        type: "boolean",
-        help: "with --resume: though the run was begun by another program, or an arm has to begin again",
-      },
-      json: { type: "boolean", help: "print JSON lines instead of the table" },
-    },
+    options: { ...ownOptions, ...fileOptions(studies, ownOptions) },
   } as const satisfies Spec;
 }
 
@@ -90,7 +91,7 @@ export function asked(studies: readonly Study[]) {
     leave(2, "--resume --fresh: the one goes on with a run, the other throws it away; nothing was done");
   if (values.anyway && !values.resume) leave(2, "--anyway: only with --resume");
   const texts: { [option: string]: string | undefined } = {};
-  for (const option of Object.keys(fileOptions(studies))) {
+  for (const option of Object.keys(fileOptions(studies, ownOptions))) {
     const path = (values as { [option: string]: unknown })[option] as string | undefined;
     try {
       texts[option] = path === undefined ? undefined : readFileSync(path, "utf8");

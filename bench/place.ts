@@ -10,6 +10,8 @@ let at = dirname(fileURLToPath(import.meta.url));
 while (!existsSync(join(at, "build.mjs"))) at = dirname(at);
 /** The repository's folder. */
 export const root = at;
+/** The version of package.json. */
+export const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
 
 function git(...words: string[]): string {
   try {

@@ -3,8 +3,9 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import { parse } from "farsight";
+import { leave } from "./cli.ts";
 import { readFile, removeFile } from "./files.ts";
-import { leave, type Asked } from "./options.ts";
+import type { Asked } from "./options.ts";
 import { bag, list, parsed, type Entry } from "./records.ts";
 import type { Study } from "./study.ts";
 

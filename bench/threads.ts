@@ -3,7 +3,7 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { fast } from "farsight/fast";
-import { leave } from "./options.ts";
+import { leave } from "./cli.ts";
 import type { Entry } from "./records.ts";
 
 /** How many trainings run at once: as many as asked for, else one a core and two at most. */

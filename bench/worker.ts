@@ -145,15 +145,16 @@ export async function work(trial: Trial, order: Order): Promise<void> {
   const training = { params, optimizer, steps, schedule, clip, from, loss: (step: number) => trial.loss(step) };
   for await (const { step, loss } of fit(training)) {
     tell(step, loss);
-    if (step === trial.steps) break;
+    if (step === steps) break;
     if (Atomics.load(stop, 0)) {
-      if (checkpoint.saved() !== step) checkpoint.save(step);
-      return post({ type: "stopped", ...of, step, steps: trial.steps, saved: checkpoint.saved() });
+      checkpoint.save(step);
+      return post({ type: "stopped", ...of, step, steps, saved: checkpoint.saved() });
     }
     if (performance.now() - kept >= order.every) {
       checkpoint.save(step);
       kept = performance.now();
     }
   }
+  if (checkpoint.saved() !== steps) checkpoint.save(steps); // tests may take minutes, and hear nothing
   conclude(trial, order, checkpoint.seconds);
 }

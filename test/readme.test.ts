@@ -362,6 +362,8 @@ function checkTable(where: string, [name, table, ...rest]: readonly string[]): v
 }
 /** What the pages call a program that a reader saved. */
 const mine = "train.ts";
+/** A script without npm, and what npm would be told. */
+const direct = [/^node build\.mjs (\w+)/, "npm run $1 --"] as const;
 /** Fails unless a command line names a program, a script and words that exist. */
 function checkCommand(file: string, line: string): void {
   const [program, what, ...rest] = line
@@ -412,10 +414,10 @@ suite("the pages", {
         .filter(b => b.language === "sh")
         .flatMap(b => b.text.trim().split("\n"))
         .filter(line => !line.startsWith("#"))
-        .map(line => line.replace(/^(exec|seq \d+ \| parallel) /, ""));
+        .map(line => line.replace(/^(exec|seq \d+ \| parallel) /, "").replace(...direct));
       const jobs = blocks(page)
         .filter(b => b.language === "yaml")
-        .flatMap(b => [...b.text.matchAll(/npm run [^"\n]+/g)].map(m => m[0]));
+        .flatMap(b => [...b.text.matchAll(/(?:npm run|node build\.mjs) [^"\n]+/g)].map(m => m[0].replace(...direct)));
       const inline = [...page.text.matchAll(/`((?:[A-Z]+=\S+ )?(?:npm|node|npx) [^`\n]+)`/g)].map(m =>
         m[1]!.replaceAll("\\|", "|"),
       );
@@ -537,7 +539,7 @@ const studyTable = (): string =>
   "| study | question | paper | arms |\n|---|---|---|---|\n" +
   studies
     .map(({ name, question, paper, arms }) =>
-      row([`\`${name}\``, question, `[${paper.title}](${paper.link})`, Object.values(arms).join(", ")]),
+      row([`\`${name}\``, question, `[${paper.title}](${paper.link})`, Object.values(arms).join("; ")]),
     )
     .join("");
 /** The tables of npm run bench, paper by paper. */
@@ -550,7 +552,7 @@ const paperTable = (): string =>
           `\`${paper.name}\`: [${where}](${paper.link})`,
           `\`${name}\``,
           question,
-          Object.values(arms).join(", "),
+          Object.values(arms).join("; "),
           String(cells.length),
         ]),
       ),

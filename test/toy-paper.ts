@@ -44,6 +44,7 @@ const near: Table = {
       return mse(linear(x, weight), x);
     };
     const params = { weight };
+    const pause = Number(process.env["TOY_PAUSE"] ?? 0);
     return {
       params,
       steps,
@@ -51,7 +52,10 @@ const near: Table = {
       optimizer: adamw(params, { lr }),
       schedule: schedule("cosine", { lr, steps }),
       clip: {},
-      loss,
+      loss() {
+        if (pause) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pause);
+        return loss();
+      },
       finish() {
         if (process.env["TOY_FAILS"] === String(d)) throw new Error("made to fail");
         const distance = tape.scope(() => tape.noGrad(() => loss().item()));

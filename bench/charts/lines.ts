@@ -1,5 +1,5 @@
 // lines.ts: curves over one axis, with their names at their ends. A pure function of its arguments.
-import { HUES, escaped, px, short, svg, wide, wrap, write } from "./svg.ts";
+import { CURVES, HUES, curved, escaped, px, short, svg, wide, wrap, write } from "./svg.ts";
 import { scale, type Axis, type Scale } from "./scale.ts";
 
 /** x and y. */
@@ -8,7 +8,7 @@ export type Point = readonly [number, number];
 export interface Series {
   name: string;
   points: readonly Point[];
-  /** Below `HUES`. */
+  /** Below `CURVES`: beyond `HUES` it is dashed. */
   colour?: number;
   dots?: boolean;
 }
@@ -174,12 +174,13 @@ function drawn(s: Curve, { x, y, smooth = false }: Lines, frame: Frame): string[
   const last = curve.filter(sound).at(-1)!;
   const hover = (p: Point): string => `<title>${escaped(`${s.name}: ${said(y, p[1])} at ${said(x, p[0])}`)}</title>`;
   const out: string[] = [];
-  if (curve !== s.points) out.push(`<path class="line raw s${s.colour}" d="${path(s.points, frame)}"/>`);
-  out.push(`<path class="line s${s.colour}" d="${path(curve, frame)}">${hover(last)}</path>`);
+  const [hue, look] = [s.colour % HUES, curved("s", s.colour)];
+  if (curve !== s.points) out.push(`<path class="line raw s${hue}" d="${path(s.points, frame)}"/>`);
+  out.push(`<path class="line ${look}" d="${path(curve, frame)}">${hover(last)}</path>`);
   if (s.dots || points.length === 1)
     for (const p of points) {
       const at = `cx="${px(X.at(p[0]))}" cy="${px(Y.at(p[1]))}"`;
-      out.push(`<circle class="c${s.colour}" ${at} r="3">${hover(p)}</circle>`);
+      out.push(`<circle class="${curved(s.colour < HUES ? "c" : "s", s.colour)}" ${at} r="3">${hover(p)}</circle>`);
     }
   return out;
 }
@@ -216,8 +217,9 @@ function names(curves: readonly Curve[], { smooth = false }: Lines, { right, bot
     most = e.to - 15;
   }
   return list.reverse().flatMap(e => {
-    const lead = `<path class="line lead s${e.colour}" d="M${px(e.x + 5)} ${px(e.y)}L${px(right)} ${px(e.to)}"/>`;
-    return [...(right - e.x > 12 ? [lead] : []), write(right + 7, e.to + 4, e.name, `name c${e.colour}`)];
+    const way = `M${px(e.x + 5)} ${px(e.y)}L${px(right)} ${px(e.to)}`;
+    const lead = `<path class="line lead s${e.colour % HUES}" d="${way}"/>`;
+    return [...(right - e.x > 12 ? [lead] : []), write(right + 7, e.to + 4, e.name, `name ${curved("c", e.colour)}`)];
   });
 }
 
@@ -225,7 +227,7 @@ function names(curves: readonly Curve[], { smooth = false }: Lines, { right, bot
 export function lines(chart: Lines): string {
   const { title, note = "", series, x, y, references = [], width = 440, height = 240 } = chart;
   const drawable = (p: Point): Point => [x.log && p[0] <= 0 ? NaN : p[0], y.log && p[1] <= 0 ? NaN : p[1]];
-  const curves = series.map((s, i) => ({ ...s, colour: (s.colour ?? i) % HUES, points: s.points.map(drawable) }));
+  const curves = series.map((s, i) => ({ ...s, colour: (s.colour ?? i) % CURVES, points: s.points.map(drawable) }));
   const frame = framed(chart, curves, width, height);
   const { left, right, top, bottom } = frame;
   const empty = curves.every(s => !s.points.some(sound));

@@ -12,6 +12,11 @@ const hue = (c: number): string =>
 
 /** How many hues there are, from 0. */
 export const HUES = 6;
+/** How many curves can be told apart, from 0: one of each hue, then a dashed one of each. */
+export const CURVES = 2 * HUES;
+/** The classes of a curve's hue and dashes. `way`: "s" of a stroke, "c" of a fill. */
+export const curved = (way: "s" | "c", curve: number): string =>
+  `${way}${curve % HUES}${curve % CURVES < HUES ? "" : " dashed"}`;
 
 /** The style sheet the charts need. Hues are Okabe and Ito's, darkened or lightened until text in them is readable. */
 export const style = `
@@ -35,6 +40,9 @@ svg.chart .rule { stroke: var(--rule); fill: none; }
 svg.chart .reference { stroke: var(--soft); stroke-dasharray: 3 3; fill: none; }
 svg.chart .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
 svg.chart .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
+svg.chart .dashed { stroke-dasharray: 7 5; }
+svg.chart circle.dashed { fill: var(--paper); stroke-width: 2; stroke-dasharray: none; }
+svg.chart text.dashed { text-decoration: underline dashed; }
 svg.chart .raw { stroke-width: 1; opacity: .3; }
 svg.chart .lead { stroke-width: 1; opacity: .6; stroke-dasharray: 1 3; }
 svg.chart .name { font-weight: 600; }

@@ -2,6 +2,7 @@
 import { measured } from "../finding.ts";
 import { bag, num, type Entry } from "../records.ts";
 import type { Group, Measure } from "../study.ts";
+import { join } from "../words.ts";
 import { cellOf, type Cell, type Column, type Table } from "./table.ts";
 
 /** Results of one arm in one setting become one group, whatever the seed; in the order of settings, then of arms. */
@@ -37,7 +38,8 @@ export function groups(table: Table, results: readonly Entry[]): Group[] {
 }
 
 /** A group's measure in a column, if it has it. */
-export const measureOf = (g: Group, { key }: Column): Measure | undefined => g.measures.find(m => m.key === key);
+export const measureOf = (g: Group, { key }: Pick<Column, "key">): Measure | undefined =>
+  g.measures.find(m => m.key === key);
 
 /** A number of a column, with its unit: "4.5 %". */
 export const said = ({ unit, digits }: Column, v: number): string =>
@@ -51,6 +53,19 @@ export const spread = ({ digits }: Column, { low, high }: Measure): string =>
 export function seedsOf(table: Table, { arm, setting, seeds }: Group): string {
   const wanted = table.cells.filter(c => c.arm === arm && c.setting === setting).length;
   return seeds < wanted ? `${seeds} of ${wanted}` : String(seeds);
+}
+
+/** Where results come from several programs, which may not have trained alike, which ones and how many from each. */
+export function mixed(results: readonly Entry[]): string {
+  const programs = new Map<string, { commits: Set<string>; n: number }>();
+  for (const e of results) {
+    const name = String(e["program"] ?? "unknown");
+    const { commits, n } = programs.get(name) ?? { commits: new Set(), n: 0 };
+    programs.set(name, { commits: commits.add(String(e["commit"] || "unknown")), n: n + 1 });
+  }
+  if (programs.size < 2) return "";
+  const parts = [...programs].map(([name, { commits, n }]) => `${n} of ${name} (commit ${[...commits].join(", ")})`);
+  return `These are results of ${programs.size} programs: ${join(parts)}.`;
 }
 
 /** Cells by arm and setting, with their seeds: "cope 1 (seeds 1, 2, 3); rope 1 (seed 2)". */

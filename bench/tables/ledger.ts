@@ -2,8 +2,8 @@
 // in under a lock: an append is one write, but neither long lines nor folders that machines share promise that two of
 // them do not mix. One file a shard would have to be merged by someone, and a reader would have to know of all.
 import { setTimeout } from "node:timers/promises";
-import { appendLine, readFile, saveFile } from "../files.ts";
-import { lock } from "../lock.ts";
+import { appendLine, readFile, reason, saveFile } from "../files.ts";
+import { isHeld, lock } from "../lock.ts";
 import { parsed, type Entry } from "../records.ts";
 
 /** What a file of results holds. */
@@ -36,9 +36,8 @@ async function locked<T>(path: string, body: () => T): Promise<T> {
     try {
       release = lock(path);
     } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException;
-      if (code !== undefined || performance.now() - since > PATIENCE)
-        throw new Error(`could not lock ${path}: ${message}`, { cause: error });
+      if (!isHeld(error) || performance.now() - since > PATIENCE)
+        throw new Error(`could not lock ${path}: ${reason(error as NodeJS.ErrnoException)}`, { cause: error });
       await setTimeout(10 + 20 * Math.random());
       continue;
     }

@@ -1,10 +1,27 @@
 // options.ts: the command line of a paper's tables, made from the papers there are.
 import { accessSync, constants } from "node:fs";
-import { join, resolve } from "node:path";
-import { args, type Spec } from "../cli.ts";
-import { fileOptions, leave, trainingOptions, version } from "../options.ts";
-import { root } from "../place.ts";
+import { join, relative, resolve } from "node:path";
+import { args, leave, type Spec } from "../cli.ts";
+import { fileOptions, trainingOptions } from "../options.ts";
+import { root, version } from "../place.ts";
+import { quoted } from "../words.ts";
 import { shardOf, type Cell, type Files, type Paper, type Table } from "./table.ts";
+
+const ownOptions = {
+  arm: { type: "string", help: "only these arms, with commas between" },
+  setting: { type: "string", help: "only these settings, with commas between" },
+  seeds: { type: "string", help: "only these seeds, with commas between" },
+  shard: { type: "string", help: "3/12: every twelfth of those cells, from the third on" },
+  ...trainingOptions,
+  out: { type: "string", help: "folder of report.html and checkpoints; out/PAPER-TABLE unless given" },
+  again: { type: "boolean", help: "train cells anew that are on record, and replace their lines" },
+  anyway: {
+    type: "boolean",
+    help: "go on though a checkpoint is of another program; begin again where it is broken or of another config",
+  },
+  report: { type: "boolean", help: "train nothing; write the page and print the table of what is on record" },
+  paper: { type: "boolean", help: "the first 20 steps (or --steps) at the paper's own sizes, and how long all take" },
+} as const satisfies Spec["options"];
 
 /** The command line of these papers. */
 export function specOf(papers: readonly Paper[]) {
@@ -29,23 +46,11 @@ export function specOf(papers: readonly Paper[]) {
       then: { name: "table", help: "which of them; without it they are listed", most: 1 },
     },
     options: {
-      arm: { type: "string", help: "only these arms, with commas between" },
-      setting: { type: "string", help: "only these settings, with commas between" },
-      seeds: { type: "string", help: "only these seeds, with commas between" },
-      shard: { type: "string", help: "3/12: every twelfth of those cells, from the third on" },
-      ...trainingOptions,
-      ...fileOptions(papers.flatMap(p => p.tables)),
-      out: { type: "string", help: "folder of report.html and checkpoints; out/PAPER-TABLE unless given" },
-      again: { type: "boolean", help: "train cells anew that are on record, and replace their lines" },
-      anyway: {
-        type: "boolean",
-        help: "go on though a checkpoint is of another program; begin again where it is broken or of another config",
-      },
-      report: { type: "boolean", help: "train nothing; write the page and print the table of what is on record" },
-      paper: {
-        type: "boolean",
-        help: "the first 20 steps (or --steps) at the paper's own sizes, and how long all take",
-      },
+      ...ownOptions,
+      ...fileOptions(
+        papers.flatMap(p => p.tables),
+        ownOptions,
+      ),
     },
   } as const satisfies Spec;
 }
@@ -98,6 +103,11 @@ function narrowed(table: Table, o: { arm?: string; setting?: string; seeds?: str
   return shardOf(cells, sharded(o.shard));
 }
 
+/** A table's name among files. */
+export const nameOf = (paper: Paper, table: Table): string => `${paper.name}-${table.name}`;
+/** The folder of its page and checkpoints, unless a person names another. */
+export const outOf = (paper: Paper, table: Table): string => join(root, "out", nameOf(paper, table));
+
 /** What a person asked for; `table` is missing where tables are to be listed. */
 export function asked(papers: readonly Paper[], results: string) {
   const { values, positionals } = args(specOf(papers));
@@ -113,15 +123,27 @@ export function asked(papers: readonly Paper[], results: string) {
   if (preview && quick) leave(2, "--paper --quick: only one of them; --steps says how many steps");
   if (!table) return { ...values, preview, paper, table, cells: [], out: "", ledger: "", files: {} };
   if (preview && !table.published) leave(2, `--paper: the paper's sizes of ${table.name} are not known`);
-  const name = `${paper.name}-${table.name}`;
-  const out = values.out ?? join(root, "out", name);
+  const out = values.out ?? outOf(paper, table);
   // What was tried out is no result.
   const tried = quick || steps !== undefined;
-  const ledger = tried ? join(out, "results.jsonl") : join(results, `${name}.jsonl`);
+  const ledger = tried ? join(out, "results.jsonl") : join(results, `${nameOf(paper, table)}.jsonl`);
   const files = report ? {} : filesOf(table, values);
   const { arm, setting, seeds, shard } = values;
   const only = { ...(arm && { arm }), ...(setting && { setting }), ...(seeds && { seeds }), ...(shard && { shard }) };
   return { ...values, preview, paper, table, cells: narrowed(table, only), out, ledger, files };
 }
+/** The command that trains what is missing, in short: all cells, to the same place. */
+export function trainingCommand({ paper, table, fast, quick, steps, out }: Asked): string {
+  const isElsewhere = out !== outOf(paper, table);
+  return [
+    ...["npm run bench --", paper.name, table.name],
+    ...Object.keys(table.files ?? {}).map(option => `--${option} FILE`),
+    ...(fast ? ["--fast"] : []),
+    ...(quick ? ["--quick"] : []),
+    ...(steps !== undefined ? [`--steps ${steps}`] : []),
+    ...(isElsewhere ? [`--out ${quoted(relative(".", out) || ".")}`] : []),
+  ].join(" ");
+}
+
 /** A command line, read, that names a table. */
 export type Asked = Exclude<ReturnType<typeof asked>, { table: undefined }>;

@@ -7,8 +7,8 @@ import { span } from "../progress.ts";
 import { bag, list, num, type Entry } from "../records.ts";
 import type { Figure, Group } from "../study.ts";
 import { brief, capital, join, many } from "../words.ts";
-import { briefly, groups, measureOf, said, seedsOf, spread } from "./groups.ts";
-import type { Asked } from "./options.ts";
+import { briefly, groups, measureOf, mixed, said, seedsOf, spread } from "./groups.ts";
+import { trainingCommand, type Asked } from "./options.ts";
 import type { Sorted } from "./shown.ts";
 import { called, cellOf, type Column, type Table } from "./table.ts";
 
@@ -20,7 +20,6 @@ export function page(o: Asked, found: Sorted, torn: number): string {
   const { paper, table } = o;
   const all = groups(table, found.here);
   const title = `${table.title}: ${table.where} of ${paper.title}`;
-  const command = ["npm run bench --", paper.name, table.name, ...(o.fast ? ["--fast"] : [])].join(" ");
   const tried = o.quick || o.steps !== undefined;
   const figures = [...table.figures(found.here, all), ...curves(table, found.here)];
   const parts = [
@@ -33,7 +32,7 @@ export function page(o: Asked, found: Sorted, torn: number): string {
     all.length ? numbers(table, all) : "",
     standing(table, found, torn),
     figures.map(drawn).join("\n"),
-    `<p class="soft">Train what is missing, or show this again: <code>${escaped(command)}</code></p>`,
+    `<p class="soft">Train what is missing, or show this again: <code>${escaped(trainingCommand(o))}</code></p>`,
     "</section>",
     differences(table),
     found.here.length ? cells(table, found.here) : "",
@@ -94,6 +93,7 @@ function standing(table: Table, { here, stale, missing }: Sorted, torn: number):
       ? `${here.length} of ${many(table.cells.length, "cell")} are on record; missing: ${briefly(missing)}.`
       : "",
     stale.length ? `Not used, for they are of another config: ${stale.map(e => called(cellOf(e))).join("; ")}.` : "",
+    mixed(here),
     torn ? `${many(torn, "line")} of the results could not be read.` : "",
   ].filter(Boolean);
   return parts.length ? marked("p", parts.join(" "), ' class="soft"') : "";
@@ -127,7 +127,12 @@ function curves(table: Table, results: readonly Entry[]): Figure[] {
     const accuracy = series(table, mine, 2);
     const x = { label: "step" };
     const y = { label: log ? "loss (log scale)" : "loss", log };
-    const share = { label: "share answered right", min: 0, max: 1, percent: true };
+    const share = {
+      label: ["share answered right", table.accuracy].filter(Boolean).join(" "),
+      min: 0,
+      max: 1,
+      percent: true,
+    };
     const charts = [
       fitted(width => lines({ title: "Training loss", series: loss, x, y, smooth: true, width })),
       ...(accuracy.length

@@ -1,14 +1,14 @@
 // runner.ts: trains the cells of a table, side by side, in threads; records each as it ends. Other processes may be at
 // the same table: who locks a cell first trains it. stdout carries the table, stderr everything else.
 import { readdirSync } from "node:fs";
-import { availableParallelism, cpus } from "node:os";
+import { availableParallelism, cpus, hostname } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 import { isMainThread, workerData } from "node:worker_threads";
+import { leave } from "../cli.ts";
 import { endings } from "../ending.ts";
 import { makeFolder, reason, removeFile, sweep } from "../files.ts";
-import { lock } from "../lock.ts";
-import { leave, version } from "../options.ts";
-import { build, commit, root } from "../place.ts";
+import { isHeld, lock } from "../lock.ts";
+import { build, commit, root, version } from "../place.ts";
 import { progress, span, type Progress, type Report } from "../progress.ts";
 import { num, type Entry } from "../records.ts";
 import { differs, listed, looked, type Origin } from "../resume.ts";
@@ -209,6 +209,14 @@ async function train(run: Run, job: Job, begun: Origin | undefined): Promise<voi
   display.log(`${name}: done in ${span(Number(result["seconds"]))}`);
 }
 
+/** Says why a cell failed. The others end too, and leave their checkpoints. */
+function fail(run: Run, name: string, why: string): void {
+  run.failed = true;
+  Atomics.store(run.stop, 0, 1);
+  run.open.set(name, "failed");
+  run.display.log(`${name}: ${why}`);
+}
+
 /** Trains a cell, unless another process has it or has recorded it. */
 async function take(run: Run, job: Job): Promise<void> {
   const { o, display } = run;
@@ -218,21 +226,17 @@ async function take(run: Run, job: Job): Promise<void> {
   try {
     release = lock(`${job.file}.lock`);
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== undefined) throw new Error(`${name}: ${reason(error as NodeJS.ErrnoException)}`, { cause: error });
-    run.foreign ||= message.includes(" of ");
-    run.open.set(name, message);
-    display.log(`${name}: ${message}`);
+    if (!isHeld(error)) return fail(run, name, reason(error as NodeJS.ErrnoException));
+    run.foreign ||= error.host !== hostname();
+    run.open.set(name, error.message);
+    display.log(`${name}: ${error.message}`);
     return;
   }
   try {
     if (!o.again && ledger(o.ledger).results.has(job.identity)) return;
     await train(run, job, earlier(run, job, display.log));
   } catch (error) {
-    run.failed = true;
-    Atomics.store(run.stop, 0, 1); // the others end too, and leave their checkpoints
-    run.open.set(name, "failed");
-    display.log(`${name}: ${(error as Error).message}`);
+    fail(run, name, (error as Error).message);
   } finally {
     release();
   }
@@ -248,18 +252,20 @@ function rest(run: Run): string {
 }
 
 /** Removes what a kill between a cell's record and its end left behind, unless another process is at it. */
-function tidied({ file }: Job): void {
+function tidied({ file, identity: mine }: Job): void {
   const name = basename(file);
   if (!readdirSync(dirname(file)).some(f => f === name || f.startsWith(`${name}.lock.`))) return;
   let release: () => void;
   try {
     release = lock(`${file}.lock`);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === undefined) return;
+    if (isHeld(error)) return;
     throw error;
   }
   try {
-    removeFile(file);
+    const found = looked(file, false);
+    const isOther = typeof found === "object" && found["identity"] !== mine; // of another engine, or fewer steps
+    if (!isOther) removeFile(file);
   } finally {
     release();
   }

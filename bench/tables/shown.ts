@@ -6,9 +6,9 @@ import { saveFile } from "../files.ts";
 import type { Entry } from "../records.ts";
 import { FUSED } from "../threads.ts";
 import { many } from "../words.ts";
-import { briefly, groups, text } from "./groups.ts";
+import { briefly, groups, mixed, text } from "./groups.ts";
 import { identified, ledger, type Ledger } from "./ledger.ts";
-import type { Asked } from "./options.ts";
+import { nameOf, outOf, type Asked } from "./options.ts";
 import { page } from "./page.ts";
 import { called, cellOf, identity, type Cell, type Config, type Paper, type Share, type Table } from "./table.ts";
 
@@ -49,13 +49,15 @@ const named = (e: Entry): string => `${called(cellOf(e))} (commit ${String(e["co
 /** The tables of a paper: how many cells each has, and which of them are done, under way and missing. */
 export function listing(paper: Paper, o: Asking, folder: string): string {
   const parts = paper.tables.map(table => {
-    const name = `${paper.name}-${table.name}`;
-    const { here, stale, missing } = sorted({ ...o, paper, table }, ledger(join(folder, `${name}.jsonl`)).results);
-    const out = join("out", name);
+    const { here, stale, missing } = sorted(
+      { ...o, paper, table },
+      ledger(join(folder, `${nameOf(paper, table)}.jsonl`)).results,
+    );
+    const out = outOf(paper, table);
     const begun = existsSync(out) ? readdirSync(out).filter(f => f.endsWith(".safetensors")).length : 0;
     const counts = [
       `${here.length} of ${many(table.cells.length, "cell")} done`,
-      begun ? `${begun} begun in ${out}` : "",
+      begun ? `${begun} begun in ${relative(".", out)}` : "",
       stale.length ? `${stale.length} of another config: ${stale.map(named).join("; ")}` : "",
       missing.length ? `missing: ${briefly(missing)}` : "",
     ].filter(Boolean);
@@ -73,6 +75,8 @@ export function shown(o: Asked): boolean {
   process.stdout.write(
     `${text(o.table, all)}${all.length ? `\n${o.table.conclusion(all).replaceAll("\u00a0", " ")}\n` : ""}`,
   );
+  const programs = mixed(found.here);
+  if (programs) process.stderr.write(`${programs}\n`);
   for (const e of found.stale) process.stderr.write(`of another config, not used: ${named(e)}\n`);
   try {
     saveFile(path, page(o, found, torn));

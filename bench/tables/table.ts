@@ -59,6 +59,8 @@ export interface Table {
   cells: readonly Cell[];
   /** The first is what the table is about. */
   columns: readonly Column[];
+  /** What the accuracy during training is of: "on the sparse shift"; of what is trained on unless given. */
+  accuracy?: string;
   differences: readonly Difference[];
   /** Files that a person has to name for training: the option's name and its help. The config says what is in them. */
   files?: { readonly [option: string]: string };

@@ -7,7 +7,7 @@ import { sequences, type Sequence, type SequenceTask } from "./sequences.ts";
 const who = "selectiveCopy";
 const BLANK = 0;
 
-/** What sequences look like. The defaults are those of CoPE's experiment. */
+/** What sequences look like. */
 export interface SelectiveCopyOptions {
   /** How many symbols are to be copied; 256. */
   symbols?: number;
@@ -29,7 +29,7 @@ const letters = (i: number): string =>
  *
  *     const task = selectiveCopy();
  *     const { tokens, targets, t } = task.batch(random(1).fork(step), 8); // 8 rows of 768 tokens
- *     const [dense, sparse] = [selectiveCopy({ blanks: 128 }), selectiveCopy({ blanks: 512 })]; // the paper's shifts
+ *     const [dense, sparse] = [selectiveCopy({ blanks: 128 }), selectiveCopy({ blanks: 512 })]; // fewer, more
  *
  * As much of CoPE's text as is known does not tell how a model hears that the input has ended. Here a marker says so,
  * once: where the number of blanks changes, neither a place nor a count of tokens does, and without a sign the first

@@ -25,7 +25,7 @@ export interface FlipFlopOptions {
  *
  *     const task = flipFlop();
  *     const { tokens, targets, t } = task.batch(random(1).fork(step), 16); // 16 rows of 512 tokens
- *     const [dense, sparse] = [flipFlop({ ignore: 0.1 }), flipFlop({ ignore: 0.98 })]; // the paper's shifts
+ *     const [dense, sparse] = [flipFlop({ ignore: 0.1 }), flipFlop({ ignore: 0.98 })]; // fewer, more
  *
  * Targets stand at `r` alone, since nothing else can be known; guessing is right half the time. Ids are those of the
  * published data set (synthseq/flipflop).

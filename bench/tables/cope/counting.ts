@@ -13,10 +13,10 @@ import {
 import { lines, type Series } from "../../charts/lines.ts";
 import { fitted } from "../../charts/svg.ts";
 import { below, lone } from "../../finding.ts";
-import { gatesFigure, gatesOf } from "../../gates.ts";
-import { bag, list, num, type Entry } from "../../records.ts";
+import { gatesOf } from "../../gates.ts";
+import { num } from "../../records.ts";
 import { argmax, stepsOf, type Figure, type FigureData, type Group } from "../../study.ts";
-import { capital, join, many, mean, percent } from "../../words.ts";
+import { capital, many, mean, percent } from "../../words.ts";
 import { measureOf } from "../groups.ts";
 import {
   crossed,
@@ -29,6 +29,7 @@ import {
   type Training,
 } from "../table.ts";
 import { ARMS, GATED, HERE, lengthAt, modelOf, positionConfig, trainingOf, type Growth, type Made } from "./arms.ts";
+import { alone, each, maps, ordered } from "./said.ts";
 
 /** Test error in per cent with 1, 3 and 5 variables. */
 const PUBLISHED: { readonly [arm: string]: { readonly [variables: string]: number } } = {
@@ -52,7 +53,7 @@ const ROWS = 16;
 /** Distances of relative positions, the last of which stands for all beyond: those that training has often. */
 const DISTANCES = 150;
 
-/** The paper's sizes, as its script has them: no schedule, no clipping, 100 epochs over 10,000 programs. */
+/** The paper's sizes, as its script has them: no schedule, no clipping, 100 passes over the programs. */
 const PAPER = {
   "program steps": 512,
   samples: 10_000,
@@ -69,8 +70,8 @@ const PAPER = {
   clip: 0,
   asked: "one",
   tests: 1000,
-  steps: 15_700,
 };
+const PASSES = 100;
 
 /** Tokens of a program at most: a step is four tokens at most, the question two. */
 const most = (steps: number): number => 4 * steps + 2;
@@ -94,7 +95,9 @@ const publishedOf = ({ arm }: Cell, variables: number, samples: number): Config 
   variables,
   ...PAPER,
   samples,
-  ...(arm === "cope" ? { rows: 513, scaling: "ram" } : {}),
+  steps: PASSES * Math.ceil(samples / PAPER.batch),
+  ...positionConfig(arm, 513),
+  ...(arm.startsWith("cope") && { scaling: "ram" }),
 });
 
 /** The nth sample of training: a fresh one of `drawn`, or of a fixed set, whose order is another in every pass. */
@@ -256,7 +259,8 @@ function trained(
     finish() {
       const metrics: { [key: string]: number } = { ...test(run, tests), tests };
       for (const [key, options] of Object.entries(shifts)) metrics[key] = test(run, tests, options).error;
-      return { metrics, figures: cell.arm === "cope" ? [clearest(run)] : [] };
+      const isMapped = cell.arm.startsWith("cope") && cell.seed === 1 && !("samples" in config);
+      return { metrics, figures: isMapped ? [clearest(run)] : [] };
     },
   };
 }
@@ -264,49 +268,20 @@ function trained(
 /** The error of a group, which every group has. */
 const errorOf = (g: Group): number => g.measures[0]!.here;
 
-/** "0.0 % with CoPE, 1.1 % with relative and 5.3 % with absolute" */
-const each = (gs: readonly Group[], key = "error"): string =>
-  join(
-    gs.flatMap(g => {
-      const m = g.measures.find(m => m.key === key);
-      return m ? [`${percent(m.here)} with ${g.label}`] : [];
-    }),
-  );
-
-/** Whether each group's error is below the next one's by more than chance allows for. */
-const falls = (gs: readonly (Group | undefined)[]): boolean =>
-  gs.every((g, i) => i === 0 || (g && gs[i - 1] && below(gs[i - 1]!.measures[0]!, g.measures[0]!)));
-
 /** What one setting's results say of the arm that the table is about, against all others. */
 function verdict(gs: readonly Group[]): string {
   const order = [...gs].sort((a, b) => errorOf(a) - errorOf(b));
-  const [best, next] = order as [Group, Group | undefined];
-  if (!next) return `${percent(errorOf(best))} error with ${best.label}, the only arm on record`;
+  const best = order[0]!;
+  if (order.length === 1) return `${percent(errorOf(best))} error with ${best.label}, the only arm on record`;
   const chance = num(best.metrics["chance"]);
   if (chance !== undefined && errorOf(best) > 0.95 * chance)
     return (
       `nothing counts: ${percent(errorOf(best))} error at best, ` +
       `and ${percent(chance)} for always the commonest answer`
     );
-  const isClear = below(best.measures[0]!, next.measures[0]!);
-  return `${isClear ? `${best.label} counts best` : "no clear winner"}, ${each(order)} answered wrongly`;
-}
-
-/** Whether the paper's order of three arms is found, in the settings that have all three. */
-function ordered(all: readonly Group[], settings: readonly string[]): string {
-  const of = (setting: string): (Group | undefined)[] =>
-    ["cope", "relative", "absolute"].map(arm => all.find(g => g.setting === setting && g.arm === arm));
-  const whole = settings.filter(setting => of(setting).every(Boolean));
-  if (whole.length === 0) return "";
-  const same = whole.filter(setting => falls(of(setting)));
-  const words = (list: readonly string[]): string =>
-    `with ${join(list)} ${list.at(-1) === "1" && list.length === 1 ? "variable" : "variables"}`;
-  if (same.length === 0) return "The paper's order, CoPE before relative before absolute, is not found beyond chance.";
-  const rest = whole.filter(setting => !same.includes(setting));
-  return (
-    `The paper's order, CoPE before relative before absolute, is found ${words(same)}` +
-    (rest.length ? `, and not beyond chance ${words(rest)}.` : ".")
-  );
+  const isClear = order.slice(1).every(g => below(best.measures[0]!, g.measures[0]!));
+  const words = isClear ? `${best.label} counts best${alone(order)}` : "no clear winner";
+  return `${words}, ${each(order, "error")} answered wrongly`;
 }
 
 /** What becomes of the errors on programs unlike those of training. */
@@ -330,7 +305,8 @@ function conclusion(all: readonly Group[]): string {
   const verdicts = settings.map(
     setting => `${capital(many(setting, "variable"))}: ${verdict(all.filter(g => g.setting === setting))}.`,
   );
-  return [...verdicts, ordered(all, settings), shifted(all) + lone(all)].filter(Boolean).join(" ");
+  const order = ordered(counting, all, { arms: ["cope", "relative", "absolute"], key: "error" });
+  return [...verdicts, order, shifted(all) + lone(all)].filter(Boolean).join(" ");
 }
 
 /** Error against what the settings are numbers of: ours, and the paper's on the same axes. */
@@ -362,18 +338,6 @@ function against(all: readonly Group[], table: Table, x: { label: string; log?: 
   ];
   return [{ charts, caption: `Error against ${x.label}, on the same axes.` }];
 }
-
-/** The maps on record, one a setting: of the first seed. */
-const maps = (results: readonly Entry[]): Figure[] => {
-  const settings = [...new Set(results.map(e => String(e["setting"])))];
-  return settings.flatMap(setting => {
-    const first = results.find(e => e["setting"] === setting && list(e["figures"]).length > 0);
-    const map = first && bag(list(first["figures"])[0]);
-    if (!map || list(map["tokens"]).length === 0) return [];
-    const { charts, caption } = gatesFigure({ ...map, type: "figure" });
-    return [{ charts, caption: `${capital(many(setting, "variable"))}, seed ${String(first["seed"])}. ${caption}` }];
-  });
-};
 
 const { cope, ...others } = ARMS;
 const VARIABLES = ["1", "3", "5"];
@@ -449,7 +413,7 @@ export const counting: Table = {
   train: (cell, config, tape) =>
     trained(cell, config, tape, Object.fromEntries(SHIFTS.map(({ key, options }) => [key, options]))),
   conclusion,
-  figures: (results, all) => [...against(all, counting, { label: "variables" }), ...maps(results)],
+  figures: (results, all) => [...against(all, counting, { label: "variables" }), ...maps(counting, results)],
 };
 
 /** Figure 2. */
@@ -477,13 +441,13 @@ export const countingData: Table = {
 function fewer(all: readonly Group[]): string {
   const settings = [...new Set(all.map(g => g.setting))];
   const parts = settings.map(setting => `${setting} programs: ${verdict(all.filter(g => g.setting === setting))}.`);
-  const wins = settings.filter(setting => {
-    const [cope, relative] = ["cope", "relative"].map(arm => all.find(g => g.setting === setting && g.arm === arm));
-    return falls([cope, relative]) && cope && relative;
-  });
-  const both = settings.filter(setting => all.filter(g => g.setting === setting).length === 2);
-  const sum = both.length
-    ? ` CoPE needs fewer programs in ${wins.length} of ${many(both.length, "size")} beyond chance.`
+  const pairs = settings
+    .map(setting => ["cope", "relative"].flatMap(arm => all.filter(g => g.setting === setting && g.arm === arm)))
+    .filter(pair => pair.length === 2) as [Group, Group][];
+  const wins = pairs.filter(([cope, relative]) => below(cope.measures[0]!, relative.measures[0]!));
+  const sum = pairs.length
+    ? ` With as many programs CoPE has the lower error, beyond chance, in ${wins.length} of ` +
+      `${many(pairs.length, "size")}${alone(pairs.flat())}.`
     : "";
   return parts.join(" ") + sum + lone(all);
 }

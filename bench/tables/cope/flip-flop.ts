@@ -51,8 +51,16 @@ export const flipFlop = recall({
       paper: "not known here; for counting 4 layers, d 256",
       here: `${HERE.layers} layers, d ${HERE.d}, pre-norm, no dropout`,
     },
-    { what: "length", paper: "256 instructions, 512 tokens", here: "256 instructions, and 64 with one seed" },
-    { what: "training", paper: "1.6 million sequences; steps not known", here: "drawn afresh in every step" },
+    {
+      what: "length",
+      paper: "not known here; 256 instructions in the data set synthseq/flipflop, by its card",
+      here: "256 instructions, and 64 with one seed",
+    },
+    {
+      what: "training",
+      paper: "not known here; 1.6 million sequences in that data set, by its card",
+      here: "drawn afresh in every step",
+    },
     {
       what: "length during training",
       paper: "not known",

@@ -1,15 +1,17 @@
 // language.ts: language modelling of text and of code (table 5), what becomes of it in longer texts than those of
 // training (figure 3), and what positions alone attend to (figure 4). Tokens are bytes.
 import { language as bytes, random, transformer, type Language, type Random, type Tape } from "farsight";
-import { lines, type Series } from "../../charts/lines.ts";
+import { lines, type Point, type Series } from "../../charts/lines.ts";
 import { fitted, HUES } from "../../charts/svg.ts";
 import { code as codeCorpus, english, type Corpus } from "../../corpus.ts";
-import { below, lone } from "../../finding.ts";
-import { stepsOf, type Figure, type Group, type Measure } from "../../study.ts";
+import { lone } from "../../finding.ts";
+import { stepsOf, type Figure, type Group } from "../../study.ts";
 import { capital, join, many } from "../../words.ts";
+import { measureOf } from "../groups.ts";
 import { crossed, type Cell, type Column, type Config, type Difference, type Table, type Training } from "../table.ts";
 import { ARMS, GATED, HERE, modelOf, positionConfig, trainingOf, type Made, type Recipe } from "./arms.ts";
 import { boundaries, boundariesFigure, piece } from "./boundaries.ts";
+import { ordered } from "./said.ts";
 
 const PLACES = 256;
 /** Lengths of the test, in lengths of training. */
@@ -22,26 +24,38 @@ const STEPS = { full: 1500, quick: 3 };
 const SIZES = { ...HERE, d: 128, batch: 16, lr: 2e-3, places: PLACES };
 
 /** Perplexity of a word by the length of the test, of models trained at 512, read off figure 3. */
-const PUBLISHED: { readonly [name: string]: readonly (readonly [times: number, perplexity: number])[] } = {
-  CoPE: [
-    [1, 23.72],
-    [2, 22.5],
-    [3, 22.13],
-    [4, 22.05],
-    [5, 22.09],
-  ],
-  relative: [
-    [1, 24.15],
-    [2, 24.33],
-  ],
-  "relative, capped": [
-    [1, 24.15],
-    [2, 22.88],
-    [3, 22.57],
-    [4, 22.63],
-    [5, 22.81],
-  ],
-};
+const PUBLISHED: readonly { arm: string; isExtended: boolean; points: readonly Point[] }[] = [
+  {
+    arm: "cope",
+    isExtended: false,
+    points: [
+      [1, 23.72],
+      [2, 22.5],
+      [3, 22.13],
+      [4, 22.05],
+      [5, 22.09],
+    ],
+  },
+  {
+    arm: "relative",
+    isExtended: false,
+    points: [
+      [1, 24.15],
+      [2, 22.88],
+      [3, 22.57],
+      [4, 22.63],
+      [5, 22.81],
+    ],
+  },
+  {
+    arm: "relative",
+    isExtended: true,
+    points: [
+      [1, 24.15],
+      [2, 24.33],
+    ],
+  },
+];
 
 /** The key of the perplexity at a length; `extended`: of relative positions whose table goes on with untrained rows. */
 const keyOf = (times: number, extended = false): string => `x${times}${extended ? " extended" : ""}`;
@@ -130,71 +144,56 @@ const columns: readonly Column[] = [
   })),
 ];
 
-const measureAt = (g: Group | undefined, key: string): Measure | undefined => g?.measures.find(m => m.key === key);
-
-/** Whether the paper's order is found beyond the spread of the seeds, for those pairs that are on record. */
-function ordered(all: readonly Group[], order: readonly string[]): string {
-  const found = order.flatMap(arm => all.find(g => g.arm === arm) ?? []);
-  if (found.length < 2) return "";
-  const pairs = found.slice(1).map((g, i) => [found[i]!, g] as const);
-  const broken = pairs.filter(([a, b]) => !below(measureAt(a, keyOf(1))!, measureAt(b, keyOf(1))!));
-  const names = found.map(g => g.label).join(" below ");
-  if (broken.length === 0) return `The paper's order, ${names}, is found beyond the spread of seeds.`;
-  const which = join(broken.map(([a, b]) => `${a.label} below ${b.label}`));
-  return `Of the paper's order, ${names}, ${which} is not found beyond the spread of seeds.`;
-}
-
 /** How the perplexity of an arm goes on with longer tests. */
 function grown(g: Group, isExtended = false): string {
-  const first = measureAt(g, keyOf(1));
-  const last = measureAt(g, keyOf(TIMES.at(-1)!, isExtended));
+  const first = measureOf(g, { key: keyOf(1) });
+  const last = measureOf(g, { key: keyOf(TIMES.at(-1)!, isExtended) });
   if (!first || !last) return "";
   const way = last.here < first.here ? "falls" : "rises";
   const name = isExtended ? `${g.label} with its table extended` : g.label;
   return `with ${name} perplexity ${way} from ${first.here.toFixed(2)} to ${last.here.toFixed(2)}`;
 }
 
-function conclusion(all: readonly Group[], order: readonly string[]): string {
+function conclusion(table: Table, all: readonly Group[], order: readonly string[]): string {
   const sorted = [...all].sort((a, b) => a.measures[0]!.here - b.measures[0]!.here);
   const list = join(sorted.map(g => `${g.measures[0]!.here.toFixed(3)} with ${g.label}`));
   const parts = all.flatMap(g => [grown(g), grown(g, true)]).filter(Boolean);
   const long = parts.length ? `At ${TIMES.at(-1)} times the length of training ${join(parts)}.` : "";
-  return [`Perplexity of a byte: ${list}.`, ordered(all, order), capital(long)].filter(Boolean).join(" ") + lone(all);
+  const verdict = ordered(table, all, { arms: order, key: keyOf(1) });
+  return [`Perplexity of a byte: ${list}.`, verdict, capital(long)].filter(Boolean).join(" ") + lone(all);
 }
 
-/** Perplexity against the length of the test: ours, and the paper's of words on axes of the same kind. */
+/** How a curve over lengths is drawn, in both charts: what goes on with untrained rows dashed, in its arm's hue. */
+function look(table: Table, arm: string, isExtended: boolean): Pick<Series, "name" | "colour" | "dots"> {
+  const end = arm !== "relative" ? "" : isExtended ? ", extended" : ", capped";
+  const hue = Object.keys(table.arms).indexOf(arm);
+  return { name: table.arms[arm]! + end, colour: hue + (isExtended ? HUES : 0), dots: true };
+}
+
+/** Perplexity against the length of the test: ours, and of text the paper's of words on axes of the same kind. */
 function longer(table: Table, all: readonly Group[]): Figure[] {
-  const arms = Object.keys(table.arms);
   const curve = (g: Group, isExtended: boolean): Series[] => {
     const points = TIMES.flatMap((times): [number, number][] => {
-      const m = measureAt(g, keyOf(times, isExtended && times > 1));
+      const m = measureOf(g, { key: keyOf(times, isExtended && times > 1) });
       return m ? [[times, m.here]] : [];
     });
-    const name = isExtended ? `${g.label}, extended` : g.label;
-    return points.length > 1 ? [{ name, colour: arms.indexOf(g.arm), points, dots: true }] : [];
+    return points.length > 1 ? [{ ...look(table, g.arm, isExtended), points }] : [];
   };
   const here = all.flatMap(g => [...curve(g, false), ...curve(g, true)]);
   if (here.length === 0) return [];
   const x = { label: "length of the test, in lengths of training", log: true };
-  const paper = Object.entries(PUBLISHED).map(([name, points], i): Series => ({
-    name,
-    colour: [0, arms.indexOf("relative"), HUES - 1][i]!,
-    points,
-    dots: true,
-  }));
-  const charts = [
-    fitted(width => lines({ title: "Here", series: here, x, y: { label: "perplexity of a byte" }, width }), 400),
-    fitted(
-      width => lines({ title: "In the paper", series: paper, x, y: { label: "perplexity of a word" }, width }),
-      400,
-    ),
-  ];
+  const draw = (title: string, series: Series[], label: string): string =>
+    fitted(width => lines({ title, series, x, y: { label }, width }), 400);
+  const ours = draw("Here", here, "perplexity of a byte");
+  const said = `The same tokens with more and more text before them. Here trained at ${PLACES} bytes`;
+  if (table.name !== "text") return [{ charts: [ours], caption: `${said}.` }];
+  const paper = PUBLISHED.map(({ arm, isExtended, points }) => ({ ...look(table, arm, isExtended), points }));
   const caption =
-    "The same tokens with more and more text before them. " +
-    `Here trained at ${PLACES} bytes, in the paper at 512 words. ` +
+    `${said}, in the paper at 512 words. ` +
     "A table of relative positions is capped, farther distances having its last row, or extended by rows that were " +
-    "never trained; the paper's curve of uncapped relative positions leaves its figure after twice the length.";
-  return [{ charts, caption }];
+    "never trained; the paper's curve of relative positions that are not capped, here beside the extended ones, " +
+    "leaves its figure after twice the length.";
+  return [{ charts: [ours, draw("In the paper", paper, "perplexity of a word")], caption }];
 }
 
 /** Returns a corpus if it is the one of the config. */
@@ -237,7 +236,7 @@ function table(
       };
     },
     train: (cell, config, tape, files) => trained(cell, config, tape, checked(corpus.read(files), config)),
-    conclusion: all => conclusion(all, order),
+    conclusion: all => conclusion(made, all, order),
     figures: (results, all) => [...longer(made, all), ...results.flatMap(boundariesFigure)],
   };
   return made;
@@ -251,11 +250,11 @@ const DIFFERENCES: readonly Difference[] = [
   },
   {
     what: "model",
-    paper: "12 layers, d 768, as far as is known",
+    paper: "not known here",
     here: `${SIZES.layers} layers, d ${SIZES.d}, pre-norm`,
   },
-  { what: "length", paper: "1,024 tokens of text, 4,096 of code", here: `${PLACES} bytes` },
-  { what: "CoPE", paper: "64 positions, as far as is known", here: "64 positions" },
+  { what: "length", paper: "of text 512 and 1,024 tokens (figure 3), of code not known here", here: `${PLACES} bytes` },
+  { what: "CoPE", paper: "the number of positions is not known here", here: "64 positions" },
 ];
 
 /** Table 5, left, and figures 3 and 4. */
@@ -310,7 +309,7 @@ export const code: Table = table(
     differences: [
       {
         what: "code",
-        paper: "100 billion tokens that are not public, as far as is known",
+        paper: "not known here",
         here: "declarations and sources of TypeScript, esbuild and AssemblyScript: 3.1 MB, and 0.3 MB of other files",
       },
       { what: "perplexity", paper: "CoPE 17 % below absolute, 5 % below rope", here: "of a byte" },

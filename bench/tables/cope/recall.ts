@@ -1,13 +1,14 @@
 // recall.ts: a table of table 2, of which both halves are one: a task drawn afresh in every step, the same task with
 // fewer and with more tokens that do not matter, and the errors on all three.
 import { mistakes, random, type Random, type SequenceTask, type Tape } from "farsight";
-import { below, lone } from "../../finding.ts";
-import { gatesFigure, gatesOf, type Contrast } from "../../gates.ts";
-import { bag, list, type Entry } from "../../records.ts";
-import { argmax, stepsOf, type Figure, type FigureData, type Group, type Steps } from "../../study.ts";
-import { capital, join, many, percent } from "../../words.ts";
+import { lone } from "../../finding.ts";
+import { gatesOf, type Contrast } from "../../gates.ts";
+import { argmax, stepsOf, type FigureData, type Group, type Steps } from "../../study.ts";
+import { capital, many } from "../../words.ts";
+import { measureOf } from "../groups.ts";
 import { crossed, type Cell, type Column, type Config, type Table, type Training } from "../table.ts";
-import { HERE, lengthAt, modelOf, positionConfig, trainingOf, type Made, type Growth } from "./arms.ts";
+import { HERE, lengthAt, modelOf, positionConfig, trainingOf, type Growth, type Made } from "./arms.ts";
+import { each, maps, ordered } from "./said.ts";
 
 /** How many of the tokens asked for, and of the sequences, were answered wrongly, in per cent; and of how many. */
 export interface Errors {
@@ -78,7 +79,7 @@ export interface Recalled extends Pick<Table, "name" | "title" | "where" | "ques
 
 /** Gates and positions on a held-out sequence, and its last answer. */
 function mapped(run: Made, task: SequenceTask, rng: Random, contrast: Contrast): FigureData {
-  const { tokens, targets, t } = task.batch(rng, 1);
+  const { tokens, targets } = task.batch(rng, 1);
   let last = targets.length - 1;
   while (targets[last] === -100) last--;
   const seen = tokens.slice(0, last + 1);
@@ -91,7 +92,6 @@ function mapped(run: Made, task: SequenceTask, rng: Random, contrast: Contrast):
     ...map,
     answer: task.words([targets[last]!])[0]!,
     predicted: task.vocab[answer]!,
-    length: t,
   };
 }
 
@@ -139,25 +139,9 @@ function trained(about: Recalled, cell: Cell, config: Config, tape: Tape): Train
   };
 }
 
-/** Whether each group's number is below the next one's by more than chance allows for. */
-const falls = (gs: readonly Group[], key: string): boolean =>
-  gs.every((g, i) => {
-    const [before, here] = [gs[i - 1], g].map(one => one?.measures.find(m => m.key === key));
-    return i === 0 || (before && here && below(before, here));
-  });
-
-/** "0.0 % with CoPE and 1.8 % with rope" */
-const each = (gs: readonly Group[], key: string): string =>
-  join(
-    gs.flatMap(g => {
-      const m = g.measures.find(m => m.key === key);
-      return m ? [`${percent(m.here)} with ${g.label}`] : [];
-    }),
-  );
-
-/** What the errors of one setting say: as in training and on the shifts, the lowest first. */
+/** The errors of one setting: as in training and on the shifts, the lowest first. */
 function said(gs: readonly Group[]): string {
-  const value = (g: Group, key: string): number => g.measures.find(m => m.key === key)?.here ?? Infinity;
+  const value = (g: Group, key: string): number => measureOf(g, { key })?.here ?? Infinity;
   const lines = SHIFTS.map(shift => {
     const order = [...gs].sort((a, b) => value(a, shift) - value(b, shift));
     return `${SAID[shift]} ${each(order, shift)}`;
@@ -168,26 +152,12 @@ function said(gs: readonly Group[]): string {
 /** What the numbers say, setting by setting, and whether the paper's order is found on the sparse shift. */
 function concluded({ order }: Recalled, table: Table, all: readonly Group[]): string {
   const settings = [...new Set(all.map(g => g.setting))];
-  const parts = settings.map(setting => {
-    const gs = all.filter(g => g.setting === setting);
-    const three = order.flatMap(arm => gs.find(g => g.arm === arm) ?? []);
-    const found = falls(three, "sparse") ? "is found" : "is not found beyond chance";
-    const names = join(three.map(g => g.label));
-    const verdict = three.length === order.length ? ` The paper's order on the sparse shift, ${names}, ${found}.` : "";
-    return `${capital(table.setting.said(setting))}. ${said(gs)}${verdict}`;
-  });
-  return parts.join(" ") + lone(all);
+  const parts = settings.map(
+    setting => `${capital(table.setting.said(setting))}. ${said(all.filter(g => g.setting === setting))}`,
+  );
+  const verdict = ordered(table, all, { arms: order, key: "sparse", where: " on the sparse shift" });
+  return [...parts, verdict].filter(Boolean).join(" ") + lone(all);
 }
-
-/** The maps on record: of each setting and arm the first seed's. */
-const maps = (table: Table, results: readonly Entry[]): Figure[] =>
-  results.flatMap(e => {
-    const map = bag(list(e["figures"])[0]);
-    if (list(map["tokens"]).length === 0) return [];
-    const { charts, caption } = gatesFigure({ ...map, type: "figure" });
-    const arm = table.arms[String(e["arm"])] ?? String(e["arm"]);
-    return [{ charts, caption: `${arm}, ${table.setting.said(String(e["setting"]))}. ${caption}` }];
-  });
 
 /** The table of a task of this kind. */
 export function recall(about: Recalled): Table {
@@ -202,6 +172,7 @@ export function recall(about: Recalled): Table {
   );
   const table: Table = {
     ...{ name, title, where, question, arms, differences, columns },
+    accuracy: SAID.sparse,
     setting: { name: `${unit}s`, said: value => many(value, unit) },
     cells: sizes.flatMap(({ units, arms, seeds }) => crossed(arms, [String(units)], seeds)),
     config({ arm, setting }, share): Config {
