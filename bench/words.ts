@@ -20,11 +20,11 @@ export const capital = (words: string): string => words.charAt(0).toUpperCase() 
 export const spelled = (n: number): string =>
   "no one two three four five six seven eight nine ten eleven twelve".split(" ")[n] ?? String(n);
 /** "layers 2, d 48" */
-export const brief = (config: { readonly [name: string]: unknown }): string =>
+export const brief = (config: { readonly [name: string]: unknown }, between = ", "): string =>
   Object.entries(config)
     .filter(([, v]) => ["string", "number", "boolean"].includes(typeof v))
     .map(([name, v]) => `${name} ${v}`)
-    .join(", ");
+    .join(between);
 /** The arithmetic mean. */
 export const mean = (v: readonly number[]): number => v.reduce((a, b) => a + b, 0) / v.length;
 /** A word of a command line, quoted where a shell would take it apart. */

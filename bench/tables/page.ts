@@ -154,7 +154,7 @@ function differences({ differences: all }: Table): string {
 
 /** Every cell: how it was trained, by which commit, on what. Configs are written once, with a letter. */
 function cells(table: Table, results: readonly Entry[]): string {
-  const configs = [...new Set(results.map(e => brief(bag(e["config"]))))];
+  const configs = [...new Set(results.map(e => brief(bag(e["config"]), "; ")))];
   const columns = table.columns.filter(c => results.some(e => num(bag(e["metrics"])[c.key]) !== undefined));
   const head = [
     ...[table.setting.name, "arm"].map(word => marked("th", word)),
@@ -167,7 +167,7 @@ function cells(table: Table, results: readonly Entry[]): string {
     const values = columns.map(c => num(metrics[c.key])).map((v, i) => (v === undefined ? "" : said(columns[i]!, v)));
     const commit = [e["commit"] || "unknown", e["begun"] === undefined ? "" : `begun by ${String(e["begun"])}`];
     const facts = [
-      configs.indexOf(brief(bag(e["config"]))) + 1,
+      configs.indexOf(brief(bag(e["config"]), "; ")) + 1,
       commit.filter(Boolean).join(", "),
       versions["node"] ?? "",
       [machine["cpu"], num(machine["cores"]) === undefined ? "" : `${String(machine["cores"])} cores`]
