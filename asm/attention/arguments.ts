@@ -85,7 +85,7 @@ export class AttentionArguments {
 }
 
 /**
- * The arguments of `attentionBack`. Gradients lie as what they are of. The flag after each says whether it is added to;
+ * The arguments of `attentionBack`. Gradients lie as what they are of. A flag after one says whether it is added to;
  * if not, every number is written that this kernel's heads have in all t or s rows, and nothing beside them. Gradients
  * may lie in one place: one of them is then written, if any is to be, and the others are added.
  */
@@ -104,9 +104,8 @@ export class AttentionBackArguments extends AttentionArguments {
    */
   dtable: Optional;
   addTable: Flag;
-  /** b h, for each sequence. */
+  /** b h, for each sequence; written. */
   dgateBias: Optional;
-  addGateBias: Flag;
   dgq: Optional;
   addGq: Flag;
   dgk: Optional;

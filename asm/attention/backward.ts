@@ -59,9 +59,7 @@ export function attentionBack(args: usize, first: usize, b: usize, work: usize, 
         if (start % MANY == 0) widenSums(a, w, false);
       }
       widenSums(a, w, true);
-      if (!a.dgateBias) continue;
-      const to = a.dgateBias + (i * a.h + j) * W;
-      store<real>(to, <real>((a.addGateBias ? load<real>(to) : 0) + w.toBias));
+      if (a.dgateBias) store<real>(a.dgateBias + (i * a.h + j) * W, <real>w.toBias);
     }
     endGradients(a, w, i);
   }

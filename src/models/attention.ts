@@ -218,7 +218,7 @@ export function turn(
     ...all,
     gateQ: apart ? q : undefined,
     gateK: source && moved ? turned(source, keys) : source,
-    gates: !source ? "keys" : gates === "val" && !moved ? "values" : "own",
+    gates: gates === "val" && !moved ? "values" : "keys",
   };
 }
 
@@ -232,7 +232,7 @@ export function laid({ q, k, v, gateQ, gateK, gates = "keys" }: Heads): Reads {
     v: rows(v),
     vAt: 0,
     gateQ: gateQ && rows(gateQ),
-    gateK: gates === "own" ? rows(gateK!) : gates === "tokens" ? gateK : undefined,
+    gateK: gates === "keys" ? gateK && rows(gateK) : gates === "tokens" ? gateK : undefined,
     gates,
   };
 }
@@ -279,7 +279,7 @@ export function fused(
       scale: content,
       tableScale: position,
       causal: allowed ? false : causal,
-      gates: gates === "own" ? "keys" : gates,
+      gates,
       perHead,
     },
   );

@@ -272,7 +272,7 @@ function project(
 }
 
 /** What gates see where nothing is turned. */
-const SEE = { shared: "keys", val: "values", sep: "own", token: "tokens" } as const;
+const SEE = { shared: "keys", val: "values", sep: "keys", token: "tokens" } as const;
 /**
  * Where queries, keys, values and gate keys lie: in the projection b s n itself, where nothing turns them first;
  * queries are the last t of its places.

@@ -215,7 +215,6 @@ export const attentionEntry = /* @__PURE__ */ op(
       const each = n.tables * p * d;
       const drel = room + b * each * K.width;
       const dbias = drel + b * r * d * K.width;
-      K.fill(b * (each + r * d), 0, room);
       const given = argumentsOf(K, n, y, inputs);
       const own = { table: table.grad && room, rel: rel.grad && drel, gateBias: gateBias.grad && dbias };
       const args = K.block("AttentionBackArguments", given, gradientsOf(K, n, y, inputs, own));

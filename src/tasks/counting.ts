@@ -90,8 +90,8 @@ const bounded = (block: number): unknown => block === Infinity || integer(who, "
 /** The last `block` tokens of each sample, in rows. */
 function padded(samples: readonly Asked[], block: number): CountingBatch {
   const lengths = Int32Array.from(samples, s => Math.min(s.tokens.length, block));
-  const t = lengths.reduce((most, n) => Math.max(most, n), 0);
-  const tokens = new Int32Array(samples.length * t);
+  const t = lengths.reduce((most, n) => Math.max(most, n), 1);
+  const tokens = new Int32Array(extent(who, { samples: samples.length, t }, 1));
   const targets = new Int32Array(samples.length * t).fill(-100);
   samples.forEach((s, i) => {
     tokens.set(s.tokens.slice(-lengths[i]!), i * t);
@@ -104,8 +104,6 @@ function padded(samples: readonly Asked[], block: number): CountingBatch {
 function collected(samples: readonly Asked[], block = Infinity, size: number): CountingBatch {
   bounded(block);
   const known = items(who, "the samples are", samples, "a list of samples").map(sample => asked(sample, size));
-  const t = known.reduce((most, { tokens }) => Math.max(most, Math.min(tokens.length, block)), 1);
-  extent(who, { samples: known.length, t }, 1);
   return padded(known, block);
 }
 
