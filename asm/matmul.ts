@@ -52,10 +52,11 @@ const FEW: usize = 2;
 const EDGE = MC * KC * W;
 const PANELS = EDGE + MR * NR * W;
 /**
- * Of more than MANY terms so many at a time are added up in `real`, and what comes of them in double precision, in
- * squares of MC rows and SQUARE columns; a million equal terms are good to 3e-7 so, and to 3e-5 in blocks of KC.
+ * In f32, of more than MANY terms FEWER at a time are added up, and what comes of them in double precision, in squares
+ * of MC rows and SQUARE columns; a million equal terms are good to 3e-7 so, and to 3e-5 in blocks of KC. In f64 no sum
+ * has as many: both modules have the same functions, since f64 is kept as what it differs by from f32 (build.mjs).
  */
-const MANY: usize = 16384;
+const MANY: usize = sizeof<real>() == 4 ? 16384 : 0x40000000;
 const FEWER: usize = 32;
 const SQUARE: usize = 64;
 const PART = PANELS + KC * NC * W;
