@@ -606,6 +606,20 @@ suite("documents", {
     const whole = counted(x, "shared", false, { documents: x.tape.integers([B, T], new Int32Array(B * T).fill(5)) });
     same(whole.values(), counted(x, "shared").values());
   },
+  "of one sequence change no bit of what another one's tables get"() {
+    // Positions end in the table, and places do not fill the last panel.
+    const [one, other] = [3, 0].map(next => {
+      const x = setting(2, new Tape("f32"));
+      const documents = x.tape.integers(
+        [B, T],
+        Array.from({ length: B * T }, (_, n) => (n < T ? 0 : next)),
+      );
+      const y = counted(x, "shared", false, { documents });
+      x.tape.backward(y, [...normal(T * H * D, 9), ...new Float64Array(T * H * D)]);
+      return x.table.gradient();
+    });
+    same(one!, other!);
+  },
   "are refused where they say nothing of some place, or are no integers"() {
     const { tape, model, params } = made({ position: "cope" });
     const x = integers(tape, rows(1, 4, 7, 1));
