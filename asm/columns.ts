@@ -113,7 +113,7 @@ export function runColumns(n: usize, d: usize, reverse: bool, x: usize, y: usize
   const keep = keepIf(add);
   for (let c: usize = 0; c < step; c += TILE) {
     const stop = min(step, c + TILE);
-    memory.fill(room, 0, 2 * TILE);
+    memory.fill(room, 0, (((stop - c + 15) & ~15) * 8) / W);
     for (let b: usize = 0; b < n; b++) {
       const at = (reverse ? n - 1 - b : b) * step;
       for (let o = c, t = room; o < stop; o += 16, t += 128 / W) {
