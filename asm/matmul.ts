@@ -52,11 +52,11 @@ const FEW: usize = 2;
 const EDGE = MC * KC * W;
 const PANELS = EDGE + MR * NR * W;
 /**
- * In f32, of more than MANY terms FEWER at a time are added up, and what comes of them in double precision, in squares
+ * In f32, of more than MANY_TERMS, FEWER at a time are added up, and what comes of them in double precision, in squares
  * of MC rows and SQUARE columns; a million equal terms are good to 3e-7 so, and to 3e-5 in blocks of KC. In f64 no sum
  * has as many: both modules have the same functions, since f64 is kept as what it differs by from f32 (build.mjs).
  */
-const MANY: usize = sizeof<real>() == 4 ? 16384 : 0x40000000;
+const MANY_TERMS: usize = sizeof<real>() == 4 ? 16384 : 0x40000000;
 const FEWER: usize = 32;
 const SQUARE: usize = 64;
 const PART = PANELS + KC * NC * W;
@@ -644,7 +644,7 @@ export function matmul(
   scratch: usize,
 ): void {
   if (!y) return;
-  if (k > MANY) return manyTerms(m, k, n, alpha, a, ai, ak, b, bk, bn, bias, y, yi, add, scratch);
+  if (k > MANY_TERMS) return manyTerms(m, k, n, alpha, a, ai, ak, b, bk, bn, bias, y, yi, add, scratch);
   if (m <= FEW && ak == 1 && bk == 1 && k % LANES == 0 && k) {
     const whole = n & ~(4 * LANES - 1);
     strips(m, k, whole, alpha, a, ai, b, bn, bias, y, yi, add);
