@@ -30,7 +30,7 @@
 // in 4 cycles, among some 30, and 6 enter in a cycle: 5 cycles. `tileRows` would need six pointers moved in every
 // round; four rounds to one move, with a way out after each, since Node 20 schedules all loads of a straight run first
 // and spills, took 1024 x 64 x 256 from 46 to 52 GFLOP/s (fused).
-import { widen } from "./columns";
+import { widenAll } from "./columns";
 import { LANES, madd } from "./simd";
 
 const W: usize = sizeof<real>();
@@ -608,7 +608,7 @@ function manyTerms(
           false,
           scratch,
         );
-        for (let o: usize = 0; o < rows * SQUARE * W; o += 16) widen(totals + (o * 8) / W, v128.load(part + o));
+        widenAll(rows * SQUARE * W, part, totals);
       }
       for (let r: usize = 0; r < rows; r++)
         for (let c: usize = 0; c < columns; c++) {

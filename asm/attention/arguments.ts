@@ -67,7 +67,6 @@ export class AttentionArguments {
   slopes: Optional;
   /** b s: 0 for padding. */
   keys: Optional;
-  keysb: Optional;
   /** t s: 0 for what may not be seen. */
   allowed: Optional;
   /** b s 32-bit integers: a query sees keys of its own document. */

@@ -73,7 +73,7 @@ export function drawRows(a: AttentionArguments, w: Workspace, i: usize): void {
 }
 /** Which keys of sequence i are padding, and whose they are. */
 function ofSequence(a: AttentionArguments, w: Workspace, i: usize): void {
-  w.padding = a.keys ? a.keys + i * a.keysb * W : 0;
+  w.padding = a.keys ? a.keys + i * a.s * W : 0;
   w.documents = a.documents ? a.documents + i * a.s * 4 : 0;
 }
 /** Chooses the rows, the table and the lanes of head j, and makes the gates that its queries share. */

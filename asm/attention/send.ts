@@ -4,7 +4,7 @@
 // Ordinarily all goes to the source. With `own` the source gets what each query sends to its own place, and the past
 // the rest; with `edges` the source gets its share and the past the rest. What goes to one side whole is added up head
 // by head for a sequence, in rows that touch, and then goes to the gradient; the rest goes there group by group.
-import { narrow, put, widen } from "../columns";
+import { narrow, put, widenAll } from "../columns";
 import { LANES, keepIf, sumLanes } from "../simd";
 import { MR } from "../matmul";
 import { AttentionBackArguments } from "./arguments";
@@ -127,11 +127,11 @@ export function widenSums(a: AttentionBackArguments, w: BackWorkspace, last: boo
 /** The same for n rows at y, `step` bytes apart, whose sums are at t. */
 function widenRows(n: usize, row: usize, y: usize, step: usize, t: usize, last: bool): void {
   const keep = keepIf(false);
-  for (; n; n--, y += step)
-    for (let o: usize = 0; o < row; o += 16, t += 128 / W) {
-      widen(t, v128.load(y + o));
+  for (; n; n--, y += step) {
+    widenAll(row, y, t);
+    for (let o: usize = 0; o < row; o += 16, t += 128 / W)
       put(last ? narrow(t) : v128.splat<real>(0), y + o, y + row, keep);
-    }
+  }
 }
 /** Bytes of what a head has for a side at one key. */
 function rowOf(w: BackWorkspace, side: usize): usize {

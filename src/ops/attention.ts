@@ -87,7 +87,6 @@ function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: All<Source>): Atte
     rel: rel.data,
     slopes: slopes.data,
     keys: padding.data,
-    keysb: s,
     allowed: allowed.data,
     documents: documents.data,
     counts: counts.data,
@@ -119,7 +118,7 @@ export interface AttentionSources {
   readonly keys?: Tensor | undefined;
   /** t s, 0 for what may not be seen. */
   readonly allowed?: Tensor | undefined;
-  /** Integers b s: a query sees keys of its own document. */
+  /** Integers from 0, b s: a query sees keys of its own document. */
   readonly documents?: Tensor | undefined;
   /** t s, the share of what queries send back that keys, values and gate keys get. */
   readonly edges?: Tensor | undefined;
@@ -201,8 +200,8 @@ export const attentionEntry = /* @__PURE__ */ op(
       fits(n);
       return { s, p: (p ?? 0) / tables, tables, r: r ?? 0, o: h * d, limit: s + 1, ids: 2147483648 };
     },
-    room: (K, { b, h, g, t, s, d, p, tables, r }) =>
-      b * (tables * p + r) * d + b * h + 4 + K.attentionRoom(h, g, t, s, d, p, r, K.scratch),
+    room: (K, { b, h, g, t, s, d, p, tables, r }, back) =>
+      (back ? b * (tables * p + r) * d + b * h + 4 : 0) + K.attentionRoom(h, g, t, s, d, p, r, K.scratch),
     forward(K, n, y, ...inputs) {
       const given = argumentsOf(K, n, y, inputs);
       K.attention(K.block("AttentionArguments", given), 0, n.b, n.h * n.t * n.s * n.d, n.room);
