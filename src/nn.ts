@@ -104,14 +104,14 @@ export function maker(tape: Tape, rng: Random, frozen = false): Maker {
   };
 }
 
-/** Tells whether a tree has what it has now, as far down as names of its first level that are of `part` lead. */
+/** Tells whether a tree has what it has now under the names it has, as far down as its first names of `part` lead. */
 function witness(tree: Tree, part: RegExp): () => boolean {
   const nodes = [tree as Record<string, unknown>];
   const members: unknown[] = [];
   for (const node of nodes) {
     for (const name in node) {
       const member = node[name];
-      members.push(member);
+      members.push(name, member);
       if (member && !isTensor(member) && (node !== tree || part.test(name))) nodes.push(member as never);
     }
     members.push(nodes);
@@ -119,7 +119,7 @@ function witness(tree: Tree, part: RegExp): () => boolean {
   return () => {
     let n = 0;
     for (const node of nodes) {
-      for (const name in node) if (node[name] !== members[n++]) return false;
+      for (const name in node) if (name !== members[n++] || node[name] !== members[n++]) return false;
       if (nodes !== members[n++]) return false;
     }
     return true;
