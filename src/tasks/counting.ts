@@ -1,6 +1,6 @@
 // The counting task of CoPE (Golovneva et al. 2024, tables 3 and 4): programs that set, increment and print variables.
 import { extent, get, integer, items, options as chosen, real, refuse, whole } from "../check.ts";
-import { drawing, type Random } from "../random.ts";
+import { drawn, type Random } from "../random.ts";
 import { named } from "./text.ts";
 
 const who = "counting";
@@ -174,14 +174,14 @@ export function counting(options: CountingOptions = {}): Counting {
   return {
     vocab,
     size: vocab.length,
-    sample: rng => sample(drawing(who, rng)),
-    batch(rng, b, block = Infinity) {
-      drawing(who, rng);
-      extent(who, { b, steps }, 1);
-      bounded(block);
-      const samples = Array.from({ length: b }, () => sample(rng));
-      return padded(samples, block);
-    },
+    sample: rng => drawn(who, rng, sample),
+    batch: (rng, b, block = Infinity) =>
+      drawn(who, rng, rng => {
+        extent(who, { b, steps }, 1);
+        bounded(block);
+        const samples = Array.from({ length: b }, () => sample(rng));
+        return padded(samples, block);
+      }),
     padded: (samples, block) => collected(samples, block, vocab.length),
     words: named(who, vocab),
   };

@@ -12,7 +12,7 @@ import {
   string,
   whole,
 } from "../check.ts";
-import { drawing, type Random } from "../random.ts";
+import { drawn, type Random } from "../random.ts";
 import type { SequenceBatch } from "./sequences.ts";
 import { frequent, named, split } from "./text.ts";
 
@@ -213,13 +213,13 @@ export function language(options: LanguageOptions = {}): Language {
       const words = list.map(i => vocab[i]!);
       return unit === "words" ? words.join(" ").replace(/ ?\n ?/g, "\n") : words.join("");
     },
-    batch(rng, ids, b, t) {
-      drawing(who, rng);
-      extent(who, { b, t }, 1);
-      const list = readable(ids, t);
-      const rows = Array.from({ length: b }, (): Row => [rng.integer(list.length - t), t]);
-      return rowsOf(rows, list, t, size);
-    },
+    batch: (rng, ids, b, t) =>
+      drawn(who, rng, rng => {
+        extent(who, { b, t }, 1);
+        const list = readable(ids, t);
+        const rows = Array.from({ length: b }, (): Row => [rng.integer(list.length - t), t]);
+        return rowsOf(rows, list, t, size);
+      }),
     windows(ids, t, options = {}) {
       integer(who, "t", t, 1);
       const list = readable(ids, t);
