@@ -107,13 +107,15 @@ for (const [title, sight] of Object.entries(sights))
           const cope = { rows: last + 1, gates, bias: OPEN };
           const it = made({ cope, causal: sight.causal ?? true }, dtype);
           tables(it, () => 0);
-          for (const counted of countedIn(it, sight.how(it.tape))) {
+          const how = sight.how(it.tape);
+          for (const counted of countedIn(it, how)) {
             const [g, p] = [list(counted.gates), list(counted.positions)];
             let [all, capped, top] = [0, 0, 0];
-            pairs(sight.sees, (_b, h, sees, at, n) => {
+            pairs(sight.sees, (b, h, sees, at, n) => {
               assert.is(g[n], Number(sees));
               assert.is(p[n], at);
-              if (h || !sees) return;
+              const asks = how.keys?.values()[b * T + (Math.floor(n / T) % T)] !== 0;
+              if (h || !sees || !asks) return;
               all++;
               top = Math.max(top, at);
               if (at >= last) capped++;
@@ -598,5 +600,20 @@ suite("rowsUsed", {
       thrown(TypeError, () => rowsUsed({} as never, run)),
       /^rowsUsed: /,
     );
+  },
+});
+
+suite("rows of a padded text", {
+  "are those of the text alone: places that are padding ask nothing"() {
+    const it = made();
+    const ids = rows(1, T, 7, 5);
+    const found = (list: number[][], mask: number[]) =>
+      countedIn(
+        { ...it, tokens: it.tape.integers([1, mask.length], list.flat()) },
+        { keys: it.tape.tensor([1, mask.length], mask) },
+      ).map(counted => counted.rows());
+    const [alone, padded] = [found(ids, [1, 1, 1, 1, 1, 1]), found([[...ids[0]!, 0, 3]], [1, 1, 1, 1, 1, 1, 0, 0])];
+    assert.is(alone[0]![0]!.pairs, (T * (T + 1)) / 2);
+    assert.equal(padded, alone);
   },
 });

@@ -37,7 +37,7 @@ export interface Counted {
   rows(): HeadRows[];
 }
 
-/** How far into its table a head goes, over all pairs of a query and a key that it may see. */
+/** How far into its table a head goes, over all pairs of a query that is no padding and a key that it may see. */
 export interface HeadRows {
   /** How many such pairs there are. */
   readonly pairs: number;
@@ -113,8 +113,10 @@ function rowsOf(positions: Tensor, table: Tensor, { allowed, keys }: Masks): Hea
     let top = -1;
     for (let i = 0; i < b; i++)
       for (let n = 0; n < t * s; n++) {
+        const query = s - t + Math.floor(n / s); // whose place may be padding, as that of its key
+        if (isKey?.[i * s + query] === 0 || isKey?.[i * s + (n % s)] === 0) continue;
         // One mask for all sequences begins again with each.
-        if (looks![(i * t * s + n) % looks!.length] === 0 || isKey?.[i * s + (n % s)] === 0) continue;
+        if (looks![(i * t * s + n) % looks!.length] === 0) continue;
         const at = p![(i * h + head) * t * s + n]!;
         pairs++;
         if (at >= rows - 1) capped++;
