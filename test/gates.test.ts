@@ -321,8 +321,8 @@ suite("gates", {
   "are refused without what they look at, or of the wrong axes"() {
     const x = setting(5);
     for (const [gates, wants] of [
-      ["sep", "b s h d"],
-      ["token", "b s h"],
+      ["sep", "b s g d"],
+      ["token", "b s g"],
     ] as const) {
       assert.is(
         thrown(TypeError, () => counted(x, gates, false, { gateKeys: undefined })),
@@ -643,6 +643,27 @@ suite("documents", {
         }),
         /^transformer: documents is \[1 4\]\n {2}wants 8 columns, with the places seen$/,
       ),
+    );
+  },
+});
+
+suite("`every`", {
+  "is refused where no layer's number is divided, and in attention alone, which is one layer"() {
+    for (const position of ["cope", "rope", "relative"] as const) {
+      const refused = (layers: number, every: number): string =>
+        thrown(RangeError, () => transformer({ ...small, layers, position, [position]: { every } }));
+      assert.is(refused(2, 3), "transformer: a position's every is 3\n  wants an integer from 1 to 2");
+      transformer({ ...small, layers: 2, position, [position]: { every: 2 } });
+    }
+    const own = () => ({ name: "own", every: 4 });
+    assert.match(
+      thrown(RangeError, () => transformer({ ...small, layers: 3, position: own })),
+      /^transformer: a position's every is 4/,
+    );
+    const x = setting(4);
+    assert.match(
+      thrown(RangeError, () => counted(x, "shared", false, { cope: { every: 2 } })),
+      /^attention: a position's every is 2\n {2}wants an integer from 1 to 1$/,
     );
   },
 });

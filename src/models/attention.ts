@@ -10,6 +10,7 @@ import {
   options as chosen,
   read,
   refuse,
+  shapeOf,
   tensor,
   tensorIn,
   type Check,
@@ -42,7 +43,7 @@ export interface Sight {
   allowed?: Tensor | undefined;
   /** b s, 0 for padding, whose keys and values are never read, anything else for keys. */
   keys?: Tensor | undefined;
-  /** Integers b s, of texts packed into a row: a query sees the keys of its own document alone. */
+  /** Integers from 0, b s, of texts packed into a row: a query sees the keys of its own document alone. */
   documents?: Tensor | undefined;
   /** t s, from 0 to 1: weighs what queries send back to keys and values; see `scores`. */
   edges?: Tensor | undefined;
@@ -69,6 +70,8 @@ export interface AttentionOptions extends Sight, PositionOptions {
   composed?: boolean;
 }
 
+/** What keys and values are, and gate keys that are not logits. */
+const KEYS = "b s g d";
 const TENSOR = [tensorIn as Check<Tensor>, undefined] as const;
 const PAST = { k: [tensorIn as Check<Tensor>], v: [tensorIn as Check<Tensor>], gateKeys: TENSOR } as const;
 // A call: bundlers keep a table made at the top level.
@@ -141,15 +144,24 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: Complete): Attended 
   const who = "attention";
   const { position, gateKeys, past } = options;
   tensor(who, "q", q, "b t h d");
-  tensor(who, "k", k, "b t h d");
-  tensor(who, "v", v, "b t h d");
   const [b, t, h, d] = q.shape as [number, number, number, number];
-  const s = k.shape[1]!;
+  const [, s, g] = tensor(who, "k", k, KEYS).shape as [number, number, number];
+  const shape = [b, s, g, d];
+  const fits = (name: string, x: Tensor, axes = KEYS): void => {
+    if (tensor(who, name, x, axes).shape.some((n, i) => n !== shape[i]))
+      refuse(RangeError, who, `${name} is ${shapeOf(x)}`, `[${axes}] of ${shapeOf({ shape })}`);
+  };
+  fits("k", k);
+  fits("v", v);
+  if (past) {
+    fits("past.k", past.k);
+    fits("past.v", past.v);
+  }
   if (t > s && (options.own || (options.causal && !options.allowed))) {
     const wants = "at most as many queries as keys, unless causal is false";
     refuse(RangeError, who, `${t} queries and ${s} keys`, wants);
   }
-  const sizes = { d: h * d, width: d, heads: h, kvHeads: k.shape[2]!, context: Math.max(1, s), bias: false };
+  const sizes = { d: h * d, width: d, heads: h, kvHeads: g, layers: 1, context: Math.max(1, s), bias: false };
   const positions = positionsOf(position, options as PositionOptions, sizes, who);
   const names = Object.fromEntries([...kinds, ...positions.map(p => p.name)].map(name => [name, 0]));
   const tables = read(`${who}, tables`, options.tables, names) as NonNullable<AttentionOptions["tables"]>;
@@ -162,10 +174,10 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: Complete): Attended 
   };
   const bias = biasOf(positions, given, given);
   const { gating } = bias;
-  const needs = { sep: "b s h d", token: "b s h" }[gating?.gates as "sep"];
+  const needs = { sep: KEYS, token: "b s g" }[gating?.gates as "sep"];
   for (const x of needs ? [gateKeys, ...(past ? [past.gateKeys ?? gateKeys] : [])] : []) {
     if (!x) refuse(TypeError, who, `the gates are ${gating!.gates}`, `gateKeys, ${needs}`);
-    tensor(who, "gateKeys", x, needs);
+    fits("gateKeys", x, needs);
   }
   const [queries, keys] = [
     { b, t, starts: [s - t] },
@@ -207,20 +219,22 @@ export function turn(
   const turns = positions.flatMap(p => (p.turn ? [p.turn] : []));
   const turned = (x: Tensor, places: Places): Tensor => turns.reduce((x, turn) => turn(x, places)(x), x);
   const all = { q: turned(q, queries), k: turned(k, keys), v };
-  if (!gating) return { ...all, gates: "keys" };
+  if (!gating) return all;
   const { gates, rotated } = gating;
   const any = turns.length > 0;
   const apart = any && !rotated;
-  const moved = any && rotated;
-  if (gates === "token") return { ...all, gateQ: apart ? q : undefined, gateK, gates: "tokens" };
-  const source = gates === "val" ? v : gates === "sep" ? gateK : apart ? k : undefined;
+  const moved = any && rotated && gates !== "token";
+  const source = gates === "val" ? v : gates !== "shared" ? gateK : apart ? k : undefined;
   return {
     ...all,
     gateQ: apart ? q : undefined,
     gateK: source && moved ? turned(source, keys) : source,
-    gates: gates === "val" && !moved ? "values" : "keys",
+    gates: moved ? "keys" : SEE[gates],
   };
 }
+
+/** Where the kernel looks for what gates see, where nothing is turned: keys of their own are keys. */
+export const SEE = { shared: "keys", val: "values", sep: "keys", token: "tokens" } as const;
 
 /** Heads side by side in rows, as the kernel reads them. */
 export function laid({ q, k, v, gateQ, gateK, gates = "keys" }: Heads): Reads {
@@ -248,7 +262,8 @@ export function fused(
   const { content, position } = scales(d, gating?.scaling ?? "listing");
   const slopes = bias.slopes && q.tape.tensor([h], bias.slopes);
   const perHead = gating?.table.shape.length === 3;
-  const table = perHead ? reshape(gating.table, [gating.table.size / d, d]) : gating?.table;
+  const [, p, n] = gating?.table.shape ?? [];
+  const table = perHead ? reshape(gating.table, [h * p!, n!]) : gating?.table;
   return attentionEntry.of(
     [
       q,
@@ -304,9 +319,13 @@ export function masksOf(q: Tensor, k: Tensor, sight: Sight): Masks {
 }
 /** `allowed` t s for each sequence, but only within a document: b t s. */
 function within(documents: Tensor, allowed: Tensor): Tensor {
-  const b = documents.shape[0]!;
+  const [b, n] = documents.shape as [number, number];
   const [t, s] = allowed.shape as [number, number];
   const ids = documents.values();
+  if (!documents.integral || n !== s || t > s || ids.some(id => id < 0)) {
+    const why = `documents of ${n} places, ${t} queries and ${s} keys`;
+    refuse(RangeError, "attention", why, "integers from 0");
+  }
   const values = allowed.values();
   const all = Float64Array.from({ length: b * t * s }, (_, n) => {
     const [row, j] = [Math.floor(n / (t * s)) * s, n % s];

@@ -36,7 +36,7 @@ import { joined, reshape, slice, sliced, stopGradient } from "../ops/shapes.ts";
 import { checked, type LayerWeights, type ModelWeights } from "../positions/index.ts";
 import { acting, type Gating, type Places, type Position } from "../positions/kind.ts";
 import type { Tensor } from "../tensor.ts";
-import { biasOf, fused, laid, turn, type Sight } from "./attention.ts";
+import { SEE, biasOf, fused, laid, turn, type Sight } from "./attention.ts";
 import type { Carry, Reads } from "./carry.ts";
 import { inside, type Inside } from "./inside.ts";
 import type { Cut } from "./myopic.ts";
@@ -233,9 +233,8 @@ function widened({ causal, allowed, keys, documents }: Sight, room: number): Sig
     if (!x) return undefined;
     const [rows, n] = x.shape as [number, number];
     const values = x.values();
-    const all = Float64Array.from({ length: rows * room }, (_, i) =>
-      i % room < n ? values[Math.floor(i / room) * n + (i % room)]! : 0,
-    );
+    const all = new Float64Array(rows * room);
+    for (let i = 0; i < rows; i++) all.set(values.subarray(i * n, i * n + n), i * room);
     return x.integral ? x.tape.integers([rows, room], all) : x.tape.tensor([rows, room], all);
   };
   return { causal, allowed: wide(allowed), keys: wide(keys), documents: wide(documents) };
@@ -271,8 +270,6 @@ function project(
   return { projection, old, gates, oldGates };
 }
 
-/** What gates see where nothing is turned. */
-const SEE = { shared: "keys", val: "values", sep: "keys", token: "tokens" } as const;
 /**
  * Where queries, keys, values and gate keys lie: in the projection b s n itself, where nothing turns them first;
  * queries are the last t of its places.

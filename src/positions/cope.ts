@@ -11,6 +11,7 @@ import {
   rank,
   real,
   refuse,
+  shapeOf,
   tensor,
   tensorIn,
   whole,
@@ -97,9 +98,8 @@ export const gated = /* @__PURE__ */ optional<
     ...((!common || gates === "sep" || gates === "token" || bias !== undefined) && { layer: ["cope", layer] as const }),
     bias(own, shared): { gating: Gating } {
       const weight = (common ? shared : own)?.weight as Tensor;
-      const axes = (weight?.shape as readonly number[] | undefined)?.length;
-      if (axes !== (table === "head" ? 3 : 2)) tensor("cope", "the table", weight, table === "head" ? "h p d" : "p d");
-      if (axes === 3 && weight.shape[0] !== heads)
+      const axes = table === "head" ? "h p d" : "p d";
+      if (tensor("cope", "the table", weight, axes).shape[0] !== heads && table === "head")
         refuse(RangeError, "cope", `${weight.shape[0]} tables for ${heads} heads`, "one a head");
       if (bias !== undefined && !own?.bias) refuse(RangeError, "cope", "the parameters have no bias", "one a head");
       return { gating: { table: weight, scaling, gates, keys: own?.gate, bias: own?.bias, rotated } };
@@ -121,6 +121,7 @@ export interface Masks {
 export function masked(rule: typeof maskedSigmoid, x: Tensor, { allowed, keys }: Masks): Tensor {
   const [b, t, s] = allowed.shape as [number, number, number];
   if (s === undefined) return rule(x, allowed, keys);
+  if (b !== x.shape[0]) refuse(RangeError, "attention", `allowed is ${shapeOf(allowed)}`, `${x.shape[0]} sequences`);
   const parts = Array.from({ length: b }, (_, i) => {
     const of = (x: Tensor): Tensor => slice(x, i, i + 1, { axis: 0 });
     return rule(of(x), reshape(of(allowed), [t, s]), keys && of(keys));
