@@ -15,7 +15,7 @@ import {
   save,
   sgd,
   transformer,
-  type Counted,
+  type GatePositions,
   type Dtype,
   type HeadRows,
   type How,
@@ -47,7 +47,7 @@ function looked({ model, params, tokens }: Made, how: How = {}): Inside[] {
   model.logits(params, tokens, { ...how, watch: (_, { attention }) => void (attention && all.push(attention)) });
   return all;
 }
-const countedIn = (it: Made, how: How = {}): Counted[] => looked(it, how).map(inside => inside.gates()!);
+const countedIn = (it: Made, how: How = {}): GatePositions[] => looked(it, how).map(inside => inside.gates()!);
 /** Sets the tables of all layers. */
 function tables({ params }: Made, value: (i: number, n: number) => number): void {
   for (const { attn } of params.h) {
@@ -232,7 +232,7 @@ for (const [title, more] of Object.entries(combinations))
 /** Softmax over the keys seen of scale q·table[position], in doubles; of queries that hold one number where given. */
 function byHand(
   inside: Inside,
-  { positions }: Counted,
+  { positions }: GatePositions,
   table: Tensor,
   scale: number,
   sees: Sees,

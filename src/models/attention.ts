@@ -30,7 +30,7 @@ import {
   type PositionChoice,
   type PositionOptions,
 } from "../positions/index.ts";
-import type { Bias, Gating, Places, Position } from "../positions/kind.ts";
+import type { Bias, Gates, Gating, Places, Position } from "../positions/kind.ts";
 import { distances } from "../positions/relative.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Reads } from "./carry.ts";
@@ -60,8 +60,8 @@ export interface AttentionOptions extends Sight, PositionOptions {
   /** Positions that act on queries, keys and logits; none unless given. */
   position?: PositionChoice;
   /**
-   * What positions have in a layer, by their names: a table, one row a position and as wide as a head (of CoPE's own
-   * tables of heads h of those), or all parameters by name, as a model has them.
+   * What positions have in a layer, by their names: a table, p d, one row a position and as wide as a head; where each
+   * head has its own (CoPE's `table: "head"`), h p d; or all parameters by name, as a model has them.
    */
   tables?: { readonly [name: string]: Tensor | Tree | undefined };
   /** What only gates see: gate keys b s g d where they are "sep", logits of the tokens b s g where they are "token". */
@@ -120,7 +120,8 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   const o = chosen("attention", options, wants());
   const a = attended(q, k, v, o);
   const [, , h, d] = q.shape as [number, number, number, number];
-  if (!o.composed) return reshape(fused(laid(a), a.past && laid(a.past), { ...a, h, g: k.shape[2]!, d }, o), q.shape);
+  if (!o.composed)
+    return reshape(fused(inRows(a), a.past && inRows(a.past), { ...a, h, g: k.shape[2]!, d }, o), q.shape);
   const old = o.past && repeated(o.past.v, h);
   return mix(weights(a, o), repeated(v, h), edgesOf(q, k, o), old);
 }
@@ -174,7 +175,8 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: Complete): Attended 
   };
   const bias = biasOf(positions, given, given);
   const { gating } = bias;
-  const needs = { sep: KEYS, token: "b s g" }[gating?.gates as "sep"];
+  const all: { readonly [G in Gates]?: string } = { sep: KEYS, token: "b s g" };
+  const needs = gating && all[gating.gates];
   for (const x of needs ? [gateKeys, ...(past ? [past.gateKeys ?? gateKeys] : [])] : []) {
     if (!x) refuse(TypeError, who, `the gates are ${gating!.gates}`, `gateKeys, ${needs}`);
     fits("gateKeys", x, needs);
@@ -237,7 +239,7 @@ export function turn(
 export const SEE = { shared: "keys", val: "values", sep: "keys", token: "tokens" } as const;
 
 /** Heads side by side in rows, as the kernel reads them. */
-export function laid({ q, k, v, gateQ, gateK, gates = "keys" }: Heads): Reads {
+export function inRows({ q, k, v, gateQ, gateK, gates = "keys" }: Heads): Reads {
   const rows = (x: Tensor): Tensor => reshape(x, [x.shape[0]!, x.shape[1]!, x.shape[2]! * x.shape[3]!]);
   return {
     q: rows(q),

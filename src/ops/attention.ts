@@ -3,7 +3,7 @@
 import { oneOf, read, refuse, whole } from "../check.ts";
 import type { AttentionArguments, AttentionBackArguments, Kernels } from "../engine.ts";
 import { op, type Operand, type Result, type Source } from "../op.ts";
-import { longer } from "../signature.ts";
+import { signatureOf } from "../signature.ts";
 import type { Tensor } from "../tensor.ts";
 
 const size = /* @__PURE__ */ whole(1);
@@ -155,7 +155,7 @@ export interface AttentionOverOptions {
 /** The entry of `attentionOver`, which takes its sources in a fixed order. */
 export const attentionEntry = /* @__PURE__ */ op(
   "attention(q, k, v, table, gq, gk, gateBias, rel, slopes, keys, allowed, documents, edges, pk, pv, pg, counts)",
-  /* @__PURE__ */ longer(
+  /* @__PURE__ */ signatureOf(
     "b t i, b s j?, b s l?, p d?, b t u?, b s w?, h?, r d?, h?",
     "b s?, t s?, b c<ids?, t s?, b s x?, b s y?, b s z?, b<limit? -> b t o",
   ),

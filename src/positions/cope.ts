@@ -31,23 +31,25 @@ import {
   type Gating,
   type Scaling,
   type Sizes,
-  type Tables,
+  type TableScope,
 } from "./kind.ts";
 
 /** Options of CoPE. */
 export interface CopeOptions {
   /** Of the position table: positions are capped at rows - 1; one more than `context` unless given. */
   rows?: number;
+  /** By what content, gate and position logits are divided: as "listing" unless given; see `Scaling`. */
   scaling?: Scaling;
+  /** What gates look at: the attention's own keys, "shared", unless given; see `Gates`. */
   gates?: Gates;
   /** Whether a layer has a table, all layers share one, or each head has its own; "layer" unless given. */
-  table?: Tables;
+  table?: TableScope;
   /**
    * Makes a learned number a head that is added to the logits of gates, and is where it starts: high above 0 all gates
    * are open, and positions are distances; far below 0 all are shut, and there are none. No such number unless given.
    */
   bias?: number;
-  /** With rope: whether gates and positions see turned queries and keys. */
+  /** With rope: whether gates and positions see turned queries and keys; false unless given. */
   rotated?: boolean;
   /** Acts only in layers whose number, counted from 1, it divides; 1, in all, unless given. */
   every?: number;

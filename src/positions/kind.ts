@@ -36,7 +36,7 @@ export const gateSources = ["shared", "sep", "val", "token"] as const;
  */
 export type Gates = (typeof gateSources)[number];
 /** Whose a table of positions is: a layer's, of all layers, or of each head of a layer. */
-export type Tables = "layer" | "shared" | "head";
+export type TableScope = "layer" | "shared" | "head";
 /** Scales of the three products of gated positions; see positions/cope.ts. */
 export const scalings = ["listing", "ram", "eq"] as const;
 /**

@@ -49,7 +49,10 @@ export interface LanguageBatch extends SequenceBatch {
 
 /** How a held-out text is read. */
 export interface WindowOptions {
-  /** By how many tokens windows move on, and so how many each asks for; t. Each has at least t - stride before it. */
+  /**
+   * By how many tokens windows move on, and so how many each asks for; t. What is asked for has at least t - stride
+   * tokens before it, or, where the text begins, all there are.
+   */
   stride?: number;
   /** The first token that is asked for, by its place in the text; 1. */
   from?: number;
