@@ -135,8 +135,16 @@ function division(kernel, line, names) {
  */
 const APART = [
   ...["row/loadTail", "row/storeTail", "row/writeOrAddTail", "row/finite", "row/rowDot", "row/rowSum", "random/block"],
-  ...["columns/addColumns", "weigh/dot", "matmul/matmul", "matmul/manyTerms", "map/geluSlope", "map/siluSlope"],
-  "attention/forward/overKeys",
+  ...[
+    "columns/addColumns",
+    "columns/widenAll",
+    "weigh/dot",
+    "matmul/matmul",
+    "matmul/manyTerms",
+    "map/geluSlope",
+    "map/siluSlope",
+  ],
+  ...["attention/forward/overKeys", "attention/forward/ofSequence", "attention/send/keep", "attention/send/blank"],
 ].map(f => `asm/${f}`);
 
 /**
@@ -270,6 +278,12 @@ function alphabet() {
  * the order counts.
  */
 const SWAPS = [
+  ["fd 46", "fd 4c"], // ge
+  ["fd 43", "fd 49"], // lt
+  ["fd e1 01", "fd ed 01"], // neg
+  ["93", "a1"], // sub of scalars
+  ["fd 42", "fd 48"], // ne
+  ["fd 37", "fd d6 01"], // eq of bits
   ["41 02 74", "41 03 74"], // i32.const, i32.shl: numbers -> bytes
   ["fd e4", "fd f0"], // add
   ["fd e6", "fd f2"], // mul
@@ -331,7 +345,7 @@ const inline = {
       const f32 = textOf("f32");
       const { text: f64, swaps } = alike(textOf("f64"), chars);
       const pieces = [];
-      for (let at = 0, n = 8000; at < Math.max(f32.length, f64.length); at += n)
+      for (let at = 0, n = 12000; at < Math.max(f32.length, f64.length); at += n)
         pieces.push(f32.slice(at, at + n), f64.slice(at, at + n));
       const [layouts, divisions] = ["layouts", "divisions"].map(name => readFileSync(`dist/dev/${name}.json`, "utf8"));
       const every = i => `pieces.filter((_, i) => i % 2 === ${i}).join("")`;

@@ -20,6 +20,10 @@ export function widen(t: usize, s: v128): void {
   v128.store(t, f64x2.add(v128.load(t), f64x2.promote_low_f32x4(s)));
   v128.store(t, f64x2.add(v128.load(t, 16), f64x2.promote_low_f32x4(v128.shuffle<u64>(s, s, 1, 0))), 16);
 }
+/** The same for vectors of n bytes at x. */
+export function widenAll(n: usize, x: usize, t: usize): void {
+  for (const end = x + n; x < end; x += 16, t += 128 / W) widen(t, v128.load(x));
+}
 /** The sums at t as a vector. */
 export function narrow(t: usize): v128 {
   const v = v128.load(t);
@@ -113,13 +117,11 @@ export function runColumns(n: usize, d: usize, reverse: bool, x: usize, y: usize
   const keep = keepIf(add);
   for (let c: usize = 0; c < step; c += TILE) {
     const stop = min(step, c + TILE);
-    memory.fill(room, 0, 2 * TILE);
+    memory.fill(room, 0, (((stop - c + 15) & ~15) * 8) / W);
     for (let b: usize = 0; b < n; b++) {
       const at = (reverse ? n - 1 - b : b) * step;
-      for (let o = c, t = room; o < stop; o += 16, t += 128 / W) {
-        widen(t, v128.load(x + at + o));
-        put(narrow(t), y + at + o, y + at + step, keep);
-      }
+      widenAll(stop - c, x + at + c, room);
+      for (let o = c, t = room; o < stop; o += 16, t += 128 / W) put(narrow(t), y + at + o, y + at + step, keep);
     }
   }
 }

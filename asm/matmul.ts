@@ -30,7 +30,7 @@
 // in 4 cycles, among some 30, and 6 enter in a cycle: 5 cycles. `tileRows` would need six pointers moved in every
 // round; four rounds to one move, with a way out after each, since Node 20 schedules all loads of a straight run first
 // and spills, took 1024 x 64 x 256 from 46 to 52 GFLOP/s (fused).
-import { widen } from "./columns";
+import { widenAll } from "./columns";
 import { LANES, madd } from "./simd";
 
 const W: usize = sizeof<real>();
@@ -52,10 +52,11 @@ const FEW: usize = 2;
 const EDGE = MC * KC * W;
 const PANELS = EDGE + MR * NR * W;
 /**
- * Of more than MANY terms so many at a time are added up in `real`, and what comes of them in double precision, in
- * squares of MC rows and SQUARE columns; a million equal terms are good to 3e-7 so, and to 3e-5 in blocks of KC.
+ * In f32, of more than MANY_TERMS, FEWER at a time are added up, and what comes of them in double precision, in squares
+ * of MC rows and SQUARE columns; a million equal terms are good to 3e-7 so, and to 3e-5 in blocks of KC. In f64 no sum
+ * has as many: both modules have the same functions, since f64 is kept as what it differs by from f32 (build.mjs).
  */
-const MANY: usize = 16384;
+const MANY_TERMS: usize = sizeof<real>() == 4 ? 16384 : 0x40000000;
 const FEWER: usize = 32;
 const SQUARE: usize = 64;
 const PART = PANELS + KC * NC * W;
@@ -607,7 +608,7 @@ function manyTerms(
           false,
           scratch,
         );
-        for (let o: usize = 0; o < rows * SQUARE * W; o += 16) widen(totals + (o * 8) / W, v128.load(part + o));
+        widenAll(rows * SQUARE * W, part, totals);
       }
       for (let r: usize = 0; r < rows; r++)
         for (let c: usize = 0; c < columns; c++) {
@@ -643,7 +644,7 @@ export function matmul(
   scratch: usize,
 ): void {
   if (!y) return;
-  if (k > MANY) return manyTerms(m, k, n, alpha, a, ai, ak, b, bk, bn, bias, y, yi, add, scratch);
+  if (k > MANY_TERMS) return manyTerms(m, k, n, alpha, a, ai, ak, b, bk, bn, bias, y, yi, add, scratch);
   if (m <= FEW && ak == 1 && bk == 1 && k % LANES == 0 && k) {
     const whole = n & ~(4 * LANES - 1);
     strips(m, k, whole, alpha, a, ai, b, bn, bias, y, yi, add);

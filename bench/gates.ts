@@ -1,5 +1,5 @@
 // gates.ts: what CoPE counts in one sequence: gates and positions as a trained model has them, recorded and drawn.
-import type { Counted, Seen, Tape, Tensor, TransformerWeights, transformer } from "farsight";
+import type { GatePositions, Seen, Tape, Tensor, TransformerWeights, transformer } from "farsight";
 import { heat } from "./charts/heat.ts";
 import { list, num, type Entry } from "./records.ts";
 import type { Figure } from "./study.ts";
@@ -20,7 +20,7 @@ export interface Contrast {
 }
 
 /** Gates and positions of one head as triangles, and how much wider its last row opens on the one than on the other. */
-function triangle({ gates, positions }: Counted, head: number, words: readonly string[], of: Contrast) {
+function triangle({ gates, positions }: GatePositions, head: number, words: readonly string[], of: Contrast) {
   const t = words.length;
   const row = (x: Tensor, i: number): number[] => {
     const from = (head * t + i) * t;

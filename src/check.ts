@@ -125,7 +125,7 @@ export function integer(
   most: number = Number.MAX_SAFE_INTEGER,
 ): number {
   const holds = Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most;
-  return holds ? (value as number) : number(who, name, value, holds, `an integer from ${least} to ${most}`);
+  return holds ? (value as number) : notNumber(who, name, value, `an integer from ${least} to ${most}`);
 }
 /** Checks for an integer from `least` to `most`. */
 export const whole =
@@ -133,8 +133,8 @@ export const whole =
   (who, name, value) =>
     integer(who, name, value, least, most);
 
-export function number(who: string, name: string, value: unknown, holds: boolean, wants: string): number {
-  if (holds) return value as number;
+/** Refuses what is no such number. */
+export function notNumber(who: string, name: string, value: unknown, wants: string): never {
   refuse(typeof value === "number" ? RangeError : TypeError, who, `${name} is ${printed(value)}`, wants);
 }
 
@@ -155,7 +155,7 @@ export function real(bounds = "that is finite"): Check<number> {
     const x = typeof value === "number" ? value : NaN;
     const inside = (open ? x > low : x >= low) && (below ? x < high : x <= high);
     const holds = inside && (endless || Number.isFinite(x));
-    return holds ? x : number(who, name, value, holds, `a number ${bounds}`);
+    return holds ? x : notNumber(who, name, value, `a number ${bounds}`);
   };
 }
 

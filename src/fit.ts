@@ -6,7 +6,7 @@ import {
   get,
   isTensor,
   nested,
-  number,
+  notNumber,
   options as chosen,
   printed,
   real,
@@ -207,7 +207,8 @@ function evaluated(tape: Tape, evaluate: (step: number) => Tensor | number, step
     return tape.scope(() => {
       const value = tape.noGrad(() => evaluate(step));
       if (isTensor(value)) return (value as Tensor).item();
-      return number(who, "what evaluate gave", value, typeof value === "number", "a number, or a tensor of size 1");
+      if (typeof value === "number") return value;
+      notNumber(who, "what evaluate gave", value, "a number, or a tensor of size 1");
     });
   } finally {
     undo();

@@ -66,7 +66,18 @@ export { ops } from "./ops/index.ts";
 export { alibi, alibiSlopes } from "./positions/alibi.ts";
 export { cope, positions, type CopeOptions, type Masks } from "./positions/cope.ts";
 export { kinds, type PositionChoice, type PositionName, type PositionOptions } from "./positions/index.ts";
-export type { Bias, Gates, Gating, Kind, Named, Places, Position, Scaling, Sizes, Tables } from "./positions/kind.ts";
+export type {
+  Bias,
+  Gates,
+  Gating,
+  Kind,
+  Named,
+  Places,
+  Position,
+  Scaling,
+  Sizes,
+  TableScope,
+} from "./positions/kind.ts";
 export { distances } from "./positions/relative.ts";
 export { rotary } from "./positions/rope.ts";
 export { sinusoidal } from "./positions/sinusoidal.ts";
@@ -76,7 +87,7 @@ export { cache, type Cache, type CacheSizes } from "./models/carries/cache.ts";
 export { stateCache } from "./models/carries/states.ts";
 export type { Carry, CarrySizes, Reads } from "./models/carry.ts";
 export { generate, type GenerateOptions } from "./models/generate.ts";
-export { rowsUsed, type Counted, type HeadRows, type Inside, type RowsUsed } from "./models/inside.ts";
+export { rowsUsed, type GatePositions, type HeadRows, type Inside, type LayerHeadRows } from "./models/inside.ts";
 export {
   attentionBlock,
   layer,

@@ -104,14 +104,14 @@ export function maker(tape: Tape, rng: Random, frozen = false): Maker {
   };
 }
 
-/** Tells whether a tree has what it has now, as far down as names of its first level that are of `part` lead. */
-function witness(tree: Tree, part: RegExp): () => boolean {
+/** Tells whether a tree has what it has now under the names it has, as far down as its first names of `part` lead. */
+function unchanged(tree: Tree, part: RegExp): () => boolean {
   const nodes = [tree as Record<string, unknown>];
   const members: unknown[] = [];
   for (const node of nodes) {
     for (const name in node) {
       const member = node[name];
-      members.push(member);
+      members.push(name, member);
       if (member && !isTensor(member) && (node !== tree || part.test(name))) nodes.push(member as never);
     }
     members.push(nodes);
@@ -119,7 +119,7 @@ function witness(tree: Tree, part: RegExp): () => boolean {
   return () => {
     let n = 0;
     for (const node of nodes) {
-      for (const name in node) if (node[name] !== members[n++]) return false;
+      for (const name in node) if (name !== members[n++] || node[name] !== members[n++]) return false;
       if (nodes !== members[n++]) return false;
     }
     return true;
@@ -146,7 +146,7 @@ export function fitting<Rest = Tree>(who: string, part: RegExp, make: (make: Mak
       refuse(RangeError, who, why + wrong.slice(0, 8).join(""));
     }
     const rest = Object.fromEntries(Object.entries(tree).filter(([name]) => !part.test(name))) as Rest;
-    seen.set(tree, { rest, holds: witness(tree, part) });
+    seen.set(tree, { rest, holds: unchanged(tree, part) });
     return rest;
   };
 }
@@ -187,17 +187,17 @@ interface Weightless {
 const mlpParts = /* @__PURE__ */ having("mlp", "c_fc.weight", "c_proj.weight");
 /** Two linear layers with a bend between them; with "swiglu", silu(gate x) times (fc x) (Shazeer 2020). */
 export function mlp(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
-  bending(p, activation);
-  return bent(x, p, activation);
+  checkMlp(p, activation);
+  return feedForward(x, p, activation);
 }
 /** Throws unless an MLP with such an activation has its parameters. */
-export function bending(p: MlpWeights, activation: Activation): void {
+export function checkMlp(p: MlpWeights, activation: Activation): void {
   choice("mlp", "activation", activation, activations);
   mlpParts(p);
   if (activation === "swiglu" && !p.c_gate) refuse(TypeError, "mlp", "swiglu without c_gate");
 }
 /** `mlp` of what has been checked. */
-export function bent(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
+export function feedForward(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
   const inner = apply(x, p.c_fc);
   const y = activation === "swiglu" ? mul(silu(apply(x, p.c_gate!)), inner) : bends[activation](inner);
   return apply(y, p.c_proj);

@@ -79,8 +79,8 @@ export interface Rule<S extends string, A extends object, V extends object, D ex
   forward(K: Kernels, sizes: Names<S, A, V> & D, y: Results<Outputs<S>>, ...x: Sources<Inputs<S>>): void;
   /** Writes or adds, as each operand says, the gradients that were asked for. */
   backward?(K: Kernels, sizes: Names<S, A, V> & D, y: Results<Outputs<S>>, ...x: Operands<Inputs<S>>): void;
-  /** How many numbers of room the kernels may scribble on; its address is then the name `room`. */
-  room?(K: Kernels, sizes: Names<S, A, V> & D): number;
+  /** How many numbers of room the kernels of a direction may scribble on; its address is then the name `room`. */
+  room?(K: Kernels, sizes: Names<S, A, V> & D, back: boolean): number;
   /** Inputs (by place) that are constants: masks, weights of edges. Passing one that wants a gradient is an error. */
   constant?: readonly number[];
   /** Pairs between which no gradient flows, though the numbers depend on each other. */
@@ -391,7 +391,7 @@ function run(def: Definition, tape: Tape, plan: Plan, xs: Tensors, recorded: boo
     const end = engine.mark;
     const y = results.length === 1 ? results[0] : results;
     const given = specs[0]!.list ? [xs] : whole(xs, specs.length) ? xs : specs.map((_, i) => xs[i] ?? NONE);
-    const room = rule.room && roomFor(def, engine, names);
+    const room = rule.room && roomFor(def, engine, names, false);
     if (plan.some) synchronous(name, rule.forward(kernels, names as never, y as never, ...(given as never)));
     if (engine.mark === room) engine.rewind(end); // nothing was made behind the room
     done?.();
@@ -414,7 +414,7 @@ function backOf(def: Definition, engine: Engine, plan: Plan, xs: Tensors, y: unk
   return (K: Kernels, gradients: Gradients): void => {
     bounded(def, xs, names); // a caller may have changed them since
     for (let i = 0; i < saved.length; i++) names[saved[i]!.key] = kept[i]!;
-    const room = rule.room && roomFor(def, engine, names);
+    const room = rule.room && roomFor(def, engine, names, true);
     const operands = operandsOf(def, xs, gradients) as never;
     if (plan.some) synchronous(name, rule.backward!(K, names as never, y as never, ...operands));
     else xs.forEach((x, i) => gradients.adds[i] || K.fill(x?.size ?? 0, 0, gradients.at[i]!));
@@ -422,9 +422,9 @@ function backOf(def: Definition, engine: Engine, plan: Plan, xs: Tensors, y: unk
   };
 }
 
-/** Claims the rule's room; returns where it ends. */
-function roomFor({ rule }: Definition, engine: Engine, names: Values): number {
-  names.room = engine.alloc(rule.room!(engine.kernels, names as never));
+/** Claims the rule's room for a direction; returns where it ends. */
+function roomFor({ rule }: Definition, engine: Engine, names: Values, back: boolean): number {
+  names.room = engine.alloc(rule.room!(engine.kernels, names as never, back));
   return engine.mark;
 }
 

@@ -107,6 +107,17 @@ export function drawing(who: string, rng: Random): Random {
   return rng;
 }
 
+/** What `draw` gives; if it throws, the generator stands where it stood. */
+export function drawn<T>(who: string, rng: Random, draw: (rng: Random) => T): T {
+  const { position } = drawing(who, rng);
+  try {
+    return draw(rng);
+  } catch (error) {
+    rng.position = position;
+    throw error;
+  }
+}
+
 function noted(rng: Random): Random {
   generators.add(rng);
   return rng;

@@ -13,7 +13,8 @@ import type { Tensor } from "./tensor.ts";
 
 type Side<S extends string> = S extends `${infer A}, ${infer Rest}` ? [A, ...Side<Rest>] : S extends "" ? [] : [S];
 /** A signature of more inputs than a line holds, whose parts bundlers can leave out. */
-export const longer = <A extends string, B extends string>(inputs: A, rest: B): `${A}, ${B}` => `${inputs}, ${rest}`;
+export const signatureOf = <A extends string, B extends string>(inputs: A, rest: B): `${A}, ${B}` =>
+  `${inputs}, ${rest}`;
 
 /** The inputs that a signature names, one string each. */
 export type Inputs<S extends string> = S extends `${infer In} -> ${string}` ? Side<In> : never;

@@ -10,6 +10,7 @@ import {
   kinds,
   linear,
   mul,
+  positions,
   random,
   reshape,
   slice,
@@ -377,5 +378,99 @@ suite("attentionOver", {
       thrown(RangeError, () => attentionOver({ q: x(8), key: x(8) } as never, sizes)),
       /^attention: unknown option key\n {2}wants q, k, v, /,
     );
+  },
+});
+
+suite("attention, fused and composed, refuses", {
+  "keys, values, pasts and gate keys that are not b s g d, and a head's table of another width"() {
+    const tape = new Tape("f64");
+    const x = (...shape: number[]): Tensor => tape.tensor(shape);
+    const [q, k] = [x(1, 3, 4, 4), x(1, 3, 2, 4)];
+    const sep = { position: "cope", cope: { gates: "sep" }, tables: { cope: x(3, 4) } } as const;
+    const token = { ...sep, cope: { gates: "token" } } as const;
+    const wrong: [RegExp, (composed: boolean) => unknown][] = [
+      [
+        /^attention: k is \[1 3 2 8\]\n {2}wants \[b s g d\] of \[1 3 2 4\]$/,
+        composed => attention(q, x(1, 3, 2, 8), k, { composed }),
+      ],
+      [/^attention: v is \[1 3 4 4\]/, composed => attention(q, k, q, { composed })],
+      [/^attention: v is \[1 3 2 8\]/, composed => attention(q, k, x(1, 3, 2, 8), { composed })],
+      [
+        /^attention: past.k is \[1 3 4 4\]/,
+        composed => attention(q, k, k, { composed, own: true, past: { k: q, v: k } }),
+      ],
+      [
+        /^attention: past.v is \[1 4 2 4\]/,
+        composed => attention(q, k, k, { composed, own: true, past: { k, v: x(1, 4, 2, 4) } }),
+      ],
+      [
+        /^attention: gateKeys is \[1 3 4 4\]\n {2}wants \[b s g d\] of \[1 3 2 4\]$/,
+        composed => attention(q, k, k, { composed, ...sep, gateKeys: q }),
+      ],
+      [
+        /^attention: gateKeys is \[1 3 4\]\n {2}wants \[b s g\] of \[1 3 2 4\]$/,
+        composed => attention(q, k, k, { composed, ...token, gateKeys: x(1, 3, 4) }),
+      ],
+      [
+        /^attention: gateKeys is \[1 3 4\]/,
+        composed =>
+          attention(q, k, k, {
+            composed,
+            ...token,
+            gateKeys: x(1, 3, 2),
+            own: true,
+            past: { k, v: k, gateKeys: x(1, 3, 4) },
+          }),
+      ],
+      [
+        /4 and 8|8 and 4/,
+        composed =>
+          attention(q, k, k, { composed, position: "cope", cope: { table: "head" }, tables: { cope: x(4, 3, 8) } }),
+      ],
+    ];
+    for (const [words, call] of wrong)
+      for (const composed of [false, true])
+        assert.match(
+          thrown(RangeError, () => call(composed)),
+          words,
+        );
+  },
+  "documents that are not integers from 0, one a key, and masks of another number of sequences"() {
+    const tape = new Tape("f64");
+    const q = tape.tensor([2, 3, 1, 4]);
+    const by =
+      (composed: boolean, documents: Tensor, rows = q) =>
+      () =>
+        attention(rows, q, q, { composed, documents, causal: false });
+    for (const composed of [false, true]) {
+      thrown(composed ? RangeError : TypeError, by(composed, tape.tensor([2, 3])));
+      for (const list of [
+        [0, 0, -1, 0, 0, 0],
+        [0, 0, 0, 0],
+        [0, 0, 0],
+      ])
+        thrown(RangeError, by(composed, tape.integers([list.length === 3 ? 1 : 2, list.length === 4 ? 2 : 3], list)));
+      thrown(RangeError, by(composed, tape.integers([2, 3], [0, 0, 0, 0, 0, 0]), tape.tensor([2, 4, 1, 4])));
+    }
+    const one = { allowed: tape.tensor([1, 3, 3]) };
+    assert.match(
+      thrown(RangeError, () => positions(tape.tensor([2, 1, 3, 3]), one)),
+      /^attention: allowed is \[1 3 3\]\n {2}wants 2 sequences$/,
+    );
+  },
+});
+
+suite("room", {
+  "for gradients of tables is claimed by backward passes alone"() {
+    const bytes = [false, true].map(back => {
+      const tape = new Tape("f32");
+      const [q, table] = [tape.param([32, 2, 4, 16]), tape.param([4, 512, 16])];
+      const run = () => sum(attention(q, q, q, { position: "cope", cope: { table: "head" }, tables: { cope: table } }));
+      if (back) tape.step(run);
+      else tape.noGrad(run);
+      return tape.bytes;
+    });
+    const each = 32 * 4 * 512 * 16 * 4; // a table for each head of each sequence
+    assert.ok(bytes[0]! < each && bytes[1]! > each, bytes.join(" and "));
   },
 });

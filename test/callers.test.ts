@@ -57,6 +57,10 @@ suite("trees that change", {
       "wpe.weight is [4 8], wants nothing": p => (p.wpe = { weight: tape.tensor([4, 8]) }),
       "h.1.ln_1.weight is [16], wants nothing": p =>
         (p.h as unknown as Changing[]).push((p.h as Changing)[0] as Changing),
+      "head.weight is [7 16], wants nothing": p => {
+        p.head = p.lm_head;
+        delete p.lm_head;
+      },
       "ln_f.weight is [4], wants [16]": p => ((p.ln_f as Changing).weight = tape.tensor([4])),
     };
     for (const [why, change] of Object.entries(changes)) {

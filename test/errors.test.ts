@@ -506,7 +506,7 @@ suite("models", {
       [
         TypeError,
         () => attend(Q, Q, Q, { position: "cope", tables: { cope: T }, cope: { gates: "sep" } }),
-        "attention: the gates are sep\n  wants gateKeys, b s h d",
+        "attention: the gates are sep\n  wants gateKeys, b s g d",
       ],
       [RangeError, () => any.attend!(Q, Q, Q, { mask: T }), "attention: unknown option mask..."],
       [

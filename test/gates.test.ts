@@ -323,8 +323,8 @@ suite("gates", {
   "are refused without what they look at, or of the wrong axes"() {
     const x = setting(5);
     for (const [gates, wants] of [
-      ["sep", "b s h d"],
-      ["token", "b s h"],
+      ["sep", "b s g d"],
+      ["token", "b s g"],
     ] as const) {
       assert.is(
         thrown(TypeError, () => counted(x, gates, false, { gateKeys: undefined })),
@@ -614,6 +614,20 @@ suite("documents", {
       close(packed.values().subarray(3 * 7), model.head(params, states).values(), 1e-13, position);
     }
   },
+  "of one sequence change no bit of what another one's tables get"() {
+    // Positions end in the table, and places do not fill the last panel.
+    const [one, other] = [3, 0].map(next => {
+      const x = setting(2, new Tape("f32"));
+      const documents = x.tape.integers(
+        [B, T],
+        Array.from({ length: B * T }, (_, n) => (n < T ? 0 : next)),
+      );
+      const y = counted(x, "shared", false, { documents });
+      x.tape.backward(y, [...normal(T * H * D, 9), ...new Float64Array(T * H * D)]);
+      return x.table.gradient();
+    });
+    same(one!, other!);
+  },
   "are refused where they say nothing of some place, or are no integers"() {
     const { tape, model, params } = made({ position: "cope" });
     const x = integers(tape, rows(1, 4, 7, 1));
@@ -637,6 +651,27 @@ suite("documents", {
         }),
         /^transformer: documents is \[1 4\]\n {2}wants 8 columns, with the places seen$/,
       ),
+    );
+  },
+});
+
+suite("`every`", {
+  "is refused where no layer's number is divided, and in attention alone, which is one layer"() {
+    for (const position of ["cope", "rope", "relative"] as const) {
+      const refused = (layers: number, every: number): string =>
+        thrown(RangeError, () => transformer({ ...small, layers, position, [position]: { every } }));
+      assert.is(refused(2, 3), "transformer: a position's every is 3\n  wants an integer from 1 to 2");
+      transformer({ ...small, layers: 2, position, [position]: { every: 2 } });
+    }
+    const own = () => ({ name: "own", every: 4 });
+    assert.match(
+      thrown(RangeError, () => transformer({ ...small, layers: 3, position: own })),
+      /^transformer: a position's every is 4/,
+    );
+    const x = setting(4);
+    assert.match(
+      thrown(RangeError, () => counted(x, "shared", false, { cope: { every: 2 } })),
+      /^attention: a position's every is 2\n {2}wants an integer from 1 to 1$/,
     );
   },
 });

@@ -15,7 +15,7 @@ import {
   save,
   sgd,
   transformer,
-  type Counted,
+  type GatePositions,
   type Dtype,
   type HeadRows,
   type How,
@@ -45,7 +45,7 @@ function looked({ model, params, tokens }: Gated, how: How = {}): Inside[] {
   model.logits(params, tokens, { ...how, watch: (_, { attention }) => void (attention && all.push(attention)) });
   return all;
 }
-const countedIn = (it: Gated, how: How = {}): Counted[] => looked(it, how).map(inside => inside.gates()!);
+const countedIn = (it: Gated, how: How = {}): GatePositions[] => looked(it, how).map(inside => inside.gates()!);
 /** Sets the tables of all layers. */
 function tables({ params }: Gated, value: (i: number, n: number) => number): void {
   for (const { attn } of params.h) {
@@ -105,13 +105,15 @@ for (const [title, sight] of Object.entries(sights))
           const cope = { rows: last + 1, gates, bias: OPEN };
           const it = gated({ cope, causal: sight.causal ?? true }, dtype);
           tables(it, () => 0);
-          for (const counted of countedIn(it, sight.how(it.tape))) {
+          const how = sight.how(it.tape);
+          for (const counted of countedIn(it, how)) {
             const [g, p] = [list(counted.gates), list(counted.positions)];
             let [all, capped, top] = [0, 0, 0];
-            pairs(sight.sees, (_b, h, sees, at, n) => {
+            pairs(sight.sees, (b, h, sees, at, n) => {
               assert.is(g[n], Number(sees));
               assert.is(p[n], at);
-              if (h || !sees) return;
+              const asks = how.keys?.values()[b * T + (Math.floor(n / T) % T)] !== 0;
+              if (h || !sees || !asks) return;
               all++;
               top = Math.max(top, at);
               if (at >= last) capped++;
@@ -228,7 +230,7 @@ for (const [title, more] of Object.entries(combinations))
 /** Softmax over the keys seen of scale q·table[position], in doubles; of queries that hold one number where given. */
 function byHand(
   inside: Inside,
-  { positions }: Counted,
+  { positions }: GatePositions,
   table: Tensor,
   scale: number,
   sees: Sees,
@@ -596,5 +598,20 @@ suite("rowsUsed", {
       thrown(TypeError, () => rowsUsed({} as never, run)),
       /^rowsUsed: /,
     );
+  },
+});
+
+suite("rows of a padded text", {
+  "are those of the text alone: places that are padding ask nothing"() {
+    const it = gated();
+    const ids = rows(1, T, 7, 5);
+    const found = (list: number[][], mask: number[]) =>
+      countedIn(
+        { ...it, tokens: it.tape.integers([1, mask.length], list.flat()) },
+        { keys: it.tape.tensor([1, mask.length], mask) },
+      ).map(counted => counted.rows());
+    const [alone, padded] = [found(ids, [1, 1, 1, 1, 1, 1]), found([[...ids[0]!, 0, 3]], [1, 1, 1, 1, 1, 1, 0, 0])];
+    assert.is(alone[0]![0]!.pairs, (T * (T + 1)) / 2);
+    assert.equal(padded, alone);
   },
 });

@@ -56,7 +56,7 @@ const heads = [
     return { [`${name}i`]: row, [`${name}b`]: rows * row + i };
   };
   return Object.assign(
-    { ...x, g, work: x.h * x.t * x.s * x.d, keysb: x.s + 1, tableh: 0 },
+    { ...x, g, work: x.h * x.t * x.s * x.d, tableh: 0 },
     ...["q", "gq"].map((name, i) => strides(name, i, x.h, x.t)),
     ...["k", "v", "gk", "pk", "pv", "pg"].map((name, i) => strides(name, i, g, x.s)),
   ) as Record<"b" | "h" | "t" | "s" | "d", number>;

@@ -2,7 +2,17 @@
 // that they say, and a long text takes little memory.
 import { spawnSync } from "node:child_process";
 import * as assert from "uvu/assert";
-import { language, random, type LanguageBatch } from "farsight/tasks";
+import {
+  counting,
+  flipFlop,
+  language,
+  memorize,
+  random,
+  selectiveCopy,
+  sine,
+  type LanguageBatch,
+  type Random,
+} from "farsight/tasks";
 import { suite } from "./check.ts";
 
 const TEXTS = ["", "abc", "a b\n\nc\n", "\uFEFF tschüß, Ωmega 漢字 🙂\u0000", " = = Gameplay = = \n"];
@@ -190,5 +200,29 @@ suite("thirty megabytes", {
     const { n, bytes, more } = JSON.parse(stdout) as { n: number; bytes: number; more: number };
     assert.ok(n > 1.9e6 && bytes === 2 * n, stdout);
     assert.ok(more < bytes / 1e6 + 3, `${more} MB are left, of which ${bytes / 1e6} are ids`);
+  },
+});
+
+suite("what a task draws and then throws", {
+  "leaves the generator where it stood"() {
+    const texts = language();
+    const draws: Record<string, (rng: Random) => unknown> = {
+      "language's batch": rng => texts.batch(rng, [1, 2, 3, 4], 8, 3),
+      "counting's batch": rng => counting().batch(rng, 4),
+      "counting's sample": rng => counting({ minSteps: 100 }).sample(rng),
+      "memorize's batch": rng => memorize({ segment: 32 }).batch(rng, 4, 2),
+      "memorize's sample": rng => memorize({ segment: 32 }).sample(rng, 2),
+      "sine's batch": rng => sine().batch(rng, 4),
+      "flip-flop's batch": rng => flipFlop().batch(rng, 4),
+      "selective copy's sample": rng => selectiveCopy().sample(rng),
+    };
+    for (const [name, draw] of Object.entries(draws)) {
+      const last = random(1, 2 ** 53 - 2 ** 33 - 5); // no draw begins five words further
+      assert.throws(() => draw(last), /^\w+: the generator stands at /, name);
+      assert.is(last.position, 2 ** 53 - 2 ** 33 - 5, name);
+    }
+    const rng = random(1);
+    assert.throws(() => texts.batch(rng, [300, 300, 300], 2, 1), /^language: an id is 300/);
+    assert.is(rng.position, 0);
   },
 });

@@ -284,6 +284,11 @@ suite("long sums in f32", {
       close(dp!, twice, most, `${dtype}, gradients`);
     }
   },
+  "of products in f64 lose no more than blocks of 384 terms do"() {
+    const [n, tape] = [1_000_000, new Tape("f64")];
+    const y = matmul(tape.tensor([4, n], new Float64Array(4 * n).fill(0.1)), tape.tensor([n, 2], filled(2 * n, 1)));
+    near(y.values()[0]!, n * 0.1, "matmul", 1e-13);
+  },
   "of columns have the same bits whatever stands beside them and behind them"() {
     const rng = random(8);
     const tape = new Tape("f32");

@@ -67,7 +67,6 @@ export class AttentionArguments {
   slopes: Optional;
   /** b s: 0 for padding. */
   keys: Optional;
-  keysb: Optional;
   /** t s: 0 for what may not be seen. */
   allowed: Optional;
   /** b s 32-bit integers: a query sees keys of its own document. */
@@ -85,7 +84,7 @@ export class AttentionArguments {
 }
 
 /**
- * The arguments of `attentionBack`. Gradients lie as what they are of. The flag after each says whether it is added to;
+ * The arguments of `attentionBack`. Gradients lie as what they are of. A flag after one says whether it is added to;
  * if not, every number is written that this kernel's heads have in all t or s rows, and nothing beside them. Gradients
  * may lie in one place: one of them is then written, if any is to be, and the others are added.
  */
@@ -104,9 +103,8 @@ export class AttentionBackArguments extends AttentionArguments {
    */
   dtable: Optional;
   addTable: Flag;
-  /** b h, for each sequence. */
+  /** b h, for each sequence; written. */
   dgateBias: Optional;
-  addGateBias: Flag;
   dgq: Optional;
   addGq: Flag;
   dgk: Optional;

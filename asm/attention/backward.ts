@@ -8,10 +8,9 @@ import { AttentionBackArguments } from "./arguments";
 import { copeBack } from "./cope";
 import { choose, chooseHead, drawRows, overKeys, overVisible } from "./forward";
 import { place, score } from "./logits";
-import { NEVER, ROW, clear, copyFew, draw, shift, spread, times, weightsBack } from "./panel";
+import { MANY, NEVER, ROW, clear, copyFew, draw, shift, spread, times, weightsBack } from "./panel";
 import {
   GATE_KEYS,
-  Gradient,
   KEYS,
   VALUES,
   beginGradients,
@@ -25,7 +24,7 @@ import {
   prepareGradients,
   widenSums,
 } from "./send";
-import { BackWorkspace, MANY, prepare, takeBackward } from "./workspace";
+import { BackWorkspace, Gradient, prepare, takeBackward } from "./workspace";
 
 const W: usize = sizeof<real>();
 
@@ -59,9 +58,7 @@ export function attentionBack(args: usize, first: usize, b: usize, work: usize, 
         if (start % MANY == 0) widenSums(a, w, false);
       }
       widenSums(a, w, true);
-      if (!a.dgateBias) continue;
-      const to = a.dgateBias + (i * a.h + j) * W;
-      store<real>(to, <real>((a.addGateBias ? load<real>(to) : 0) + w.toBias));
+      if (a.dgateBias) store<real>(a.dgateBias + (i * a.h + j) * W, <real>w.toBias);
     }
     endGradients(a, w, i);
   }

@@ -9,7 +9,8 @@ import { addColumns } from "../columns";
 import { madd, splatAt } from "../simd";
 import { Inlined, exp2Table } from "../math";
 import { NR } from "../matmul";
-import { MANY, Workspace } from "./workspace";
+import { MANY } from "./panel";
+import { Workspace } from "./workspace";
 
 const W: usize = sizeof<real>();
 const ROW: usize = NR * W;

@@ -73,7 +73,7 @@ export function drawRows(a: AttentionArguments, w: Workspace, i: usize): void {
 }
 /** Which keys of sequence i are padding, and whose they are. */
 function ofSequence(a: AttentionArguments, w: Workspace, i: usize): void {
-  w.padding = a.keys ? a.keys + i * a.keysb * W : 0;
+  w.padding = a.keys ? a.keys + i * a.s * W : 0;
   w.documents = a.documents ? a.documents + i * a.s * 4 : 0;
 }
 /** Chooses the rows, the table and the lanes of head j, and makes the gates that its queries share. */
@@ -112,8 +112,8 @@ function mix(a: AttentionArguments, w: Workspace, v: usize, vi: usize, o: usize,
 }
 
 /** So many keys are added up at once, and then so many more at a time, in f32; what comes of them in f64. */
-const MANY: usize = sizeof<real>() == 4 ? 512 : <usize>-1;
-const MORE: usize = 32;
+const KEYS_AT_ONCE: usize = sizeof<real>() == 4 ? 512 : <usize>-1;
+const KEYS_THEN: usize = 32;
 
 /**
  * ot = alpha Σ_j b[j] x[j] over a panel's keys, or ot += when `add`: d rows of lanes, from rows x of numbers and rows b
@@ -131,11 +131,11 @@ export function overKeys(
 ): void {
   const y = w.ot;
   const totals = w.totals;
-  let n = min(MANY, w.end);
-  for (let j: usize = 0; ; n = min(MORE, w.end - j)) {
+  let n = min(KEYS_AT_ONCE, w.end);
+  for (let j: usize = 0; ; n = min(KEYS_THEN, w.end - j)) {
     if (w.apart) times(d, n, alpha, x + j * xi, W, xi, b + j * bi, bi, y, ROW, add);
     else mixHeads(w, d, n, x + j * xi, xi, b + j * bi);
-    if (w.end > MANY)
+    if (w.end > KEYS_AT_ONCE)
       for (let o: usize = 0; o < d * NR; o++) {
         const total = <f64>load<real>(y + o * W) + (j ? load<f64>(totals + o * 8) : 0);
         store<f64>(totals + o * 8, total);

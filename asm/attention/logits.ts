@@ -1,7 +1,6 @@
 // logits.ts: the first steps of attention, which forward and backward pass share. `score` makes the logits of a panel
 // from queries and keys, `place` adds what positions add: CoPE's table, a table of relative positions, ALiBi's slopes.
 // A panel's queries and its head's keys lie as rows that touch.
-import { LANES } from "../simd";
 import { NR, packColumns } from "../matmul";
 import { AttentionArguments } from "./arguments";
 import { copeLogits, copePlaces, copeReach, copeTable } from "./cope";
@@ -61,17 +60,15 @@ function hideLater(end: usize, first: usize, st: usize): void {
     v128.store(o, v128.bitselect(never, v128.load(o, 16), v128.lt<real>(high, place)), 16);
   }
 }
-/** The documents of a vector of places from `at` on, as wide as numbers. */
-function documentsOf(at: usize): v128 {
-  return sizeof<real>() == 4 ? v128.load(at) : v128.load_ext<i32>(at);
-}
 /** -Infinity where a key is not of the query's document. */
 function hideOthers(w: Workspace, st: usize): void {
   const never = v128.splat<real>(-Infinity);
   const mine = w.documents + w.first * 4;
-  const one = v128.splat<bits>(<bits>load<i32>(mine));
-  const low = w.apart ? documentsOf(mine) : one;
-  const high = w.apart ? documentsOf(mine + LANES * 4) : one;
+  // Lanes that are not in use take the last one's: what lies behind a sequence is not its own.
+  for (let c: usize = 0; c < NR; c++)
+    store<bits>(w.edge + c * W, <bits>load<i32>(mine + min(c, w.n - 1) * w.apart * 4));
+  const low = v128.load(w.edge);
+  const high = v128.load(w.edge, 16);
   for (let j: usize = 0, o = st; j < w.end; j++, o += ROW) {
     const its = v128.splat<bits>(<bits>load<i32>(w.documents + j * 4));
     v128.store(o, v128.bitselect(v128.load(o), never, v128.eq<bits>(its, low)));

@@ -7,11 +7,12 @@ import { Inlined, LOG2E, exp2Table, log } from "../math";
 import { MR, NR, tile, tileRows, transpose, transposeAdd } from "../matmul";
 import { finite, weighed } from "../row";
 import { dot } from "../weigh";
-import { MANY } from "./workspace";
 
 const W: usize = sizeof<real>();
 /** Bytes of one key's logits. */
 export const ROW: usize = NR * W;
+/** What so many queries send, or keys of a panel, is added up at once, in f32; of more by parts, in f64 or as good. */
+export const MANY: usize = 1024;
 /** No place: nothing is masked. */
 export const NEVER: usize = <usize>-1;
 

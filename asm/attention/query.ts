@@ -22,8 +22,10 @@ export function scoreHeads(a: AttentionArguments, w: Workspace, i: usize, j: usi
   const gk = w.gk + i * a.gkb * W;
   if (!w.keyGates) return logitsOfHeads(a, w, gk, a.gki, gatesAsk(w), w.ut);
   for (let key: usize = 0; key < w.end; key++)
-    for (let c: usize = 0; c < w.n; c++)
-      store<real>(w.ut + key * ROW + c * W, LOG2E * load<real>(gk + (key * a.gki + (j + c) / w.share) * W));
+    for (let c: usize = 0; c < NR; c++) {
+      const head = j + min(c, w.n - 1); // as in dotHeads: positions are looked up in all lanes
+      store<real>(w.ut + key * ROW + c * W, LOG2E * load<real>(gk + (key * a.gki + head / w.share) * W));
+    }
   hide(a, w, w.ut);
 }
 function logitsOfHeads(a: AttentionArguments, w: Workspace, k: usize, ki: usize, qp: usize, st: usize): void {

@@ -4,36 +4,24 @@
 // Ordinarily all goes to the source. With `own` the source gets what each query sends to its own place, and the past
 // the rest; with `edges` the source gets its share and the past the rest. What goes to one side whole is added up head
 // by head for a sequence, in rows that touch, and then goes to the gradient; the rest goes there group by group.
-import { narrow, put, widen } from "../columns";
+import { narrow, put, widenAll } from "../columns";
 import { LANES, keepIf, sumLanes } from "../simd";
 import { MR } from "../matmul";
 import { AttentionBackArguments } from "./arguments";
-import { NEVER, ROW, drawn, send, undraw } from "./panel";
-import { BackWorkspace, GROUP, MANY } from "./workspace";
+import { MANY, NEVER, ROW, drawn, send, undraw } from "./panel";
+import { BackWorkspace, GROUP, GRADIENTS, Gradient, SIDES } from "./workspace";
 
 const W: usize = sizeof<real>();
 
-/** Values, keys, gate keys: who is sent something. */
-export const SIDES: usize = 3;
+/** The sides, in this order. */
 export const VALUES: usize = 0;
 export const KEYS: usize = 1;
 export const GATE_KEYS: usize = 2;
 
-/** A gradient that is asked for, all of it and that of the sequence at hand, at 0 if nobody asks; strides in bytes. */
-@unmanaged
-export class Gradient {
-  all: usize;
-  i: usize;
-  b: usize;
-  add: usize; // whether it is added to
-  early: usize; // whether keys send there before all queries have written: it is cleared and added to
-  to: usize;
-}
-/** Those of queries and gate queries, and for each side those of its source and of its past, in this order. */
-export const GRADIENTS: usize = 2 + 2 * SIDES;
+/** Where those of sources and those of pasts begin among the gradients. */
 const SOURCES: usize = 2;
 const PASTS: usize = SOURCES + SIDES;
-/** The n-th of them. */
+/** The n-th gradient. */
 export function gradient(w: BackWorkspace, n: usize): Gradient {
   return changetype<Gradient>(w.gradients + n * offsetof<Gradient>());
 }
@@ -129,21 +117,21 @@ export function widenSums(a: AttentionBackArguments, w: BackWorkspace, last: boo
     const row = rowOf(w, side);
     for (let n = SOURCES; n <= PASTS; n += SIDES, t += wide) {
       const x = gradient(w, n + side);
-      if (w.shared && x.to) settle(w.last, row, x.to + w.g * row, x.i, t, last);
-      if (!w.shared && n == SOURCES) settle(1, w.keyBlock, w.sums + (side * a.g + w.g) * w.keyBlock, 0, t, last);
+      if (w.shared && x.to) widenRows(w.last, row, x.to + w.g * row, x.i, t, last);
+      if (!w.shared && n == SOURCES) widenRows(1, w.keyBlock, w.sums + (side * a.g + w.g) * w.keyBlock, 0, t, last);
     }
   }
-  if (w.dtable) settle(1, a.p * w.row, w.dtable, 0, t, last);
-  if (w.drel) settle(1, a.r * w.row, w.drel, 0, t + drawn(a.p, a.d) * 8, last);
+  if (w.dtable) widenRows(1, a.p * w.row, w.dtable, 0, t, last);
+  if (w.drel) widenRows(1, a.r * w.row, w.drel, 0, t + drawn(a.p, a.d) * 8, last);
 }
 /** The same for n rows at y, `step` bytes apart, whose sums are at t. */
-function settle(n: usize, row: usize, y: usize, step: usize, t: usize, last: bool): void {
+function widenRows(n: usize, row: usize, y: usize, step: usize, t: usize, last: bool): void {
   const keep = keepIf(false);
-  for (; n; n--, y += step)
-    for (let o: usize = 0; o < row; o += 16, t += 128 / W) {
-      widen(t, v128.load(y + o));
+  for (; n; n--, y += step) {
+    widenAll(row, y, t);
+    for (let o: usize = 0; o < row; o += 16, t += 128 / W)
       put(last ? narrow(t) : v128.splat<real>(0), y + o, y + row, keep);
-    }
+  }
 }
 /** Bytes of what a head has for a side at one key. */
 function rowOf(w: BackWorkspace, side: usize): usize {

@@ -3,14 +3,11 @@
 import { LOG2E } from "../math";
 import { MR, NR } from "../matmul";
 import { AttentionArguments, AttentionBackArguments } from "./arguments";
-import { clear, drawn } from "./panel";
-import { GRADIENTS, Gradient, SIDES } from "./send";
+import { MANY, clear, drawn } from "./panel";
 
 const W: usize = sizeof<real>();
 /** Panels of queries in a group of the backward pass. */
 export const GROUP: usize = 4;
-/** What so many queries send, or keys of a panel, is added up at once, in f32; of more by parts, in f64 or as good. */
-export const MANY: usize = 1024;
 
 @unmanaged
 export class Workspace {
@@ -128,6 +125,21 @@ export function prepare(a: AttentionArguments, w: Workspace): void {
   clear(NR, w.shift);
 }
 
+/** Values, keys, gate keys: who is sent something. */
+export const SIDES: usize = 3;
+/** A gradient that is asked for, all of it and that of the sequence at hand, at 0 if nobody asks; strides in bytes. */
+@unmanaged
+export class Gradient {
+  all: usize;
+  i: usize;
+  b: usize;
+  add: usize; // whether it is added to
+  early: usize; // whether keys send there before all queries have written: it is cleared and added to
+  to: usize;
+}
+/** Those of queries and gate queries, and for each side those of its source and of its past, in this order. */
+export const GRADIENTS: usize = 2 + 2 * SIDES;
+
 /** The same for the backward pass. Wide rows are those of a group, whose panels lie side by side. */
 @unmanaged
 export class BackWorkspace extends Workspace {
@@ -192,6 +204,7 @@ export function takeBackward(
   );
   take(w, offsetof<BackWorkspace>("os"), offsetof<BackWorkspace>("os"), h * drawn(t, d));
   take(w, offsetof<BackWorkspace>("deltas"), offsetof<BackWorkspace>("deltas"), h * t);
+  // Backward.ts clears `sums` up to `wideSums`, and those up to `diagonals`: they follow each other.
   const sums = (p ? SIDES : 2) * g * drawn(s, d);
   take(w, offsetof<BackWorkspace>("sums"), offsetof<BackWorkspace>("sums"), sums);
   const wideSums = ((2 * (p ? SIDES : 2) * s * drawn(1, d) + drawn(p, d) + drawn(r, d)) * 8) / W;

@@ -10,6 +10,7 @@ import {
   options as chosen,
   read,
   refuse,
+  shapeOf,
   tensor,
   tensorIn,
   type Check,
@@ -29,7 +30,7 @@ import {
   type PositionChoice,
   type PositionOptions,
 } from "../positions/index.ts";
-import type { Bias, Gating, Places, Position } from "../positions/kind.ts";
+import type { Bias, Gates, Gating, Places, Position } from "../positions/kind.ts";
 import { distances } from "../positions/relative.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Reads } from "./carry.ts";
@@ -42,7 +43,7 @@ export interface Sight {
   allowed?: Tensor | undefined;
   /** b s, 0 for padding, whose keys and values are never read, anything else for keys. */
   keys?: Tensor | undefined;
-  /** Integers b s, of texts packed into a row: a query sees the keys of its own document alone. */
+  /** Integers from 0, b s, of texts packed into a row: a query sees the keys of its own document alone. */
   documents?: Tensor | undefined;
   /** t s, from 0 to 1: weighs what queries send back to keys and values; see `scores`. */
   edges?: Tensor | undefined;
@@ -59,8 +60,8 @@ export interface AttentionOptions extends Sight, PositionOptions {
   /** Positions that act on queries, keys and logits; none unless given. */
   position?: PositionChoice;
   /**
-   * What positions have in a layer, by their names: a table, one row a position and as wide as a head (of CoPE's own
-   * tables of heads h of those), or all parameters by name, as a model has them.
+   * What positions have in a layer, by their names: a table, p d, one row a position and as wide as a head; where each
+   * head has its own (CoPE's `table: "head"`), h p d; or all parameters by name, as a model has them.
    */
   tables?: { readonly [name: string]: Tensor | Tree | undefined };
   /** What only gates see: gate keys b s g d where they are "sep", logits of the tokens b s g where they are "token". */
@@ -69,6 +70,8 @@ export interface AttentionOptions extends Sight, PositionOptions {
   composed?: boolean;
 }
 
+/** What keys and values are, and gate keys that are not logits. */
+const KEYS = "b s g d";
 const TENSOR = [tensorIn as Check<Tensor>, undefined] as const;
 const PAST = { k: [tensorIn as Check<Tensor>], v: [tensorIn as Check<Tensor>], gateKeys: TENSOR } as const;
 // A call: bundlers keep a table made at the top level.
@@ -117,7 +120,8 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   const o = chosen("attention", options, wants());
   const a = attended(q, k, v, o);
   const [, , h, d] = q.shape as [number, number, number, number];
-  if (!o.composed) return reshape(fused(laid(a), a.past && laid(a.past), { ...a, h, g: k.shape[2]!, d }, o), q.shape);
+  if (!o.composed)
+    return reshape(fused(inRows(a), a.past && inRows(a.past), { ...a, h, g: k.shape[2]!, d }, o), q.shape);
   const old = o.past && repeated(o.past.v, h);
   return mix(weights(a, o), repeated(v, h), edgesOf(q, k, o), old);
 }
@@ -141,15 +145,24 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: Complete): Attended 
   const who = "attention";
   const { position, gateKeys, past } = options;
   tensor(who, "q", q, "b t h d");
-  tensor(who, "k", k, "b t h d");
-  tensor(who, "v", v, "b t h d");
   const [b, t, h, d] = q.shape as [number, number, number, number];
-  const s = k.shape[1]!;
+  const [, s, g] = tensor(who, "k", k, KEYS).shape as [number, number, number];
+  const shape = [b, s, g, d];
+  const fits = (name: string, x: Tensor, axes = KEYS): void => {
+    if (tensor(who, name, x, axes).shape.some((n, i) => n !== shape[i]))
+      refuse(RangeError, who, `${name} is ${shapeOf(x)}`, `[${axes}] of ${shapeOf({ shape })}`);
+  };
+  fits("k", k);
+  fits("v", v);
+  if (past) {
+    fits("past.k", past.k);
+    fits("past.v", past.v);
+  }
   if (t > s && (options.own || (options.causal && !options.allowed))) {
     const wants = "at most as many queries as keys, unless causal is false";
     refuse(RangeError, who, `${t} queries and ${s} keys`, wants);
   }
-  const sizes = { d: h * d, width: d, heads: h, kvHeads: k.shape[2]!, context: Math.max(1, s), bias: false };
+  const sizes = { d: h * d, width: d, heads: h, kvHeads: g, layers: 1, context: Math.max(1, s), bias: false };
   const positions = positionsOf(position, options as PositionOptions, sizes, who);
   const names = Object.fromEntries([...kinds, ...positions.map(p => p.name)].map(name => [name, 0]));
   const tables = read(`${who}, tables`, options.tables, names) as NonNullable<AttentionOptions["tables"]>;
@@ -162,10 +175,11 @@ function attended(q: Tensor, k: Tensor, v: Tensor, options: Complete): Attended 
   };
   const bias = biasOf(positions, given, given);
   const { gating } = bias;
-  const needs = { sep: "b s h d", token: "b s h" }[gating?.gates as "sep"];
+  const all: { readonly [G in Gates]?: string } = { sep: KEYS, token: "b s g" };
+  const needs = gating && all[gating.gates];
   for (const x of needs ? [gateKeys, ...(past ? [past.gateKeys ?? gateKeys] : [])] : []) {
     if (!x) refuse(TypeError, who, `the gates are ${gating!.gates}`, `gateKeys, ${needs}`);
-    tensor(who, "gateKeys", x, needs);
+    fits("gateKeys", x, needs);
   }
   const [queries, keys] = [
     { b, t, starts: [s - t] },
@@ -207,23 +221,25 @@ export function turn(
   const turns = positions.flatMap(p => (p.turn ? [p.turn] : []));
   const turned = (x: Tensor, places: Places): Tensor => turns.reduce((x, turn) => turn(x, places)(x), x);
   const all = { q: turned(q, queries), k: turned(k, keys), v };
-  if (!gating) return { ...all, gates: "keys" };
+  if (!gating) return all;
   const { gates, rotated } = gating;
   const any = turns.length > 0;
   const apart = any && !rotated;
-  const moved = any && rotated;
-  if (gates === "token") return { ...all, gateQ: apart ? q : undefined, gateK, gates: "tokens" };
-  const source = gates === "val" ? v : gates === "sep" ? gateK : apart ? k : undefined;
+  const moved = any && rotated && gates !== "token";
+  const source = gates === "val" ? v : gates !== "shared" ? gateK : apart ? k : undefined;
   return {
     ...all,
     gateQ: apart ? q : undefined,
     gateK: source && moved ? turned(source, keys) : source,
-    gates: !source ? "keys" : gates === "val" && !moved ? "values" : "own",
+    gates: moved ? "keys" : SEE[gates],
   };
 }
 
+/** Where the kernel looks for what gates see, where nothing is turned: keys of their own are keys. */
+export const SEE = { shared: "keys", val: "values", sep: "keys", token: "tokens" } as const;
+
 /** Heads side by side in rows, as the kernel reads them. */
-export function laid({ q, k, v, gateQ, gateK, gates = "keys" }: Heads): Reads {
+export function inRows({ q, k, v, gateQ, gateK, gates = "keys" }: Heads): Reads {
   const rows = (x: Tensor): Tensor => reshape(x, [x.shape[0]!, x.shape[1]!, x.shape[2]! * x.shape[3]!]);
   return {
     q: rows(q),
@@ -232,7 +248,7 @@ export function laid({ q, k, v, gateQ, gateK, gates = "keys" }: Heads): Reads {
     v: rows(v),
     vAt: 0,
     gateQ: gateQ && rows(gateQ),
-    gateK: gates === "own" ? rows(gateK!) : gates === "tokens" ? gateK : undefined,
+    gateK: gates === "keys" ? gateK && rows(gateK) : gates === "tokens" ? gateK : undefined,
     gates,
   };
 }
@@ -248,7 +264,8 @@ export function fused(
   const { content, position } = scales(d, gating?.scaling ?? "listing");
   const slopes = bias.slopes && q.tape.tensor([h], bias.slopes);
   const perHead = gating?.table.shape.length === 3;
-  const table = perHead ? reshape(gating.table, [gating.table.size / d, d]) : gating?.table;
+  const [, p, n] = gating?.table.shape ?? [];
+  const table = perHead ? reshape(gating.table, [h * p!, n!]) : gating?.table;
   return attentionEntry.of(
     [
       q,
@@ -279,7 +296,7 @@ export function fused(
       scale: content,
       tableScale: position,
       causal: allowed ? false : causal,
-      gates: gates === "own" ? "keys" : gates,
+      gates,
       perHead,
     },
   );
@@ -304,9 +321,13 @@ export function masksOf(q: Tensor, k: Tensor, sight: Sight): Masks {
 }
 /** `allowed` t s for each sequence, but only within a document: b t s. */
 function within(documents: Tensor, allowed: Tensor): Tensor {
-  const b = documents.shape[0]!;
+  const [b, n] = documents.shape as [number, number];
   const [t, s] = allowed.shape as [number, number];
   const ids = documents.values();
+  if (!documents.integral || n !== s || t > s || ids.some(id => id < 0)) {
+    const why = `documents of ${n} places, ${t} queries and ${s} keys`;
+    refuse(RangeError, "attention", why, "integers from 0");
+  }
   const values = allowed.values();
   const all = Float64Array.from({ length: b * t * s }, (_, n) => {
     const [row, j] = [Math.floor(n / (t * s)) * s, n % s];

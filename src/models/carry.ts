@@ -12,8 +12,8 @@ export interface Reads {
   readonly vAt: number;
   readonly gateQ?: Tensor | undefined;
   readonly gateK?: Tensor | undefined;
-  /** What CoPE's gates see: the attention's keys, its values, or `gateK`, which has keys or a logit a token. */
-  readonly gates: "keys" | "values" | "own" | "tokens";
+  /** What CoPE's gates see: keys, which are `gateK`, or else the attention's own; its values; or the logits `gateK`. */
+  readonly gates: "keys" | "values" | "tokens";
   /** How many keys each sequence has, of those that lie there; all unless given. */
   readonly counts?: Tensor | undefined;
 }

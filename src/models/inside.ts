@@ -19,11 +19,11 @@ export interface Inside {
   /** The weights of each query over the keys, b h t s. */
   weights(): Tensor;
   /** What gates make of queries and keys (CoPE); nothing without gates. */
-  gates(): Counted | undefined;
+  gates(): GatePositions | undefined;
 }
 
 /** Gates of a layer and the positions they add up to (CoPE). */
-export interface Counted {
+export interface GatePositions {
   /** b h t s, 0 where a key may not be seen. */
   readonly gates: Tensor;
   /** Sums of the gates from key to query, b h t s, not yet capped at the table's last row. */
@@ -37,7 +37,7 @@ export interface Counted {
   rows(): HeadRows[];
 }
 
-/** How far into its table a head goes, over all pairs of a query and a key that it may see. */
+/** How far into its table a head goes, over all pairs of a query that is no padding and a key that it may see. */
 export interface HeadRows {
   /** How many such pairs there are. */
   readonly pairs: number;
@@ -91,7 +91,7 @@ export function inside(
 }
 
 /** What the gates of an attention count. */
-function countedBy(gating: Gating, { q, k, gateQ = q, gateK = k }: Attended, masks: Masks): Counted {
+function countedBy(gating: Gating, { q, k, gateQ = q, gateK = k }: Attended, masks: Masks): GatePositions {
   const { table, scaling } = gating;
   const reads = { ...gating, gateKeys: repeated(gateK, q.shape[2]!) };
   const all = counted(gateLogits(gateQ, undefined, reads), masks);
@@ -113,8 +113,10 @@ function rowsOf(positions: Tensor, table: Tensor, { allowed, keys }: Masks): Hea
     let top = -1;
     for (let i = 0; i < b; i++)
       for (let n = 0; n < t * s; n++) {
+        const query = s - t + Math.floor(n / s); // whose place may be padding, as that of its key
+        if (isKey?.[i * s + query] === 0 || isKey?.[i * s + (n % s)] === 0) continue;
         // One mask for all sequences begins again with each.
-        if (looks![(i * t * s + n) % looks!.length] === 0 || isKey?.[i * s + (n % s)] === 0) continue;
+        if (looks![(i * t * s + n) % looks!.length] === 0) continue;
         const at = p![(i * h + head) * t * s + n]!;
         pairs++;
         if (at >= rows - 1) capped++;
@@ -133,7 +135,7 @@ function rowsOf(positions: Tensor, table: Tensor, { allowed, keys }: Masks): Hea
 }
 
 /** A head, and how far into its table it went: `layer` as in `params.h[layer]`, both counted from 0. */
-export interface RowsUsed extends HeadRows {
+export interface LayerHeadRows extends HeadRows {
   readonly layer: number;
   readonly head: number;
 }
@@ -152,11 +154,11 @@ type Watch = (layer: number, seen: { readonly attention: Inside | undefined }) =
 export function rowsUsed(
   tape: Tape,
   run: (watch: Watch) => unknown,
-): { heads: RowsUsed[]; beyond: RowsUsed[]; warning: string | undefined } {
+): { heads: LayerHeadRows[]; beyond: LayerHeadRows[]; warning: string | undefined } {
   const who = "rowsUsed";
   living(who, tape);
   callable(who, "the run", run);
-  const found = new Map<string, RowsUsed>();
+  const found = new Map<string, LayerHeadRows>();
   let isWatched = false;
   const look = (layer: number, attention: Inside): void => {
     if (attention.queries.tape !== tape) refuse(RangeError, who, "the run is on another tape");
@@ -191,7 +193,7 @@ function both(a: HeadRows | undefined, b: HeadRows): HeadRows {
 /** How many rows beyond the trained ones are read. */
 const gap = ({ used = -1, trained = -1 }: HeadRows): number => used - trained;
 
-function sentence(heads: readonly RowsUsed[], beyond: readonly RowsUsed[]): string {
+function sentence(heads: readonly LayerHeadRows[], beyond: readonly LayerHeadRows[]): string {
   const { layer, head, used, trained } = beyond.reduce((most, r) => (gap(r) > gap(most) ? r : most));
   const end = trained === undefined ? "and none was trained" : `trained up to row ${trained}`;
   return (

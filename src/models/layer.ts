@@ -20,8 +20,8 @@ import {
 import {
   having,
   apply,
-  bending,
-  bent,
+  checkMlp,
+  feedForward,
   drop,
   leaves,
   normed,
@@ -36,7 +36,7 @@ import { joined, reshape, slice, sliced, stopGradient } from "../ops/shapes.ts";
 import { checked, type LayerWeights, type ModelWeights } from "../positions/index.ts";
 import { acting, type Gating, type Places, type Position } from "../positions/kind.ts";
 import type { Tensor } from "../tensor.ts";
-import { biasOf, fused, laid, turn, type Sight } from "./attention.ts";
+import { SEE, biasOf, fused, inRows, turn, type Sight } from "./attention.ts";
 import type { Carry, Reads } from "./carry.ts";
 import { inside, type Inside } from "./inside.ts";
 import type { Cut } from "./myopic.ts";
@@ -164,7 +164,7 @@ export function layer(x: Tensor, p: BlockWeights, c: LayerConfig, run: LayerRun 
   blockParts(p);
   const all = chosen(who, run, RUN) as LayerRun;
   configured(who, c, p.attn, all.layer);
-  bending(p.mlp, c.activation);
+  checkMlp(p.mlp, c.activation);
   return layered(x, p, c, all);
 }
 /** What a layer makes of x, and the carry after it. */
@@ -181,7 +181,7 @@ export function layered(x: Tensor, p: BlockWeights, c: LayerConfig, run: LayerRu
   const dropout = run.dropout ?? 0;
   const y = attended(entered, before(p.ln_1), p.attn, c, run);
   const middle = after(add(entered, drop(y, dropout)), p.ln_1);
-  const z = bent(before(p.ln_2)(middle), p.mlp, c.activation);
+  const z = feedForward(before(p.ln_2)(middle), p.mlp, c.activation);
   const out = after(add(middle, drop(z, dropout)), p.ln_2);
   return { x: out, carry: run.carry?.next(x, out) };
 }
@@ -233,9 +233,8 @@ function widened({ causal, allowed, keys, documents }: Sight, room: number): Sig
     if (!x) return undefined;
     const [rows, n] = x.shape as [number, number];
     const values = x.values();
-    const all = Float64Array.from({ length: rows * room }, (_, i) =>
-      i % room < n ? values[Math.floor(i / room) * n + (i % room)]! : 0,
-    );
+    const all = new Float64Array(rows * room);
+    for (let i = 0; i < rows; i++) all.set(values.subarray(i * n, i * n + n), i * room);
     return x.integral ? x.tape.integers([rows, room], all) : x.tape.tensor([rows, room], all);
   };
   return { causal, allowed: wide(allowed), keys: wide(keys), documents: wide(documents) };
@@ -271,8 +270,6 @@ function project(
   return { projection, old, gates, oldGates };
 }
 
-/** What gates see where nothing is turned. */
-const SEE = { shared: "keys", val: "values", sep: "own", token: "tokens" } as const;
 /**
  * Where queries, keys, values and gate keys lie: in the projection b s n itself, where nothing turns them first;
  * queries are the last t of its places.
@@ -300,5 +297,5 @@ function sources(
   const gateK = gating?.gates === "token" ? gates : gates && reshape(gates, k.shape);
   const keyPlaces: Places = t === s ? places : { b, t: s };
   const queryPlaces: Places = t === s ? places : { b, t, starts: new Array<number>(b).fill(s - t) };
-  return laid(turn({ q: heads(q, 0, c.heads), k, v, gateK }, c.positions, queryPlaces, keyPlaces, gating));
+  return inRows(turn({ q: heads(q, 0, c.heads), k, v, gateK }, c.positions, queryPlaces, keyPlaces, gating));
 }

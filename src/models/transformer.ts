@@ -256,13 +256,13 @@ export function transformer(options: TransformerOptions): Transformer {
     },
     head(params, x) {
       headFits(params);
-      return headed(params, x);
+      return logitsOf(params, x);
     },
     logits(params, x, how = {}) {
       fits(params);
       headFits(params);
       const states = embedded(c, params, x);
-      return headed(params, run(c, params, states, chosen("transformer", how, HOW) as How).states);
+      return logitsOf(params, run(c, params, states, chosen("transformer", how, HOW) as How).states);
     },
     loss: (params, x, targets) => crossEntropy(model.logits(params, x, { dropout: c.dropout }), targets),
     start(params, b, how = {}) {
@@ -358,7 +358,7 @@ function embedded(c: Config, params: TransformerWeights, x: Tensor): Tensor {
 }
 
 /** Logits of states b t d. */
-const headed = ({ lm_head, wte }: TransformerWeights, x: Tensor): Tensor =>
+const logitsOf = ({ lm_head, wte }: TransformerWeights, x: Tensor): Tensor =>
   linear(x, lm_head?.weight ?? wte.weight, lm_head?.bias);
 
 /** What a carry knows of a model. */
@@ -377,7 +377,7 @@ function started(c: Config, params: TransformerWeights, b: number, options: Star
   const layers = params.h.map(({ attn }, i) => {
     const positions = acting(c.positions, i);
     const { gating } = biasOf(positions, ...ofLayer(attn, params));
-    const gates = gating ? seenApart(gating, positions, sizes.width, c.kvHeads) : 0;
+    const gates = gating ? gateWidth(gating, positions, sizes.width, c.kvHeads) : 0;
     return { ...sizes, context: c.context, gates };
   });
   return { carries: carriesOf(options, tape, layers), starts };
@@ -410,7 +410,7 @@ function follows(c: Config, state: TransformerState, { tape, shape }: Tensor, ho
 }
 
 /** Numbers a place of what gates see that is neither the attention's keys nor its values as they lie in a cache. */
-function seenApart({ gates, rotated }: Gating, positions: readonly Position[], width: number, heads: number): number {
+function gateWidth({ gates, rotated }: Gating, positions: readonly Position[], width: number, heads: number): number {
   if (gates === "token") return heads;
   const turned = positions.some(p => p.turn);
   return gates === "sep" || (turned && gates === (rotated ? "val" : "shared")) ? width : 0;

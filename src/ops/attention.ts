@@ -3,7 +3,7 @@
 import { oneOf, read, refuse, whole } from "../check.ts";
 import type { AttentionArguments, AttentionBackArguments, Kernels } from "../engine.ts";
 import { op, type Operand, type Result, type Source } from "../op.ts";
-import { longer } from "../signature.ts";
+import { signatureOf } from "../signature.ts";
 import type { Tensor } from "../tensor.ts";
 
 const size = /* @__PURE__ */ whole(1);
@@ -87,7 +87,6 @@ function argumentsOf(K: Kernels, n: Heads, y: Source, inputs: All<Source>): Atte
     rel: rel.data,
     slopes: slopes.data,
     keys: padding.data,
-    keysb: s,
     allowed: allowed.data,
     documents: documents.data,
     counts: counts.data,
@@ -119,7 +118,7 @@ export interface AttentionSources {
   readonly keys?: Tensor | undefined;
   /** t s, 0 for what may not be seen. */
   readonly allowed?: Tensor | undefined;
-  /** Integers b s: a query sees keys of its own document. */
+  /** Integers from 0, b s: a query sees keys of its own document. */
   readonly documents?: Tensor | undefined;
   /** t s, the share of what queries send back that keys, values and gate keys get. */
   readonly edges?: Tensor | undefined;
@@ -156,7 +155,7 @@ export interface AttentionOverOptions {
 /** The entry of `attentionOver`, which takes its sources in a fixed order. */
 export const attentionEntry = /* @__PURE__ */ op(
   "attention(q, k, v, table, gq, gk, gateBias, rel, slopes, keys, allowed, documents, edges, pk, pv, pg, counts)",
-  /* @__PURE__ */ longer(
+  /* @__PURE__ */ signatureOf(
     "b t i, b s j?, b s l?, p d?, b t u?, b s w?, h?, r d?, h?",
     "b s?, t s?, b c<ids?, t s?, b s x?, b s y?, b s z?, b<limit? -> b t o",
   ),
@@ -201,8 +200,8 @@ export const attentionEntry = /* @__PURE__ */ op(
       fits(n);
       return { s, p: (p ?? 0) / tables, tables, r: r ?? 0, o: h * d, limit: s + 1, ids: 2147483648 };
     },
-    room: (K, { b, h, g, t, s, d, p, tables, r }) =>
-      b * (tables * p + r) * d + b * h + 4 + K.attentionRoom(h, g, t, s, d, p, r, K.scratch),
+    room: (K, { b, h, g, t, s, d, p, tables, r }, back) =>
+      (back ? b * (tables * p + r) * d + b * h + 4 : 0) + K.attentionRoom(h, g, t, s, d, p, r, K.scratch),
     forward(K, n, y, ...inputs) {
       const given = argumentsOf(K, n, y, inputs);
       K.attention(K.block("AttentionArguments", given), 0, n.b, n.h * n.t * n.s * n.d, n.room);
@@ -215,7 +214,6 @@ export const attentionEntry = /* @__PURE__ */ op(
       const each = n.tables * p * d;
       const drel = room + b * each * K.width;
       const dbias = drel + b * r * d * K.width;
-      K.fill(b * (each + r * d), 0, room);
       const given = argumentsOf(K, n, y, inputs);
       const own = { table: table.grad && room, rel: rel.grad && drel, gateBias: gateBias.grad && dbias };
       const args = K.block("AttentionBackArguments", given, gradientsOf(K, n, y, inputs, own));

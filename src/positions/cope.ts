@@ -11,6 +11,7 @@ import {
   rank,
   real,
   refuse,
+  shapeOf,
   tensor,
   tensorIn,
   whole,
@@ -30,23 +31,25 @@ import {
   type Gating,
   type Scaling,
   type Sizes,
-  type Tables,
+  type TableScope,
 } from "./kind.ts";
 
 /** Options of CoPE. */
 export interface CopeOptions {
   /** Of the position table: positions are capped at rows - 1; one more than `context` unless given. */
   rows?: number;
+  /** By what content, gate and position logits are divided: as "listing" unless given; see `Scaling`. */
   scaling?: Scaling;
+  /** What gates look at: the attention's own keys, "shared", unless given; see `Gates`. */
   gates?: Gates;
   /** Whether a layer has a table, all layers share one, or each head has its own; "layer" unless given. */
-  table?: Tables;
+  table?: TableScope;
   /**
    * Makes a learned number a head that is added to the logits of gates, and is where it starts: high above 0 all gates
    * are open, and positions are distances; far below 0 all are shut, and there are none. No such number unless given.
    */
   bias?: number;
-  /** With rope: whether gates and positions see turned queries and keys. */
+  /** With rope: whether gates and positions see turned queries and keys; false unless given. */
   rotated?: boolean;
   /** Acts only in layers whose number, counted from 1, it divides; 1, in all, unless given. */
   every?: number;
@@ -97,9 +100,8 @@ export const gated = /* @__PURE__ */ optional<
     ...((!common || gates === "sep" || gates === "token" || bias !== undefined) && { layer: ["cope", layer] as const }),
     bias(own, shared): { gating: Gating } {
       const weight = (common ? shared : own)?.weight as Tensor;
-      const axes = (weight?.shape as readonly number[] | undefined)?.length;
-      if (axes !== (table === "head" ? 3 : 2)) tensor("cope", "the table", weight, table === "head" ? "h p d" : "p d");
-      if (axes === 3 && weight.shape[0] !== heads)
+      const axes = table === "head" ? "h p d" : "p d";
+      if (tensor("cope", "the table", weight, axes).shape[0] !== heads && table === "head")
         refuse(RangeError, "cope", `${weight.shape[0]} tables for ${heads} heads`, "one a head");
       if (bias !== undefined && !own?.bias) refuse(RangeError, "cope", "the parameters have no bias", "one a head");
       return { gating: { table: weight, scaling, gates, keys: own?.gate, bias: own?.bias, rotated } };
@@ -121,6 +123,7 @@ export interface Masks {
 export function masked(rule: typeof maskedSigmoid, x: Tensor, { allowed, keys }: Masks): Tensor {
   const [b, t, s] = allowed.shape as [number, number, number];
   if (s === undefined) return rule(x, allowed, keys);
+  if (b !== x.shape[0]) refuse(RangeError, "attention", `allowed is ${shapeOf(allowed)}`, `${x.shape[0]} sequences`);
   const parts = Array.from({ length: b }, (_, i) => {
     const of = (x: Tensor): Tensor => slice(x, i, i + 1, { axis: 0 });
     return rule(of(x), reshape(of(allowed), [t, s]), keys && of(keys));

@@ -70,11 +70,11 @@ export function positionsOf(
     if (list.includes(name)) positions.push(position);
   }
   for (const kind of list) if (typeof kind === "function") positions.push(kind(undefined, sizes, who));
-  return positions.map(position => checked(who, position));
+  return positions.map(position => checked(who, position, sizes.layers));
 }
 
-/** Returns `value` if it is a position. */
-export function checked(who: string, value: unknown): Position {
+/** Returns `value` if it is a position, which acts in one of so many layers. */
+export function checked(who: string, value: unknown, layers?: number): Position {
   string(who, "a position's name", get(value, "name"));
   for (const name of ["embed", "turn", "bias"]) {
     const hook = get(value, name);
@@ -87,6 +87,6 @@ export function checked(who: string, value: unknown): Position {
     callable(who, `a position's ${string(who, `a position's ${name}`, key)}`, make);
   }
   const every = get(value, "every");
-  if (every !== undefined) integer(who, "a position's every", every, 1);
+  if (every !== undefined) integer(who, "a position's every", every, 1, layers);
   return value as Position;
 }

@@ -13,6 +13,7 @@ export interface Sizes {
   readonly heads: number;
   /** Heads of keys and values. */
   readonly kvHeads: number;
+  readonly layers: number;
   /** Rows of tables that say nothing else. */
   readonly context: number;
   /** Whether linear layers have biases. */
@@ -35,7 +36,7 @@ export const gateSources = ["shared", "sep", "val", "token"] as const;
  */
 export type Gates = (typeof gateSources)[number];
 /** Whose a table of positions is: a layer's, of all layers, or of each head of a layer. */
-export type Tables = "layer" | "shared" | "head";
+export type TableScope = "layer" | "shared" | "head";
 /** Scales of the three products of gated positions; see positions/cope.ts. */
 export const scalings = ["listing", "ram", "eq"] as const;
 /**
@@ -121,8 +122,8 @@ export function optional<O extends { every?: number }, M = Named, L = Named>(
   make: (options: Complete<O>, sizes: Sizes, who: string) => Position<M, L>,
 ): Kind<O, M, L> & { readonly options: true } {
   const kind: Kind<O, M, L> = (given = {} as O, sizes, who) => {
-    const all = chosen(who, given, { ...wants(sizes), every: [whole(1), 1] }, name);
-    return { ...make(all as unknown as Complete<O>, sizes, who), every: all.every as unknown as number };
+    const all = chosen(who, given, { ...wants(sizes), every: [whole(1), 1] }, name) as unknown as Complete<O>;
+    return { ...make(all, sizes, who), every: all.every! };
   };
   return Object.assign(kind, { options: true } as const);
 }

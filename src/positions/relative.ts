@@ -2,14 +2,14 @@
 import { extent, integer, oneOf, tensor, whole } from "../check.ts";
 import type { Maker } from "../nn.ts";
 import type { Tensor } from "../tensor.ts";
-import { optional, type Tables } from "./kind.ts";
+import { optional, type TableScope } from "./kind.ts";
 
 /** Options of relative positions. */
 export interface RelativeOptions {
   /** Of the table: distances beyond reuse the last; `context` unless given. */
   rows?: number;
   /** Whether a layer has a table, or all layers share one; "layer" unless given. */
-  table?: Exclude<Tables, "head">;
+  table?: Exclude<TableScope, "head">;
   /** Acts only in layers whose number, counted from 1, it divides; 1, in all, unless given. */
   every?: number;
 }

@@ -1,6 +1,6 @@
 // The counting task of CoPE (Golovneva et al. 2024, tables 3 and 4): programs that set, increment and print variables.
 import { extent, get, integer, items, options as chosen, real, refuse, whole } from "../check.ts";
-import { drawing, type Random } from "../random.ts";
+import { drawn, type Random } from "../random.ts";
 import { named } from "./text.ts";
 
 const who = "counting";
@@ -90,8 +90,8 @@ const bounded = (block: number): unknown => block === Infinity || integer(who, "
 /** The last `block` tokens of each sample, in rows. */
 function padded(samples: readonly Asked[], block: number): CountingBatch {
   const lengths = Int32Array.from(samples, s => Math.min(s.tokens.length, block));
-  const t = lengths.reduce((most, n) => Math.max(most, n), 0);
-  const tokens = new Int32Array(samples.length * t);
+  const t = lengths.reduce((most, n) => Math.max(most, n), 1);
+  const tokens = new Int32Array(extent(who, { samples: samples.length, t }, 1));
   const targets = new Int32Array(samples.length * t).fill(-100);
   samples.forEach((s, i) => {
     tokens.set(s.tokens.slice(-lengths[i]!), i * t);
@@ -104,8 +104,6 @@ function padded(samples: readonly Asked[], block: number): CountingBatch {
 function collected(samples: readonly Asked[], block = Infinity, size: number): CountingBatch {
   bounded(block);
   const known = items(who, "the samples are", samples, "a list of samples").map(sample => asked(sample, size));
-  const t = known.reduce((most, { tokens }) => Math.max(most, Math.min(tokens.length, block)), 1);
-  extent(who, { samples: known.length, t }, 1);
   return padded(known, block);
 }
 
@@ -176,14 +174,14 @@ export function counting(options: CountingOptions = {}): Counting {
   return {
     vocab,
     size: vocab.length,
-    sample: rng => sample(drawing(who, rng)),
-    batch(rng, b, block = Infinity) {
-      drawing(who, rng);
-      extent(who, { b, steps }, 1);
-      bounded(block);
-      const samples = Array.from({ length: b }, () => sample(rng));
-      return padded(samples, block);
-    },
+    sample: rng => drawn(who, rng, sample),
+    batch: (rng, b, block = Infinity) =>
+      drawn(who, rng, rng => {
+        extent(who, { b, steps }, 1);
+        bounded(block);
+        const samples = Array.from({ length: b }, () => sample(rng));
+        return padded(samples, block);
+      }),
     padded: (samples, block) => collected(samples, block, vocab.length),
     words: named(who, vocab),
   };

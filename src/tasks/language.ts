@@ -12,7 +12,7 @@ import {
   string,
   whole,
 } from "../check.ts";
-import { drawing, type Random } from "../random.ts";
+import { drawn, type Random } from "../random.ts";
 import type { SequenceBatch } from "./sequences.ts";
 import { frequent, named, split } from "./text.ts";
 
@@ -49,7 +49,10 @@ export interface LanguageBatch extends SequenceBatch {
 
 /** How a held-out text is read. */
 export interface WindowOptions {
-  /** By how many tokens windows move on, and so how many each asks for; t. Each has at least t - stride before it. */
+  /**
+   * By how many tokens windows move on, and so how many each asks for; t. What is asked for has at least t - stride
+   * tokens before it, or, where the text begins, all there are.
+   */
   stride?: number;
   /** The first token that is asked for, by its place in the text; 1. */
   from?: number;
@@ -213,13 +216,13 @@ export function language(options: LanguageOptions = {}): Language {
       const words = list.map(i => vocab[i]!);
       return unit === "words" ? words.join(" ").replace(/ ?\n ?/g, "\n") : words.join("");
     },
-    batch(rng, ids, b, t) {
-      drawing(who, rng);
-      extent(who, { b, t }, 1);
-      const list = readable(ids, t);
-      const rows = Array.from({ length: b }, (): Row => [rng.integer(list.length - t), t]);
-      return rowsOf(rows, list, t, size);
-    },
+    batch: (rng, ids, b, t) =>
+      drawn(who, rng, rng => {
+        extent(who, { b, t }, 1);
+        const list = readable(ids, t);
+        const rows = Array.from({ length: b }, (): Row => [rng.integer(list.length - t), t]);
+        return rowsOf(rows, list, t, size);
+      }),
     windows(ids, t, options = {}) {
       integer(who, "t", t, 1);
       const list = readable(ids, t);

@@ -3,7 +3,7 @@
 // background.
 import { extent, oneOf, options as chosen, refuse, string, whole } from "../check.ts";
 import { exp, log } from "../math.ts";
-import { drawing, type Random } from "../random.ts";
+import { drawn, type Random } from "../random.ts";
 import { frequent, named, tokenise } from "./text.ts";
 
 const NAMES = ["mary", "john", "daniel", "sandra"];
@@ -173,21 +173,21 @@ export function memorize(options: MemorizeOptions): Memorize {
     places,
     sample(rng, segments) {
       extent(who, { segments, segment }, 1);
-      return sample(drawing(who, rng), segments);
+      return drawn(who, rng, rng => sample(rng, segments));
     },
-    batch(rng, b, segments) {
-      drawing(who, rng);
-      const tokens = new Int32Array(extent(who, { b, segments, segment }, 1));
-      const t = segments * segment;
-      const targets = new Int32Array(b * t).fill(-100);
-      const answers = new Int32Array(b);
-      for (let i = 0; i < b; i++) {
-        const one = sample(rng, segments);
-        tokens.set(one.tokens, i * t);
-        targets[(i + 1) * t - 1] = answers[i] = one.answer;
-      }
-      return { tokens, targets, answers, t };
-    },
+    batch: (rng, b, segments) =>
+      drawn(who, rng, rng => {
+        const tokens = new Int32Array(extent(who, { b, segments, segment }, 1));
+        const t = segments * segment;
+        const targets = new Int32Array(b * t).fill(-100);
+        const answers = new Int32Array(b);
+        for (let i = 0; i < b; i++) {
+          const one = sample(rng, segments);
+          tokens.set(one.tokens, i * t);
+          targets[(i + 1) * t - 1] = answers[i] = one.answer;
+        }
+        return { tokens, targets, answers, t };
+      }),
     words: named(who, vocab),
   };
 }

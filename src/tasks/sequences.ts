@@ -1,6 +1,6 @@
 // What tasks share whose samples are rows of one length, with a target for each token.
 import { extent } from "../check.ts";
-import { drawing, type Random } from "../random.ts";
+import { drawn, type Random } from "../random.ts";
 import { named } from "./text.ts";
 
 /** One sequence, and what is asked for at each of its tokens: an id, or -100 where nothing is. */
@@ -37,18 +37,18 @@ export function sequences(
   return {
     vocab,
     size: vocab.length,
-    sample: rng => sample(drawing(who, rng)),
-    batch(rng, b) {
-      drawing(who, rng);
-      const tokens = new Int32Array(extent(who, { b, t }, 1));
-      const targets = new Int32Array(b * t);
-      for (let i = 0; i < b; i++) {
-        const one = sample(rng);
-        tokens.set(one.tokens, i * t);
-        targets.set(one.targets, i * t);
-      }
-      return { tokens, targets, t };
-    },
+    sample: rng => drawn(who, rng, sample),
+    batch: (rng, b) =>
+      drawn(who, rng, rng => {
+        const tokens = new Int32Array(extent(who, { b, t }, 1));
+        const targets = new Int32Array(b * t);
+        for (let i = 0; i < b; i++) {
+          const one = sample(rng);
+          tokens.set(one.tokens, i * t);
+          targets.set(one.targets, i * t);
+        }
+        return { tokens, targets, t };
+      }),
     words: named(who, vocab),
   };
 }

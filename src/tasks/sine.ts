@@ -3,7 +3,7 @@
 // did not.
 import { extent, options as chosen, real, whole } from "../check.ts";
 import { sin } from "../math.ts";
-import { drawing, type Random } from "../random.ts";
+import { drawn, type Random } from "../random.ts";
 
 const who = "sine";
 
@@ -58,24 +58,24 @@ export function sine(options: SineOptions = {}): Sine {
     b,
     p,
     t,
-    batch(rng, n) {
-      drawing(who, rng);
-      const inputs = new Float64Array(2 * extent(who, { n, t }, 1));
-      const targets = new Float64Array(n * t);
-      const sines = new Float64Array(n * t);
-      for (let row = 0; row < n * t; row += t) {
-        for (let i = row; i < row + t; i++) {
-          const x = rng.normal();
-          const z = rng.uniform() < p ? 1 : 0;
-          inputs[2 * i] = x;
-          inputs[2 * i + 1] = z;
-          sines[i] = sin(b * x);
-          let sum = 0;
-          for (let j = i - 1; j >= row && j >= i - a; j--) sum += sines[j]!;
-          targets[i] = z ? sum : x;
+    batch: (rng, n) =>
+      drawn(who, rng, rng => {
+        const inputs = new Float64Array(2 * extent(who, { n, t }, 1));
+        const targets = new Float64Array(n * t);
+        const sines = new Float64Array(n * t);
+        for (let row = 0; row < n * t; row += t) {
+          for (let i = row; i < row + t; i++) {
+            const x = rng.normal();
+            const z = rng.uniform() < p ? 1 : 0;
+            inputs[2 * i] = x;
+            inputs[2 * i + 1] = z;
+            sines[i] = sin(b * x);
+            let sum = 0;
+            for (let j = i - 1; j >= row && j >= i - a; j--) sum += sines[j]!;
+            targets[i] = z ? sum : x;
+          }
         }
-      }
-      return { inputs, targets, sines };
-    },
+        return { inputs, targets, sines };
+      }),
   };
 }
