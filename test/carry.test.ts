@@ -253,7 +253,7 @@ function byHand(before: Tensor, x: Tensor, params: TransformerWeights, c: Config
       cope: { ...p.attn.cope, weight: p.attn.cope?.weight ?? params.cope?.weight },
       relative: p.attn.rel?.weight ?? params.rel?.weight,
     },
-    ...{ cope, relative },
+    ...{ cope: { ...cope, every: 1 }, relative }, // all act in the last layer, and attention is one
     rope: { theta: 10000 },
     gateKeys: logits && (cope?.gates === "token" ? logits : heads(logits)),
     composed: true,
