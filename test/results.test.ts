@@ -62,17 +62,26 @@ suite("recorded results", {
   },
 });
 
+/** Text in lines of at most 120 characters. */
+function wrapped(text: string): string {
+  const lines = [""];
+  for (const word of text.split(" "))
+    if (lines.at(-1)!.length + word.length < 120) lines.push(`${lines.pop()!} ${word}`.trim());
+    else lines.push(word);
+  return lines.join("\n");
+}
+
 /** What the results on record say of a table: its rows, and its conclusion. */
 function tableOf(paper: Paper, about: Table): string {
   const file = join("bench/results", `${paper.name}-${about.name}.jsonl`);
   const { here } = sorted({ paper, table: about, quick: false, steps: undefined, fast: false }, ledger(file).results);
-  const head = `#### ${about.title}\n\n${about.where}. ${about.question}`;
+  const head = `#### ${about.title}\n\n${about.where}.\n${about.question}`;
   if (here.length === 0) return `${head}\n\nNo cell is trained yet.`;
   const all = groups(about, here);
   const [names, ...body] = rowsOf(about, all);
   const line = (row: readonly string[]): string => `| ${row.join(" | ")} |`;
   const lines = [line(names!), `|${"---|".repeat(names!.length)}`, ...body.map(line)];
-  return `${head}\n\n${lines.join("\n")}\n\n${about.conclusion(all)}`.replaceAll("\u00a0", " ");
+  return `${head}\n\n${lines.join("\n")}\n\n${wrapped(about.conclusion(all))}`.replaceAll("\u00a0", " ");
 }
 
 suite("recorded cells", {

@@ -37,13 +37,13 @@ function run(name: string, command: string[], counts: boolean): Promise<Outcome>
     child.stderr.on("data", d => {
       text += d;
     });
-    child.on("close", code => {
+    child.on("close", (code, signal) => {
       children.delete(child);
       const number = (label: string) => Number(new RegExp(`${label}:\\s+(\\d+)`).exec(text)?.[1] ?? 0);
       const total = counts ? number("Total") : 1;
       const passed = counts ? number("Passed") : code === 0 ? 1 : 0;
       const dead = code !== 0 && total === passed ? 1 : 0; // crashed outside a test
-      if (total === 0) text += `\n${name}: no test ran\n`;
+      if (total === 0) text += `\n${name}: no test ran; it ended with ${signal ?? code}\n`;
       resolve({
         name,
         passed,
