@@ -208,11 +208,15 @@ export function rowExpScale(n: usize, shift: real, by: real, x: usize, y: usize,
   const f = v128.splat<real>(by);
   const whole = x + (n & ~(LANES - 1)) * W;
   const tail = n & (LANES - 1);
-  for (const end = x + n * W; x < end; x += 16, y += 16) {
-    const u = v128.pmax<real>(v128.sub<real>(x < whole ? v128.load(x) : loadTail(x, tail, shift), s), low);
+  for (; x < whole; x += 16, y += 16) {
+    const u = v128.pmax<real>(v128.sub<real>(v128.load(x), s), low);
     const e = Inlined.boundedExp(u, rounder, log2e, less, rest, one, p0, p1, p2, p3, p4);
-    if (x < whole) v128.store(y, madd(f, e, v128.and(v128.load(y), keep)));
-    else storeTail(y, tail, madd(f, e, v128.and(loadTail(y, tail, 0), keep)));
+    v128.store(y, madd(f, e, v128.and(v128.load(y), keep)));
+  }
+  if (tail) {
+    const u = v128.pmax<real>(v128.sub<real>(loadTail(x, tail, shift), s), low);
+    const e = Inlined.boundedExp(u, rounder, log2e, less, rest, one, p0, p1, p2, p3, p4);
+    storeTail(y, tail, madd(f, e, v128.and(loadTail(y, tail, 0), keep)));
   }
 }
 
