@@ -251,7 +251,10 @@ function inspected(def: Definition, xs: Tensors): { tape: Tape; wants: boolean }
     const x = xs[i];
     const { optional, below } = specs[list ? 0 : i]!;
     if (x === undefined && optional) continue;
-    if (!Tensor.is(x)) fail(def, xs, TypeError, `input ${i} is ${x === undefined ? "undefined" : "no tensor"}`);
+    if (!Tensor.is(x)) {
+      const is = isTensor(x) ? "a tensor of another copy of farsight" : x === undefined ? "undefined" : "no tensor";
+      fail(def, xs, TypeError, `input ${i} is ${is}`);
+    }
     if (tape === undefined) tape = x.tape;
     else if (x.tape !== tape) fail(def, xs, TypeError, `input ${i} is on another tape`);
     x.alive(def.name);

@@ -180,6 +180,8 @@ suite("what a caller's functions give", {
       const config = { ...model.config, positions: [position] as never };
       fails(() => layer(tape.tensor([1, 2, d]), params.h[0]!, config), why, TypeError);
     }
+    for (const shared of [5, null, () => params] as never[])
+      fails(() => layer(tape.tensor([1, 2, d]), params.h[0]!, model.config, { shared }), "shared is", TypeError);
   },
   "to save and load as optimisers are optimisers, with a count"() {
     const { tape, w, loss } = make();

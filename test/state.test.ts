@@ -848,6 +848,15 @@ suite("engines and copies", {
         () => copy.add(x, w),
       ];
       for (const call of calls) assert.match(thrown(TypeError, call), "a tensor of another copy of farsight");
+      // The same entry point loaded twice, which shares the modules behind it.
+      const entry = pathToFileURL(join(folder, "index.js")).href;
+      const again = (await import(`${entry}?again`)) as typeof farsight;
+      for (const call of [
+        () => again.tanh(x),
+        () => again.matmul(x, x),
+        () => copy.add(x, new again.Tape("f32").param([2, 2])),
+      ])
+        assert.match(thrown(TypeError, call), "a tensor of another copy of farsight");
     } finally {
       rmSync(folder, { recursive: true });
     }

@@ -1,7 +1,6 @@
 // layer.ts: one layer of a transformer, in functions to put together: attention block, MLP, norms. A layer takes what
 // passes from one run to the next, a carry, and gives it on (carry.ts).
 import {
-  anything,
   callable,
   choice,
   flag,
@@ -11,11 +10,13 @@ import {
   label,
   oneOf,
   options as chosen,
+  printed,
   refuse,
   synchronous,
   tensor,
   tensorIn,
   whole,
+  type Check,
 } from "../check.ts";
 import {
   having,
@@ -117,6 +118,10 @@ function configured(who: string, c: LayerConfig, p: AttentionWeights, layer: unk
   }
 }
 const TENSOR = [tensorIn, undefined] as const;
+const shared: Check<ModelWeights> = (who, name, value) => {
+  if (typeof value === "object" && value) return value as ModelWeights;
+  refuse(TypeError, who, `${name} is ${printed(value)}`, "the model's parameters");
+};
 const RUN = {
   causal: [flag, true],
   own: [flag, false],
@@ -127,7 +132,7 @@ const RUN = {
   dropout: [probability, 0],
   places: [placed, undefined],
   layer: [/* @__PURE__ */ whole(), 0],
-  shared: [anything, undefined],
+  shared: [shared, undefined],
   carry: [carried, undefined],
   cut: [/* @__PURE__ */ oneOf("kv", "post_ln", "pre_ln"), undefined],
   watch: [callable, undefined],
