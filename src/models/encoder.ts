@@ -187,15 +187,17 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
     logits(params, sequences) {
       const step = (rows: Rows, state: RmtState) => self.step(params, rows, state);
       const segments = cut(sequences, l);
-      return through(segments, self.start(params, sequences.length), step, states => self.head(params, states));
+      const head = (states: Tensor) => self.head(params, states);
+      const { logits, passed } = through(segments, self.start(params, sequences.length), step, head);
+      return { logits, memories: passed.map(state => state.memory) };
     },
     loss(params, sequences, labels) {
       const segments = cut(sequences, l);
       const n = segments.length;
-      const sum = summed(n, self.start(params, sequences.length).memory, o, (s, memory, wanted) => {
-        const { states, state } = self.step(params, segments[s]!, { memory, at: s * l }, { dropout: c.dropout });
-        if (!wanted || (o.losses === "last" && s < n - 1)) return [state.memory];
-        return [state.memory, crossEntropy(self.head(params, states), labels)];
+      const sum = summed(n, self.start(params, sequences.length), heldState, o, (s, before, wanted) => {
+        const { states, state } = self.step(params, segments[s]!, before, { dropout: c.dropout });
+        if (!wanted || (o.losses === "last" && s < n - 1)) return { state };
+        return { state, loss: crossEntropy(self.head(params, states), labels) };
       });
       return scale(sum, { by: o.losses === "last" ? 1 : 1 / n });
     },

@@ -144,7 +144,7 @@ export const startWith =
   };
 
 /** The same state over another tensor. */
-export const heldState = (state: RmtState, hold: (x: Tensor) => Tensor): RmtState => ({
+export const heldState: Held<RmtState> = (state, hold) => ({
   ...state,
   memory: hold(state.memory),
 });
@@ -159,56 +159,76 @@ export function rowsOf(x: Rows): number[][] {
   return Array.from({ length: b }, (_, i) => Array.from((x as Tensor).values().subarray(i * t, i * t + t)));
 }
 
-/** Runs through segments: the logits of each, and the memories: one before the first segment and one after each. */
-export function through<Segment>(
+/**
+ * A state with `hold` of each of its tensors in their place, which it is called with always in the same order. What a
+ * recurrent model carries may be any number of tensors; this is all that loops over segments know of them.
+ */
+export type Held<State extends object> = (state: State, hold: (x: Tensor) => Tensor) => State;
+
+/** Runs through segments: the logits of each, and the states: one before the first segment and one after each. */
+export function through<Segment, State extends object>(
   segments: readonly Segment[],
-  first: RmtState,
-  step: (segment: Segment, state: RmtState) => RmtStep,
+  first: State,
+  step: (segment: Segment, state: State) => { states: Tensor; state: State },
   head: (states: Tensor) => Tensor,
-): { logits: Tensor[]; memories: Tensor[] } {
-  const memories = [first.memory];
-  let state = first;
-  const logits = segments.map(segment => {
-    const made = step(segment, state);
-    state = made.state;
-    memories.push(state.memory);
-    return head(made.states);
+): { logits: Tensor[]; passed: State[] } {
+  const passed = [first];
+  const logits = segments.map((segment, s) => {
+    const { states, state } = step(segment, passed[s]!);
+    passed.push(state);
+    return head(states);
   });
-  return { logits, memories };
+  return { logits, passed };
 }
 
 /**
- * The sum of the losses of n segments, letting gradients cross boundaries as told. `run` gives the memory after a
+ * The sum of the losses of n segments, letting gradients cross boundaries as told. `run` gives the state after a
  * segment and, where it is wanted and counts, its loss. With `sliding` the window of each segment is run again from a
- * detached memory: that is its definition, and costs k more passes.
+ * detached state: that is its definition, and costs k more passes.
  */
-export function summed(
+export function summed<State extends object>(
   n: number,
-  first: Tensor,
+  first: State,
+  held: Held<State>,
   { k, truncation, replay }: Recurrent,
-  run: (s: number, memory: Tensor, wanted: boolean) => readonly Tensor[],
+  run: (s: number, state: State, wanted: boolean) => { state: State; loss?: Tensor | undefined },
 ): Tensor {
-  const { tape } = first;
   const losses: Tensor[] = [];
-  const after = (s: number, memory: Tensor, wanted: boolean): Tensor => {
-    const body = () => run(s, memory, wanted);
-    const [next, loss] = replay ? tape.checkpoint(body) : body();
-    if (loss) losses.push(loss);
-    return next!;
+  let tape: Tape | undefined;
+  held(first, x => {
+    tape ??= x.tape;
+    return x;
+  });
+  const after = (s: number, state: State, wanted: boolean): State => {
+    let made = state;
+    const body = () => {
+      const list: Tensor[] = [];
+      const { state: next, loss } = run(s, state, wanted);
+      made = held(next, x => {
+        list.push(x);
+        return x;
+      });
+      return loss ? [...list, loss] : list;
+    };
+    const list = replay ? tape!.checkpoint(body) : body();
+    let i = 0;
+    const next = held(made, () => list[i++]!);
+    if (list[i]) losses.push(list[i]!);
+    return next;
   };
   if (k === undefined || truncation === "tail") {
-    for (let s = 0, memory = first; s < n; s++) {
-      const next = after(s, memory, true);
-      memory = k !== undefined && s < n - 1 - k ? stopGradient(next) : next;
+    for (let s = 0, state = first; s < n; s++) {
+      const next = after(s, state, true);
+      state = k !== undefined && s < n - 1 - k ? held(next, stopGradient) : next;
     }
   } else {
     const detached = [first];
-    tape.unrecorded(() => {
+    tape!.unrecorded(() => {
       for (let s = 0; s + 1 < n; s++) detached.push(after(s, detached[s]!, false));
     });
     for (let s = 0; s < n; s++) {
       const from = Math.max(0, s - k);
-      for (let r = from, memory = detached[from]!; r <= s; r++) memory = after(r, memory, r === s);
+      for (let r = from, state = detached[from]!; r <= s; r++) state = after(r, state, r === s);
     }
   }
   return losses.reduce((a, x) => add(a, x));

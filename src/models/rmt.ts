@@ -167,10 +167,10 @@ function lossOf({ model, options: o, start, step }: Rmt, params: RmtWeights, tok
   if (!total) refuse(RangeError, "rmt", "no target counts: every one is -100");
   const [ids, wanted] = [cut(tokens, l), cut(targets, l)];
   const { dropout } = model.config;
-  const sum = summed(n, start(params, b).memory, o, (s, memory, asked) => {
-    const { states, state } = step(params, ids[s]!, { memory, at: s * l }, { dropout });
-    if (!asked || !counts[s]) return [state.memory];
-    return [state.memory, crossEntropy(model.head(params, states), wanted[s]!, { reduction: "sum" })];
+  const sum = summed(n, start(params, b), heldState, o, (s, before, asked) => {
+    const { states, state } = step(params, ids[s]!, before, { dropout });
+    if (!asked || !counts[s]) return { state };
+    return { state, loss: crossEntropy(model.head(params, states), wanted[s]!, { reduction: "sum" }) };
   });
   return scale(sum, { by: 1 / total });
 }
@@ -236,8 +236,8 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       const [b] = sizes(tokens);
       const step = (ids: Tensor, state: RmtState) => self.step(params, ids, state);
       const head = (states: Tensor) => self.head(params, states);
-      const { logits, memories } = through(cut(tokens, l), self.start(params, b), step, head);
-      return { logits: concat(logits, { axis: 1 }), memories };
+      const { logits, passed } = through(cut(tokens, l), self.start(params, b), step, head);
+      return { logits: concat(logits, { axis: 1 }), memories: passed.map(state => state.memory) };
     },
     loss: (params, tokens, targets) => lossOf(self, params, tokens, targets),
     stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState, []),
