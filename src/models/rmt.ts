@@ -23,6 +23,7 @@ import {
   startWith,
   summed,
   through,
+  type Held,
   type Recurrent,
   type RecurrentOptions,
   type RmtHow,
@@ -82,10 +83,19 @@ export interface Rmt {
   ): Generator<Given, RmtState | undefined, void>;
 }
 
+/** What reads segments one after the other: what logits, loss and stream of a decoder are made of. */
+export interface Cell<Params, State> {
+  readonly model: Transformer;
+  readonly options: Recurrent;
+  start(params: Params, b: number): State;
+  step(params: Params, tokens: Rows, state: State, how?: RmtHow): { states: Tensor; state: State };
+  head(params: Params, states: Tensor): Tensor;
+}
+
 /** The sizes b and t of tokens or targets; throws unless they are integers b t, and some. */
-function sizes(x: Tensor): [b: number, t: number] {
+function sizes(who: string, x: Tensor): [b: number, t: number] {
   const { shape, size } = integers(get(x, "tape") as Tape, x);
-  if (!size) refuse(RangeError, "rmt", `no tokens in ${shapeOf(x)}`, "integers [batch time]");
+  if (!size) refuse(RangeError, who, `no tokens in ${shapeOf(x)}`, "integers [batch time]");
   return shape as unknown as [number, number];
 }
 
@@ -102,7 +112,7 @@ function cut(x: Tensor, l: number): Tensor[] {
 }
 
 /** Pieces of any length -> pieces of l tokens, and at the end what is left. */
-function* segments(chunks: Iterable<Chunk>, l: number) {
+export function* segments(chunks: Iterable<Chunk>, l: number) {
   let b = 0;
   let rows: number[][] | undefined; // those of the input, then those of the targets, if there are any
   const part = (from: number, to: number) => {
@@ -150,12 +160,33 @@ function edgesOf(m: number, n: number, at: number, myopic: Complete, exempt: Exe
   return w;
 }
 
+/** Logits b t v of tokens b t, and the states: one before the first segment and one after each. */
+export function logitsOf<Params, State extends object>(
+  who: string,
+  cell: Cell<Params, State>,
+  params: Params,
+  tokens: Tensor,
+): { logits: Tensor; passed: State[] } {
+  const [b] = sizes(who, tokens);
+  const step = (ids: Tensor, state: State) => cell.step(params, ids, state);
+  const head = (states: Tensor) => cell.head(params, states);
+  const { logits, passed } = through(cut(tokens, cell.options.segment), cell.start(params, b), step, head);
+  return { logits: concat(logits, { axis: 1 }), passed };
+}
+
 /** The loss of tokens and targets b t. */
-function lossOf({ model, options: o, start, step }: Rmt, params: RmtWeights, tokens: Tensor, targets: Tensor): Tensor {
-  const [b] = sizes(tokens);
-  const [, t] = sizes(targets);
+export function lossOf<Params, State extends object>(
+  who: string,
+  { model, options: o, start, step, head }: Cell<Params, State>,
+  held: Held<State>,
+  params: Params,
+  tokens: Tensor,
+  targets: Tensor,
+): Tensor {
+  const [b] = sizes(who, tokens);
+  const [, t] = sizes(who, targets);
   if (shapeOf(targets) !== shapeOf(tokens))
-    refuse(RangeError, "rmt", `targets are ${shapeOf(targets)}`, `${shapeOf(tokens)}, as the tokens`);
+    refuse(RangeError, who, `targets are ${shapeOf(targets)}`, `${shapeOf(tokens)}, as the tokens`);
   const l = o.segment;
   const counts = new Array<number>(Math.ceil(t / l)).fill(0); // targets that count, by segment
   targets.values().forEach((target, i) => {
@@ -164,13 +195,13 @@ function lossOf({ model, options: o, start, step }: Rmt, params: RmtWeights, tok
   const n = counts.length;
   if (o.losses === "last") counts.fill(0, 0, n - 1);
   const total = counts.reduce((a, x) => a + x, 0);
-  if (!total) refuse(RangeError, "rmt", "no target counts: every one is -100");
+  if (!total) refuse(RangeError, who, "no target counts: every one is -100");
   const [ids, wanted] = [cut(tokens, l), cut(targets, l)];
   const { dropout } = model.config;
-  const sum = summed(n, start(params, b), heldState, o, (s, before, asked) => {
+  const sum = summed(n, start(params, b), held, o, (s, before, asked) => {
     const { states, state } = step(params, ids[s]!, before, { dropout });
     if (!asked || !counts[s]) return { state };
-    return { state, loss: crossEntropy(model.head(params, states), wanted[s]!, { reduction: "sum" }) };
+    return { state, loss: crossEntropy(head(params, states), wanted[s]!, { reduction: "sum" }) };
   });
   return scale(sum, { by: 1 / total });
 }
@@ -233,13 +264,10 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
     },
     head: model.head,
     logits(params, tokens) {
-      const [b] = sizes(tokens);
-      const step = (ids: Tensor, state: RmtState) => self.step(params, ids, state);
-      const head = (states: Tensor) => self.head(params, states);
-      const { logits, passed } = through(cut(tokens, l), self.start(params, b), step, head);
-      return { logits: concat(logits, { axis: 1 }), memories: passed.map(state => state.memory) };
+      const { logits, passed } = logitsOf(who, self, params, tokens);
+      return { logits, memories: passed.map(state => state.memory) };
     },
-    loss: (params, tokens, targets) => lossOf(self, params, tokens, targets),
+    loss: (params, tokens, targets) => lossOf(who, self, heldState, params, tokens, targets),
     stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState, []),
   };
   return self;
