@@ -111,7 +111,12 @@ export type { Ask, Chunk, Given, Rows, StreamOptions } from "./models/stream.ts"
 export type { RecurrentOptions, RmtHow, RmtState, RmtStep, RmtWeights, Truncation } from "./models/recurrent.ts";
 export { rmt, type Rmt, type RmtOptions } from "./models/rmt.ts";
 export { armt, type Armt, type ArmtOptions, type ArmtState, type ArmtWeights } from "./models/armt.ts";
-export type { Associations, AssociationWeights } from "./models/carries/association.ts";
+export {
+  association,
+  type Association,
+  type Associations,
+  type AssociationWeights,
+} from "./models/carries/association.ts";
 export { rmtR, type RetrievalWeights, type RmtR, type RmtRState, type RmtRWeights } from "./models/retrieval.ts";
 export { rmtEncoder, type RmtEncoder, type RmtEncoderOptions, type RmtEncoderWeights } from "./models/encoder.ts";
 export * from "./tasks/index.ts";

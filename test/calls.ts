@@ -25,6 +25,10 @@ const frozen = model.params(tape, { frozen: true });
 export const vectorParams = vectors.params(tape);
 const memory = farsight.rmt(model, { memory: 1, segment: 3 });
 const memoryParams = memory.params(tape);
+const associative = farsight.armt(model, { memory: 1, segment: 3, width: 2 });
+const associativeParams = associative.params(tape);
+const retrieving = farsight.rmtR(model, { memory: 1, segment: 3 });
+const retrievingParams = retrieving.params(tape);
 const encoder = farsight.rmtEncoder(post, { memory: 1, segment: 3, classes: 2 });
 const encoderParams = encoder.params(tape);
 const w = tape.param([2, 3], [1, 2, 3, 4, 5, 6]);
@@ -276,6 +280,16 @@ export const calls: Record<string, () => unknown[]> = {
       exempt: "none",
     }),
   ],
+  armt: () => [
+    model,
+    options({ memory: 1, segment: 3, losses: "all", replay: true, k: 1, truncation: "tail", width: 2 }),
+  ],
+  rmtR: () => [model, options({ memory: 1, segment: 3, losses: "all", replay: true, k: 1, truncation: "tail" })],
+  association: () => [associativeParams.association[0], 1, { matrix: t(1, 12, 4), sum: t(1, 12, 1) }],
+  "association().fits": () => [{ tape, b: 1, d: 4, width: 4 }],
+  "association().enter": () => [t(1, 3, 4)],
+  "association().held": () => [(x: Tensor) => x],
+  "association().next": () => [t(1, 3, 4), t(1, 3, 4)],
   rmtEncoder: () => [
     post,
     options({
@@ -334,6 +348,24 @@ export const calls: Record<string, () => unknown[]> = {
   "memory.logits": () => [memoryParams, ids()],
   "memory.step": () => [memoryParams, words(), memory.start(memoryParams, 1), stepHow()],
   "memory.stream": () => [memoryParams, [words()], options({ ask: "states", state: memory.start(memoryParams, 1) })],
+  ...modelCalls("associative", associativeParams, ids),
+  "associative.start": () => [associativeParams, 1],
+  "associative.logits": () => [associativeParams, ids()],
+  "associative.step": () => [associativeParams, words(), associative.start(associativeParams, 1), stepHow()],
+  "associative.stream": () => [
+    associativeParams,
+    [words()],
+    options({ ask: "states", state: associative.start(associativeParams, 1) }),
+  ],
+  ...modelCalls("retrieving", retrievingParams, ids),
+  "retrieving.start": () => [retrievingParams, 1],
+  "retrieving.logits": () => [retrievingParams, ids()],
+  "retrieving.step": () => [retrievingParams, words(), retrieving.start(retrievingParams, 1), stepHow()],
+  "retrieving.stream": () => [
+    retrievingParams,
+    [words()],
+    options({ ask: "states", state: retrieving.start(retrievingParams, 1) }),
+  ],
   ...modelCalls("encoder", encoderParams, () => [[0, 1, 2, 3]]),
   "encoder.segments": () => [[[0, 1, 2, 3]]],
   "encoder.start": () => [encoderParams, 1],
@@ -375,7 +407,8 @@ function modelCalls(name: string, weights: Tree, input: () => unknown): Record<s
 }
 
 /** What has functions in it, by the name under which its calls stand above. */
-export const roots: Record<string, object> = { model, memory, encoder, ...farsight, fast };
+const models = { model, memory, associative, retrieving, encoder };
+export const roots: Record<string, object> = { ...models, ...farsight, fast };
 /** Of classes an instance each. */
 export const instances: Record<string, object> = { Tape: tape, Tensor: tape.param([1], [2]), Engine: tape.engine };
 void [Engine, linear, matmul];

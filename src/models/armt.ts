@@ -101,15 +101,11 @@ function follows(state: ArmtState, b: number, n: number, { options: o, model: { 
   const layers = items(who, "layers are", get(state, "layers") as ArmtState["layers"]);
   if (layers.length !== c.layers)
     refuse(RangeError, who, `a state of ${layers.length} layers`, `${c.layers}, of this model`);
-  for (const each of layers)
-    for (const [name, d] of [
-      ["matrix", c.d],
-      ["sum", 1],
-    ] as const) {
-      const got = shapeOf(tensor(who, `a layer's ${name}`, get(each, name) as Tensor, "b k d"));
-      const wants = shapeOf({ shape: [b, FEATURES * o.width, d] });
-      if (got !== wants) refuse(RangeError, who, `a layer's ${name} is ${got}`, wants);
-    }
+  const wants = shapeOf({ shape: [b, FEATURES * o.width, c.d] });
+  for (const each of layers) {
+    const got = shapeOf(tensor(who, "a layer's matrix", get(each, "matrix") as Tensor, "b k d"));
+    if (got !== wants) refuse(RangeError, who, `a layer's matrix is ${got}`, wants);
+  }
   integer(who, "at", state.at);
 }
 

@@ -1,8 +1,8 @@
 // association.ts: the associative memory of a layer (ARMT: Rodkin, Kuratov, Bulatov, Burtsev 2024, arXiv 2407.04841).
 // The last places of a segment write into a matrix by the delta rule, and all places of the next read it before the
 // layer.
-import { get } from "../../check.ts";
-import { apply, linearWeights, type Maker, type Tree, type Weights } from "../../nn.ts";
+import { callable, get, integer, refuse, shapeOf, tensor } from "../../check.ts";
+import { apply, having, linearWeights, type Maker, type Tree, type Weights } from "../../nn.ts";
 import { add, div, mul, relu, scale, sigmoid, sub } from "../../ops/elementwise.ts";
 import { bmm, matmul } from "../../ops/products.ts";
 import { concat, joined, reshape, slice, sliced, stopGradient, sum } from "../../ops/shapes.ts";
@@ -92,20 +92,40 @@ function written(before: Associations, memory: Tensor, p: AssociationWeights): A
   return { matrix: add(before.matrix, bmm(columns, change)), sum: add(before.sum, bmm(columns, gamma)) };
 }
 
+const who = "association";
+const parts = /* @__PURE__ */ having(who, "query.weight", "key.weight", "value.weight", "beta.weight");
+
 /**
  * A memory that each place of what comes into the layer reads, x + A φ(W_Q x) / z·φ(W_Q x), and that the layer's last
- * `m` places write into. What it holds does not grow.
+ * `m` places write into. What it holds, A of b k d and z of b k 1 with k = 6 width, does not grow; zeros are an empty
+ * memory.
  */
-export function association(p: AssociationWeights, m: number, associations: Associations): Association {
-  const { matrix, sum } = associations;
+export function association(weights: AssociationWeights, m: number, associations: Associations): Association {
+  parts(weights);
+  integer(who, "m", m, 1);
+  const [matrix, sum] = ["matrix", "sum"].map(name =>
+    tensor(who, name, get(associations, name) as Tensor, "b k d"),
+  ) as [Tensor, Tensor];
+  const [b, k] = matrix.shape;
+  const wants = shapeOf({ shape: [b!, FEATURES * weights.key.weight.shape[0]!, 1] });
+  if (shapeOf(sum) !== wants || k !== sum.shape[1])
+    refuse(RangeError, who, `matrix and sum are ${shapeOf(matrix)} and ${shapeOf(sum)}`, `[b k d] and ${wants}`);
   return {
-    associations,
+    associations: { matrix, sum },
     fits: sizes => rowsOf(matrix, get(sizes, "tape"), get(sizes, "b"), get(sizes, "d")),
-    enter: x => add(x, recall(associations, features(apply(x, p.query))).found),
-    held: hold => association(p, m, { matrix: hold(matrix), sum: hold(sum) }),
+    enter(x) {
+      tensor(who, "x", x, "b t d");
+      return add(x, recall({ matrix, sum }, features(apply(x, weights.query))).found);
+    },
+    held(hold) {
+      callable(who, "hold", hold);
+      return association(weights, m, { matrix: hold(matrix), sum: hold(sum) });
+    },
     next(_, y) {
-      const t = y.shape[1]!;
-      return association(p, m, written(associations, slice(y, t - m, t, { axis: 1 }), p));
+      const t = tensor(who, "y", y, "b t d").shape[1]!;
+      if (t < m) refuse(RangeError, who, `${t} places`, `at least ${m}, those that write`);
+      const memory = slice(y, t - m, t, { axis: 1 });
+      return association(weights, m, written({ matrix, sum }, memory, weights));
     },
   };
 }
