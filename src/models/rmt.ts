@@ -17,12 +17,14 @@ import {
   follows,
   heldState,
   howOf,
+  lossHow,
   makerOf,
   rowsOf,
   completed,
   startWith,
   summed,
   through,
+  type LossOptions,
   type Recurrent,
   type RecurrentOptions,
   type RmtHow,
@@ -70,7 +72,7 @@ export interface Rmt {
    */
   logits(params: RmtWeights, tokens: Tensor): { logits: Tensor; memories: Tensor[] };
   /** Mean cross-entropy over the targets b t that are not -100, with the model's dropout. */
-  loss(params: RmtWeights, tokens: Tensor, targets: Tensor): Tensor;
+  loss(params: RmtWeights, tokens: Tensor, targets: Tensor, how?: LossOptions): Tensor;
   /**
    * Runs through tokens that come in pieces of any length, in the memory of one segment, and gives what is asked for
    * of each segment, as soon as it is full or the pieces end; see `streamed`.
@@ -151,7 +153,9 @@ function edgesOf(m: number, n: number, at: number, myopic: Complete, exempt: Exe
 }
 
 /** The loss of tokens and targets b t. */
-function lossOf({ model, options: o, start, step }: Rmt, params: RmtWeights, tokens: Tensor, targets: Tensor): Tensor {
+function lossOf(rmt: Rmt, params: RmtWeights, tokens: Tensor, targets: Tensor, how?: LossOptions): Tensor {
+  const { model, start, step } = rmt;
+  const o = { ...rmt.options, ...lossHow("rmt", how) };
   const [b] = sizes(tokens);
   const [, t] = sizes(targets);
   if (shapeOf(targets) !== shapeOf(tokens))
@@ -161,15 +165,15 @@ function lossOf({ model, options: o, start, step }: Rmt, params: RmtWeights, tok
   targets.values().forEach((target, i) => {
     if (target !== -100) counts[Math.floor((i % t) / l)]!++;
   });
-  const n = counts.length;
-  if (o.losses === "last") counts.fill(0, 0, n - 1);
+  if (o.losses === "last") counts.fill(0, 0, -1);
   const total = counts.reduce((a, x) => a + x, 0);
   if (!total) refuse(RangeError, "rmt", "no target counts: every one is -100");
   const [ids, wanted] = [cut(tokens, l), cut(targets, l)];
   const { dropout } = model.config;
-  const sum = summed(n, start(params, b), heldState, o, (s, before, asked) => {
+  const counted = counts.map(x => x > 0);
+  const sum = summed(counted, start(params, b), heldState, o, (s, before, asked) => {
     const { states, state } = step(params, ids[s]!, before, { dropout });
-    if (!asked || !counts[s]) return { state };
+    if (!asked) return { state };
     return { state, loss: crossEntropy(model.head(params, states), wanted[s]!, { reduction: "sum" }) };
   });
   return scale(sum, { by: 1 / total });
@@ -239,7 +243,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       const { logits, passed } = through(cut(tokens, l), self.start(params, b), step, head);
       return { logits: concat(logits, { axis: 1 }), memories: passed.map(state => state.memory) };
     },
-    loss: (params, tokens, targets) => lossOf(self, params, tokens, targets),
+    loss: (params, tokens, targets, how) => lossOf(self, params, tokens, targets, how),
     stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState, []),
   };
   return self;
