@@ -23,6 +23,7 @@ import {
   makerOf,
   startWith,
   type Held,
+  type LossOptions,
   type Recurrent,
   type RecurrentOptions,
   type RmtHow,
@@ -75,8 +76,8 @@ export interface Armt {
    * Without dropout.
    */
   logits(params: ArmtWeights, tokens: Tensor): { logits: Tensor; memories: (readonly Associations[])[] };
-  /** Mean cross-entropy over the targets b t that are not -100, with the model's dropout. */
-  loss(params: ArmtWeights, tokens: Tensor, targets: Tensor): Tensor;
+  /** Mean cross-entropy over the targets b t that are not -100, with the model's dropout; see `LossOptions`. */
+  loss(params: ArmtWeights, tokens: Tensor, targets: Tensor, how?: LossOptions): Tensor;
   /**
    * Runs through tokens that come in pieces of any length, in the memory of one segment, and gives what is asked for
    * of each segment, as soon as it is full or the pieces end; see `streamed`.
@@ -166,22 +167,25 @@ export function armt(model: Transformer, options: ArmtOptions): Armt {
     },
     step(params, input, state, how = {}) {
       const weights = inner(params);
-      const tokens = integers(params.memory.tape, input);
-      const [b, n] = tokens.shape as [number, number];
-      follows(state, b, n, self);
-      const { x, keys } = rowOf(model.embed(weights, tokens), placesOf(params, b).memory, l);
-      const carries = params.association.map((p, i) => association(p, m, state.layers[i]!));
-      const before = { carries, starts: new Array<number>(b).fill(0) };
-      const made = model.step(weights, x, before, { ...howOf(who, how), keys });
-      const layers = (made.state.carries as Association[]).map(carry => carry.associations);
-      return { states: slice(made.states, 0, n, { axis: 1 }), state: { layers, at: state.at + n } };
+      const { tape } = params.memory;
+      return tape.allOrNothing(() => {
+        const tokens = integers(tape, input);
+        const [b, n] = tokens.shape as [number, number];
+        follows(state, b, n, self);
+        const { x, keys } = rowOf(model.embed(weights, tokens), placesOf(params, b).memory, l);
+        const carries = params.association.map((p, i) => association(p, m, state.layers[i]!));
+        const before = { carries, starts: new Array<number>(b).fill(0) };
+        const made = model.step(weights, x, before, { ...howOf(who, how), keys });
+        const layers = (made.state.carries as Association[]).map(carry => carry.associations);
+        return { states: slice(made.states, 0, n, { axis: 1 }), state: { layers, at: state.at + n } };
+      });
     },
     head: model.head,
     logits(params, tokens) {
       const { logits, passed } = logitsOf(who, self, params, tokens);
       return { logits, memories: passed.map(({ layers }) => layers) };
     },
-    loss: (params, tokens, targets) => lossOf(who, self, heldState, params, tokens, targets),
+    loss: (params, tokens, targets, how) => lossOf(who, self, heldState, params, tokens, targets, how),
     stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState, []),
   };
   return self;

@@ -52,6 +52,15 @@ export interface RecurrentOptions extends Truncation {
 /** The same, complete. */
 export type Recurrent = Required<Omit<RecurrentOptions, "k">> & { readonly k: number | undefined };
 
+/** How to take a loss over segments. */
+export interface LossOptions {
+  /**
+   * A list that the backward pass fills, a number a segment: the norm of the loss's gradient by the state before it,
+   * which is all that reaches it from later segments and from its own loss; 0 where nothing may.
+   */
+  norms?: number[] | undefined;
+}
+
 /** A transformer's parameters and the memory of the first segment, [memory d]. */
 export interface RmtWeights extends TransformerWeights {
   readonly memory: Tensor;
@@ -98,6 +107,15 @@ export function configOf(who: string, model: Transformer): Config {
 export function howOf(who: string, how: RmtHow): RmtHow {
   return chosen(who, how, { dropout: [probability, 0], watch: [callable as Check<How["watch"]>, undefined] }) as RmtHow;
 }
+
+/** How a loss is taken, checked. */
+export function lossHow(who: string, how: LossOptions = {}): LossOptions {
+  return chosen(who, how, { norms: [list, undefined] });
+}
+const list: Check<number[]> = (who, name, value) => {
+  if (Array.isArray(value)) return value;
+  refuse(TypeError, who, `${name} is ${printed(value)}`, "a list to fill");
+};
 
 /** Throws unless a segment's row, `what`, of so many places fits the model's table of positions. */
 export function fits(who: string, what: string, places: number, { limit }: Config): void {
@@ -181,55 +199,89 @@ export function through<Segment, State extends object>(
   return { logits, passed };
 }
 
+/** The first segment that the gradient of segment s's loss reaches, of n. */
+function reach(s: number, n: number, { k = n, truncation }: Truncation): number {
+  return Math.max(0, truncation === "sliding" ? s - k : Math.min(s, n - 1 - k));
+}
+
+/** What puts the norm of the gradient by the state before each segment into `norms`, as gradients arrive. */
+function hearing(tape: Tape, norms: number[], n: number) {
+  norms.splice(0, norms.length, ...new Array<number>(n).fill(0));
+  const sums: Float64Array[][] = norms.map(() => []);
+  // A state that several windows begin with, or pass, hears of each.
+  return (s: number, i: number, x: Tensor): Tensor =>
+    tape.heard(x, gradient => {
+      const sum = (sums[s]![i] ??= new Float64Array(gradient.length));
+      gradient.forEach((g, j) => (sum[j]! += g));
+      norms[s] = Math.sqrt(sums[s]!.reduce((all, part) => part.reduce((a, g) => a + g * g, all), 0));
+    });
+}
+
 /**
- * The sum of the losses of n segments, letting gradients cross boundaries as told. `run` gives the state after a
- * segment and, where it is wanted and counts, its loss. With `sliding` the window of each segment is run again from a
- * detached state: that is its definition, and costs k more passes.
+ * The sum of the losses of those segments that count, letting gradients cross boundaries as told. `run` gives the state
+ * after a segment and, where it is asked for, its loss.
+ *
+ * Losses whose gradients begin at one segment share one run from there. The window of each other loss is run by itself,
+ * from a detached state, which is what `sliding` means: (k + 1) (n - k) runs where all n segments count. What no
+ * gradient reaches is run once, where a state is wanted of it, and keeps nothing. A segment draws the same dropout each
+ * time, that of one forward pass.
  */
 export function summed<State extends object>(
-  n: number,
+  counted: readonly boolean[],
   first: State,
   held: Held<State>,
-  { k, truncation, replay }: Recurrent,
-  run: (s: number, state: State, wanted: boolean) => { state: State; loss?: Tensor | undefined },
+  o: Recurrent & LossOptions,
+  run: (s: number, state: State, asked: boolean) => { state: State; loss?: Tensor | undefined },
 ): Tensor {
+  const n = counted.length;
+  const tape = tapeOf(first, held);
+  const hear = o.norms && hearing(tape, o.norms, n);
   const losses: Tensor[] = [];
-  let tape: Tape | undefined;
-  held(first, x => {
-    tape ??= x.tape;
-    return x;
-  });
-  const after = (s: number, state: State, wanted: boolean): State => {
-    let made = state;
+  /** Where the generator stands before each segment, as far as is known. */
+  const draws = [tape.random.position];
+  const after = (s: number, state: State, asked: boolean): State => {
+    let tensors = 0;
+    const before = hear ? held(state, x => hear(s, tensors++, x)) : state;
+    let made = before;
     const body = () => {
+      const { state, loss } = run(s, before, asked);
       const list: Tensor[] = [];
-      const { state: next, loss } = run(s, state, wanted);
-      made = held(next, x => {
+      made = held(state, x => {
         list.push(x);
         return x;
       });
       return loss ? [...list, loss] : list;
     };
-    const list = replay ? tape!.checkpoint(body) : body();
+    tape.random.position = draws[s]!;
+    const list = o.replay || !tape.recording ? tape.checkpoint(body) : body();
+    draws[s + 1] = tape.random.position;
     let i = 0;
     const next = held(made, () => list[i++]!);
-    if (list[i]) losses.push(list[i]!);
+    losses.push(...list.slice(i));
     return next;
   };
-  if (k === undefined || truncation === "tail") {
-    for (let s = 0, state = first; s < n; s++) {
-      const next = after(s, state, true);
-      state = k !== undefined && s < n - 1 - k ? held(next, stopGradient) : next;
-    }
-  } else {
-    const detached = [first];
-    tape!.unrecorded(() => {
-      for (let s = 0; s + 1 < n; s++) detached.push(after(s, detached[s]!, false));
-    });
-    for (let s = 0; s < n; s++) {
-      const from = Math.max(0, s - k);
-      for (let r = from, state = detached[from]!; r <= s; r++) state = after(r, state, r === s);
+  /** The state before each segment, as far as is known, detached but for the first. */
+  const passed = [first];
+  let [began, at, state] = [0, 0, first];
+  for (let s = 0; s < n; s++) {
+    if (!counted[s]) continue;
+    const from = tape.recording ? reach(s, n, o) : 0;
+    for (let r = passed.length; r <= from; r++) passed.push(tape.unrecorded(() => after(r - 1, passed[r - 1]!, false)));
+    if (from > began) [began, at, state] = [from, from, passed[from]!];
+    for (; at <= s; at++) {
+      state = after(at, state, at === s);
+      passed[at + 1] ??= held(state, stopGradient);
     }
   }
   return losses.reduce((a, x) => add(a, x));
+}
+
+/** The tape that a state lies on. */
+function tapeOf<State extends object>(state: State, held: Held<State>): Tape {
+  const tapes: Tape[] = [];
+  held(state, x => {
+    tapes.push(x.tape);
+    return x;
+  });
+  return tapes[0]!;
 }

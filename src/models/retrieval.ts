@@ -24,6 +24,7 @@ import {
   makerOf,
   startWith,
   type Held,
+  type LossOptions,
   type Recurrent,
   type RecurrentOptions,
   type RmtHow,
@@ -79,8 +80,8 @@ export interface RmtR {
    * Without dropout.
    */
   logits(params: RmtRWeights, tokens: Tensor): { logits: Tensor; memories: Tensor[] };
-  /** Mean cross-entropy over the targets b t that are not -100, with the model's dropout. */
-  loss(params: RmtRWeights, tokens: Tensor, targets: Tensor): Tensor;
+  /** Mean cross-entropy over the targets b t that are not -100, with the model's dropout; see `LossOptions`. */
+  loss(params: RmtRWeights, tokens: Tensor, targets: Tensor, how?: LossOptions): Tensor;
   /**
    * Runs through tokens that come in pieces of any length, and gives what is asked for of each segment, as soon as it
    * is full or the pieces end; see `streamed`. Its memory grows: by b m d numbers a segment, in room made for up to
@@ -155,18 +156,21 @@ export function rmtR(model: Transformer, options: RecurrentOptions): RmtR {
     },
     step(params, input, state, how = {}) {
       const weights = inner(params);
-      const tokens = integers(params.memory.tape, input);
-      const [b, n] = tokens.shape as [number, number];
-      follows(state, b, n, self);
-      const { memories: all, at } = state;
-      const s = all.shape[1]!;
-      const memory = slice(all, s - m, s, { axis: 1 });
-      const found = retrieved(memory, all, params.retrieval);
-      const x = concat([memory, found, model.embed(weights, tokens), memory], { axis: 1 });
-      const y = model.states(weights, x, howOf(who, how));
-      const [from, to] = [2 * m, 2 * m + n];
-      const memories = concat([all, slice(y, to, to + m, { axis: 1 })], { axis: 1 });
-      return { states: slice(y, from, to, { axis: 1 }), state: { memories, at: at + n } };
+      const { tape } = params.memory;
+      return tape.allOrNothing(() => {
+        const tokens = integers(tape, input);
+        const [b, n] = tokens.shape as [number, number];
+        follows(state, b, n, self);
+        const { memories: all, at } = state;
+        const s = all.shape[1]!;
+        const memory = slice(all, s - m, s, { axis: 1 });
+        const found = retrieved(memory, all, params.retrieval);
+        const x = concat([memory, found, model.embed(weights, tokens), memory], { axis: 1 });
+        const y = model.states(weights, x, howOf(who, how));
+        const [from, to] = [2 * m, 2 * m + n];
+        const memories = concat([all, slice(y, to, to + m, { axis: 1 })], { axis: 1 });
+        return { states: slice(y, from, to, { axis: 1 }), state: { memories, at: at + n } };
+      });
     },
     head: model.head,
     logits(params, tokens) {
@@ -174,7 +178,7 @@ export function rmtR(model: Transformer, options: RecurrentOptions): RmtR {
       const newest = ({ memories: x }: RmtRState) => slice(x, x.shape[1]! - m, x.shape[1]!, { axis: 1 });
       return { logits, memories: passed.map(newest) };
     },
-    loss: (params, tokens, targets) => lossOf(who, self, heldState, params, tokens, targets),
+    loss: (params, tokens, targets, how) => lossOf(who, self, heldState, params, tokens, targets, how),
     stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState, []),
   };
   return self;

@@ -17,6 +17,7 @@ import {
   follows,
   heldState,
   howOf,
+  lossHow,
   makerOf,
   rowsOf,
   completed,
@@ -24,6 +25,7 @@ import {
   summed,
   through,
   type Held,
+  type LossOptions,
   type Recurrent,
   type RecurrentOptions,
   type RmtHow,
@@ -71,7 +73,7 @@ export interface Rmt {
    */
   logits(params: RmtWeights, tokens: Tensor): { logits: Tensor; memories: Tensor[] };
   /** Mean cross-entropy over the targets b t that are not -100, with the model's dropout. */
-  loss(params: RmtWeights, tokens: Tensor, targets: Tensor): Tensor;
+  loss(params: RmtWeights, tokens: Tensor, targets: Tensor, how?: LossOptions): Tensor;
   /**
    * Runs through tokens that come in pieces of any length, in the memory of one segment, and gives what is asked for
    * of each segment, as soon as it is full or the pieces end; see `streamed`.
@@ -177,12 +179,14 @@ export function logitsOf<Params, State extends object>(
 /** The loss of tokens and targets b t. */
 export function lossOf<Params, State extends object>(
   who: string,
-  { model, options: o, start, step, head }: Cell<Params, State>,
+  { model, options, start, step, head }: Cell<Params, State>,
   held: Held<State>,
   params: Params,
   tokens: Tensor,
   targets: Tensor,
+  how?: LossOptions,
 ): Tensor {
+  const o = { ...options, ...lossHow(who, how) };
   const [b] = sizes(who, tokens);
   const [, t] = sizes(who, targets);
   if (shapeOf(targets) !== shapeOf(tokens))
@@ -192,15 +196,15 @@ export function lossOf<Params, State extends object>(
   targets.values().forEach((target, i) => {
     if (target !== -100) counts[Math.floor((i % t) / l)]!++;
   });
-  const n = counts.length;
-  if (o.losses === "last") counts.fill(0, 0, n - 1);
+  if (o.losses === "last") counts.fill(0, 0, -1);
   const total = counts.reduce((a, x) => a + x, 0);
   if (!total) refuse(RangeError, who, "no target counts: every one is -100");
   const [ids, wanted] = [cut(tokens, l), cut(targets, l)];
   const { dropout } = model.config;
-  const sum = summed(n, start(params, b), held, o, (s, before, asked) => {
+  const counted = counts.map(x => x > 0);
+  const sum = summed(counted, start(params, b), held, o, (s, before, asked) => {
     const { states, state } = step(params, ids[s]!, before, { dropout });
-    if (!asked || !counts[s]) return { state };
+    if (!asked) return { state };
     return { state, loss: crossEntropy(head(params, states), wanted[s]!, { reduction: "sum" }) };
   });
   return scale(sum, { by: 1 / total });
@@ -267,7 +271,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       const { logits, passed } = logitsOf(who, self, params, tokens);
       return { logits, memories: passed.map(state => state.memory) };
     },
-    loss: (params, tokens, targets) => lossOf(who, self, heldState, params, tokens, targets),
+    loss: (params, tokens, targets, how) => lossOf(who, self, heldState, params, tokens, targets, how),
     stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState, []),
   };
   return self;
