@@ -73,9 +73,9 @@ function recall({ matrix, sum }: Associations, phi: Tensor) {
 }
 
 /**
- * What is remembered after memory places b m d wrote (ARMT, eq. 2 to 5), all against what was there before:
+ * What is remembered after memory places b m d, each a vector u, wrote, all against what was there before:
  *
- *     k = φ(W_K m), v = W_V m, β = sigmoid(W_β m)
+ *     k = φ(W_K u), v = W_V u, β = sigmoid(W_β u)
  *     A += Σ β (v - A k / z·k) ⊗ k
  *     z += Σ γ k, with γ = 1 - z·k / |k|² from 0 to 1: of a key that is there already, nothing. No gradient flows to γ.
  */
