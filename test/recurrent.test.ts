@@ -3,19 +3,29 @@ import * as assert from "uvu/assert";
 import {
   Tape,
   add,
+  attentionBlock,
   crossEntropy,
+  gradcheck,
+  layer,
   leaves,
+  mul,
+  random,
   rmt,
   rmtEncoder,
   scale,
+  slice,
+  stateCache,
   stopGradient,
+  sum,
   transformer,
+  type How,
   type RecurrentOptions,
   type RmtState,
   type Tensor,
+  type TransformerOptions,
   type Tree,
 } from "farsight";
-import { close, suite } from "./check.ts";
+import { close, fails, suite } from "./check.ts";
 import { stir } from "./stirred.ts";
 
 const n = 5; // segments
@@ -283,3 +293,206 @@ truncated["a loss that is only evaluated holds the memory of one segment, as one
   for (const record of [true, false]) assert.ok(top(104, record) - top(4, record) < 100 * (16 + 32), `${record}`);
 };
 suite("gradients between segments", truncated);
+
+// ---------------------------------------------------------------------------------------- the places that are read
+const sizes = { vocab: 7, d: 8, layers: 2, heads: 2, inner: 12, context: 16, cope: { rows: 4 } } as const;
+const numbers = (tape: Tape, shape: readonly number[], seed: number): Tensor => {
+  const rng = random(seed);
+  return tape.tensor(
+    shape,
+    Float64Array.from({ length: shape.reduce((a, x) => a * x, 1) }, () => rng.normal()),
+  );
+};
+const some: Record<string, () => void> = {};
+const kindsOf = {
+  positions: { position: ["absolute", "cope", "rope"] },
+  "relative ones and norms after": { position: ["relative", "alibi"], norm: "post" },
+  dropout: { position: "sinusoidal", dropout: 0.3 },
+  "dropout of rows that end within a block": { d: 6, dropout: 0.3 },
+  "no foresight": { myopic: { mode: "discount", gamma: 0.7, cut: "post_ln" }, position: "cope" },
+  "strict myopia": { myopic: { mode: "diagonal", cut: "kv" }, position: "rope" },
+} as const;
+for (const [title, more] of Object.entries(kindsOf))
+  some[`states from a place on are those of all, to the bit, with ${title}; gradients too, to rounding`] = () => {
+    const model = transformer({ ...sizes, ...(more as TransformerOptions) });
+    const { d, dropout } = model.config;
+    for (const how of ["plain", "masks", "earlier"] as const)
+      for (const from of [1, 2, 4]) {
+        const [whole, part] = [false, true].map(only => {
+          const tape = new Tape("f64", { seed: 5 });
+          const params = stir(model.params(tape));
+          const x = numbers(tape, [3, 5, d], 1);
+          const s = how === "earlier" ? 3 : 0;
+          const run: How = { dropout, ...(only && { from }) };
+          if (how === "masks") {
+            run.allowed = tape.tensor(
+              [5, 5],
+              [1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1],
+            );
+            run.keys = tape.tensor([3, 5], [1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0]);
+          }
+          const weigh = numbers(tape, [3, 5 - from, d], 2);
+          let value: Float64Array;
+          tape.step(() => {
+            let states: Tensor;
+            if (s) {
+              const before = model.step(params, tape.integers([3, s], [1, 2, 3, 4, 5, 6, 0, 1, 2]), {
+                carries: params.h.map(() => stateCache(s)),
+                starts: [0, 0, 0],
+              });
+              const ids = tape.integers([3, 5], [1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6, 0, 1]);
+              states = model.step(params, ids, before.state, run).states;
+            } else states = model.states(params, x, run);
+            const last = only ? states : slice(states, from, 5, { axis: 1 });
+            assert.equal(last.shape, [3, 5 - from, d]);
+            value = Float64Array.from(last.values());
+            return sum(mul(last, weigh));
+          });
+          return { value: value!, grads: grads(params), position: tape.random.position };
+        });
+        const what = `${how}, from ${from}`;
+        assert.equal(Array.from(part!.value), Array.from(whole!.value), what);
+        assert.is(part!.position, whole!.position, what);
+        part!.grads.forEach((g, i) => close(g, whole!.grads[i]!, 1e-12, `${what}, gradient ${i}`));
+      }
+  };
+some["a place beyond the last is refused, by models and layers"] = () => {
+  const model = transformer(sizes);
+  const tape = new Tape("f64");
+  const params = model.params(tape);
+  const x = numbers(tape, [1, 3, 8], 1);
+  for (const call of [
+    () => model.states(params, x, { from: 3 }),
+    () => layer(x, params.h[0]!, model.config, { from: 3 }),
+    () => attentionBlock(x, x => x, params.h[0]!.attn, model.config, { from: 3 }),
+  ])
+    fails(call, "from is 3 of 3 places", RangeError);
+  assert.equal(attentionBlock(x, x => x, params.h[0]!.attn, model.config, { from: 2 }).shape, [1, 1, 8]);
+};
+some["a layer makes nothing of read memory that nobody reads, nor of tokens whose loss does not count"] = () => {
+  const places = (losses: "all" | "last", how = {}): number[] => {
+    const found: number[] = [];
+    const trace = ({ name, phase, bytes }: { name: string; phase: string; bytes: number }) => {
+      if (name === "geluTanh" || name === "gelu") found.push(phase === "forward" ? bytes / (12 * 8) : -1);
+    };
+    const model = rmt(transformer({ ...sizes, layers: 1 }), { memory: 2, segment: 4, losses, replay: false, ...how });
+    const tape = new Tape("f64", { trace });
+    const params = model.params(tape);
+    const tokens = tape.integers([1, 11], [1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4]);
+    tape.step(() => model.loss(params, tokens, tokens));
+    return found.filter(n => n > 0);
+  };
+  assert.equal(places("all"), [6, 6, 5]);
+  assert.equal(places("last"), [2, 2, 5]);
+};
+suite("places that are read", some);
+
+// ---------------------------------------------------------------------------------------- rows of different lengths
+const ragged: Record<string, () => void> = {};
+const texts = [
+  [3, 4, 5, 6, 3, 4, 5, 6, 6, 5],
+  [6, 5, 4],
+  [1, 2, 3, 4, 5, 6, 1],
+  [2, 2, 2, 2],
+];
+const layouts = {
+  absolute: { position: "absolute" },
+  rope: { position: "rope" },
+  "relative, both ways": { position: "relative", bidirectional: true },
+  "cope and alibi": { position: ["cope", "alibi"] },
+  "gates of values, norms after": { position: "cope", cope: { gates: "val" }, norm: "post", bidirectional: true },
+} as const;
+for (const [title, { bidirectional = false, ...more }] of Object.entries(
+  layouts as Record<string, TransformerOptions & { bidirectional?: boolean }>,
+))
+  ragged[`each row gives what it gives alone, to the bit: ${title}`] = () => {
+    for (const dtype of ["f64", "f32"] as const) {
+      const model = rmt(transformer({ ...sizes, ...more }), { memory: 2, segment: 4, bidirectional, padded: true });
+      const tape = new Tape(dtype);
+      const params = stir(model.params(tape));
+      tape.scope(() => {
+        const all = model.logits(params, texts);
+        assert.equal(all.logits.shape, [4, 10, 7]);
+        texts.forEach((text, i) => {
+          const one = model.logits(params, [text]);
+          const got = all.logits.values().subarray(i * 70, i * 70 + 7 * text.length);
+          assert.equal(Array.from(got), Array.from(one.logits.values()), `${dtype}, logits of row ${i}`);
+          const own = one.memories.length;
+          all.memories.forEach((memory, s) =>
+            assert.equal(
+              Array.from(memory.values().subarray(16 * i, 16 * i + 16)),
+              Array.from(one.memories[Math.min(s, own - 1)]!.values()),
+              `${dtype}, memory ${s} of row ${i}`,
+            ),
+          );
+        });
+      });
+    }
+  };
+ragged["the loss is the mean over all targets, its gradient that of the rows one by one"] = () => {
+  const targets = texts.map(row => row.map((id, i) => (i % 3 ? id : -100)));
+  const counts = targets.map(row => row.filter(id => id >= 0).length);
+  const total = counts.reduce((a, n) => a + n, 0);
+  for (const more of [{}, { k: 1 }, { myopic: { mode: "discount", gamma: 0.7 } }] as const) {
+    const { k, ...own } = more as { k?: number };
+    const model = rmt(transformer({ ...sizes, position: "cope", ...own }), { memory: 2, segment: 4, padded: true, k });
+    const [a, b] = [0, 1].map(() => {
+      const tape = new Tape("f64");
+      return { tape, params: stir(model.params(tape)) };
+    });
+    const value = a!.tape.step(() => model.loss(a!.params, texts, targets));
+    const want = b!.tape.step(() => {
+      const each = texts.map((text, i) =>
+        scale(model.loss(b!.params, [text], [targets[i]!]), { by: counts[i]! / total }),
+      );
+      return each.reduce((x, y) => add(x, y));
+    });
+    close([value], [want], 1e-14);
+    grads(b!.params).forEach((g, i) => close(grads(a!.params)[i]!, g, 1e-12, `gradient ${i}`));
+    if (Object.keys(more).length === 0) gradcheck(a!.params, () => model.loss(a!.params, texts, targets));
+  }
+};
+ragged["write memory stands at one place whatever the length, where it is padded, and behind the tokens else"] = () => {
+  // With absolute places alone a table's rows tell where memory stood: those that no loss reaches get no gradient.
+  for (const padded of [true, false]) {
+    const model = rmt(transformer({ ...sizes, position: "absolute" }), { memory: 2, segment: 6, padded });
+    const tape = new Tape("f64");
+    const params = stir(model.params(tape));
+    const table = params.wpe as { weight: Tensor };
+    for (const n of [1, 4, 6]) {
+      tape.step(() => {
+        const { state } = model.step(params, [[1, 2, 3, 4, 5, 6].slice(0, n)], model.start(params, 1));
+        return sum(mul(state.memory, numbers(tape, [1, 2, 8], 3)));
+      });
+      const used = Array.from({ length: 16 }, (_, p) =>
+        table.weight
+          .gradient()
+          .slice(8 * p, 8 * p + 8)
+          .some(x => x !== 0),
+      );
+      const write = 2 + (padded ? 6 : n);
+      const want = used.map((_, p) => p < 2 + n || (p >= write && p < write + 2));
+      assert.equal(used, want, `${n} tokens, padded ${padded}`);
+    }
+  }
+};
+ragged["rows of different lengths want padding, and targets as long as their rows"] = () => {
+  const [model, plain] = [true, false].map(padded => rmt(transformer(sizes), { memory: 2, segment: 4, padded }));
+  const tape = new Tape("f64");
+  const params = model!.params(tape);
+  const rows = [[1, 2], [3]];
+  fails(() => plain!.loss(params, rows, rows), "rows of 2 and 1", RangeError);
+  fails(
+    () => model!.loss(params, rows, [[1], [3]]),
+    "rmt: targets are [2 1]\n  wants rows of 2, 1, as the tokens",
+    RangeError,
+  );
+  fails(() => model!.logits(params, [[], []]), "rmt: no tokens in [2 0]", RangeError);
+  fails(
+    () => model!.step(params, [[1, 2, 3, 4, 5], [1]], model!.start(params, 2)),
+    "a segment of 5 tokens",
+    RangeError,
+  );
+  assert.is(tape.records, 2, "the first states");
+};
+suite("rows of different lengths", ragged);

@@ -29,7 +29,7 @@ import {
   type RmtHow,
   type RmtWeights,
 } from "./recurrent.ts";
-import { logitsOf, lossOf, segments } from "./rmt.ts";
+import { logitsOf, lossOf, segments, type Cell } from "./rmt.ts";
 import { streamed, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
 import type { Transformer, TransformerWeights } from "./transformer.ts";
 
@@ -75,9 +75,9 @@ export interface Armt {
    * Tokens b t of any length -> logits b t v, and the memories of all layers: before the first segment and after each.
    * Without dropout.
    */
-  logits(params: ArmtWeights, tokens: Tensor): { logits: Tensor; memories: (readonly Associations[])[] };
+  logits(params: ArmtWeights, tokens: Rows): { logits: Tensor; memories: (readonly Associations[])[] };
   /** Mean cross-entropy over the targets b t that are not -100, with the model's dropout; see `LossOptions`. */
-  loss(params: ArmtWeights, tokens: Tensor, targets: Tensor, how?: LossOptions): Tensor;
+  loss(params: ArmtWeights, tokens: Rows, targets: Rows, how?: LossOptions): Tensor;
   /**
    * Runs through tokens that come in pieces of any length, in the memory of one segment, and gives what is asked for
    * of each segment, as soon as it is full or the pieces end; see `streamed`.
@@ -182,11 +182,16 @@ export function armt(model: Transformer, options: ArmtOptions): Armt {
     },
     head: model.head,
     logits(params, tokens) {
-      const { logits, passed } = logitsOf(who, self, params, tokens);
+      const { logits, passed } = logitsOf(cell, params, tokens);
       return { logits, memories: passed.map(({ layers }) => layers) };
     },
-    loss: (params, tokens, targets, how) => lossOf(who, self, heldState, params, tokens, targets, how),
+    loss: (params, tokens, targets, how) => lossOf(cell, params, tokens, targets, how),
     stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState, []),
+  };
+  const { start, head } = self;
+  const cell: Cell<ArmtWeights, ArmtState> = {
+    ...{ who, options: o, dropout: c.dropout, held: heldState, start, head },
+    step: (params, tokens, state, { asked: _, ...how }) => self.step(params, tokens, state, how),
   };
   return self;
 }

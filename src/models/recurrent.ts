@@ -167,11 +167,11 @@ export const heldState: Held<RmtState> = (state, hold) => ({
   memory: hold(state.memory),
 });
 
-/** Tokens b t, or sequences of a length each, as rows. */
-export function rowsOf(x: Rows): number[][] {
+/** Tokens b t, or sequences of a length each, as rows; targets may be -100, which `least` allows. */
+export function rowsOf(x: Rows, least = 0): number[][] {
   if (!isTensor(x)) {
     const rows = items("tokens", "rows are", x as Sequences);
-    return rows.map(row => items("tokens", "a row is", row).map(id => integer("tokens", "a token", id)));
+    return rows.map(row => items("tokens", "a row is", row).map(id => integer("tokens", "a token", id, least)));
   }
   const [b, t] = tokens((x as Tensor).tape, x as Tensor).shape as [number, number];
   return Array.from({ length: b }, (_, i) => Array.from((x as Tensor).values().subarray(i * t, i * t + t)));

@@ -30,7 +30,7 @@ import {
   type RmtHow,
   type RmtWeights,
 } from "./recurrent.ts";
-import { logitsOf, lossOf, segments } from "./rmt.ts";
+import { logitsOf, lossOf, segments, type Cell } from "./rmt.ts";
 import { streamed, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
 import type { Transformer, TransformerWeights } from "./transformer.ts";
 
@@ -79,9 +79,9 @@ export interface RmtR {
    * Tokens b t of any length -> logits b t v, and the memories: one before the first segment and one after each.
    * Without dropout.
    */
-  logits(params: RmtRWeights, tokens: Tensor): { logits: Tensor; memories: Tensor[] };
+  logits(params: RmtRWeights, tokens: Rows): { logits: Tensor; memories: Tensor[] };
   /** Mean cross-entropy over the targets b t that are not -100, with the model's dropout; see `LossOptions`. */
-  loss(params: RmtRWeights, tokens: Tensor, targets: Tensor, how?: LossOptions): Tensor;
+  loss(params: RmtRWeights, tokens: Rows, targets: Rows, how?: LossOptions): Tensor;
   /**
    * Runs through tokens that come in pieces of any length, and gives what is asked for of each segment, as soon as it
    * is full or the pieces end; see `streamed`. Its memory grows: by b m d numbers a segment, in room made for up to
@@ -166,20 +166,27 @@ export function rmtR(model: Transformer, options: RecurrentOptions): RmtR {
         const memory = slice(all, s - m, s, { axis: 1 });
         const found = retrieved(memory, all, params.retrieval);
         const x = concat([memory, found, model.embed(weights, tokens), memory], { axis: 1 });
-        const y = model.states(weights, x, howOf(who, how));
-        const [from, to] = [2 * m, 2 * m + n];
-        const memories = concat([all, slice(y, to, to + m, { axis: 1 })], { axis: 1 });
-        return { states: slice(y, from, to, { axis: 1 }), state: { memories, at: at + n } };
+        const run = howOf(who, how);
+        const from = run.watch ? 0 : 2 * m; // where nobody watches, the last layer computes what is read
+        const y = model.states(weights, x, { ...run, from });
+        const places = (start: number, n: number) => slice(y, start - from, start + n - from, { axis: 1 });
+        const memories = concat([all, places(2 * m + n, m)], { axis: 1 });
+        return { states: places(2 * m, n), state: { memories, at: at + n } };
       });
     },
     head: model.head,
     logits(params, tokens) {
-      const { logits, passed } = logitsOf(who, self, params, tokens);
+      const { logits, passed } = logitsOf(cell, params, tokens);
       const newest = ({ memories: x }: RmtRState) => slice(x, x.shape[1]! - m, x.shape[1]!, { axis: 1 });
       return { logits, memories: passed.map(newest) };
     },
-    loss: (params, tokens, targets, how) => lossOf(who, self, heldState, params, tokens, targets, how),
+    loss: (params, tokens, targets, how) => lossOf(cell, params, tokens, targets, how),
     stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState, []),
+  };
+  const { start, head } = self;
+  const cell: Cell<RmtRWeights, RmtRState> = {
+    ...{ who, options: o, dropout: c.dropout, held: heldState, start, head },
+    step: (params, tokens, state, { asked: _, ...how }) => self.step(params, tokens, state, how),
   };
   return self;
 }

@@ -142,6 +142,8 @@ export interface How {
   documents?: Tensor | undefined;
   /** Edge weights t t instead of those that `myopic` gives for times 0, 1, 2... */
   edges?: Tensor | undefined;
+  /** Only the states of the places from here on come out, and the last layer computes no others; 0 unless given. */
+  from?: number;
   /** Called after the embedding (0) and after each layer (1, 2...). */
   watch?: (layer: number, seen: Seen) => void;
 }
@@ -299,12 +301,13 @@ const HOW = {
   keys: TENSOR,
   documents: TENSOR,
   edges: TENSOR,
+  from: [whole(), 0],
   watch: [callable as Check<How["watch"]>, undefined],
 } as const;
 /** Blocks over embeddings at the places after the state before, with a carry a layer where there is one. */
 function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?: TransformerState) {
   const { tape } = x;
-  const { dropout = 0, allowed, keys, documents, watch } = how;
+  const { dropout = 0, allowed, keys, documents, from, watch } = how;
   const [b, t] = x.shape as [number, number];
   const starts = before?.starts.some(n => n > 0) ? before.starts : undefined;
   const places = { b, t, starts };
@@ -340,6 +343,7 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
       carry,
       layer: i,
       shared: params,
+      from: i === params.h.length - 1 ? from : 0,
       watch: look,
     });
     state = made.x;
