@@ -18,10 +18,10 @@ import {
   completed,
   configOf,
   firstMemory,
+  firstState,
   fits,
   howOf,
   makerOf,
-  startWith,
   type Held,
   type LossOptions,
   type Recurrent,
@@ -121,6 +121,27 @@ function rowOf(words: Tensor, memory: Tensor, l: number) {
   return { x, keys: tape.tensor([b, l + m], places) };
 }
 
+/** Runs a segment. */
+function ran(
+  armt: Armt,
+  params: ArmtWeights,
+  weights: TransformerWeights,
+  input: Rows,
+  state: ArmtState,
+  how: RmtHow,
+): { states: Tensor; state: ArmtState } {
+  const { model, options: o } = armt;
+  const tokens = integers(params.memory.tape, input);
+  const [b, n] = tokens.shape as [number, number];
+  follows(state, b, n, armt);
+  const { x, keys } = rowOf(model.embed(weights, tokens), firstState(params, b).memory, o.segment);
+  const carries = params.association.map((p, i) => association(p, o.memory, state.layers[i]!));
+  const before = { carries, starts: new Array<number>(b).fill(0) };
+  const made = model.step(weights, x, before, { ...howOf(who, how), keys });
+  const layers = (made.state.carries as Association[]).map(carry => carry.associations);
+  return { states: slice(made.states, 0, n, { axis: 1 }), state: { layers, at: state.at + n } };
+}
+
 /**
  * A decoder with an associative memory in each layer, written by the delta rule: each segment's row is
  * [tokens | memory], the same memory vectors in each, and what they became in a layer is written into that layer's
@@ -145,7 +166,6 @@ export function armt(model: Transformer, options: ArmtOptions): Armt {
     association: Array.from({ length: c.layers }, (_, i) => associationWeights(make, `association.${i}`, width, c.d)),
   });
   const inner = fitting<TransformerWeights>(who, /^(memory|association)\b/, own);
-  const placesOf = startWith(inner);
 
   const self: Armt = {
     model,
@@ -167,18 +187,7 @@ export function armt(model: Transformer, options: ArmtOptions): Armt {
     },
     step(params, input, state, how = {}) {
       const weights = inner(params);
-      const { tape } = params.memory;
-      return tape.allOrNothing(() => {
-        const tokens = integers(tape, input);
-        const [b, n] = tokens.shape as [number, number];
-        follows(state, b, n, self);
-        const { x, keys } = rowOf(model.embed(weights, tokens), placesOf(params, b).memory, l);
-        const carries = params.association.map((p, i) => association(p, m, state.layers[i]!));
-        const before = { carries, starts: new Array<number>(b).fill(0) };
-        const made = model.step(weights, x, before, { ...howOf(who, how), keys });
-        const layers = (made.state.carries as Association[]).map(carry => carry.associations);
-        return { states: slice(made.states, 0, n, { axis: 1 }), state: { layers, at: state.at + n } };
-      });
+      return params.memory.tape.allOrNothing(() => ran(self, params, weights, input, state, how));
     },
     head: model.head,
     logits(params, tokens) {

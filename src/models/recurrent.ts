@@ -146,7 +146,7 @@ export function makerOf(tape: Tape, seed: number, frozen: boolean): Maker {
  * The state before the first segment of b sequences: the first memory for each. Its rows are picked by number, so that
  * their gradients add up.
  */
-function firstState({ memory }: RmtWeights, b: number): RmtState {
+export function firstState({ memory }: RmtWeights, b: number): RmtState {
   const m = memory.shape[0]!;
   const rows = Array.from({ length: integer("start", "b", b, 1, MOST) * m }, (_, i) => i % m);
   const { tape } = memory;

@@ -115,6 +115,33 @@ function retrieved(memory: Tensor, all: Tensor, p: RetrievalWeights): Tensor {
   return apply(reshape(found, memory.shape), p.output);
 }
 
+/** Runs a segment. */
+function ran(
+  rmtR: RmtR,
+  { memory: { tape }, retrieval }: RmtRWeights,
+  weights: TransformerWeights,
+  input: Rows,
+  state: RmtRState,
+  how: RmtHow,
+): { states: Tensor; state: RmtRState } {
+  const { model, options: o } = rmtR;
+  const m = o.memory;
+  const tokens = integers(tape, input);
+  const [b, n] = tokens.shape as [number, number];
+  follows(state, b, n, rmtR);
+  const { memories: all, at } = state;
+  const s = all.shape[1]!;
+  const memory = slice(all, s - m, s, { axis: 1 });
+  const found = retrieved(memory, all, retrieval);
+  const x = concat([memory, found, model.embed(weights, tokens), memory], { axis: 1 });
+  const run = howOf(who, how);
+  const from = run.watch ? 0 : 2 * m; // where nobody watches, the last layer computes what is read
+  const y = model.states(weights, x, { ...run, from });
+  const places = (start: number, n: number) => slice(y, start - from, start + n - from, { axis: 1 });
+  const memories = concat([all, places(2 * m + n, m)], { axis: 1 });
+  return { states: places(2 * m, n), state: { memories, at: at + n } };
+}
+
 /**
  * RMT-R: each segment's row is [memory | retrieved | tokens | memory], where what is retrieved is mixed from all
  * memories so far, as the newest one asks for. The state grows by m d numbers a segment, and so does the time of a
@@ -156,23 +183,7 @@ export function rmtR(model: Transformer, options: RecurrentOptions): RmtR {
     },
     step(params, input, state, how = {}) {
       const weights = inner(params);
-      const { tape } = params.memory;
-      return tape.allOrNothing(() => {
-        const tokens = integers(tape, input);
-        const [b, n] = tokens.shape as [number, number];
-        follows(state, b, n, self);
-        const { memories: all, at } = state;
-        const s = all.shape[1]!;
-        const memory = slice(all, s - m, s, { axis: 1 });
-        const found = retrieved(memory, all, params.retrieval);
-        const x = concat([memory, found, model.embed(weights, tokens), memory], { axis: 1 });
-        const run = howOf(who, how);
-        const from = run.watch ? 0 : 2 * m; // where nobody watches, the last layer computes what is read
-        const y = model.states(weights, x, { ...run, from });
-        const places = (start: number, n: number) => slice(y, start - from, start + n - from, { axis: 1 });
-        const memories = concat([all, places(2 * m + n, m)], { axis: 1 });
-        return { states: places(2 * m, n), state: { memories, at: at + n } };
-      });
+      return params.memory.tape.allOrNothing(() => ran(self, params, weights, input, state, how));
     },
     head: model.head,
     logits(params, tokens) {
