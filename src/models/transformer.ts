@@ -274,10 +274,7 @@ export function transformer(options: TransformerOptions): Transformer {
     step(params, input, before, how = {}) {
       fits(params);
       const x = embedded(c, params, tensorOf(params.wte.weight.tape, input));
-      const asked = chosen("transformer", how, HOW) as How;
-      follows(c, before, x, asked);
-      const { states, carries } = run(c, params, x, asked, before);
-      return { states, state: { carries, starts: before.starts.map(n => n + x.shape[1]!) } };
+      return stepped(c, params, x, before, chosen("transformer", how, HOW) as How);
     },
     stream(params, chunks, how = {}) {
       const held = ({ carries, starts }: TransformerState, hold: (x: Tensor) => Tensor): TransformerState => ({
@@ -347,6 +344,13 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
     synchronous("watch", watch?.(i + 1, { states: state, attention }));
   });
   return { states: params.ln_f ? normed(state, params.ln_f, c) : state, carries };
+}
+
+/** Embeddings that follow a state -> their states, and the state after them. */
+export function stepped(c: Config, params: TransformerWeights, x: Tensor, before: TransformerState, how: How) {
+  follows(c, before, x, how);
+  const { states, carries } = run(c, params, x, how, before);
+  return { states, state: { carries, starts: before.starts.map(n => n + x.shape[1]!) } };
 }
 
 /** Embeddings b t d of tokens b t, or of vectors b t inputs. */
