@@ -272,8 +272,8 @@ suite("the memory of a layer", {
     tape.step(() => model.loss(params, x, x));
     for (const { value } of params.association) assert.ok(value.weight.gradient().some(g => Math.abs(g) > 1e-6));
   },
-  "has the functions of RMT, and so has RMT-R"() {
-    const names = Object.keys(rmt(inside(), { segment: 2 }));
+  "and RMT-R have the functions of RMT, but for those that generate asks for"() {
+    const names = Object.keys(rmt(inside(), { segment: 2 })).filter(name => !["begin", "inner"].includes(name));
     for (const name of ["armt", "rmtR"] as const) assert.equal(Object.keys(kinds[name]({})), names);
   },
 });

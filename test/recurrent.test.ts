@@ -4,7 +4,9 @@ import {
   Tape,
   add,
   attentionBlock,
+  concat,
   crossEntropy,
+  generate,
   gradcheck,
   layer,
   leaves,
@@ -20,12 +22,14 @@ import {
   transformer,
   type How,
   type RecurrentOptions,
+  type Rmt,
   type RmtState,
+  type RmtWeights,
   type Tensor,
   type TransformerOptions,
   type Tree,
 } from "farsight";
-import { close, fails, suite } from "./check.ts";
+import { close, fails, peak, suite } from "./check.ts";
 import { stir } from "./stirred.ts";
 
 const n = 5; // segments
@@ -476,6 +480,13 @@ ragged["write memory stands at one place whatever the length, where it is padded
     }
   }
 };
+ragged["a segment that is padded takes the time of a full one, so that no row's length is another's"] = () => {
+  for (const padded of [true, false]) {
+    const model = rmt(transformer(sizes), { memory: 2, segment: 4, padded });
+    const params = model.params(new Tape("f64"));
+    assert.is(model.step(params, [[1, 2]], model.start(params, 1)).state.at, padded ? 4 : 2);
+  }
+};
 ragged["rows of different lengths want padding, and targets as long as their rows"] = () => {
   const [model, plain] = [true, false].map(padded => rmt(transformer(sizes), { memory: 2, segment: 4, padded }));
   const tape = new Tape("f64");
@@ -496,3 +507,117 @@ ragged["rows of different lengths want padding, and targets as long as their row
   assert.is(tape.records, 2, "the first states");
 };
 suite("rows of different lengths", ragged);
+
+// ---------------------------------------------------------------------------------------- texts that go on
+const continuing: Record<string, () => void> = {};
+/** Logits behind a text, by no cache: full segments move memory on, the rest stands behind memory and before nothing. */
+function behind(model: Rmt, params: RmtWeights, text: readonly number[]): Float64Array {
+  const { segment: l, memory: m, bidirectional } = model.options;
+  const { tape } = params.memory;
+  return tape.scope(() => {
+    let state = model.start(params, 1);
+    let from = 0;
+    for (; text.length - from > l; from += l) state = model.step(params, [text.slice(from, from + l)], state).state;
+    const weights = model.inner(params);
+    const rest = tape.integers([1, text.length - from], text.slice(from));
+    const x = concat([state.memory, model.model.embed(weights, rest)], { axis: 1 });
+    const t = m + text.length - from;
+    const open = tape.tensor(
+      [t, t],
+      Array.from({ length: t * t }, (_, i) => Number(i % t <= i / t || (i % t < m && i / t < m))),
+    );
+    const states = model.model.states(weights, x, { allowed: bidirectional ? open : undefined });
+    return Float64Array.from(model.head(params, states).values()).slice((t - 1) * 7);
+  });
+}
+const grown = (g: Generator<unknown, number[][], void>): number[][] => {
+  for (;;) {
+    const { done, value } = g.next();
+    if (done) return value as number[][];
+  }
+};
+const prompts = [[3], [1, 2, 3, 4], [5, 6, 1, 2, 3, 4, 5], [2, 4, 6, 1, 3, 5, 2, 4, 6, 1, 3, 5, 1]];
+const likeliest = (logits: Float64Array): number => logits.indexOf(Math.max(...logits));
+for (const [title, { bidirectional = false, ...more }] of Object.entries(
+  layouts as Record<string, TransformerOptions & { bidirectional?: boolean }>,
+))
+  continuing[`tokens are those that no cache gives, over segments without end: ${title}`] = () => {
+    const model = rmt(transformer({ ...sizes, ...more }), { memory: 2, segment: 4, bidirectional });
+    const tape = new Tape("f64");
+    const params = stir(model.params(tape));
+    const got = grown(generate(model, params, prompts, { steps: 11 }));
+    prompts.forEach((prompt, i) => {
+      const text = [...prompt];
+      for (let n = 0; n < 11; n++) text.push(likeliest(behind(model, params, text)));
+      assert.equal(got[i], text, `prompt ${i}`);
+      assert.equal(grown(generate(model, params, prompt, { steps: 11 })), [text], `prompt ${i} alone`);
+    });
+    // Drawn: a token says much of the logits.
+    const how = { steps: 11, temperature: 1.5, seed: 7 };
+    const drawn = grown(generate(model, params, prompts, how));
+    const again = prompts.map((prompt, i) => {
+      const rng = random(7).fork(i);
+      const text = [...prompt];
+      for (let n = 0; n < 11; n++) {
+        const logits = behind(model, params, text);
+        const weights = logits.map(x => Math.exp((x - Math.max(...logits)) / 1.5));
+        let at = rng.uniform() * weights.reduce((a, x) => a + x, 0);
+        text.push(weights.findIndex(w => (at -= w) < 0));
+      }
+      return text;
+    });
+    assert.equal(drawn, again);
+  };
+continuing[
+  "the state behind memory gives, token by token, the states of the segment, which write memory never reaches"
+] = () => {
+  for (const bidirectional of [false, true]) {
+    const model = rmt(transformer({ ...sizes, position: ["cope", "absolute"] }), {
+      ...{ memory: 2, segment: 4, bidirectional },
+    });
+    const tape = new Tape("f64");
+    const params = stir(model.params(tape));
+    tape.scope(() =>
+      tape.noGrad(() => {
+        const first = model.step(params, [[1, 2, 3, 4]], model.start(params, 1));
+        const whole = model.step(params, [[5, 6, 1, 2]], first.state).states;
+        const inner = model.inner(params);
+        let state = model.begin(params, first.state, model.model.start(inner, 1, { cache: 6 })); // no room for more
+        assert.equal(state.starts, [2]);
+        [5, 6, 1, 2].forEach((id, i) => {
+          const made = model.model.step(inner, [[id]], state);
+          state = made.state;
+          close(made.states.values(), whole.values().slice(8 * i, 8 * i + 8), 1e-13, `token ${i}`);
+        });
+        assert.equal(state.starts, [6]);
+      }),
+    );
+  }
+};
+continuing["a stop ends a text, steps are a segment unless given, and no memory is left behind"] = () => {
+  const model = rmt(transformer(sizes), { memory: 2, segment: 4 });
+  const tape = new Tape("f64", { seed: 2 });
+  const params = stir(model.params(tape));
+  const { mark } = tape.engine;
+  const all = grown(generate(model, params, prompts));
+  assert.equal(
+    all.map((text, i) => text.length - prompts[i]!.length),
+    [4, 4, 4, 4],
+  );
+  const stop = all[0]![2]!;
+  const [ended] = grown(generate(model, params, [prompts[0]!, prompts[3]!], { steps: 9, stop: [stop] }));
+  assert.equal(ended, all[0]!.slice(0, all[0]!.indexOf(stop, 1) + 1));
+  assert.is(tape.engine.mark, mark);
+  assert.is(tape.records, 0);
+  fails(() => generate(model, params, [1], { cache: 9 }), "generate: a cache with a recurrent model", RangeError);
+};
+continuing["a text grows in constant memory, whatever its length"] = () => {
+  const top = (steps: number): number => {
+    const tape = new Tape("f64");
+    const model = rmt(transformer(sizes), { memory: 2, segment: 4 });
+    const params = model.params(tape);
+    return peak(tape, () => grown(generate(model, params, new Array<number>(3 * steps).fill(1), { steps })));
+  };
+  assert.is(top(60), top(12));
+};
+suite("texts that go on", continuing);

@@ -22,7 +22,6 @@ import {
   fits,
   howOf,
   makerOf,
-  type Held,
   type LossOptions,
   type Recurrent,
   type RecurrentOptions,
@@ -30,8 +29,8 @@ import {
   type RmtWeights,
 } from "./recurrent.ts";
 import { logitsOf, lossOf, segments, type Cell } from "./rmt.ts";
-import { streamed, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
-import type { Transformer, TransformerWeights } from "./transformer.ts";
+import { streamed, type Chunk, type Given, type Held, type Rows, type StreamOptions } from "./stream.ts";
+import { stepped, type Transformer, type TransformerWeights } from "./transformer.ts";
 
 /** Options of `armt`. */
 export interface ArmtOptions extends RecurrentOptions {
@@ -137,7 +136,7 @@ function ran(
   const { x, keys } = rowOf(model.embed(weights, tokens), firstState(params, b).memory, o.segment);
   const carries = params.association.map((p, i) => association(p, o.memory, state.layers[i]!));
   const before = { carries, starts: new Array<number>(b).fill(0) };
-  const made = model.step(weights, x, before, { ...howOf(who, how), keys });
+  const made = stepped(model.config, weights, x, before, { ...howOf(who, how), keys });
   const layers = (made.state.carries as Association[]).map(carry => carry.associations);
   return { states: slice(made.states, 0, n, { axis: 1 }), state: { layers, at: state.at + n } };
 }

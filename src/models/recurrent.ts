@@ -26,8 +26,8 @@ import { random } from "../random.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 import { MOST } from "./carry.ts";
-import type { Rows, Sequences } from "./stream.ts";
-import type { Config, How, Transformer, TransformerWeights } from "./transformer.ts";
+import type { Held, Rows, Sequences } from "./stream.ts";
+import type { Config, How, Transformer, TransformerState, TransformerWeights } from "./transformer.ts";
 
 /**
  * How far gradients reach back. `k` boundaries between segments may be crossed; all unless given. "sliding": by the
@@ -77,6 +77,16 @@ export interface RmtStep {
   readonly states: Tensor;
   readonly state: RmtState;
 }
+/** What `generate` needs of a recurrent decoder; see `Rmt`. */
+export interface Recalling {
+  readonly model: Transformer;
+  readonly options: { readonly memory: number; readonly segment: number };
+  start(params: RmtWeights, b: number): RmtState;
+  step(params: RmtWeights, tokens: Rows, state: RmtState): RmtStep;
+  begin(params: RmtWeights, state: RmtState, fresh: TransformerState): TransformerState;
+  inner(params: RmtWeights): TransformerWeights;
+}
+
 /** How to run a segment. */
 export type RmtHow = Pick<How, "dropout" | "watch">;
 
@@ -177,14 +187,8 @@ export function rowsOf(x: Rows, least = 0): number[][] {
   return Array.from({ length: b }, (_, i) => Array.from((x as Tensor).values().subarray(i * t, i * t + t)));
 }
 
-/**
- * A state with `hold` of each of its tensors in their place, which it is called with always in the same order. What a
- * recurrent model carries may be any number of tensors; this is all that loops over segments know of them.
- */
-export type Held<State extends object> = (state: State, hold: (x: Tensor) => Tensor) => State;
-
 /** Runs through segments: the logits of each, and the states: one before the first segment and one after each. */
-export function through<Segment, State extends object>(
+export function through<Segment, State>(
   segments: readonly Segment[],
   first: State,
   step: (segment: Segment, state: State) => { states: Tensor; state: State },
@@ -226,7 +230,7 @@ function hearing(tape: Tape, norms: number[], n: number) {
  * gradient reaches is run once, where a state is wanted of it, and keeps nothing. A segment draws the same dropout each
  * time, that of one forward pass.
  */
-export function summed<State extends object>(
+export function summed<State>(
   counted: readonly boolean[],
   first: State,
   held: Held<State>,
@@ -277,7 +281,7 @@ export function summed<State extends object>(
 }
 
 /** The tape that a state lies on. */
-function tapeOf<State extends object>(state: State, held: Held<State>): Tape {
+function tapeOf<State>(state: State, held: Held<State>): Tape {
   const tapes: Tape[] = [];
   held(state, x => {
     tapes.push(x.tape);

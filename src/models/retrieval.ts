@@ -23,7 +23,6 @@ import {
   howOf,
   makerOf,
   startWith,
-  type Held,
   type LossOptions,
   type Recurrent,
   type RecurrentOptions,
@@ -31,7 +30,7 @@ import {
   type RmtWeights,
 } from "./recurrent.ts";
 import { logitsOf, lossOf, segments, type Cell } from "./rmt.ts";
-import { streamed, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
+import { streamed, type Chunk, type Given, type Held, type Rows, type StreamOptions } from "./stream.ts";
 import type { Transformer, TransformerWeights } from "./transformer.ts";
 
 /** The four matrices of the retrieval, [d d] each. */

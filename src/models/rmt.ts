@@ -25,7 +25,6 @@ import {
   startWith,
   summed,
   through,
-  type Held,
   type LossOptions,
   type Recurrent,
   type RecurrentOptions,
@@ -34,8 +33,8 @@ import {
   type RmtStep,
   type RmtWeights,
 } from "./recurrent.ts";
-import { pieces, streamed, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
-import type { Transformer, TransformerWeights } from "./transformer.ts";
+import { pieces, streamed, type Chunk, type Given, type Held, type Rows, type StreamOptions } from "./stream.ts";
+import { stepped, type Transformer, type TransformerState, type TransformerWeights } from "./transformer.ts";
 
 /**
  * Which edges keep weight 1 under myopic training: none, those out of memory ("source"), or at either end ("touch").
@@ -74,6 +73,13 @@ export interface Rmt {
    * asked. Behind the end of a shorter row states mean nothing; the memory of a row without tokens stays as it was.
    */
   step(params: RmtWeights, tokens: Rows, state: RmtState, how?: RmtHow): RmtStep;
+  /**
+   * What tokens of a segment follow by `model.step` with the parameters `inner(params)`, so that no write memory stands
+   * among them, as `generate` reads them: the state of `model` behind read memory, given a fresh one.
+   */
+  begin(params: RmtWeights, state: RmtState, fresh: TransformerState): TransformerState;
+  /** The parameters of `model` among those. */
+  inner(params: RmtWeights): TransformerWeights;
   /** States b l d -> logits b l v. */
   head(params: RmtWeights, states: Tensor): Tensor;
   /**
@@ -319,6 +325,11 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       const { states, ...after } = ran(self, inner(params), input, state, { ...how, asked: true });
       return { states: states!, ...after };
     },
+    begin(params, { memory }, fresh) {
+      const allowed = o.bidirectional ? memory.tape.tensor([m, m], new Float64Array(m * m).fill(1)) : undefined;
+      return stepped(c, inner(params), memory, fresh, { allowed }).state;
+    },
+    inner,
     head: model.head,
     logits(params, tokens) {
       const { logits, passed } = logitsOf(cell, params, tokens);

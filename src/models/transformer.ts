@@ -165,10 +165,7 @@ export interface Transformer {
   loss(params: TransformerWeights, x: Tensor, targets: Tensor): Tensor;
   /** The state before the first token of b sequences. */
   start(params: TransformerWeights, b: number, options?: StartOptions): TransformerState;
-  /**
-   * Tokens b t that follow a state (or vectors, or embeddings b t d of tokens) -> their states b t d, and the state
-   * after them.
-   */
+  /** Tokens b t (or vectors) that follow a state -> their states b t d, and the state after them. */
   step(
     params: TransformerWeights,
     input: Rows,
@@ -276,12 +273,8 @@ export function transformer(options: TransformerOptions): Transformer {
     },
     step(params, input, before, how = {}) {
       fits(params);
-      const given = tensorOf(params.wte.weight.tape, input);
-      const x = isEmbedded(c, given) ? given : embedded(c, params, given);
-      const asked = chosen("transformer", how, HOW) as How;
-      follows(c, before, x, asked);
-      const { states, carries } = run(c, params, x, asked, before);
-      return { states, state: { carries, starts: before.starts.map(n => n + x.shape[1]!) } };
+      const x = embedded(c, params, tensorOf(params.wte.weight.tape, input));
+      return stepped(c, params, x, before, chosen("transformer", how, HOW) as How);
     },
     stream(params, chunks, how = {}) {
       const held = ({ carries, starts }: TransformerState, hold: (x: Tensor) => Tensor): TransformerState => ({
@@ -353,9 +346,12 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
   return { states: params.ln_f ? normed(state, params.ln_f, c) : state, carries };
 }
 
-/** Whether x is embeddings b t d, of a model that reads tokens. */
-const isEmbedded = ({ vocab, d }: Config, { integral, shape }: Tensor): boolean =>
-  vocab > 0 && !integral && shape.length === 3 && shape[2] === d;
+/** Embeddings that follow a state -> their states, and the state after them. */
+export function stepped(c: Config, params: TransformerWeights, x: Tensor, before: TransformerState, how: How) {
+  follows(c, before, x, how);
+  const { states, carries } = run(c, params, x, how, before);
+  return { states, state: { carries, starts: before.starts.map(n => n + x.shape[1]!) } };
+}
 
 /** Embeddings b t d of tokens b t, or of vectors b t inputs. */
 function embedded(c: Config, params: TransformerWeights, x: Tensor): Tensor {
