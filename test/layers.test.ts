@@ -22,6 +22,7 @@ const ranks = [
   ["src/nn.ts"],
   ["src/optim.ts", "src/gradcheck.ts"],
   ["src/fit.ts", "src/checkpoint.ts"],
+  ["src/curriculum.ts"],
   ["src/positions/kind.ts"],
   ["src/positions/absolute.ts", "src/positions/sinusoidal.ts", "src/positions/relative.ts", "src/positions/rope.ts"],
   ["src/positions/alibi.ts", "src/positions/cope.ts"],

@@ -510,7 +510,7 @@ suite("rows of different lengths", ragged);
 
 // ---------------------------------------------------------------------------------------- texts that go on
 const continuing: Record<string, () => void> = {};
-/** Logits behind a text, by no cache: full segments move memory on, the rest stands behind memory and before nothing. */
+/** Logits behind a text, by no cache: full segments move memory on, the rest stands behind memory alone. */
 function behind(model: Rmt, params: RmtWeights, text: readonly number[]): Float64Array {
   const { segment: l, memory: m, bidirectional } = model.options;
   const { tape } = params.memory;

@@ -66,9 +66,11 @@ const paramParts = /* @__PURE__ */ having(who, "wte.weight");
  * Continues prompts, rows of tokens of any lengths (or one row): gives at each step the next token of every prompt,
  * nothing for one that has ended, and at the end all tokens, prompts included. In the exact engine the tokens of a
  * prompt do not depend on the others, and logits have the bits of a run over all of it through a cache (see `cache`).
- * Records nothing. With a recurrent model texts may be of any length, and are read one by one: full segments move memory
- * on, the rest and the new tokens stand behind memory with no write memory among them. Memory of the cache is given back at the end, also by `return()`, unless tensors were made on the
+ * Records nothing. Memory of the cache is given back at the end, also by `return()`, unless tensors were made on the
  * tape meanwhile: then with the scope around it.
+ *
+ * With a recurrent model texts may be of any length and are read one by one. Full segments move memory on; the rest and
+ * the new tokens stand behind memory, with no write memory among them.
  *
  *     const options = { steps: 20, temperature: 0.8, topP: 0.9 };
  *     for (const [token] of generate(model, params, [3, 1, 4], options)) show(token);
@@ -197,10 +199,10 @@ function together(model: Transformer, params: TransformerWeights, { rows: { leng
 /** What passes along the text of one prompt of a recurrent model. */
 interface Line {
   state: RmtState;
-  /** The state of the model inside before the segment's first token, and behind its last. */
+  /** The state of the model inside before anything, and behind memory and the segment's tokens so far. */
   readonly fresh: TransformerState;
   inside: TransformerState;
-  /** The segment's tokens so far. */
+  /** Those tokens. */
   tokens: number[];
   readonly keep: (state: RmtState) => () => RmtState;
 }
@@ -226,7 +228,7 @@ function apart(outer: Recalling, params: RmtWeights, { rows: { length: b }, capa
   const run = <T>(body: () => T): T => tape.scope(() => tape.noGrad(body));
   const full = (line: Line, tokens: number[]): void => {
     const next = run(() => line.keep(outer.step(params, [tokens], line.state).state));
-    Object.assign(line, { state: next(), inside: line.fresh, tokens: [] });
+    Object.assign(line, { state: next(), tokens: [] });
   };
   const one = (line: Line, row: readonly number[], choose: (logits: ArrayLike<number>) => number): number => {
     if (line.tokens.length === l) full(line, line.tokens);

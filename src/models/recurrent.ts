@@ -7,6 +7,7 @@ import {
   integer,
   isTensor,
   items,
+  kindOf,
   oneOf,
   options as chosen,
   printed,
@@ -123,7 +124,7 @@ export function lossHow(who: string, how: LossOptions = {}): LossOptions {
   return chosen(who, how, { norms: [list, undefined] });
 }
 const list: Check<number[]> = (who, name, value) => {
-  if (Array.isArray(value)) return value;
+  if (kindOf(value) === "Array") return value as number[];
   refuse(TypeError, who, `${name} is ${printed(value)}`, "a list to fill");
 };
 

@@ -1,7 +1,7 @@
 // rmt.ts: the Recurrent Memory Transformer (Bulatov et al. 2022, arXiv 2207.06881), around any decoder. It reads memory
 // before a segment and writes it after; only the memory crosses from segment to segment. Training replays segments
 // (tape.checkpoint), so that the memory it takes does not grow with their number.
-import { flag, largest, oneOf, refuse, shapeOf } from "../check.ts";
+import { flag, get, largest, oneOf, refuse, shapeOf, tensor } from "../check.ts";
 import { fitting, fresh, tokens as integers, type Maker } from "../nn.ts";
 import { fade, scale } from "../ops/elementwise.ts";
 import { crossEntropy } from "../ops/losses.ts";
@@ -325,9 +325,12 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       const { states, ...after } = ran(self, inner(params), input, state, { ...how, asked: true });
       return { states: states!, ...after };
     },
-    begin(params, { memory }, fresh) {
+    begin(params, state, fresh) {
+      const weights = inner(params);
+      const memory = tensor(who, "memory", get(state, "memory") as Tensor, "b m d");
+      follows(who, state, memory.shape[0]!, 0, o, c.d);
       const allowed = o.bidirectional ? memory.tape.tensor([m, m], new Float64Array(m * m).fill(1)) : undefined;
-      return stepped(c, inner(params), memory, fresh, { allowed }).state;
+      return stepped(c, weights, memory, fresh, { allowed }).state;
     },
     inner,
     head: model.head,

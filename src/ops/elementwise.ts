@@ -94,8 +94,8 @@ export const bias = /* @__PURE__ */ op("bias(x, b)", "... d, d -> ... d", {
 /** Checks for the probability of dropout. */
 export const probability = /* @__PURE__ */ real("from 0 to below 1");
 /**
- * Dropout with the words of a generator from `position` on, in blocks of 4, under a seed of two halves. With `row`, each
- * row of so many numbers passes over `skip` words first; both are multiples of 4.
+ * Dropout with the words of a generator from `position` on, in blocks of 4, under a seed of two halves. With `row`,
+ * each row of so many numbers passes over `skip` words first; both are multiples of 4.
  */
 export const masked = /* @__PURE__ */ op("dropout(x)", "... -> ...", {
   attrs: { p: 0.1, position: 0, seedLow: 0, seedHigh: 0, row: 0, skip: 0 },
