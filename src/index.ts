@@ -30,6 +30,7 @@ export {
   type SgdOptions,
 } from "./optim.ts";
 export { fit, type FitOptions, type Metrics, type WeighedLoss } from "./fit.ts";
+export { curriculum, type CurriculumMetrics, type CurriculumOptions, type Progress } from "./curriculum.ts";
 export { load, loadParams, save, type Run } from "./checkpoint.ts";
 export { gradcheck, type GradcheckOptions } from "./gradcheck.ts";
 export { op, type Op, type Operand, type Rule } from "./op.ts";
@@ -108,7 +109,24 @@ export {
   type TransformerWeights,
 } from "./models/transformer.ts";
 export type { Ask, Chunk, Given, Rows, StreamOptions } from "./models/stream.ts";
-export type { RecurrentOptions, RmtHow, RmtState, RmtStep, RmtWeights, Truncation } from "./models/recurrent.ts";
+export type {
+  LossOptions,
+  Recalling,
+  RecurrentOptions,
+  RmtHow,
+  RmtState,
+  RmtStep,
+  RmtWeights,
+  Truncation,
+} from "./models/recurrent.ts";
 export { rmt, type Rmt, type RmtOptions } from "./models/rmt.ts";
+export { armt, type Armt, type ArmtOptions, type ArmtState, type ArmtWeights } from "./models/armt.ts";
+export {
+  association,
+  type Association,
+  type Associations,
+  type AssociationWeights,
+} from "./models/carries/association.ts";
+export { rmtR, type RetrievalWeights, type RmtR, type RmtRState, type RmtRWeights } from "./models/retrieval.ts";
 export { rmtEncoder, type RmtEncoder, type RmtEncoderOptions, type RmtEncoderWeights } from "./models/encoder.ts";
 export * from "./tasks/index.ts";

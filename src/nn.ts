@@ -22,7 +22,7 @@ import {
   whole,
   type Check,
 } from "./check.ts";
-import { dropout, gelu, geluErf, mul, relu, silu } from "./ops/elementwise.ts";
+import { dropped, gelu, geluErf, mul, relu, silu } from "./ops/elementwise.ts";
 import { linear } from "./ops/products.ts";
 import { layerNorm, rmsNorm } from "./ops/rows.ts";
 import type { Random } from "./random.ts";
@@ -216,8 +216,8 @@ export function norm(x: Tensor, p: Weights, options: { eps?: number; rms?: boole
 export function normed(x: Tensor, p: Weights, { eps, rms }: { eps: number; rms: boolean }): Tensor {
   return rms ? rmsNorm.of([x, p.weight], { eps }) : layerNorm.of([x, p.weight, p.bias], { eps });
 }
-/** Dropout, or x itself where `p` is 0. */
-export const drop = (x: Tensor, p: number): Tensor => (p === 0 ? x : dropout(x, { p }));
+/** Dropout, or x itself where `p` is 0; of places b n d that are the last of t, as among all. */
+export const drop = (x: Tensor, p: number, t?: number): Tensor => (p === 0 ? x : dropped(x, p, t));
 
 /** A [b, t] tensor of tokens from what a caller has: a tensor already, or rows of numbers. */
 export function tokens(tape: Tape, ids: Tensor | ArrayLike<number> | readonly ArrayLike<number>[], b = 1): Tensor {

@@ -184,6 +184,18 @@ export class Tape {
     return new Tensor(this, shape, x.data, x.region, { wants, integral: x.integral, root, number: x.number });
   }
 
+  /** @internal The same numbers; in a backward pass that reaches them `hear` is called with their gradient, a view. */
+  heard(x: Tensor, hear: (gradient: Numbers) => void): Tensor {
+    if (!this.#recording || !x.wants) return x;
+    const y = this.overlay(x.shape, x.data, true);
+    const back: Entry["back"] = (K, { at, adds }) => {
+      hear(this.engine.view(y.grad, y.size));
+      K.accumulate(y.size, y.grad, at[0]!, adds[0]!);
+    };
+    this.record({ name: "heard", inputs: [x], outputs: [y], back });
+    return y;
+  }
+
   /** @internal Puts an operation on the tape. */
   record(entry: Entry): void {
     this.#entries.push(entry);
@@ -429,12 +441,13 @@ export class Tape {
   /**
    * Runs `body` without keeping what it computes on the way; the backward pass runs it again (Chen et al. 2016). Memory
    * for time: one more forward pass. What `body` returns, a tensor or several, is the same to the bit, dropout
-   * included. It must read the same tensors each time: copy a variable that a loop assigns to into a const.
+   * included. It must read the same tensors each time: copy a variable that a loop assigns to into a const. Where
+   * nothing is recorded, it is run once, and what it computes on the way is not kept either.
    */
   checkpoint<T extends Tensor | readonly Tensor[]>(body: () => T): T {
     living("checkpoint", this);
     callable("checkpoint", "the body", body);
-    return this.allOrNothing(() => (this.#recording ? this.#checkpointed(body) : given(body)));
+    return this.allOrNothing(() => this.#checkpointed(body));
   }
   #checkpointed<T extends Tensor | readonly Tensor[]>(body: () => T): T {
     const { position } = this.random;
@@ -442,7 +455,7 @@ export class Tape {
     const { results, single } = this.#tried(body, tensors);
     const inputs = [...tensors];
     this.noteReads(inputs);
-    const wants = inputs.length > 0;
+    const wants = this.#recording && inputs.length > 0;
     const outputs = results.map(({ shape, values }) => {
       if (values instanceof Int32Array) return this.integers(shape, values);
       const y = this.claim(shape, wants);

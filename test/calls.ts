@@ -25,6 +25,11 @@ const frozen = model.params(tape, { frozen: true });
 export const vectorParams = vectors.params(tape);
 const memory = farsight.rmt(model, { memory: 1, segment: 3 });
 const memoryParams = memory.params(tape);
+const memoryFrozen = memory.params(tape, { frozen: true });
+const associative = farsight.armt(model, { memory: 1, segment: 3, width: 2 });
+const associativeParams = associative.params(tape);
+const retrieving = farsight.rmtR(model, { memory: 1, segment: 3 });
+const retrievingParams = retrieving.params(tape);
 const encoder = farsight.rmtEncoder(post, { memory: 1, segment: 3, classes: 2 });
 const encoderParams = encoder.params(tape);
 const w = tape.param([2, 3], [1, 2, 3, 4, 5, 6]);
@@ -115,6 +120,14 @@ export const calls: Record<string, () => unknown[]> = {
       evaluate: () => 1,
       every: 1,
       signal: { aborted: false },
+    }),
+  ],
+  curriculum: () => [
+    options({
+      ...{ params: trained, optimizer, loss, stages: [1, 2], steps: [1, 1], lengths: "random", seed: 1, fresh: false },
+      ...{ schedule: () => 0.1, clip: options({ norm: 1, value: 1 }), accumulate: 1, signal: { aborted: false } },
+      ...{ evaluate: () => 1, every: 1, patience: 1, goal: 0 },
+      from: { stage: 0, step: 0, made: 0, stale: 0, best: undefined, weights: undefined },
     }),
   ],
   load: () => [{ params: trained, optimizer, step: 0 }, file],
@@ -240,14 +253,20 @@ export const calls: Record<string, () => unknown[]> = {
     [[0, 1]],
     options({ steps: 2, temperature: 1, topK: 2, topP: 0.9, seed: 1, stop: [3], cache: 8 }),
   ],
-  attentionBlock: () => [t(1, 2, 4), (x: Tensor) => x, params.h[0]!.attn, model.config, options({ dropout: 0.1 })],
+  attentionBlock: () => [
+    t(1, 2, 4),
+    (x: Tensor) => x,
+    params.h[0]!.attn,
+    model.config,
+    options({ dropout: 0.1, from: 1 }),
+  ],
   layer: () => [
     t(1, 2, 4),
     params.h[0]!,
     model.config,
     options({
       ...{ causal: true, allowed: ones(2, 2), keys: ones(1, 2), edges: ones(2, 2), own: false, dropout: 0.1 },
-      ...{ places: { b: 1, t: 2 }, documents: ints([1, 2], [0, 1]), layer: 0, shared: params },
+      ...{ places: { b: 1, t: 2 }, documents: ints([1, 2], [0, 1]), layer: 0, shared: params, from: 1 },
       carry: undefined,
       cut: "kv",
       watch: () => {},
@@ -272,10 +291,20 @@ export const calls: Record<string, () => unknown[]> = {
     model,
     options({
       ...{ memory: 1, segment: 3, losses: "all", replay: true, k: 1, truncation: "tail" },
-      bidirectional: false,
+      ...{ bidirectional: false, padded: true },
       exempt: "none",
     }),
   ],
+  armt: () => [
+    model,
+    options({ memory: 1, segment: 3, losses: "all", replay: true, k: 1, truncation: "tail", width: 2 }),
+  ],
+  rmtR: () => [model, options({ memory: 1, segment: 3, losses: "all", replay: true, k: 1, truncation: "tail" })],
+  association: () => [associativeParams.association[0], 1, { matrix: t(1, 12, 4), sum: t(1, 12, 1) }],
+  "association().fits": () => [{ tape, b: 1, d: 4, width: 4 }],
+  "association().enter": () => [t(1, 3, 4)],
+  "association().held": () => [(x: Tensor) => x],
+  "association().next": () => [t(1, 3, 4), t(1, 3, 4)],
   rmtEncoder: () => [
     post,
     options({
@@ -331,14 +360,35 @@ export const calls: Record<string, () => unknown[]> = {
   ],
   ...modelCalls("memory", memoryParams, ids),
   "memory.start": () => [memoryParams, 1],
+  "memory.begin": () => [memoryFrozen, memory.start(memoryFrozen, 1), model.start(params, 1, { cache: 8 })],
+  "memory.inner": () => [memoryParams],
+  "memory.loss": () => [memoryParams, ids(), ids(), options({ norms: [] })],
   "memory.logits": () => [memoryParams, ids()],
   "memory.step": () => [memoryParams, words(), memory.start(memoryParams, 1), stepHow()],
   "memory.stream": () => [memoryParams, [words()], options({ ask: "states", state: memory.start(memoryParams, 1) })],
+  ...modelCalls("associative", associativeParams, ids),
+  "associative.start": () => [associativeParams, 1],
+  "associative.logits": () => [associativeParams, ids()],
+  "associative.step": () => [associativeParams, words(), associative.start(associativeParams, 1), stepHow()],
+  "associative.stream": () => [
+    associativeParams,
+    [words()],
+    options({ ask: "states", state: associative.start(associativeParams, 1) }),
+  ],
+  ...modelCalls("retrieving", retrievingParams, ids),
+  "retrieving.start": () => [retrievingParams, 1],
+  "retrieving.logits": () => [retrievingParams, ids()],
+  "retrieving.step": () => [retrievingParams, words(), retrieving.start(retrievingParams, 1), stepHow()],
+  "retrieving.stream": () => [
+    retrievingParams,
+    [words()],
+    options({ ask: "states", state: retrieving.start(retrievingParams, 1) }),
+  ],
   ...modelCalls("encoder", encoderParams, () => [[0, 1, 2, 3]]),
   "encoder.segments": () => [[[0, 1, 2, 3]]],
   "encoder.start": () => [encoderParams, 1],
   "encoder.logits": () => [encoderParams, [[0, 1, 2, 3]]],
-  "encoder.loss": () => [encoderParams, [[0, 1, 2, 3]], ints([1], [1])],
+  "encoder.loss": () => [encoderParams, [[0, 1, 2, 3]], ints([1], [1]), options({ norms: [] })],
   "encoder.step": () => [encoderParams, [[0, 1]], encoder.start(encoderParams, 1), stepHow()],
   "encoder.stream": () => [
     encoderParams,
@@ -375,7 +425,8 @@ function modelCalls(name: string, weights: Tree, input: () => unknown): Record<s
 }
 
 /** What has functions in it, by the name under which its calls stand above. */
-export const roots: Record<string, object> = { model, memory, encoder, ...farsight, fast };
+const models = { model, memory, associative, retrieving, encoder };
+export const roots: Record<string, object> = { ...models, ...farsight, fast };
 /** Of classes an instance each. */
 export const instances: Record<string, object> = { Tape: tape, Tensor: tape.param([1], [2]), Engine: tape.engine };
 void [Engine, linear, matmul];

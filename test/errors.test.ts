@@ -49,8 +49,11 @@ import {
   pick,
   random,
   reshape,
+  armt,
+  association,
   rmt,
   rmtEncoder,
+  rmtR,
   rope,
   rotary,
   save,
@@ -599,6 +602,54 @@ suite("models", {
       ],
       [RangeError, scoped(() => enc.loss(ep, [[1]], high)), "crossEntropy: ... is [1] and [2]..."],
       [RangeError, scoped(() => enc.loss(ep, [[9]], skip)), "embedding: input 1 holds 9..."],
+    ]);
+  },
+  "recurrent decoders with more memory"() {
+    const myopic = transformer({ ...small, myopic: {} });
+    const how = { memory: 2, segment: 3, width: 4 };
+    const { width: _, ...plain } = how;
+    const [a, r] = [armt(net, how), rmtR(transformer({ ...small, context: 9 }), plain)];
+    const [ap, rp] = [a.params(tape), r.params(tape)];
+    const [as, rs] = [a.start(ap, 1), r.start(rp, 1)];
+    const { matrix, sum: keys } = as.layers[0]!;
+    const [weights] = ap.association;
+    const places = tape.tensor([1, 2, 8]);
+    refuse(tape, [
+      [RangeError, () => armt(net, { ...how, width: 1 }), "armt: width is 1\n  wants an integer from 2..."],
+      [RangeError, () => armt(net, { ...how, segment: 7 }), "armt: a segment of 7 with 2 memory vectors takes 9..."],
+      [RangeError, () => armt(back, how), "armt: the model reads vectors, sees both ways or is myopic..."],
+      [RangeError, () => armt(myopic, how), "armt: the model reads vectors, sees both ways or is myopic..."],
+      [RangeError, () => armt(net, { ...how, exempt: "touch" } as never), "armt: unknown option exempt..."],
+      [RangeError, () => rmtR(net, plain), "rmtR: a segment of 3 with three blocks of 2 memory vectors takes 9..."],
+      [RangeError, () => rmtR(vectors, plain), "rmtR: the model reads vectors, sees both ways or is myopic..."],
+      [RangeError, () => rmtR(myopic, plain), "rmtR: the model reads vectors, sees both ways or is myopic..."],
+      [RangeError, () => rmtR(net, how), "rmtR: unknown option width..."],
+      [RangeError, () => a.step(ap, four, as), "armt: a segment of 4 tokens\n  wants at most 3"],
+      [RangeError, () => a.step(ap, [[1], [2]], as), "armt: a layer's matrix is [1 24 8]\n  wants [2 24 8]"],
+      [RangeError, () => a.step(ap, one, { ...as, layers: [] }), "armt: a state of 0 layers\n  wants 1, of this model"],
+      [TypeError, () => a.step(ap, one, rs as never), "armt: layers are undefined..."],
+      [RangeError, () => a.step(ap, one, { ...as, at: 0.5 }), "armt: at is 0.5..."],
+      [RangeError, () => a.start(ap, 0), "start: b is 0..."],
+      [RangeError, () => a.start(rp as never, 1), "armt: 4 parameters are of another model..."],
+      [RangeError, () => a.loss(ap, ids, two), "armt: targets are [2 2]\n  wants [2 3], as the tokens"],
+      [RangeError, () => a.logits(ap, empty), "armt: no tokens in [2 0]..."],
+      [RangeError, () => r.step(rp, four, rs), "rmtR: a segment of 4 tokens\n  wants at most 3"],
+      [RangeError, () => r.step(rp, [[1], [2]], rs), "rmtR: memories are [1 2 8]\n  wants [2 s 8], s a multiple of 2"],
+      [TypeError, () => r.step(rp, one, as as never), "rmtR: memories is undefined..."],
+      [RangeError, () => r.loss(rp, ids, none), "rmtR: no target counts: every one is -100"],
+      [TypeError, () => association({} as never, 1, as.layers[0]!), "association: query.weight is undefined..."],
+      [RangeError, () => association(weights!, 0, as.layers[0]!), "association: m is 0..."],
+      [
+        RangeError,
+        () => association(weights!, 1, { matrix, sum: matrix }),
+        "association: matrix and sum are [1 24 8] and [1 24 8]\n  wants [b k d] and [1 24 1]",
+      ],
+      [
+        RangeError,
+        () => association(weights!, 3, { matrix, sum: keys }).next(places, places),
+        "association: 2 places\n  wants at least 3, those that write",
+      ],
+      [RangeError, () => association(weights!, 1, as.layers[0]!).enter!(A), "association: x is [2 3]..."],
     ]);
   },
   tasks() {

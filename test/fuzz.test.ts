@@ -17,12 +17,16 @@ interface Target {
 const alike: Record<string, string> = {
   "transformer()": "model",
   "rmt()": "memory",
+  "armt()": "associative",
+  "rmtR()": "retrieving",
   "rmtEncoder()": "encoder",
   "adamw()": "adam()",
   "sgd()": "adam()",
   "random().fork()": "random()",
   "cache().shorten()": "cache()",
   "cache().next()": "cache()",
+  "association().held()": "association()",
+  "association().next()": "association()",
   "stateCache().held()": "stateCache()",
   "stateCache().next()": "stateCache()",
 };

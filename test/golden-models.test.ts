@@ -3,6 +3,7 @@
 import * as assert from "uvu/assert";
 import {
   Tape,
+  armt,
   attend,
   attention,
   concat,
@@ -13,6 +14,7 @@ import {
   positions,
   rmt,
   rmtEncoder,
+  rmtR,
   rope,
   rotary,
   scores,
@@ -238,6 +240,60 @@ function decoderCase(g: Golden, dtype: Dtype, v: string, replay: boolean): void 
   gradients(g, dtype, v, params);
 }
 
+/** The options that recurrent decoders share. */
+const recurrentOf = (r: Record<string, never>, replay: boolean) => ({
+  memory: r.memory!,
+  segment: r.segment!,
+  losses: r.losses!,
+  k: r.k ?? undefined,
+  truncation: r.truncation!,
+  replay,
+});
+function associativeCase(g: Golden, dtype: Dtype, v: string, replay: boolean): void {
+  const c = variant(g, v);
+  const r = c.rmt as unknown as Record<string, never>;
+  const tape = new Tape(dtype);
+  const model = armt(transformer(modelOf(c.model!)), { ...recurrentOf(r, replay), width: r.width! });
+  const params = model.params(tape);
+  fill(g, params);
+  const tokens = tape.integers(g.shape("in.tokens"), g.values("in.tokens"));
+  const targets = tape.integers(g.shape("in.targets"), g.values("in.targets"));
+  tape.scope(() => {
+    const { logits, memories } = model.logits(params, tokens);
+    match(g, dtype, logits.values(), g.expected("out", "logits", v), `${v} logits`);
+    for (let i = 0; i < model.model.config.layers; i++)
+      for (const name of ["matrix", "sum"] as const) {
+        const all = concat(
+          memories.map(layers => layers[i]![name]),
+          { axis: 0 },
+        );
+        match(g, dtype, all.values(), g.expected("out", `${name}.${i}`, v), `${v} ${name} of layer ${i}`);
+      }
+  });
+  const loss = model.loss(params, tokens, targets);
+  match(g, dtype, loss.values(), g.expected("out", "loss", v), `${v} loss`);
+  tape.backward(loss);
+  gradients(g, dtype, v, params);
+}
+function retrievalCase(g: Golden, dtype: Dtype, v: string, replay: boolean): void {
+  const c = variant(g, v);
+  const tape = new Tape(dtype);
+  const model = rmtR(transformer(modelOf(c.model!)), recurrentOf(c.rmt as never, replay));
+  const params = model.params(tape);
+  fill(g, params);
+  const tokens = tape.integers(g.shape("in.tokens"), g.values("in.tokens"));
+  const targets = tape.integers(g.shape("in.targets"), g.values("in.targets"));
+  tape.scope(() => {
+    const { logits, memories } = model.logits(params, tokens);
+    match(g, dtype, logits.values(), g.expected("out", "logits", v), `${v} logits`);
+    match(g, dtype, concat(memories, { axis: 0 }).values(), g.expected("out", "memories", v), `${v} memories`);
+  });
+  const loss = model.loss(params, tokens, targets);
+  match(g, dtype, loss.values(), g.expected("out", "loss", v), `${v} loss`);
+  tape.backward(loss);
+  gradients(g, dtype, v, params);
+}
+
 function encoderCase(g: Golden, dtype: Dtype, v: string): void {
   const c = variant(g, v);
   const r = c.rmt as unknown as Record<string, never>;
@@ -282,6 +338,10 @@ const kinds: Kind[] = [
   ["transformers equal PyTorch", "gpt.", gptCase],
   ["RMT decoders equal PyTorch, replaying", "rmt.decoder.", (g, dtype, v) => decoderCase(g, dtype, v, true)],
   ["RMT decoders equal PyTorch, keeping", "rmt.decoder.", (g, dtype, v) => decoderCase(g, dtype, v, false)],
+  ["ARMT equals PyTorch, replaying", "armt.", (g, dtype, v) => associativeCase(g, dtype, v, true)],
+  ["ARMT equals PyTorch, keeping", "armt.", (g, dtype, v) => associativeCase(g, dtype, v, false)],
+  ["RMT-R equals PyTorch, replaying", "rmtR.", (g, dtype, v) => retrievalCase(g, dtype, v, true)],
+  ["RMT-R equals PyTorch, keeping", "rmtR.", (g, dtype, v) => retrievalCase(g, dtype, v, false)],
   ["RMT encoders equal PyTorch", "rmt.encoder", encoderCase],
 ];
 for (const [title, start, run] of kinds) {

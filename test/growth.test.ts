@@ -23,6 +23,7 @@ import {
   mul,
   parse,
   random,
+  armt,
   rmt,
   rmtEncoder,
   save,
@@ -381,6 +382,22 @@ suite(
         const model = rmt(inner, { segment: 2, memory: 1, replay: false });
         const params = model.params(tape);
         return () => tape.step(() => model.loss(params, tokens(tape, 1, 2 * n), tokens(tape, 1, 2 * n)));
+      },
+    ],
+    "segments of armt.loss": [
+      40,
+      (n, tape) => {
+        const model = armt(inner, { segment: 2, memory: 1, width: 2 });
+        const params = model.params(tape);
+        return () => tape.step(() => model.loss(params, tokens(tape, 1, 2 * n), tokens(tape, 1, 2 * n)));
+      },
+    ],
+    "segments of armt.stream": [
+      40,
+      (n, tape) => {
+        const model = armt(inner, { segment: 2, memory: 1, width: 2 });
+        const params = model.params(tape);
+        return () => drain(model.stream(params, [[new Array<number>(2 * n).fill(3)]], { ask: "states" }));
       },
     ],
     "segments of rmt.stream": [

@@ -25,7 +25,7 @@ import { papers } from "../bench/tables/papers.ts";
 import { suite, thrown } from "./check.ts";
 
 const { counting, flipFlop, language, memorize, selectiveCopy, sine } = farsight;
-const { Tape, kinds, ops, random, rmt, rmtEncoder, transformer } = farsight;
+const { Tape, kinds, ops, armt, random, rmt, rmtEncoder, rmtR, transformer } = farsight;
 
 interface Page {
   readonly file: string;
@@ -613,6 +613,10 @@ const tables: Record<string, () => readonly string[]> = {
   "option of `cope`": () => members("CopeOptions"),
   "option of `myopic`": () => options(unknown => transformer({ vocab: 2, myopic: unknown })),
   "option of `rmt`": () => options(unknown => rmt(decoder(), { segment: 2, ...(unknown as {}) })),
+  "option of `armt`": () => {
+    const all = options(unknown => armt(decoder(), { segment: 2, ...(unknown as {}) }));
+    return all.filter(name => !heads("option of `rmt`").includes(name));
+  },
   "option of `generate`": () => members("GenerateOptions"),
   "option of `fit`": () => members("FitOptions"),
   "option of `counting`": () => options(unknown => counting(unknown)),
@@ -653,8 +657,15 @@ suite("the tables of the pages", {
   ),
   "list the options that rmtEncoder has beside those of rmt"() {
     const all = options(unknown => rmtEncoder(encoder(), { segment: 2, classes: 2, ...(unknown as {}) }));
-    const shared = heads("option of `rmt`").filter(name => !["bidirectional", "exempt"].includes(name));
+    const shared = heads("option of `rmt`").filter(name => !["bidirectional", "padded", "exempt"].includes(name));
     assert.equal([...shared, ...heads("option of `rmtEncoder`")].sort(), all.sort());
+  },
+  "list the options that armt and rmtR share with rmt"() {
+    const shared = heads("option of `rmt`").filter(name => !["bidirectional", "padded", "exempt"].includes(name));
+    const given = (unknown: never) => ({ segment: 2, ...(unknown as {}) });
+    assert.equal(options(unknown => armt(decoder(), given(unknown))).sort(), [...shared, "width"].sort());
+    assert.equal(options(unknown => rmtR(decoder(), given(unknown))).sort(), shared.sort());
+    assert.is(armt(decoder(), { segment: 2 }).options.width, 64);
   },
   "state the defaults of transformer and rmt"() {
     const { config } = decoder();

@@ -14,12 +14,15 @@ import {
   follows,
   heldState,
   howOf,
+  lossHow,
   makerOf,
   rowsOf,
   completed,
   startWith,
   summed,
   through,
+  type LossOptions,
+  type Recurrent,
   type RecurrentOptions,
   type RmtHow,
   type RmtState,
@@ -70,7 +73,7 @@ export interface RmtEncoder {
    */
   logits(params: RmtEncoderWeights, sequences: Sequences): { logits: Tensor[]; memories: Tensor[] };
   /** Mean cross-entropy of the class logits of the last segment, or of all, with the model's dropout; labels b. */
-  loss(params: RmtEncoderWeights, sequences: Sequences, labels: Tensor): Tensor;
+  loss(params: RmtEncoderWeights, sequences: Sequences, labels: Tensor, how?: LossOptions): Tensor;
   /**
    * Runs through segments, each a piece, in the memory of one, and gives what is asked for of each: class logits
    * b classes, states b t d, or the loss against targets, which are labels b; see `streamed`.
@@ -141,6 +144,25 @@ function around(c: Transformer["config"], options: RmtEncoderOptions) {
   return o;
 }
 
+/** The loss of sequences and labels b. */
+function lossOf(
+  self: RmtEncoder,
+  o: Recurrent & LossOptions,
+  params: RmtEncoderWeights,
+  sequences: Sequences,
+  labels: Tensor,
+): Tensor {
+  const segments = self.segments(sequences);
+  const { dropout } = self.model.config;
+  const n = segments.length;
+  const counted = segments.map((_, s) => o.losses === "all" || s === n - 1);
+  const sum = summed(counted, self.start(params, sequences.length), heldState, o, (s, before, asked) => {
+    const { states, state } = self.step(params, segments[s]!, before, { dropout });
+    return { state, loss: asked ? crossEntropy(self.head(params, states), labels) : undefined };
+  });
+  return scale(sum, { by: o.losses === "last" ? 1 : 1 / n });
+}
+
 /**
  * An encoder with memory once, in front: each segment's row is [CLS] memory [SEP] tokens [SEP], then padding that
  * nobody sees.
@@ -187,18 +209,11 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
     logits(params, sequences) {
       const step = (rows: Rows, state: RmtState) => self.step(params, rows, state);
       const segments = cut(sequences, l);
-      return through(segments, self.start(params, sequences.length), step, states => self.head(params, states));
+      const head = (states: Tensor) => self.head(params, states);
+      const { logits, passed } = through(segments, self.start(params, sequences.length), step, head);
+      return { logits, memories: passed.map(state => state.memory) };
     },
-    loss(params, sequences, labels) {
-      const segments = cut(sequences, l);
-      const n = segments.length;
-      const sum = summed(n, self.start(params, sequences.length).memory, o, (s, memory, wanted) => {
-        const { states, state } = self.step(params, segments[s]!, { memory, at: s * l }, { dropout: c.dropout });
-        if (!wanted || (o.losses === "last" && s < n - 1)) return [state.memory];
-        return [state.memory, crossEntropy(self.head(params, states), labels)];
-      });
-      return scale(sum, { by: o.losses === "last" ? 1 : 1 / n });
-    },
+    loss: (params, sequences, labels, how) => lossOf(self, { ...o, ...lossHow(who, how) }, params, sequences, labels),
     stream: (params, chunks, how = {}) => streamed(self, params, chunks, how, heldState, []),
   };
   return self;

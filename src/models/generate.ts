@@ -1,6 +1,7 @@
 // generate.ts: prompts in, tokens out, step by step, each by one run of the model over the newest tokens and a cache.
 import {
   anything,
+  get,
   integer,
   items,
   largest,
@@ -14,15 +15,16 @@ import {
 import { exp } from "../math.ts";
 import { having } from "../nn.ts";
 import { embedding } from "../ops/rows.ts";
-import { reshape } from "../ops/shapes.ts";
+import { reshape, slice } from "../ops/shapes.ts";
 import { random, type Random } from "../random.ts";
 import type { Tensor } from "../tensor.ts";
-import { configOf } from "./recurrent.ts";
-import type { Transformer, TransformerState, TransformerWeights } from "./transformer.ts";
+import { configOf, heldState, type Recalling, type RmtState, type RmtWeights } from "./recurrent.ts";
+import { keeper } from "./stream.ts";
+import type { Config, Transformer, TransformerState, TransformerWeights } from "./transformer.ts";
 
 /** Options of `generate`. */
 export interface GenerateOptions {
-  /** Most new tokens of a prompt; as many as the cache has places for unless given. */
+  /** Most new tokens of a prompt; unless given as many as the cache has places for, of a recurrent model a segment. */
   steps?: number;
   /** Divides the logits before a token is drawn. 0, the default: the likeliest token, of several the lowest. */
   temperature?: number;
@@ -36,7 +38,10 @@ export interface GenerateOptions {
   seed?: number | readonly number[];
   /** Tokens that end a prompt's text; they are its last ones. */
   stop?: readonly number[];
-  /** Places of the cache; what prompts and steps take, or the model's `context` where no steps are given. */
+  /**
+   * Places of the cache; what prompts and steps take, or the model's `context` where no steps are given. A recurrent
+   * model takes none.
+   */
   cache?: number;
 }
 
@@ -64,23 +69,30 @@ const paramParts = /* @__PURE__ */ having(who, "wte.weight");
  * Records nothing. Memory of the cache is given back at the end, also by `return()`, unless tensors were made on the
  * tape meanwhile: then with the scope around it.
  *
+ * With a recurrent model texts may be of any length and are read one by one. Full segments move memory on; the rest and
+ * the new tokens stand behind memory, with no write memory among them.
+ *
  *     const options = { steps: 20, temperature: 0.8, topP: 0.9 };
  *     for (const [token] of generate(model, params, [3, 1, 4], options)) show(token);
  */
 export function generate(
-  model: Transformer,
+  model: Transformer | Recalling,
   params: TransformerWeights,
   prompts: ArrayLike<number> | readonly ArrayLike<number>[],
   options: GenerateOptions = {},
 ): Generator<(number | undefined)[], number[][], void> {
-  const { vocab, causal, outputs } = configOf(who, model);
+  const outer = typeof get(model, "begin") === "function" ? (model as Recalling) : undefined;
+  const config = configOf(who, outer ? outer.model : (model as Transformer));
+  const { vocab, causal, outputs } = config;
   if (!vocab || !causal || outputs > vocab) {
     const got = `${vocab} tokens, ${outputs} outputs, causal ${causal}`;
     refuse(RangeError, who, "the model does not continue its input", "a causal model of tokens", got);
   }
   paramParts(params);
   const rows = rowsOf(prompts, vocab);
-  return continued(model, params, completed(model, rows, options));
+  const s = completed(config, rows, options, outer?.options);
+  if (outer) return continued(() => apart(outer, params as RmtWeights, s), s);
+  return continued(() => together(model as Transformer, params, s), s);
 }
 
 /** The prompts, copied. */
@@ -97,7 +109,12 @@ function rowsOf(prompts: ArrayLike<number> | readonly ArrayLike<number>[], vocab
 }
 
 /** Checks options and fills in what was left out. */
-function completed({ config }: Transformer, rows: readonly number[][], options: GenerateOptions): Complete {
+function completed(
+  config: Config,
+  rows: readonly number[][],
+  options: GenerateOptions,
+  recurrent: Recalling["options"] | undefined,
+): Complete {
   const o = asked(who, options, {
     steps: [whole(1), undefined],
     temperature: [real("from 0"), 0],
@@ -114,6 +131,12 @@ function completed({ config }: Transformer, rows: readonly number[][], options: 
   if (own && own.length !== rows.length)
     refuse(RangeError, who, `${own.length} seeds for ${rows.length} prompts`, "a seed, or one a prompt");
   const generators = rows.map((_, i) => (own ? random(own[i]!) : random(seed as number).fork(i)));
+  const common = { rows, generators, stop, temperature, topK, topP };
+  if (recurrent) {
+    const { memory, segment } = recurrent;
+    if (o.cache) refuse(RangeError, who, "a cache with a recurrent model", "none: it has one of a segment");
+    return { ...common, steps: more ?? segment, capacity: 2 * memory + segment };
+  }
   const longest = largest(rows.map(row => row.length));
   const most = more === undefined ? config.context : longest + more - 1; // the last token has no place
   const capacity = o.cache ?? most;
@@ -124,47 +147,105 @@ function completed({ config }: Transformer, rows: readonly number[][], options: 
     const why = `a prompt of ${longest} and ${steps} steps do not fit in ${places} places`;
     refuse(RangeError, who, why, `shorter prompts, fewer steps, or ${wants}`);
   }
-  return { rows, steps, capacity, generators, stop, temperature, topK, topP };
+  return { ...common, steps, capacity };
 }
+
+/** Reads rows of tokens, none of one that has ended, and gives what `choose` makes of the logits behind each. */
+type Reads = (
+  rows: readonly (readonly number[] | undefined)[],
+  choose: (logits: ArrayLike<number>, i: number) => number,
+) => (number | undefined)[];
 
 /** Runs the model over the prompts, then over a token at a time. */
 function* continued(
-  model: Transformer,
-  params: TransformerWeights,
+  open: () => { read: Reads; release(): void },
   s: Complete,
 ): Generator<(number | undefined)[], number[][], void> {
-  const { tape } = params.wte.weight;
-  const b = s.rows.length;
+  const { read, release } = open();
   const texts = s.rows.map(row => [...row]);
-  const ended = s.rows.map(() => false);
-  const { made, release } = tape.lend(() => model.start(params, b, { cache: s.capacity }));
-  let state = made;
-  let rows = s.rows;
+  let rows: (readonly number[] | undefined)[] = [...s.rows];
   try {
-    for (let n = 0; n < s.steps && ended.includes(false); n++) {
-      const next = tape.scope(() =>
-        tape.noGrad(() => {
-          const { logits, after } = ran(model, params, rows, state);
-          state = after;
-          const values = tensor(who, "the logits", logits).values();
-          const each = values.length / b;
-          return s.generators.map((rng, i) =>
-            ended[i] ? undefined : chosen(values.subarray(i * each, (i + 1) * each), s, rng),
-          );
-        }),
-      );
-      next.forEach((token, i) => {
-        if (token === undefined) return;
-        texts[i]!.push(token);
-        ended[i] = s.stop.includes(token);
-      });
-      rows = next.map(token => [token ?? 0]); // a text that has ended goes on with tokens that nobody reads
+    for (let n = 0; n < s.steps && rows.some(row => row); n++) {
+      const next = read(rows, (logits, i) => chosen(logits, s, s.generators[i]!));
+      next.forEach((token, i) => token !== undefined && texts[i]!.push(token));
+      rows = next.map(token => (token === undefined || s.stop.includes(token) ? undefined : [token]));
       yield next;
     }
     return texts;
   } finally {
     release();
   }
+}
+
+/** Reads all rows at once, through one cache. */
+function together(model: Transformer, params: TransformerWeights, { rows: { length: b }, capacity }: Complete) {
+  const { tape } = params.wte.weight;
+  const { made, release } = tape.lend(() => model.start(params, b, { cache: capacity }));
+  let state = made;
+  const read: Reads = (rows, choose) =>
+    tape.scope(() =>
+      tape.noGrad(() => {
+        const all = rows.map(row => row ?? [0]); // a text that has ended goes on with tokens that nobody reads
+        const { logits, after } = ran(model, params, all, state);
+        state = after;
+        const values = tensor(who, "the logits", logits).values();
+        const each = values.length / b;
+        return rows.map((row, i) => row && choose(values.subarray(i * each, (i + 1) * each), i));
+      }),
+    );
+  return { read, release };
+}
+
+/** What passes along the text of one prompt of a recurrent model. */
+interface Line {
+  state: RmtState;
+  /** The state of the model inside before anything, and behind memory and the segment's tokens so far. */
+  readonly fresh: TransformerState;
+  inside: TransformerState;
+  /** Those tokens. */
+  tokens: number[];
+  readonly keep: (state: RmtState) => () => RmtState;
+}
+
+/**
+ * Reads row by row: what is left of a segment behind its memory, with no write memory, through a cache. A segment that
+ * is full moves memory on, by the model's own step, once a token follows it.
+ */
+function apart(outer: Recalling, params: RmtWeights, { rows: { length: b }, capacity }: Complete) {
+  const { model } = outer;
+  const l = outer.options.segment;
+  const { tape } = params.memory;
+  const inner = outer.inner(params);
+  const { made: lines, release } = tape.lend(() =>
+    tape.noGrad(() =>
+      Array.from({ length: b }, (): Line => {
+        const keep = keeper(tape, heldState);
+        const fresh = model.start(inner, 1, { cache: capacity });
+        return { state: keep(outer.start(params, 1))(), fresh, inside: fresh, tokens: [], keep };
+      }),
+    ),
+  );
+  const run = <T>(body: () => T): T => tape.scope(() => tape.noGrad(body));
+  const full = (line: Line, tokens: number[]): void => {
+    const next = run(() => line.keep(outer.step(params, [tokens], line.state).state));
+    Object.assign(line, { state: next(), tokens: [] });
+  };
+  const one = (line: Line, row: readonly number[], choose: (logits: ArrayLike<number>) => number): number => {
+    if (line.tokens.length === l) full(line, line.tokens);
+    let at = 0;
+    for (; row.length - at > l; at += l) full(line, row.slice(at, at + l)); // of a prompt, which begins a line
+    return run(() => {
+      const rest = row.slice(at);
+      if (!line.tokens.length) line.inside = outer.begin(params, line.state, line.fresh);
+      const { states, state } = model.step(inner, [rest], line.inside);
+      line.inside = state;
+      line.tokens.push(...rest);
+      const n = rest.length;
+      return choose(tensor(who, "the logits", model.head(inner, slice(states, n - 1, n, { axis: 1 }))).values());
+    });
+  };
+  const read: Reads = (rows, choose) => rows.map((row, i) => row && one(lines[i]!, row, logits => choose(logits, i)));
+  return { read, release };
 }
 
 /**
@@ -174,7 +255,7 @@ function* continued(
 function ran(
   model: Transformer,
   params: TransformerWeights,
-  rows: readonly number[][],
+  rows: readonly (readonly number[])[],
   before: TransformerState,
 ): { logits: Tensor; after: TransformerState } {
   const { tape } = params.wte.weight;

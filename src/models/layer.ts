@@ -89,6 +89,8 @@ export interface LayerRun extends Sight {
   carry?: Carry | undefined;
   /** Where keys and values are read from a stopped state (myopic training); see `Myopia`. */
   cut?: Cut | undefined;
+  /** Only the places from here on have queries and come out: b (t - from) d; 0 unless given. */
+  from?: number | undefined;
   /** Called with what attention has inside. */
   watch?: ((inside: Inside) => void) | undefined;
 }
@@ -135,6 +137,7 @@ const RUN = {
   shared: [shared, undefined],
   carry: [carried, undefined],
   cut: [/* @__PURE__ */ oneOf("kv", "post_ln", "pre_ln"), undefined],
+  from: [/* @__PURE__ */ whole(), 0],
   watch: [callable, undefined],
 } as const;
 /** Checks for places. */
@@ -179,15 +182,21 @@ interface Layered {
 }
 /** The same, of what has been checked. */
 export function layered(x: Tensor, p: BlockWeights, c: LayerConfig, run: LayerRun): Layered {
+  const { dropout = 0, from = 0 } = run;
+  const t = x.shape[1]!;
+  if (from && dropout && c.d % 4) {
+    // Words come in blocks of 4, which rows of some places would begin and end within.
+    const all = layered(x, p, c, { ...run, from: 0 });
+    return { ...all, x: sliced(all.x, from, t, 1) };
+  }
   const entered = run.carry?.enter?.(x) ?? x;
   const pre = c.norm === "pre";
   const before = (w: Weights) => (x: Tensor) => (pre ? normed(x, w, c) : x);
   const after = (x: Tensor, w: Weights): Tensor => (pre ? x : normed(x, w, c));
-  const dropout = run.dropout ?? 0;
   const y = attended(entered, before(p.ln_1), p.attn, c, run);
-  const middle = after(add(entered, drop(y, dropout)), p.ln_1);
+  const middle = after(add(from ? sliced(entered, from, t, 1) : entered, drop(y, dropout, t)), p.ln_1);
   const z = feedForward(before(p.ln_2)(middle), p.mlp, c.activation);
-  const out = after(add(middle, drop(z, dropout)), p.ln_2);
+  const out = after(add(middle, drop(z, dropout, t)), p.ln_2);
   return { x: out, carry: run.carry?.next(x, out) };
 }
 
@@ -208,6 +217,8 @@ export function attentionBlock(
   return attended(x, n, p, c, all);
 }
 function attended(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, all: LayerConfig, run: LayerRun): Tensor {
+  const { from = 0 } = run;
+  if (from && from >= x.shape[1]!) refuse(RangeError, "layer", `from is ${from} of ${x.shape[1]!} places`, "a place");
   const positions = acting(all.positions, run.layer ?? 0);
   const c = positions === all.positions ? all : { ...all, positions };
   const earlier = run.carry?.earlier;
@@ -215,12 +226,15 @@ function attended(x: Tensor, n: (x: Tensor) => Tensor, p: AttentionWeights, all:
   const bias = biasOf(positions, ...ofLayer(p, run.shared));
   const { gating } = bias;
   const { projection, gates, old, oldGates } = project(states, n, p, c, gating, run.cut);
-  const reads = sources(projection, gates, c, gating, run.places ?? placesOf(x), x.shape[1]!);
+  const places = (!earlier && run.places) || placesOf(states);
+  const t = x.shape[1]! - from;
+  const reads = sources(projection, gates, c, gating, places, t);
   const read = run.carry?.extend?.(reads) ?? reads;
   if (read !== reads) for (const name of ["q", "k", "v"] as const) tensor("layer", name, get(read, name) as Tensor);
   const past = old && sources(old, oldGates, c, gating, placesOf(states), states.shape[1]!);
-  if (run.watch) synchronous("watch", run.watch(inside(read, bias, c, run)));
-  const sight = read.counts ? widened(run, read.k.shape[1]!) : run;
+  const seen = from ? { ...run, ...lastRows(run, t) } : run;
+  if (run.watch) synchronous("watch", run.watch(inside(read, bias, c, seen)));
+  const sight = read.counts ? widened(seen, read.k.shape[1]!) : seen;
   const y = fused(read, past, { bias, h: c.heads, g: c.kvHeads, d: c.d / c.heads }, sight);
   return apply(y, p.c_proj);
 }
@@ -231,6 +245,12 @@ export const ofLayer = (own: AttentionWeights, model: ModelWeights | undefined) 
     ({ layer }: Position) => layer && (own[layer[0]] as Tree | undefined),
     ({ model: shared }: Position) => shared && (get(model, shared[0]) as Tree | undefined),
   ] as const;
+
+/** What the last t queries see, and send back. */
+function lastRows({ allowed, edges }: Sight, t: number): Sight {
+  const last = (x: Tensor | undefined) => x && sliced(x, x.shape[0]! - t, x.shape[0]!, 0);
+  return { allowed: last(allowed), edges: last(edges) };
+}
 
 /** Masks over the places that there are as masks over all that a cache has room for, where nothing flows back. */
 function widened({ causal, allowed, keys, documents }: Sight, room: number): Sight {
@@ -277,7 +297,7 @@ function project(
 
 /**
  * Where queries, keys, values and gate keys lie: in the projection b s n itself, where nothing turns them first;
- * queries are the last t of its places.
+ * `places` are those of keys, and queries are the last t of them.
  */
 function sources(
   all: Tensor,
@@ -300,7 +320,7 @@ function sources(
   const k = heads(all, kAt, c.kvHeads);
   const v = heads(all, vAt, c.kvHeads);
   const gateK = gating?.gates === "token" ? gates : gates && reshape(gates, k.shape);
-  const keyPlaces: Places = t === s ? places : { b, t: s };
-  const queryPlaces: Places = t === s ? places : { b, t, starts: new Array<number>(b).fill(s - t) };
-  return inRows(turn({ q: heads(q, 0, c.heads), k, v, gateK }, c.positions, queryPlaces, keyPlaces, gating));
+  const starts = (places.starts ?? new Array<number>(b).fill(0)).map(n => n + s - t);
+  const queries: Places = t === s ? places : { b, t, starts };
+  return inRows(turn({ q: heads(q, 0, c.heads), k, v, gateK }, c.positions, queries, places, gating));
 }

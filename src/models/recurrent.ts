@@ -7,6 +7,7 @@ import {
   integer,
   isTensor,
   items,
+  kindOf,
   oneOf,
   options as chosen,
   printed,
@@ -26,8 +27,8 @@ import { random } from "../random.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 import { MOST } from "./carry.ts";
-import type { Rows, Sequences } from "./stream.ts";
-import type { Config, How, Transformer, TransformerWeights } from "./transformer.ts";
+import type { Held, Rows, Sequences } from "./stream.ts";
+import type { Config, How, Transformer, TransformerState, TransformerWeights } from "./transformer.ts";
 
 /**
  * How far gradients reach back. `k` boundaries between segments may be crossed; all unless given. "sliding": by the
@@ -52,6 +53,15 @@ export interface RecurrentOptions extends Truncation {
 /** The same, complete. */
 export type Recurrent = Required<Omit<RecurrentOptions, "k">> & { readonly k: number | undefined };
 
+/** How to take a loss over segments. */
+export interface LossOptions {
+  /**
+   * A list that the backward pass fills, a number a segment: the norm of the loss's gradient by the state before it,
+   * which is all that reaches it from later segments and from its own loss; 0 where nothing may.
+   */
+  norms?: number[] | undefined;
+}
+
 /** A transformer's parameters and the memory of the first segment, [memory d]. */
 export interface RmtWeights extends TransformerWeights {
   readonly memory: Tensor;
@@ -68,6 +78,16 @@ export interface RmtStep {
   readonly states: Tensor;
   readonly state: RmtState;
 }
+/** What `generate` needs of a recurrent decoder; see `Rmt`. */
+export interface Recalling {
+  readonly model: Transformer;
+  readonly options: { readonly memory: number; readonly segment: number };
+  start(params: RmtWeights, b: number): RmtState;
+  step(params: RmtWeights, tokens: Rows, state: RmtState): RmtStep;
+  begin(params: RmtWeights, state: RmtState, fresh: TransformerState): TransformerState;
+  inner(params: RmtWeights): TransformerWeights;
+}
+
 /** How to run a segment. */
 export type RmtHow = Pick<How, "dropout" | "watch">;
 
@@ -99,6 +119,15 @@ export function howOf(who: string, how: RmtHow): RmtHow {
   return chosen(who, how, { dropout: [probability, 0], watch: [callable as Check<How["watch"]>, undefined] }) as RmtHow;
 }
 
+/** How a loss is taken, checked. */
+export function lossHow(who: string, how: LossOptions = {}): LossOptions {
+  return chosen(who, how, { norms: [list, undefined] });
+}
+const list: Check<number[]> = (who, name, value) => {
+  if (kindOf(value) === "Array") return value as number[];
+  refuse(TypeError, who, `${name} is ${printed(value)}`, "a list to fill");
+};
+
 /** Throws unless a segment's row, `what`, of so many places fits the model's table of positions. */
 export function fits(who: string, what: string, places: number, { limit }: Config): void {
   if (places <= limit) return;
@@ -128,7 +157,7 @@ export function makerOf(tape: Tape, seed: number, frozen: boolean): Maker {
  * The state before the first segment of b sequences: the first memory for each. Its rows are picked by number, so that
  * their gradients add up.
  */
-function firstState({ memory }: RmtWeights, b: number): RmtState {
+export function firstState({ memory }: RmtWeights, b: number): RmtState {
   const m = memory.shape[0]!;
   const rows = Array.from({ length: integer("start", "b", b, 1, MOST) * m }, (_, i) => i % m);
   const { tape } = memory;
@@ -144,72 +173,120 @@ export const startWith =
   };
 
 /** The same state over another tensor. */
-export const heldState = (state: RmtState, hold: (x: Tensor) => Tensor): RmtState => ({
+export const heldState: Held<RmtState> = (state, hold) => ({
   ...state,
   memory: hold(state.memory),
 });
 
-/** Tokens b t, or sequences of a length each, as rows. */
-export function rowsOf(x: Rows): number[][] {
+/** Tokens b t, or sequences of a length each, as rows; targets may be -100, which `least` allows. */
+export function rowsOf(x: Rows, least = 0): number[][] {
   if (!isTensor(x)) {
     const rows = items("tokens", "rows are", x as Sequences);
-    return rows.map(row => items("tokens", "a row is", row).map(id => integer("tokens", "a token", id)));
+    return rows.map(row => items("tokens", "a row is", row).map(id => integer("tokens", "a token", id, least)));
   }
   const [b, t] = tokens((x as Tensor).tape, x as Tensor).shape as [number, number];
   return Array.from({ length: b }, (_, i) => Array.from((x as Tensor).values().subarray(i * t, i * t + t)));
 }
 
-/** Runs through segments: the logits of each, and the memories: one before the first segment and one after each. */
-export function through<Segment>(
+/** Runs through segments: the logits of each, and the states: one before the first segment and one after each. */
+export function through<Segment, State>(
   segments: readonly Segment[],
-  first: RmtState,
-  step: (segment: Segment, state: RmtState) => RmtStep,
+  first: State,
+  step: (segment: Segment, state: State) => { states: Tensor; state: State },
   head: (states: Tensor) => Tensor,
-): { logits: Tensor[]; memories: Tensor[] } {
-  const memories = [first.memory];
-  let state = first;
-  const logits = segments.map(segment => {
-    const made = step(segment, state);
-    state = made.state;
-    memories.push(state.memory);
-    return head(made.states);
+): { logits: Tensor[]; passed: State[] } {
+  const passed = [first];
+  const logits = segments.map((segment, s) => {
+    const { states, state } = step(segment, passed[s]!);
+    passed.push(state);
+    return head(states);
   });
-  return { logits, memories };
+  return { logits, passed };
+}
+
+/** The first segment that the gradient of segment s's loss reaches, of n. */
+function reach(s: number, n: number, { k = n, truncation }: Truncation): number {
+  return Math.max(0, truncation === "sliding" ? s - k : Math.min(s, n - 1 - k));
+}
+
+/** What puts the norm of the gradient by the state before each segment into `norms`, as gradients arrive. */
+function hearing(tape: Tape, norms: number[], n: number) {
+  norms.splice(0, norms.length, ...new Array<number>(n).fill(0));
+  const sums: Float64Array[][] = norms.map(() => []);
+  // A state that several windows begin with, or pass, hears of each.
+  return (s: number, i: number, x: Tensor): Tensor =>
+    tape.heard(x, gradient => {
+      const sum = (sums[s]![i] ??= new Float64Array(gradient.length));
+      gradient.forEach((g, j) => (sum[j]! += g));
+      norms[s] = Math.sqrt(sums[s]!.reduce((all, part) => part.reduce((a, g) => a + g * g, all), 0));
+    });
 }
 
 /**
- * The sum of the losses of n segments, letting gradients cross boundaries as told. `run` gives the memory after a
- * segment and, where it is wanted and counts, its loss. With `sliding` the window of each segment is run again from a
- * detached memory: that is its definition, and costs k more passes.
+ * The sum of the losses of those segments that count, letting gradients cross boundaries as told. `run` gives the state
+ * after a segment and, where it is asked for, its loss.
+ *
+ * Losses whose gradients begin at one segment share one run from there. The window of each other loss is run by itself,
+ * from a detached state, which is what `sliding` means: (k + 1) (n - k) runs where all n segments count. What no
+ * gradient reaches is run once, where a state is wanted of it, and keeps nothing. A segment draws the same dropout each
+ * time, that of one forward pass.
  */
-export function summed(
-  n: number,
-  first: Tensor,
-  { k, truncation, replay }: Recurrent,
-  run: (s: number, memory: Tensor, wanted: boolean) => readonly Tensor[],
+export function summed<State>(
+  counted: readonly boolean[],
+  first: State,
+  held: Held<State>,
+  o: Recurrent & LossOptions,
+  run: (s: number, state: State, asked: boolean) => { state: State; loss?: Tensor | undefined },
 ): Tensor {
-  const { tape } = first;
+  const n = counted.length;
+  const tape = tapeOf(first, held);
+  const hear = o.norms && hearing(tape, o.norms, n);
   const losses: Tensor[] = [];
-  const after = (s: number, memory: Tensor, wanted: boolean): Tensor => {
-    const body = () => run(s, memory, wanted);
-    const [next, loss] = replay ? tape.checkpoint(body) : body();
-    if (loss) losses.push(loss);
-    return next!;
+  /** Where the generator stands before each segment, as far as is known. */
+  const draws = [tape.random.position];
+  const after = (s: number, state: State, asked: boolean): State => {
+    let tensors = 0;
+    const before = hear ? held(state, x => hear(s, tensors++, x)) : state;
+    let made = before;
+    const body = () => {
+      const { state, loss } = run(s, before, asked);
+      const list: Tensor[] = [];
+      made = held(state, x => {
+        list.push(x);
+        return x;
+      });
+      return loss ? [...list, loss] : list;
+    };
+    tape.random.position = draws[s]!;
+    const list = o.replay || !tape.recording ? tape.checkpoint(body) : body();
+    draws[s + 1] = tape.random.position;
+    let i = 0;
+    const next = held(made, () => list[i++]!);
+    losses.push(...list.slice(i));
+    return next;
   };
-  if (k === undefined || truncation === "tail") {
-    for (let s = 0, memory = first; s < n; s++) {
-      const next = after(s, memory, true);
-      memory = k !== undefined && s < n - 1 - k ? stopGradient(next) : next;
-    }
-  } else {
-    const detached = [first];
-    tape.unrecorded(() => {
-      for (let s = 0; s + 1 < n; s++) detached.push(after(s, detached[s]!, false));
-    });
-    for (let s = 0; s < n; s++) {
-      const from = Math.max(0, s - k);
-      for (let r = from, memory = detached[from]!; r <= s; r++) memory = after(r, memory, r === s);
+  /** The state before each segment, as far as is known, detached but for the first. */
+  const passed = [first];
+  let [began, at, state] = [0, 0, first];
+  for (let s = 0; s < n; s++) {
+    if (!counted[s]) continue;
+    const from = tape.recording ? reach(s, n, o) : 0;
+    for (let r = passed.length; r <= from; r++) passed.push(tape.unrecorded(() => after(r - 1, passed[r - 1]!, false)));
+    if (from > began) [began, at, state] = [from, from, passed[from]!];
+    for (; at <= s; at++) {
+      state = after(at, state, at === s);
+      passed[at + 1] ??= held(state, stopGradient);
     }
   }
   return losses.reduce((a, x) => add(a, x));
+}
+
+/** The tape that a state lies on. */
+function tapeOf<State>(state: State, held: Held<State>): Tape {
+  const tapes: Tape[] = [];
+  held(state, x => {
+    tapes.push(x.tape);
+    return x;
+  });
+  return tapes[0]!;
 }

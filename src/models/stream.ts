@@ -48,17 +48,49 @@ export function tensorOf(tape: Tape, x: Rows | ArrayLike<number>): Tensor {
 const copied = (x: Tensor): Given => ({ shape: x.shape, values: x.values().slice() });
 
 /**
+ * A state with `hold` of each of its tensors in their place, which it is called with always in the same order. What a
+ * model carries may be any number of tensors; this is all that loops over pieces and segments know of them.
+ */
+export type Held<State> = (state: State, hold: (x: Tensor) => Tensor) => State;
+
+/**
+ * What takes states out of the scopes they were made in: given one it copies it, and gives what makes the same state,
+ * outside, in memory made when so much of it is first met. A state that was taken out before ends there.
+ */
+export function keeper<State>(tape: Tape, held: Held<State>): (state: State) => () => State {
+  const rooms: Tensor[] = [];
+  return state => {
+    const kept: Given[] = [];
+    const like = held(state, x => {
+      kept.push(copied(x));
+      return x;
+    });
+    return () => {
+      let i = 0;
+      return held(like, () => {
+        const { shape, values } = kept[i]!;
+        const room = rooms[i];
+        // What grows, like the states of a cache of Transformer-XL, finds room for twice as much.
+        if (!(room && room.size >= values.length)) rooms[i] = tape.tensor([(room ? 2 : 1) * values.length]);
+        const hold = tape.alias(rooms[i++]!, shape, false);
+        hold.values().set(values);
+        return hold;
+      });
+    };
+  };
+}
+
+/**
  * Runs through pieces without recording and gives what each was asked for (a loss is NaN where no target counts); at
- * the end the state, as the generator's return value. What passes from piece to piece lies in memory made when so much
- * of it is first met: `held` gives the same state over other tensors, asking `hold` for each, always in the same order.
- * `names` are the options of the model's `start`, which a given state leaves no use for.
+ * the end the state, as the generator's return value. `held` is how to take the state apart; `names` are the options of
+ * the model's `start`, which a given state leaves no use for.
  */
 export function* streamed<Params extends Tree, State, Options>(
   model: Streamed<Params, State, Options>,
   params: Params,
   chunks: Iterable<Chunk<Rows | ArrayLike<number>>>,
   how: StreamOptions<State> & Options,
-  held: (state: State, hold: (x: Tensor) => Tensor) => State,
+  held: Held<State>,
   names: readonly (keyof Options & string)[],
 ): Generator<Given, State | undefined, void> {
   const tape = tapeOf("stream", params);
@@ -74,21 +106,16 @@ export function* streamed<Params extends Tree, State, Options>(
     ...(Object.fromEntries(more) as object),
   });
   const first = given as State | undefined;
-  const rooms: Tensor[] = [];
+  const keep = keeper(tape, held);
   let state = first;
   for (const { input, targets } of pieces(chunks)) {
     if (ask === "loss" && !targets) refuse(TypeError, "stream", "a piece without targets", "{ input, targets }");
     const b = isTensor(input) ? (input as Tensor).shape[0]! : (input as Sequences).length;
-    const kept: Given[] = [];
-    const keep = (x: Tensor): Tensor => {
-      kept.push(copied(x));
-      return x;
-    };
     const run = (before: State) => {
       const { states, state: after } = model.step(params, input, before);
       const asked = ask === "states" ? states : model.head(params, states);
       const given = ask === "loss" ? lossOf(asked, tensorOf(tape, targets!)) : copied(asked);
-      return { given, next: held(after, keep) };
+      return { given, next: keep(after) };
     };
     const { given, next } = tape.allOrNothing(() =>
       tape.noGrad(() => {
@@ -96,15 +123,7 @@ export function* streamed<Params extends Tree, State, Options>(
         return tape.scope(() => run(before));
       }),
     );
-    // What grows, like the states of a cache of Transformer-XL, finds room for twice as much.
-    const holds = kept.map(({ shape, values }, i) => {
-      if (!(rooms[i] && rooms[i].size >= values.length)) rooms[i] = tape.tensor([(rooms[i] ? 2 : 1) * values.length]);
-      const hold = tape.alias(rooms[i], shape, false);
-      hold.values().set(values);
-      return hold;
-    });
-    let i = 0;
-    state = held(next, () => holds[i++]!);
+    state = next();
     yield given;
   }
   return state;

@@ -142,6 +142,8 @@ export interface How {
   documents?: Tensor | undefined;
   /** Edge weights t t instead of those that `myopic` gives for times 0, 1, 2... */
   edges?: Tensor | undefined;
+  /** Only the states of the places from here on come out, and the last layer computes no others; 0 unless given. */
+  from?: number;
   /** Called after the embedding (0) and after each layer (1, 2...). */
   watch?: (layer: number, seen: Seen) => void;
 }
@@ -272,10 +274,7 @@ export function transformer(options: TransformerOptions): Transformer {
     step(params, input, before, how = {}) {
       fits(params);
       const x = embedded(c, params, tensorOf(params.wte.weight.tape, input));
-      const asked = chosen("transformer", how, HOW) as How;
-      follows(c, before, x, asked);
-      const { states, carries } = run(c, params, x, asked, before);
-      return { states, state: { carries, starts: before.starts.map(n => n + x.shape[1]!) } };
+      return stepped(c, params, x, before, chosen("transformer", how, HOW) as How);
     },
     stream(params, chunks, how = {}) {
       const held = ({ carries, starts }: TransformerState, hold: (x: Tensor) => Tensor): TransformerState => ({
@@ -295,12 +294,13 @@ const HOW = {
   keys: TENSOR,
   documents: TENSOR,
   edges: TENSOR,
+  from: [whole(), 0],
   watch: [callable as Check<How["watch"]>, undefined],
 } as const;
 /** Blocks over embeddings at the places after the state before, with a carry a layer where there is one. */
 function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?: TransformerState) {
   const { tape } = x;
-  const { dropout = 0, allowed, keys, documents, watch } = how;
+  const { dropout = 0, allowed, keys, documents, from, watch } = how;
   const [b, t] = x.shape as [number, number];
   const starts = before?.starts.some(n => n > 0) ? before.starts : undefined;
   const places = { b, t, starts };
@@ -336,6 +336,7 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
       carry,
       layer: i,
       shared: params,
+      from: i === params.h.length - 1 ? from : 0,
       watch: look,
     });
     state = made.x;
@@ -343,6 +344,13 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
     synchronous("watch", watch?.(i + 1, { states: state, attention }));
   });
   return { states: params.ln_f ? normed(state, params.ln_f, c) : state, carries };
+}
+
+/** Embeddings that follow a state -> their states, and the state after them. */
+export function stepped(c: Config, params: TransformerWeights, x: Tensor, before: TransformerState, how: How) {
+  follows(c, before, x, how);
+  const { states, carries } = run(c, params, x, how, before);
+  return { states, state: { carries, starts: before.starts.map(n => n + x.shape[1]!) } };
 }
 
 /** Embeddings b t d of tokens b t, or of vectors b t inputs. */

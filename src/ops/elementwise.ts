@@ -93,14 +93,23 @@ export const bias = /* @__PURE__ */ op("bias(x, b)", "... d, d -> ... d", {
 
 /** Checks for the probability of dropout. */
 export const probability = /* @__PURE__ */ real("from 0 to below 1");
-/** Dropout with the words of a generator from `position` on, in blocks of 4, under a seed of two halves. */
+/**
+ * Dropout with the words of a generator from `position` on, in blocks of 4, under a seed of two halves. With `row`,
+ * each row of so many numbers passes over `skip` words first; both are multiples of 4.
+ */
 export const masked = /* @__PURE__ */ op("dropout(x)", "... -> ...", {
-  attrs: { p: 0.1, position: 0, seedLow: 0, seedHigh: 0 },
-  checks: { p: probability, position: /* @__PURE__ */ whole() },
-  forward: (K, { rows, p, seedLow, seedHigh, position }, y, x) =>
-    K.dropout(rows, p, seedLow, seedHigh, position, x.data, y.data),
-  backward: (K, { rows, p, seedLow, seedHigh, position }, y, x) =>
-    K.dropoutBack(rows, p, seedLow, seedHigh, position, y.grad, x.grad, x.add),
+  attrs: { p: 0.1, position: 0, seedLow: 0, seedHigh: 0, row: 0, skip: 0 },
+  checks: { p: probability, position: /* @__PURE__ */ whole(), row: /* @__PURE__ */ whole() },
+  forward(K, { rows, p, seedLow, seedHigh, position, row, skip }, y, x) {
+    const n = row || rows;
+    for (let at = 0, from = position + skip; at < rows; at += n, from += n + skip)
+      K.dropout(n, p, seedLow, seedHigh, from, x.data + at * K.width, y.data + at * K.width);
+  },
+  backward(K, { rows, p, seedLow, seedHigh, position, row, skip }, y, x) {
+    const n = row || rows;
+    for (let at = 0, from = position + skip; at < rows; at += n, from += n + skip)
+      K.dropoutBack(n, p, seedLow, seedHigh, from, y.grad + at * K.width, x.grad + at * K.width, x.add);
+  },
 });
 /**
  * Sets each number to 0 with probability `p` (0.1 unless given) and divides the others by 1 - p; in `noGrad` x itself.
@@ -112,14 +121,26 @@ export function dropout(x: Tensor, options: { p?: number; position?: number } = 
   tensor(who, "the input", x);
   const { p, position } = chosen(who, options, { p: [probability, 0.1], position: [whole(), undefined] });
   if (position! % 4) refuse(RangeError, who, `position is ${position}`, "a multiple of 4 from 0");
+  if (position === undefined) return dropped(x, p);
+  return x.tape.evaluating ? x : masked.of([x], { p, position, ...halves(x) });
+}
+/**
+ * The same of a tensor with the tape's next words; where x b n d are the last n of t places, as if there were all: each
+ * keeps what it would keep among them. Rows are then of a multiple of 4.
+ */
+export function dropped(x: Tensor, p: number, t?: number): Tensor {
   const { random, evaluating } = x.tape;
   if (evaluating) return x;
-  const seed = { seedLow: random.seed | 0, seedHigh: Math.floor(random.seed / 4294967296) };
-  if (position !== undefined) return masked.of([x], { p, position, ...seed });
-  const y = masked.of([x], { p, position: Math.ceil(random.position / 4) * 4, ...seed });
+  const [b, n = 0, d = 0] = x.shape;
+  const apart = t && t > n ? { row: n * d, skip: (t - n) * d } : {};
+  const y = masked.of([x], { p, position: Math.ceil(random.position / 4) * 4, ...halves(x), ...apart });
   random.aligned();
-  random.skip(Math.ceil(x.size / 4) * 4);
+  random.skip(apart.row ? b! * t! * d : Math.ceil(x.size / 4) * 4);
   return y;
+}
+/** The seed of the generator of a tensor's tape. */
+function halves({ tape: { random } }: Tensor) {
+  return { seedLow: random.seed | 0, seedHigh: Math.floor(random.seed / 4294967296) };
 }
 
 /** The entries of this file. */
