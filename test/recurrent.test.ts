@@ -609,6 +609,9 @@ continuing["a stop ends a text, steps are a segment unless given, and no memory 
   assert.equal(ended, all[0]!.slice(0, all[0]!.indexOf(stop, 1) + 1));
   assert.is(tape.engine.mark, mark);
   assert.is(tape.records, 0);
+  const three = { memory: numbers(tape, [1, 3, 8], 1), at: 4 };
+  const fresh = model.model.start(model.inner(params), 1);
+  fails(() => model.begin(params, three, fresh), "rmt: memory is [1 3 8]\n  wants [1 2 8]", RangeError);
   fails(() => generate(model, params, [1], { cache: 9 }), "generate: a cache with a recurrent model", RangeError);
 };
 continuing["a text grows in constant memory, whatever its length"] = () => {
