@@ -78,13 +78,20 @@ suite("curriculum", {
     assert.equal([...new Set(one!.slice(60))].sort(), [1, 2, 3, 4]);
     const { asked, options } = pulled();
     await all({ ...options, stages: [1, 4], steps: 60, lengths: "random", seed: 1 });
+    const drawn = (await all({ ...pulled().options, stages: [4, 4], steps: 30, lengths: "random", seed: 1 })).map(
+      m => m.length,
+    );
+    assert.equal(
+      drawn,
+      drawn.map((_, i) => 1 + random(1).fork(i).integer(4)),
+    );
     assert.equal(
       asked.map(([n]) => n),
       one,
     );
   },
   async "ends a stage after validations that are no better, or at the goal, and hands the best weights over"() {
-    const values = [5, 3, 4, NaN, 3, 9, 2, 2, 2, 7, 7];
+    const values = [5, 6, 3, 4, NaN, 3, 9, 2, 2, 2, 7, 7];
     const { params, options } = pulled({ patience: 3, goal: 1, stages: [3, 4], steps: 20 });
     const seen: number[][] = [];
     const asked: number[] = [];
@@ -96,20 +103,20 @@ suite("curriculum", {
         return values.shift() ?? 0;
       },
     });
-    // 5 3 | 4 NaN 3: three no better. Then 9 2 | 2 2 7.
+    // 5 6 3 | 4 NaN 3: three no better. Then 9 2 | 2 2 7.
     assert.equal(
       list.map(m => m.stage),
-      [0, 0, 0, 0, 0, 1, 1, 1, 1, 1],
+      [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1],
     );
-    assert.equal(asked, [3, 3, 3, 3, 3, 4, 4, 4, 4, 4]);
-    assert.equal([...params.w.values()], seen[6], "the weights of 2");
+    assert.equal(asked, [3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4]);
+    assert.equal([...params.w.values()], seen[7], "the weights of 2");
     const start = pulled({ ...options, stages: [3] });
-    const handed = load({ params: start.params, optimizer: [] }, list[4]!.progress.weights!);
+    const handed = load({ params: start.params, optimizer: [] }, list[5]!.progress.weights!);
     assert.is(handed.step, 0);
-    assert.equal([...start.params.w.values()], seen[1], "the weights of 3");
+    assert.equal([...start.params.w.values()], seen[2], "the weights of 3");
     assert.equal(
       list.map(m => m.progress.best),
-      [5, 3, 3, 3, 3, 9, 2, 2, 2, 2],
+      [5, 5, 3, 3, 3, 3, 9, 2, 2, 2, 2],
     );
     const reached = await all({ ...pulled().options, goal: 0.5, evaluate: n => (n === 2 ? 0.5 : 1) });
     assert.equal(
@@ -151,10 +158,13 @@ suite("curriculum", {
       schedule: (step, stage) => 0.1 / (1 + step + 10 * stage),
     });
     const list: Metrics[] = [];
-    for await (const m of curriculum(options)) {
+    let last: number[] = [];
+    for await (const m of curriculum({ ...options, evaluate: () => list.length })) {
       list.push(m);
+      last = bits(options);
       signal.aborted = m.step === 5;
     }
+    assert.equal(bits(options), last, "the weights of the last step, not the best");
     assert.equal(
       list.map(m => m.lr),
       [0, 1, 2, 10, 11].map(n => 0.1 / (1 + n)),
@@ -205,6 +215,27 @@ suite("curriculum", {
       );
       assert.equal(bits(again.options), end, `from step ${i + 1}`);
       assert.is(again.tape.random.position, whole.tape.random.position);
+    }
+  },
+  async "nor does one whose stage had converged when it was put down go on in that stage"() {
+    const start = () => {
+      const made = pulled({ patience: 2, steps: 9 });
+      const worse = () => -Math.hypot(...made.params.w.values());
+      return { ...made.options, evaluate: worse };
+    };
+    const whole = start();
+    const want: { at: Progress; file: Uint8Array }[] = [];
+    for await (const { progress } of curriculum(whole))
+      want.push({ at: progress, file: save({ ...whole, step: progress.made }) });
+    assert.equal(
+      want.map(w => w.at.stale),
+      [0, 1, 2, 0, 1, 2, 0, 1, 2],
+    );
+    for (const [i, { at, file }] of want.entries()) {
+      const again = start();
+      load(again, file);
+      assert.is((await all({ ...again, from: at })).length, 8 - i);
+      assert.equal(bits(again), bits(whole), `from step ${i + 1}`);
     }
   },
   async "says what is wrong with options before the first step, and a step that throws changes nothing"() {

@@ -12,6 +12,7 @@ import {
   counting,
   flipFlop,
   language,
+  curriculum,
   fit,
   generate,
   gradcheck,
@@ -419,6 +420,13 @@ suite(
         return () => assert.throws(() => drain(wide.stream(params, pieces())), "no more");
       },
     ],
+    "tokens that rmt is continued by": [
+      100,
+      (n, tape) => {
+        const params = memory.params(tape, { frozen: true });
+        return () => [...generate(memory, params, new Array<number>(n).fill(1), { steps: n })];
+      },
+    ],
     "segments of rmtEncoder.logits": [
       40,
       (n, tape) => {
@@ -534,6 +542,24 @@ suite(
       (n, tape) => {
         const params = tree(3, tape);
         return () => trained({ params, optimizer: sgd(params), loss: () => sum(params.p[0]!), steps: n });
+      },
+    ],
+    "stages of curriculum": [
+      100,
+      (n, tape) => {
+        const params = tree(3, tape);
+        const loss = () => sum(params.p[0]!);
+        const stages = new Array<number>(n).fill(1);
+        return async () => {
+          for await (const _ of curriculum({
+            params,
+            optimizer: sgd(params),
+            loss,
+            stages,
+            steps: 2,
+            evaluate: () => 1,
+          }));
+        };
       },
     ],
     "micro-batches of fit": [

@@ -201,7 +201,7 @@ truncated["draws for a segment the same dropout in every window: gradients are t
     }
 };
 truncated["runs no segment whose loss does not count and no gradient crosses, and none twice without need"] = () => {
-  const forwards = (o: Partial<RecurrentOptions>, long = 20, last = true): number => {
+  const forwards = (o: Partial<RecurrentOptions>, long = 20, last = true, trains = true): number => {
     let calls = 0;
     const trace = (event: { name: string; phase: string }) => {
       if (event.phase === "forward" && event.name === "attention") calls++;
@@ -219,7 +219,9 @@ truncated["runs no segment whose loss does not count and no gradient crosses, an
       [1, 2 * long],
       new Array<number>(2 * long).fill(1).map((x, i) => (last || i < 10 ? x : -100)),
     );
-    tape.step(() => model.loss(params, tokens, targets));
+    const loss = () => model.loss(params, tokens, targets);
+    if (trains) tape.step(loss);
+    else tape.noGrad(loss);
     return calls;
   };
   assert.is(forwards({ losses: "last", k: 1 }), 20);
@@ -227,6 +229,7 @@ truncated["runs no segment whose loss does not count and no gradient crosses, an
   for (const k of [19, 20]) assert.is(forwards({ k }), 20, `k ${k}`);
   for (const k of [0, 1, 7]) assert.is(forwards({ k }), (k + 1) * (20 - k), `k ${k}`);
   for (const losses of ["all", "last"] as const) assert.is(forwards({ losses, k: 3, truncation: "tail" }), 20);
+  assert.is(forwards({ k: 1 }, 20, true, false), 20, "where nothing is recorded");
   assert.is(forwards({}, 20, false), 5, "segments behind the last that counts");
 };
 truncated["norms by segment are those of an explicit computation, and equal differences"] = () => {
@@ -609,6 +612,9 @@ continuing["a stop ends a text, steps are a segment unless given, and no memory 
   assert.equal(ended, all[0]!.slice(0, all[0]!.indexOf(stop, 1) + 1));
   assert.is(tape.engine.mark, mark);
   assert.is(tape.records, 0);
+  const three = { memory: numbers(tape, [1, 3, 8], 1), at: 4 };
+  const fresh = model.model.start(model.inner(params), 1);
+  fails(() => model.begin(params, three, fresh), "rmt: memory is [1 3 8]\n  wants [1 2 8]", RangeError);
   fails(() => generate(model, params, [1], { cache: 9 }), "generate: a cache with a recurrent model", RangeError);
 };
 continuing["a text grows in constant memory, whatever its length"] = () => {

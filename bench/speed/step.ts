@@ -93,9 +93,11 @@ export function stepFlop(size: Size, variant: Variant): number {
   const rows = b * (isRmt ? SEGMENTS : 1) * row; // what attention sees, and what goes through the layers
   // the table; keys and values of the stopped state
   const more = variant === "cope" ? POSITIONS * d : variant === "myopic" ? 2 * d * d : 0;
+  // What the last layer would make of read memory, which nobody reads; but for its keys and values.
+  const unread = isRmt ? b * SEGMENTS * MEMORY * (d * d + 2 * d * inner + row * d) : 0;
   return (
     6 *
-    (layers * rows * (4 * d * d + 2 * d * inner + row * d + more) + b * t * vocab * d) *
+    (layers * rows * (4 * d * d + 2 * d * inner + row * d + more) - unread + b * t * vocab * d) *
     (variant === "rmt replay" ? 8 / 6 : 1)
   );
 }

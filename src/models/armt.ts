@@ -1,8 +1,8 @@
 // armt.ts: the Associative Recurrent Memory Transformer (Rodkin, Kuratov, Bulatov, Burtsev 2024, arXiv 2407.04841),
 // around any decoder. Each layer has a memory of its own, which the places at a segment's end write and all places of
 // the next segment read.
-import { get, integer, items, refuse, shapeOf, tensor, whole } from "../check.ts";
-import { fitting, fresh, tokens as integers, type Maker } from "../nn.ts";
+import { get, integer, items, refuse, whole } from "../check.ts";
+import { fitting, tokens as integers, type Maker } from "../nn.ts";
 import { concat, slice } from "../ops/shapes.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
@@ -16,12 +16,14 @@ import {
 } from "./carries/association.ts";
 import {
   completed,
-  configOf,
   firstMemory,
   firstState,
   fits,
   howOf,
-  makerOf,
+  paramsAround,
+  plainConfig,
+  comesAfter,
+  shaped,
   type LossOptions,
   type Recurrent,
   type RecurrentOptions,
@@ -97,16 +99,11 @@ const heldState: Held<ArmtState> = ({ layers, at }, hold) => ({
 
 /** Throws unless a segment of n tokens of b sequences may follow `state`. */
 function follows(state: ArmtState, b: number, n: number, { options: o, model: { config: c } }: Armt): void {
-  if (n > o.segment) refuse(RangeError, who, `a segment of ${n} tokens`, `at most ${o.segment}`);
+  comesAfter(who, state, n, o);
   const layers = items(who, "layers are", get(state, "layers") as ArmtState["layers"]);
   if (layers.length !== c.layers)
     refuse(RangeError, who, `a state of ${layers.length} layers`, `${c.layers}, of this model`);
-  const wants = shapeOf({ shape: [b, FEATURES * o.width, c.d] });
-  for (const each of layers) {
-    const got = shapeOf(tensor(who, "a layer's matrix", get(each, "matrix") as Tensor, "b k d"));
-    if (got !== wants) refuse(RangeError, who, `a layer's matrix is ${got}`, wants);
-  }
-  integer(who, "at", state.at);
+  for (const each of layers) shaped(who, each, "matrix", [b, FEATURES * o.width, c.d]);
 }
 
 /** Tokens b n, zeros up to l places, memory places b m d: one row; and which of its places are none, if any. */
@@ -153,11 +150,7 @@ function ran(
 export function armt(model: Transformer, options: ArmtOptions): Armt {
   const o = completed(who, options, { width: [whole(2), 64] });
   const { memory: m, segment: l, width } = o;
-  const c = configOf(who, model);
-  if (!c.vocab || !c.causal || c.myopic) {
-    const wants = "a causal transformer over tokens, without myopic";
-    refuse(RangeError, who, "the model reads vectors, sees both ways or is myopic", wants);
-  }
+  const c = plainConfig(who, model);
   fits(who, `a segment of ${l} with ${m} memory vectors`, l + m, c);
 
   const own = (make: Maker) => ({
@@ -169,11 +162,7 @@ export function armt(model: Transformer, options: ArmtOptions): Armt {
   const self: Armt = {
     model,
     options: o,
-    params(tape, options) {
-      const how = fresh(tape, options);
-      const ours = () => own(makerOf(tape, how.seed, how.frozen));
-      return tape.allOrNothing(() => ({ ...model.params(tape, how), ...ours() }));
-    },
+    params: paramsAround(model, own),
     start(params, b) {
       inner(params);
       const { tape } = params.memory;
@@ -196,10 +185,6 @@ export function armt(model: Transformer, options: ArmtOptions): Armt {
     loss: (params, tokens, targets, how) => lossOf(cell, params, tokens, targets, how),
     stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState, []),
   };
-  const { start, head } = self;
-  const cell: Cell<ArmtWeights, ArmtState> = {
-    ...{ who, options: o, dropout: c.dropout, held: heldState, start, head },
-    step: (params, tokens, state, { asked: _, ...how }) => self.step(params, tokens, state, how),
-  };
+  const cell: Cell<ArmtWeights, ArmtState> = { ...self, who, held: heldState };
   return self;
 }

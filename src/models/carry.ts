@@ -45,7 +45,10 @@ export interface Carry {
   held?(hold: (x: Tensor) => Tensor): Carry;
   /** The same with at most so many places of each sequence, the first ones (a cache). */
   shorten?(lengths: readonly number[]): Carry;
-  /** What the next run gets, given what came into the layer and what it made of it, b t d each. */
+  /**
+   * What the next run gets, given what came into the layer and what it made of it, b t d each; of y only the last
+   * places where no others were asked for.
+   */
   next(x: Tensor, y: Tensor): Carry;
 }
 

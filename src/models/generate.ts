@@ -15,7 +15,7 @@ import {
 import { exp } from "../math.ts";
 import { having } from "../nn.ts";
 import { embedding } from "../ops/rows.ts";
-import { reshape, slice } from "../ops/shapes.ts";
+import { reshape } from "../ops/shapes.ts";
 import { random, type Random } from "../random.ts";
 import type { Tensor } from "../tensor.ts";
 import { configOf, heldState, type Recalling, type RmtState, type RmtWeights } from "./recurrent.ts";
@@ -237,11 +237,10 @@ function apart(outer: Recalling, params: RmtWeights, { rows: { length: b }, capa
     return run(() => {
       const rest = row.slice(at);
       if (!line.tokens.length) line.inside = outer.begin(params, line.state, line.fresh);
-      const { states, state } = model.step(inner, [rest], line.inside);
+      const { states, state } = model.step(inner, [rest], line.inside, { from: rest.length - 1 });
       line.inside = state;
       line.tokens.push(...rest);
-      const n = rest.length;
-      return choose(tensor(who, "the logits", model.head(inner, slice(states, n - 1, n, { axis: 1 }))).values());
+      return choose(tensor(who, "the logits", model.head(inner, states)).values());
     });
   };
   const read: Reads = (rows, choose) => rows.map((row, i) => row && one(lines[i]!, row, logits => choose(logits, i)));

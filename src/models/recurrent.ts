@@ -19,7 +19,7 @@ import {
   type Chosen,
   type Wants,
 } from "../check.ts";
-import { maker, tokens, type Maker } from "../nn.ts";
+import { fresh, maker, tokens, type Maker } from "../nn.ts";
 import { add, probability } from "../ops/elementwise.ts";
 import { embedding } from "../ops/rows.ts";
 import { stopGradient } from "../ops/shapes.ts";
@@ -137,11 +137,35 @@ export function fits(who: string, what: string, places: number, { limit }: Confi
 
 /** Throws unless a segment of n tokens of b sequences may follow `state`, whose vectors are d wide. */
 export function follows(who: string, state: RmtState, b: number, n: number, o: Recurrent, d: number): void {
-  if (n > o.segment) refuse(RangeError, who, `a segment of ${n} tokens`, `at most ${o.segment}`);
-  const got = shapeOf(tensor(who, "memory", get(state, "memory") as Tensor, "b m d"));
-  const wants = shapeOf({ shape: [b, o.memory, d] });
-  if (got !== wants) refuse(RangeError, who, `memory is ${got}`, wants);
-  integer(who, "at", state.at);
+  comesAfter(who, state, n, o);
+  shaped(who, state, "memory", [b, o.memory, d]);
+}
+/** Throws unless a segment of n tokens may come after those that a state has seen. */
+export function comesAfter(who: string, state: object, n: number, { segment }: Recurrent): void {
+  if (n > segment) refuse(RangeError, who, `a segment of ${n} tokens`, `at most ${segment}`);
+  integer(who, "at", get(state, "at"));
+}
+/** Throws unless a state's tensor of that name has that shape. */
+export function shaped(who: string, state: object, name: string, shape: readonly number[]): void {
+  const got = shapeOf(tensor(who, name, get(state, name) as Tensor, "b m d"));
+  const wants = shapeOf({ shape });
+  if (got !== wants) refuse(RangeError, who, `${name} is ${got}`, wants);
+}
+
+/** Fresh parameters of a model and of what is put around it, `own`. */
+export const paramsAround =
+  <Own extends object>(model: Transformer, own: (make: Maker) => Own) =>
+  (tape: Tape, options?: { seed?: number; frozen?: boolean }): TransformerWeights & Own => {
+    const how = fresh(tape, options);
+    const ours = () => own(maker(tape, random(how.seed).fork("rmt"), how.frozen));
+    return tape.allOrNothing(() => ({ ...model.params(tape, how), ...ours() }));
+  };
+/** The configuration of a model to put inside; throws unless it is causal, over tokens and not myopic. */
+export function plainConfig(who: string, model: Transformer): Config {
+  const c = configOf(who, model);
+  if (c.vocab && c.causal && !c.myopic) return c;
+  const wants = "a causal transformer over tokens, without myopic";
+  refuse(RangeError, who, "the model reads vectors, sees both ways or is myopic", wants);
 }
 
 /** Independent normal vectors as large as an embedding's: equal ones would be told apart by their places alone. */

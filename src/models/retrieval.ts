@@ -1,27 +1,19 @@
 // retrieval.ts: RMT that looks up all memories it ever had, RMT-R (Kuratov et al. 2024, "In search of needles in a 11M
 // haystack", arXiv 2402.10790, section 3), around any decoder.
-import { get, integer, refuse, shapeOf, tensor } from "../check.ts";
-import {
-  apply,
-  fitting,
-  fresh,
-  linearWeights,
-  tokens as integers,
-  type Maker,
-  type Tree,
-  type Weights,
-} from "../nn.ts";
+import { get, refuse, shapeOf, tensor } from "../check.ts";
+import { apply, fitting, linearWeights, tokens as integers, type Maker, type Tree, type Weights } from "../nn.ts";
 import { concat, reshape, slice } from "../ops/shapes.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 import { attention } from "./attention.ts";
 import {
   completed,
-  configOf,
   firstMemory,
   fits,
   howOf,
-  makerOf,
+  paramsAround,
+  plainConfig,
+  comesAfter,
   startWith,
   type LossOptions,
   type Recurrent,
@@ -99,12 +91,11 @@ const heldState: Held<RmtRState> = ({ memories, at }, hold) => ({ memories: hold
 
 /** Throws unless a segment of n tokens of b sequences may follow `state`. */
 function follows(state: RmtRState, b: number, n: number, { options: o, model: { config: c } }: RmtR): void {
-  if (n > o.segment) refuse(RangeError, who, `a segment of ${n} tokens`, `at most ${o.segment}`);
+  comesAfter(who, state, n, o);
   const { shape } = tensor(who, "memories", get(state, "memories") as Tensor, "b s d");
   const [got, s, d] = shape as [number, number, number];
   if (got !== b || d !== c.d || s === 0 || s % o.memory)
     refuse(RangeError, who, `memories are ${shapeOf({ shape })}`, `[${b} s ${c.d}], s a multiple of ${o.memory}`);
-  integer(who, "at", state.at);
 }
 
 /** R: softmax(M W_Q (all W_K)ᵀ / √d) all W_V W_O, of one head: b m d. */
@@ -153,11 +144,7 @@ function ran(
 export function rmtR(model: Transformer, options: RecurrentOptions): RmtR {
   const o = completed(who, options, {});
   const { memory: m, segment: l } = o;
-  const c = configOf(who, model);
-  if (!c.vocab || !c.causal || c.myopic) {
-    const wants = "a causal transformer over tokens, without myopic";
-    refuse(RangeError, who, "the model reads vectors, sees both ways or is myopic", wants);
-  }
+  const c = plainConfig(who, model);
   fits(who, `a segment of ${l} with three blocks of ${m} memory vectors`, 3 * m + l, c);
 
   const own = (make: Maker) => {
@@ -171,11 +158,7 @@ export function rmtR(model: Transformer, options: RecurrentOptions): RmtR {
   const self: RmtR = {
     model,
     options: o,
-    params(tape, options) {
-      const how = fresh(tape, options);
-      const ours = () => own(makerOf(tape, how.seed, how.frozen));
-      return tape.allOrNothing(() => ({ ...model.params(tape, how), ...ours() }));
-    },
+    params: paramsAround(model, own),
     start(params, b) {
       const { memory, at } = first(params, b);
       return { memories: memory, at };
@@ -193,10 +176,6 @@ export function rmtR(model: Transformer, options: RecurrentOptions): RmtR {
     loss: (params, tokens, targets, how) => lossOf(cell, params, tokens, targets, how),
     stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState, []),
   };
-  const { start, head } = self;
-  const cell: Cell<RmtRWeights, RmtRState> = {
-    ...{ who, options: o, dropout: c.dropout, held: heldState, start, head },
-    step: (params, tokens, state, { asked: _, ...how }) => self.step(params, tokens, state, how),
-  };
+  const cell: Cell<RmtRWeights, RmtRState> = { ...self, who, held: heldState };
   return self;
 }

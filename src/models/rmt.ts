@@ -2,7 +2,7 @@
 // before a segment and writes it after; only the memory crosses from segment to segment. Training replays segments
 // (tape.checkpoint), so that the memory it takes does not grow with their number.
 import { flag, get, largest, oneOf, refuse, shapeOf, tensor } from "../check.ts";
-import { fitting, fresh, tokens as integers, type Maker } from "../nn.ts";
+import { fitting, tokens as integers, type Maker } from "../nn.ts";
 import { fade, scale } from "../ops/elementwise.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import { embedding } from "../ops/rows.ts";
@@ -19,7 +19,7 @@ import {
   heldState,
   howOf,
   lossHow,
-  makerOf,
+  paramsAround,
   rowsOf,
   completed,
   startWith,
@@ -103,8 +103,8 @@ export interface Rmt {
 /** What reads segments one after the other: what logits and loss of a recurrent decoder are made of. */
 export interface Cell<Params, State extends object> {
   readonly who: string;
+  readonly model: Transformer;
   readonly options: Recurrent;
-  readonly dropout: number;
   readonly held: Held<State>;
   start(params: Params, b: number): State;
   /** A segment -> the states of its tokens, which may be left out where they are not asked for, and the state after. */
@@ -112,7 +112,8 @@ export interface Cell<Params, State extends object> {
     params: Params,
     tokens: Rows,
     state: State,
-    how: RmtHow & { asked: boolean },
+    how: RmtHow,
+    asked: boolean,
   ): { readonly states: Tensor | undefined; readonly state: State };
   head(params: Params, states: Tensor): Tensor;
 }
@@ -249,7 +250,7 @@ function ran(
 export function logitsOf<Params, State extends object>(cell: Cell<Params, State>, params: Params, tokens: Rows) {
   const rows = read(cell.who, tokens);
   const step = (ids: Rows, before: State) => {
-    const { states, state } = cell.step(params, ids, before, { asked: true });
+    const { states, state } = cell.step(params, ids, before, {}, true);
     return { states: states!, state };
   };
   const head = (states: Tensor) => cell.head(params, states);
@@ -259,7 +260,7 @@ export function logitsOf<Params, State extends object>(cell: Cell<Params, State>
 
 /** The loss of tokens and targets b t. */
 export function lossOf<Params, State extends object>(
-  { who, options, dropout, held, start, step, head }: Cell<Params, State>,
+  { who, model, options, held, start, step, head }: Cell<Params, State>,
   params: Params,
   input: Rows,
   due: Rows,
@@ -275,9 +276,10 @@ export function lossOf<Params, State extends object>(
   if (o.losses === "last") counts.fill(0, 0, -1);
   const total = counts.reduce((a, x) => a + x, 0);
   if (!total) refuse(RangeError, who, "no target counts: every one is -100");
+  const { dropout } = model.config;
   const counted = counts.map(x => x > 0);
   const sum = summed(counted, start(params, tokens.length), held, o, (s, before, asked) => {
-    const { states, state } = step(params, ids[s]!, before, { dropout, asked });
+    const { states, state } = step(params, ids[s]!, before, { dropout }, asked);
     if (!states || !asked) return { state };
     const due = integers(states.tape, filled(wanted[s]!, states.shape[1]!, -100));
     return { state, loss: crossEntropy(head(params, states), due, { reduction: "sum" }) };
@@ -315,11 +317,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
   const self: Rmt = {
     model,
     options: o,
-    params(tape, options) {
-      const how = fresh(tape, options);
-      const ours = () => own(makerOf(tape, how.seed, how.frozen));
-      return tape.allOrNothing(() => ({ ...model.params(tape, how), ...ours() }));
-    },
+    params: paramsAround(model, own),
     start: startWith(inner),
     step(params, input, state, how = {}) {
       const { states, ...after } = ran(self, inner(params), input, state, { ...how, asked: true });
@@ -341,10 +339,11 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
     loss: (params, tokens, targets, how) => lossOf(cell, params, tokens, targets, how),
     stream: (params, chunks, how = {}) => streamed(self, params, segments(chunks, l), how, heldState, []),
   };
-  const { start, head } = self;
   const cell: Cell<RmtWeights, RmtState> = {
-    ...{ who, options: o, dropout: c.dropout, held: heldState, start, head },
-    step: (params, tokens, state, how) => ran(self, inner(params), tokens, state, how),
+    ...self,
+    who,
+    held: heldState,
+    step: (params, tokens, state, how, asked) => ran(self, inner(params), tokens, state, { ...how, asked }),
   };
   return self;
 }

@@ -33,8 +33,8 @@ const EPS = 1e-5; // added to each number that is divided by
 
 /** Fresh parameters. Values are 0 at first: a layer begins as if there were no memory. */
 export function associationWeights(make: Maker, path: string, width: number, d: number): AssociationWeights {
-  const into = (name: string, o: number, std?: number) =>
-    linearWeights(make, `${path}.${name}`, o, d, { bias: false, ...(std === undefined ? {} : { std }) });
+  const into = (name: string, o: number, std = 1 / Math.sqrt(3 * d)) =>
+    linearWeights(make, `${path}.${name}`, o, d, { bias: false, std });
   return { query: into("query", width), key: into("key", width), value: into("value", d, 0), beta: into("beta", 1) };
 }
 
@@ -106,10 +106,8 @@ export function association(weights: AssociationWeights, m: number, associations
   const [matrix, sum] = ["matrix", "sum"].map(name =>
     tensor(who, name, get(associations, name) as Tensor, "b k d"),
   ) as [Tensor, Tensor];
-  const [b, k] = matrix.shape;
-  const wants = shapeOf({ shape: [b!, FEATURES * weights.key.weight.shape[0]!, 1] });
-  if (shapeOf(sum) !== wants || k !== sum.shape[1])
-    refuse(RangeError, who, `matrix and sum are ${shapeOf(matrix)} and ${shapeOf(sum)}`, `[b k d] and ${wants}`);
+  const [got, wants] = [shapeOf(sum), shapeOf({ shape: [matrix.shape[0]!, matrix.shape[1]!, 1] })];
+  if (got !== wants) refuse(RangeError, who, `sum is ${got}`, wants);
   return {
     associations: { matrix, sum },
     fits: sizes => rowsOf(matrix, get(sizes, "tape"), get(sizes, "b"), get(sizes, "d")),
@@ -123,7 +121,6 @@ export function association(weights: AssociationWeights, m: number, associations
     },
     next(_, y) {
       const t = tensor(who, "y", y, "b t d").shape[1]!;
-      if (t < m) refuse(RangeError, who, `${t} places`, `at least ${m}, those that write`);
       const memory = slice(y, t - m, t, { axis: 1 });
       return association(weights, m, written({ matrix, sum }, memory, weights));
     },
