@@ -14,6 +14,7 @@ export {
   type Activation,
   type Maker,
   type MlpWeights,
+  type ParamsOptions,
   type Tree,
   type Weights,
 } from "./nn.ts";
@@ -31,6 +32,7 @@ export {
 } from "./optim.ts";
 export { fit, type FitOptions, type Metrics, type WeighedLoss } from "./fit.ts";
 export { load, loadParams, save, type Run } from "./checkpoint.ts";
+export type { Filled, TensorFiles } from "./names.ts";
 export { gradcheck, type GradcheckOptions } from "./gradcheck.ts";
 export { op, type Op, type Operand, type Rule } from "./op.ts";
 export {
@@ -100,6 +102,7 @@ export { edgeWeights, myopia, type Cut, type Myopia } from "./models/myopic.ts";
 export {
   transformer,
   type Config,
+  type HeadWeights,
   type How,
   type Seen,
   type Transformer,
@@ -111,4 +114,7 @@ export type { Ask, Chunk, Given, Rows, StreamOptions } from "./models/stream.ts"
 export type { RecurrentOptions, RmtHow, RmtState, RmtStep, RmtWeights, Truncation } from "./models/recurrent.ts";
 export { rmt, type Rmt, type RmtOptions } from "./models/rmt.ts";
 export { rmtEncoder, type RmtEncoder, type RmtEncoderOptions, type RmtEncoderWeights } from "./models/encoder.ts";
+export { gpt2, loadGpt2 } from "./models/gpt2.ts";
+export { bert, loadBert } from "./models/bert.ts";
+export { nanoGpt, saveNanoGpt } from "./models/nanogpt.ts";
 export * from "./tasks/index.ts";
