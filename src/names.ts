@@ -154,8 +154,10 @@ function matched(
   }
   return { found, others };
 }
-const alike = (a: ArrayLike<unknown>, b: ArrayLike<unknown>): boolean =>
-  Array.prototype.every.call(b, (x, i) => Object.is(x, a[i]));
+function alike(a: ArrayLike<unknown>, b: ArrayLike<unknown>): boolean {
+  for (let i = 0; i < b.length; i++) if (!Object.is(a[i], b[i])) return false;
+  return true;
+}
 
 /** Copies a tensor's numbers to where they go. */
 function put({ to, at, turned }: Place, { shape, values }: Stored): void {
