@@ -92,14 +92,10 @@ export function filled(
   naming: Naming,
 ): Filled {
   const places = placesOf(mine, naming);
-  const { found, others } = matched(who, places, tensors, metadata, naming);
-  const spare = (path: string): boolean => naming.spare?.test(path) ?? false;
+  const { found, extra, unused } = matched(who, places, tensors, metadata, naming);
   const has = new Set([...found.keys()].map(name => places.get(name)!.path));
-  const lacking = new Map([...places].filter(([, { path }]) => has.has(path) || !spare(path)));
-  const isBody = (name: string): boolean => naming.body?.test(name) ?? true;
-  const unused = [...others].flatMap(([name, bare]) => (isBody(bare) ? [] : [name]));
-  const extra = [...others].flatMap(([name, bare]) => (isBody(bare) ? [name] : []));
-  complain(who, lacking, found, extra, "floats");
+  const due = new Map([...places].filter(([, { path }]) => has.has(path) || !naming.spare?.test(path)));
+  complain(who, due, found, extra, "floats");
   for (const [name, stored] of found) put(places.get(name)!, stored);
   return { metadata, fresh: [...mine.keys()].filter(path => !has.has(path)), unused };
 }
@@ -120,14 +116,14 @@ function placesOf(mine: ReadonlyMap<string, Tensor>, { parts, turned }: Naming):
   return places;
 }
 
-/** A file's tensors by the names of places, and those that stand for none: each with what its prefixes leave of it. */
+/** A file's tensors by the names of places, and the names of those that stand for none: of the model, of heads. */
 function matched(
   who: string,
   places: ReadonlyMap<string, Place>,
   tensors: ReadonlyMap<string, Stored>,
   metadata: Record<string, string>,
-  { spelled, tied: [head, table] = ["", ""] }: Naming,
-): { found: Map<string, Stored>; others: Map<string, string> } {
+  { spelled, tied: [head, table] = ["", ""], body }: Naming,
+): { found: Map<string, Stored>; extra: string[]; unused: string[] } {
   const bareOf = (name: string): string => {
     let bare = spelled?.(name) ?? name;
     // Four: a hostile name has 10^7.
@@ -135,11 +131,13 @@ function matched(
     return bare === head && !places.has(bare) && places.has(table) ? table : bare;
   };
   const found = new Map<string, Stored>();
-  const others = new Map<string, string>();
+  const extra: string[] = [];
+  const unused: string[] = [];
   for (const [name, stored] of tensors) {
     const bare = bareOf(name);
     if (!places.has(bare)) {
-      if (!BUFFER.test(bare) || stored.shape.length === 1) others.set(name, bare); // a bias has one axis
+      const isBuffer = BUFFER.test(bare) && stored.shape.length !== 1; // a bias has one axis
+      if (!isBuffer) (body?.test(bare) === false ? unused : extra).push(name);
       continue;
     }
     const before = found.get(bare);
@@ -152,7 +150,7 @@ function matched(
     const stored = found.get(bareOf(name));
     if (stored && places.has(bare) && !found.has(bare)) found.set(bare, stored);
   }
-  return { found, others };
+  return { found, extra, unused };
 }
 function alike(a: ArrayLike<unknown>, b: ArrayLike<unknown>): boolean {
   for (let i = 0; i < b.length; i++) if (!Object.is(a[i], b[i])) return false;

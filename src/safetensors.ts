@@ -230,11 +230,11 @@ function opened(bytes: Uint8Array): { list: Entry[]; data: Uint8Array; metadata:
 
 /** How files begin that are taken for safetensors files, and what they are. */
 const OTHERS: readonly [start: RegExp, what: string][] = [
-  [/^version https:\/\/git-lfs/, "a Git LFS pointer, which stands for a file that was not fetched"],
+  [/^version https:\/\/git-lfs/, "a Git LFS pointer to a file that was not fetched"],
   [/^\s*</, "a web page"],
   [/^PK\x03\x04/, "a zip, as torch.save writes"],
   [/^\x80[\x02-\x05]/, "a pickle, as Python writes"],
-  [/^\s*[{[]/, "JSON"],
+  [/^\s*\{/, "JSON"],
 ];
 /** Refuses a file of another kind by its name. */
 function isNone(bytes: Uint8Array): void {

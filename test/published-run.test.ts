@@ -106,7 +106,7 @@ suite("npm run bench -- gpt2", {
       [["bert", gptFolder], 2, /^bert wants a folder and a text, and got 1 paths\n$/],
       [["gpt2", empty], 1, /config\.json: .*\n$/],
       [["gpt2", bad], 1, /config\.json is no JSON: .*\n$/],
-      [["gpt2", lfs], 1, /^safetensors: the file is a Git LFS pointer, .*\n {2}wants a safetensors file\n$/],
+      [["gpt2", lfs], 1, /^safetensors: the file is a Git LFS pointer to .*\n {2}wants a safetensors file\n$/],
       [["gpt2", gptFolder, "--steps", "99"], 1, /steps do not fit in 32 places/],
       [["gpt2", gptFolder, "--nonsense"], 2, /^unknown option --nonsense/],
     ] as const) {

@@ -500,7 +500,7 @@ suite("files of published weights", {
   "a file that is no safetensors file is called what it is"() {
     const text = (s: string) => new TextEncoder().encode(s);
     for (const [file, what] of [
-      [text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 548105171\n"), "a Git LFS pointer, which"],
+      [text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 548105171\n"), "a Git LFS pointer to a file"],
       [text("<!DOCTYPE html><html><body>404</body></html>"), "a web page"],
       [text("\n\n<html>not found</html>"), "a web page"],
       [Uint8Array.of(0x50, 0x4b, 3, 4, 0, 0, 8, 8, 0, 0, 0, 0), "a zip, as torch.save writes"],
@@ -608,12 +608,12 @@ suite("configurations", {
       [() => gpt2({ scale_attn_weights: false }), /^gpt2: scale_attn_weights is false\n {2}wants true, or none$/],
       [() => gpt2({ scale_attn_by_inverse_layer_idx: true }), /^gpt2: scale_attn_by_inverse_layer_idx is true/],
       [() => gpt2({ activation_function: "silu" }), /^gpt2: activation_function is silu\n {2}wants gelu, gelu_new, /],
-      [() => gpt2({ model_type: "bert" }), /^gpt2: model_type is bert\n {2}wants gpt2$/],
+      [() => gpt2({ model_type: "bert" }), /^gpt2: model_type is "bert"\n {2}wants "gpt2", or none$/],
       [() => gpt2({ n_embd: 0 }), /^gpt2: n_embd is 0/],
       [() => gpt2({ n_embd: 10, n_head: 3 }), /heads do not divide d/],
       [() => bert({ position_embedding_type: "relative_key" }), /^bert: position_embedding_type is "relative_key"/],
       [() => bert({ is_decoder: true }), /^bert: is_decoder is true/],
-      [() => bert({ model_type: "gpt2" }), /^bert: model_type is gpt2/],
+      [() => bert({ model_type: "gpt2" }), /^bert: model_type is "gpt2"/],
     ];
     for (const [make, says] of bad) assert.match(thrown(RangeError, make), says);
     for (const config of ["{}", null, undefined, [], 3, () => {}])
@@ -622,10 +622,13 @@ suite("configurations", {
           thrown(TypeError, () => make(config as object)),
           new RegExp(`^${name}: the config is `),
         );
-    assert.match(
-      thrown(TypeError, () => gpt2({ n_layer: "12" })),
-      /^gpt2: n_layer is "12"/,
-    );
+    for (const [make, says] of [
+      [() => gpt2({ n_layer: "12" }), /^gpt2: n_layer is "12"/],
+      [() => bert({ id2label: "abc" }), /^bert: id2label is "abc"/],
+      [() => bert({ architectures: "BertModel" }), /^bert: architectures are "BertModel"/],
+      [() => nanoGpt({ bias: 1 }), /^nanoGpt: bias is 1/],
+    ] as const)
+      assert.match(thrown(TypeError, make), says);
   },
 });
 

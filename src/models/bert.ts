@@ -1,10 +1,16 @@
 // bert.ts: BERT (Devlin et al. 2018) from the files of Hugging Face's transformers.
-import { anything, flag, items, real, whole, type Check } from "../check.ts";
+import { anything, flag, items, kindOf, printed, real, refuse, whole, type Check } from "../check.ts";
 import { byPath, filled, read, type Filled, type TensorFiles } from "../names.ts";
 import { leaves, type Tree } from "../nn.ts";
 import { probability } from "../ops/elementwise.ts";
-import { bend, only, said } from "./published.ts";
+import { bend, said } from "./published.ts";
 import { transformer, type Transformer } from "./transformer.ts";
+
+/** Checks for labels by number, and gives how many there are. */
+const counted: Check<number> = (who, name, value) =>
+  kindOf(value) === "Object"
+    ? Object.keys(value as object).length
+    : refuse(TypeError, who, `${name} is ${printed(value)}`, "labels by number");
 
 /**
  * BERT of the sizes of a parsed `config.json`, those of BERT base where it does not say. Where its `architectures` name
@@ -19,45 +25,32 @@ import { transformer, type Transformer } from "./transformer.ts";
  */
 export function bert(config: object): Transformer {
   const size = whole(1);
-  const c = said("bert", config, "bert", {
-    vocab_size: [size, 30522],
-    max_position_embeddings: [size, 512],
-    hidden_size: [size, 768],
-    num_hidden_layers: [size, 12],
-    num_attention_heads: [size, 12],
-    intermediate_size: [size, 3072],
-    type_vocab_size: [size, 2],
-    hidden_act: [bend, "geluErf"],
-    layer_norm_eps: [real("from 0"), 1e-12],
-    hidden_dropout_prob: [probability, 0],
-    tie_word_embeddings: [flag, true],
-    architectures: [anything as Check<readonly string[]>, []],
-    num_labels: [size, undefined],
-    id2label: [anything as Check<object>, undefined],
-    position_embedding_type: [only("absolute"), "absolute"],
-    is_decoder: [only(false), false],
-    add_cross_attention: [only(false), false],
-  });
-  const sorts = items("bert", "architectures are", c.architectures).includes("BertForSequenceClassification");
-  const labels = c.num_labels ?? (c.id2label ? Object.keys(c.id2label).length : 2);
-  const head = sorts ? { outputs: labels, pooler: true } : { tied: c.tie_word_embeddings, headLayer: true };
-  return transformer({
-    vocab: c.vocab_size,
-    context: c.max_position_embeddings,
-    d: c.hidden_size,
-    layers: c.num_hidden_layers,
-    heads: c.num_attention_heads,
-    inner: c.intermediate_size,
-    types: c.type_vocab_size,
-    activation: c.hidden_act,
-    eps: c.layer_norm_eps,
-    dropout: c.hidden_dropout_prob,
-    norm: "post",
-    embeddingNorm: true,
-    causal: false,
-    headBias: true,
-    ...head,
-  });
+  const options = {
+    vocab: ["vocab_size", size, 30522],
+    context: ["max_position_embeddings", size, 512],
+    d: ["hidden_size", size, 768],
+    layers: ["num_hidden_layers", size, 12],
+    heads: ["num_attention_heads", size, 12],
+    inner: ["intermediate_size", size, 3072],
+    types: ["type_vocab_size", size, 2],
+    activation: ["hidden_act", bend, "geluErf"],
+    eps: ["layer_norm_eps", real("from 0"), 1e-12],
+    dropout: ["hidden_dropout_prob", probability, 0],
+    tied: ["tie_word_embeddings", flag, true],
+    models: ["architectures", anything as Check<readonly string[]>, []],
+    classes: ["num_labels", size, undefined],
+    labels: ["id2label", counted, 2],
+  } as const;
+  const fixed = {
+    model_type: "bert",
+    position_embedding_type: "absolute",
+    is_decoder: false,
+    add_cross_attention: false,
+  };
+  const { models, classes, labels, tied, ...sizes } = said("bert", config, options, fixed);
+  const sorts = items("bert", "architectures are", models).includes("BertForSequenceClassification");
+  const head = sorts ? { outputs: classes ?? labels, pooler: true } : { tied, headLayer: true };
+  return transformer({ ...sizes, ...head, norm: "post", embeddingNorm: true, causal: false, headBias: true });
 }
 
 /** Modules of a layer, and of the rest of a model, as Hugging Face calls them. */

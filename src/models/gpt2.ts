@@ -3,7 +3,7 @@ import { flag, real, whole } from "../check.ts";
 import { byPath, filled, read, type Filled, type TensorFiles } from "../names.ts";
 import { leaves, type Tree } from "../nn.ts";
 import { probability } from "../ops/elementwise.ts";
-import { bend, only, said } from "./published.ts";
+import { bend, said } from "./published.ts";
 import { transformer, type Transformer } from "./transformer.ts";
 
 /**
@@ -17,33 +17,25 @@ import { transformer, type Transformer } from "./transformer.ts";
  */
 export function gpt2(config: object): Transformer {
   const size = whole(1);
-  const c = said("gpt2", config, "gpt2", {
-    vocab_size: [size, 50257],
-    n_positions: [size, 1024],
-    n_embd: [size, 768],
-    n_layer: [size, 12],
-    n_head: [size, 12],
-    n_inner: [size, undefined],
-    activation_function: [bend, "gelu"],
-    layer_norm_epsilon: [real("from 0"), 1e-5],
-    resid_pdrop: [probability, 0],
-    tie_word_embeddings: [flag, true],
-    scale_attn_weights: [only(true), true],
-    scale_attn_by_inverse_layer_idx: [only(false), false],
-    add_cross_attention: [only(false), false],
-  });
-  return transformer({
-    vocab: c.vocab_size,
-    context: c.n_positions,
-    d: c.n_embd,
-    layers: c.n_layer,
-    heads: c.n_head,
-    inner: c.n_inner ?? 4 * c.n_embd,
-    activation: c.activation_function,
-    eps: c.layer_norm_epsilon,
-    dropout: c.resid_pdrop,
-    tied: c.tie_word_embeddings,
-  });
+  const options = {
+    vocab: ["vocab_size", size, 50257],
+    context: ["n_positions", size, 1024],
+    d: ["n_embd", size, 768],
+    layers: ["n_layer", size, 12],
+    heads: ["n_head", size, 12],
+    inner: ["n_inner", size, undefined],
+    activation: ["activation_function", bend, "gelu"],
+    eps: ["layer_norm_epsilon", real("from 0"), 1e-5],
+    dropout: ["resid_pdrop", probability, 0],
+    tied: ["tie_word_embeddings", flag, true],
+  } as const;
+  const fixed = {
+    model_type: "gpt2",
+    scale_attn_weights: true,
+    scale_attn_by_inverse_layer_idx: false,
+    add_cross_attention: false,
+  };
+  return transformer(said("gpt2", config, options, fixed));
 }
 
 const OWN =

@@ -13,26 +13,16 @@ import { transformer, type Transformer, type TransformerWeights } from "./transf
  */
 export function nanoGpt(args: object): Transformer {
   const size = whole(1);
-  const c = said("nanoGpt", args, "nanogpt", {
-    vocab_size: [size, 50304],
-    block_size: [size, 1024],
-    n_embd: [size, 768],
-    n_layer: [size, 12],
-    n_head: [size, 12],
-    dropout: [probability, 0],
-    bias: [flag, true],
-  });
-  return transformer({
-    vocab: c.vocab_size,
-    context: c.block_size,
-    d: c.n_embd,
-    layers: c.n_layer,
-    heads: c.n_head,
-    dropout: c.dropout,
-    bias: c.bias,
-    activation: "geluErf",
-    tied: true,
-  });
+  const options = {
+    vocab: ["vocab_size", size, 50304],
+    context: ["block_size", size, 1024],
+    d: ["n_embd", size, 768],
+    layers: ["n_layer", size, 12],
+    heads: ["n_head", size, 12],
+    dropout: ["dropout", probability, 0],
+    bias: ["bias", flag, true],
+  } as const;
+  return transformer({ ...said("nanoGpt", args, options, {}), activation: "geluErf", tied: true });
 }
 
 const parts = /* @__PURE__ */ having("saveNanoGpt", "wte.weight");
