@@ -497,10 +497,40 @@ suite("files of published weights", {
     assert.equal([both.fresh.length, both.unused.length], [4, 5]);
     assert.ok(both.unused.every(name => name.startsWith("cls.predictions.")));
   },
+  "BERT's head for masked words is its table, stored twice, and is no one's where the model has another head"() {
+    const { tensors } = parse(bytes("bert.masked.weights"));
+    const table = tensors.get("bert.embeddings.word_embeddings.weight")!;
+    const twice = (x: Storable) =>
+      serialize([
+        ...tensors,
+        ["cls.predictions.decoder.weight", x],
+        ["cls.predictions.decoder.bias", tensors.get("cls.predictions.bias")!],
+        ["cls.seq_relationship.bias", { shape: [2], values: new Float32Array(2) }],
+      ]);
+    const other = { shape: table.shape, values: Float32Array.from(table.values as Float32Array, x => x + 1) };
+    const masked = (more = {}) => bert({ ...config("bert.masked"), ...more }).params(new Tape("f32"));
+    const params = masked();
+    const read = loadBert(params, twice(table));
+    assert.equal([read.fresh, read.unused], [[], ["cls.seq_relationship.bias"]]);
+    assert.equal(params.wte.weight.values(), table.values);
+    assert.is(
+      thrown(RangeError, () => loadBert(params, twice(other))),
+      "loadBert: two tensors of the file are tied to wte.weight and differ",
+    );
+    const untied = masked({ tie_word_embeddings: false });
+    assert.equal(loadBert(untied, twice(other)).fresh, []);
+    assert.equal([untied.wte.weight.values(), untied.lm_head!.weight!.values()], [table.values, other.values]);
+    const sorts = masked(classifier);
+    assert.ok(loadBert(sorts, twice(other)).unused.includes("cls.predictions.decoder.weight"));
+    assert.equal(sorts.wte.weight.values(), table.values);
+  },
   "a file that is no safetensors file is called what it is"() {
     const text = (s: string) => new TextEncoder().encode(s);
     for (const [file, what] of [
-      [text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 548105171\n"), "a Git LFS pointer to a file"],
+      [
+        text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 548105171\n"),
+        "a Git LFS pointer to a file",
+      ],
       [text("<!DOCTYPE html><html><body>404</body></html>"), "a web page"],
       [text("\n\n<html>not found</html>"), "a web page"],
       [Uint8Array.of(0x50, 0x4b, 3, 4, 0, 0, 8, 8, 0, 0, 0, 0), "a zip, as torch.save writes"],
