@@ -37,7 +37,8 @@ const spec = {
     "Measures how fast farsight is. Medians, their spread, and a checksum of the result in every row.\n" +
     names.map(name => `  ${name.padEnd(10)} ${benches[name]!.help}`).join("\n") +
     "\nOr trains the tables of a paper: `npm run bench -- PAPER --help` says how.\n" +
-    papers.map(({ name, title }) => `  ${name.padEnd(10)} ${title}`).join("\n"),
+    papers.map(({ name, title }) => `  ${name.padEnd(10)} ${title}`).join("\n") +
+    "\nOr runs published weights: `npm run bench -- gpt2 --help` says how.",
   examples: [
     ['npm run bench -- kernels --case "matmul f32"', "GFLOP/s of the products"],
     ["npm run bench -- step --engine fast --threads 2", "training steps on the fast engine"],
@@ -146,6 +147,10 @@ function mistake(bench: string | undefined, folders: readonly string[], o: Pick<
 }
 
 async function main(): Promise<void> {
+  if (["gpt2", "bert"].includes(process.argv[2]!)) {
+    await import(new URL("published/start.mjs", import.meta.url).href);
+    return;
+  }
   // A program of its own, which is what its results depend on.
   if (papers.some(p => p.name === process.argv[2])) {
     await import(new URL("tables/start.mjs", import.meta.url).href);

@@ -1,11 +1,11 @@
 // checkpoint.ts: the state of a run as the bytes of a safetensors file, and back. Where the bytes go is the caller's
 // business.
-import { printed, safely, get, label, integer, refuse, shapeOf } from "./check.ts";
+import { printed, safely, get, integer, refuse } from "./check.ts";
 import { leaves, tapeOf, type Tree } from "./nn.ts";
 import { optimizersOf, type Optimizer } from "./optim.ts";
 import { random } from "./random.ts";
-import { matched } from "./names.ts";
-import { parse, serialize, type Bytes, type Storable } from "./safetensors.ts";
+import { byPath, complain, filled, read, type TensorFiles } from "./names.ts";
+import { serialize, view, type Bytes, type Storable } from "./safetensors.ts";
 import type { Tensor } from "./tensor.ts";
 
 /**
@@ -25,15 +25,9 @@ export interface Run {
 const PREFIX = "optimizer";
 
 function tensorsOf(who: string, { params, optimizer }: Run, prefix = PREFIX): Map<string, Tensor> {
-  const map = new Map<string, Tensor>();
   const states = optimizersOf(who, optimizer).map(o => o.state);
   const state: Tree = states.length === 1 ? states[0]! : states;
-  for (const [path, t] of [...leaves(params), ...leaves(state, prefix)]) {
-    if (map.has(path)) refuse(RangeError, who, `two tensors are called ${path}`);
-    t.alive(who);
-    map.set(path, t);
-  }
-  return map;
+  return byPath(who, [...leaves(params), ...leaves(state, prefix)]);
 }
 
 /**
@@ -70,9 +64,10 @@ export function save(run: Run, metadata: Record<string, string> = {}): Bytes {
  */
 export function load(run: Run, file: Uint8Array): { step: number; metadata: Record<string, string> } {
   const tape = tapeOf("load", get(run, "params") as Tree);
-  const { tensors, metadata } = parse(file);
+  const { tensors, metadata } = view(file);
   const mine = tensorsOf("load", run, metadata["farsight.optimizer"]);
-  complain("load", mine, tensors, tape.dtype.toUpperCase());
+  const extra = [...tensors.keys()].filter(name => !mine.has(name));
+  complain("load", mine, tensors, extra, tape.dtype.toUpperCase());
   const number = (key: string, text = metadata[`farsight.${key}`]): number => {
     if (!/^\d+$/.test(text ?? "") || !Number.isSafeInteger(Number(text)))
       refuse(RangeError, "load", `the file's ${key} is ${text}`, "a file written by save");
@@ -99,51 +94,17 @@ export function load(run: Run, file: Uint8Array): { step: number; metadata: Reco
 }
 
 /**
- * Copies parameters from a safetensors file of any float type (a PyTorch state dict, say). Throws, and changes nothing,
- * unless names and shapes agree. Read as well: names behind `module.`, `model.`, `transformer.`, `bert.` or
- * `_orig_mod.`; parameters that lie under another's name, where the metadata `{ path: name }` says so; a tied head
- * under `lm_head.weight`. The state of optimisers is passed over.
+ * Copies parameters from a safetensors file of any float type, or from several (a PyTorch state dict, say). Throws, and
+ * changes nothing, unless names and shapes agree. Read as well: names behind `module.`, `model.`, `transformer.`,
+ * `bert.` or `_orig_mod.`; parameters that lie under another's name, where the metadata `{ path: name }` says so; a
+ * tied head under `lm_head.weight`. The state of optimisers is passed over, and so are attention's masks.
  */
-export function loadParams(params: Tree, file: Uint8Array): Record<string, string> {
-  const { tensors, metadata } = parse(file);
-  const mine = tensorsOf("loadParams", { params });
+export function loadParams(params: Tree, file: TensorFiles): Record<string, string> {
+  const who = "loadParams";
+  const { tensors, metadata } = read(who, file);
+  const mine = tensorsOf(who, { params });
   const prefix = metadata["farsight.optimizer"];
   for (const name of tensors.keys())
     if (name.startsWith(`${prefix ?? PREFIX}.`) && (prefix || !mine.has(name))) tensors.delete(name);
-  const found = matched(mine, tensors, metadata);
-  complain("loadParams", mine, found, "floats");
-  for (const [path, t] of mine) t.values().set(found.get(path)!.values as Float32Array);
-  return metadata;
-}
-
-const SHOWN = 8; // of each list
-
-/** Throws one error that lists every name that is missing, too many, or does not fit. */
-function complain(
-  who: string,
-  mine: Map<string, Tensor>,
-  theirs: ReturnType<typeof parse>["tensors"],
-  wants: string,
-): void {
-  const missing = [...mine.keys()].filter(path => !theirs.has(path));
-  const extra = [...theirs.keys()]
-    .filter(path => !mine.has(path))
-    .map((name, i) => {
-      const prefixed = i < SHOWN && missing.some(path => name.endsWith(`.${path}`));
-      return label(name) + (prefixed ? " (has a prefix)" : "");
-    });
-  const wrong = [...mine].flatMap(([path, t]) => {
-    const s = theirs.get(path);
-    if (!s) return [];
-    if (shapeOf(s) !== shapeOf(t)) return `${path} is ${shapeOf(s)}, wants ${shapeOf(t)}`;
-    return s.dtype === wants || (wants === "floats" && !s.dtype.startsWith("I"))
-      ? []
-      : `${path} is ${s.dtype}, wants ${wants}`;
-  });
-  const some = (label: string, list: string[]): string => {
-    const more = list.length > SHOWN ? ` and ${list.length - SHOWN} more` : "";
-    return list.length ? `\n  ${label}: ${list.slice(0, SHOWN).join(", ")}${more}` : "";
-  };
-  const all = some("missing", missing) + some("unexpected", extra) + some("mismatched", wrong);
-  if (all) refuse(RangeError, who, `the file does not fit; nothing was changed${all}`);
+  return filled(who, mine, { tensors, metadata }, { tied: ["lm_head.weight", "wte.weight"] }).metadata;
 }

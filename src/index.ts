@@ -14,6 +14,7 @@ export {
   type Activation,
   type Maker,
   type MlpWeights,
+  type ParamsOptions,
   type Tree,
   type Weights,
 } from "./nn.ts";
@@ -32,6 +33,7 @@ export {
 export { fit, type FitOptions, type Metrics, type WeighedLoss } from "./fit.ts";
 export { curriculum, type CurriculumMetrics, type CurriculumOptions, type Progress } from "./curriculum.ts";
 export { load, loadParams, save, type Run } from "./checkpoint.ts";
+export type { Filled, TensorFiles } from "./names.ts";
 export { gradcheck, type GradcheckOptions } from "./gradcheck.ts";
 export { op, type Op, type Operand, type Rule } from "./op.ts";
 export {
@@ -101,6 +103,7 @@ export { edgeWeights, myopia, type Cut, type Myopia } from "./models/myopic.ts";
 export {
   transformer,
   type Config,
+  type HeadWeights,
   type How,
   type Seen,
   type Transformer,
@@ -129,4 +132,7 @@ export {
 } from "./models/carries/association.ts";
 export { rmtR, type RetrievalWeights, type RmtR, type RmtRState, type RmtRWeights } from "./models/retrieval.ts";
 export { rmtEncoder, type RmtEncoder, type RmtEncoderOptions, type RmtEncoderWeights } from "./models/encoder.ts";
+export { gpt2, loadGpt2 } from "./models/gpt2.ts";
+export { bert, loadBert } from "./models/bert.ts";
+export { nanoGpt, saveNanoGpt } from "./models/nanogpt.ts";
 export * from "./tasks/index.ts";

@@ -81,10 +81,22 @@ export function tapeOf(who: string, tree: Tree): Tape {
 /** How many numbers a tree holds. */
 export const count = (tree: Tree): number => leaves(tree).reduce((n, [, t]) => n + t.size, 0);
 
+/** Options of a model's `params`. */
+export interface ParamsOptions {
+  /** Of what is drawn; 0 unless given. */
+  seed?: number;
+  /** Whether they want no gradient, and claim no memory for it; false unless given. */
+  frozen?: boolean;
+  /**
+   * Whether a transformer's numbers are drawn (unless false) or are what they would be around: zeros, for a file to
+   * fill. Of GPT-2's 124 million it spares a minute.
+   */
+  drawn?: boolean;
+}
 /** Checks the options of a model's `params`, and that there is a tape. */
-export function fresh(tape: Tape, options: { seed?: number; frozen?: boolean } = {}) {
+export function fresh(tape: Tape, options: ParamsOptions = {}) {
   living("params", tape);
-  return chosen("params", options, { seed: [seed, 0], frozen: [flag, false] });
+  return chosen("params", options, { seed: [seed, 0], frozen: [flag, false], drawn: [flag, true] });
 }
 const seed = /* @__PURE__ */ whole();
 
@@ -93,13 +105,20 @@ export interface Maker {
   (path: string, shape: readonly number[], std: number, mean?: number): Tensor;
 }
 
-/** A maker on `tape`: normal numbers of the given spread around the given mean; `frozen` ones want no gradient. */
-export function maker(tape: Tape, rng: Random, frozen = false): Maker {
+/**
+ * A maker on `tape`: normal numbers of the given spread around the given mean, or the mean itself where none are
+ * `drawn`; `frozen` ones want no gradient.
+ */
+export function maker(tape: Tape, rng: Random, frozen = false, drawn = true): Maker {
   return (path, shape, std, mean = 0) => {
     const t = frozen ? tape.tensor(shape) : tape.param(shape);
     const values = t.values();
+    if (!std || !drawn) {
+      if (mean) values.fill(mean);
+      return t;
+    }
     const own = rng.fork(path);
-    for (let i = 0; i < values.length; i++) values[i] = mean + (std ? std * own.normal() : 0);
+    for (let i = 0; i < values.length; i++) values[i] = mean + std * own.normal();
     return t;
   };
 }
@@ -174,6 +193,8 @@ export const activations = ["gelu", "geluErf", "relu", "swiglu"] as const;
 /** What stands between an MLP's two matrices. */
 export type Activation = (typeof activations)[number];
 const bends = { gelu, geluErf, relu };
+/** A bend by its name. */
+export const bent = (x: Tensor, activation: keyof typeof bends): Tensor => bends[activation](x);
 
 export interface MlpWeights extends Weightless {
   readonly c_fc: Weights;
@@ -199,7 +220,7 @@ export function checkMlp(p: MlpWeights, activation: Activation): void {
 /** `mlp` of what has been checked. */
 export function feedForward(x: Tensor, p: MlpWeights, activation: Activation): Tensor {
   const inner = apply(x, p.c_fc);
-  const y = activation === "swiglu" ? mul(silu(apply(x, p.c_gate!)), inner) : bends[activation](inner);
+  const y = activation === "swiglu" ? mul(silu(apply(x, p.c_gate!)), inner) : bent(inner, activation);
   return apply(y, p.c_proj);
 }
 /** A linear layer. */

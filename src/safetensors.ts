@@ -5,13 +5,16 @@
 import { get, safely, kindOf, label, printed, listed, type Kind } from "./check.ts";
 import { readHeader, wrong } from "./header.ts";
 
-/** The kinds of number in files that this library reads. It writes F32, F64, I32 and I64. */
-export type FileDtype = "F32" | "F64" | "F16" | "BF16" | "I32" | "I64";
+/** The kinds of number in files that this library reads. It writes F32, F64, I32, I64 and U8. */
+export type FileDtype = "F32" | "F64" | "F16" | "BF16" | "I32" | "I64" | "U8" | "BOOL";
 
 /** Numbers as a file can hold them; I64 stays BigInt64Array, since a float would lose what lies beyond 2^53. */
-export type Values = Float32Array | Float64Array | Int32Array | BigInt64Array;
+export type Values = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
 
-/** One tensor of a file. F16 and BF16 are widened to Float32Array, which holds each of their values exactly. */
+/**
+ * One tensor of a file. F16 and BF16 are widened to Float32Array, which holds each of their values exactly; BOOL is a
+ * byte each.
+ */
 export interface Stored {
   readonly dtype: FileDtype;
   readonly shape: readonly number[];
@@ -34,18 +37,27 @@ interface Entry {
   end: number;
 }
 type Placed = Entry & Stored;
+interface Parsed {
+  tensors: Map<string, Stored>;
+  metadata: Record<string, string>;
+}
 type Pairs = Iterable<readonly [name: string, tensor: Storable]>;
 
 const CHECKSUM = "farsight.checksum";
 const MAX_HEADER = 100_000_000; // bytes, as in the reference reader
-const WIDTH: Record<FileDtype, number> = { F32: 4, F64: 8, F16: 2, BF16: 2, I32: 4, I64: 8 };
-const ARRAYS = { F32: Float32Array, F64: Float64Array, I32: Int32Array, I64: BigInt64Array };
+const WIDTH: Record<FileDtype, number> = { F32: 4, F64: 8, F16: 2, BF16: 2, I32: 4, I64: 8, U8: 1, BOOL: 1 };
+const ARRAYS = { F32: Float32Array, F64: Float64Array, I32: Int32Array, I64: BigInt64Array, U8: Uint8Array };
 
-/** The numbers in little-endian bytes that may lie anywhere. */
-function numbers(dtype: FileDtype, bytes: Uint8Array): Values {
-  // A copy, for its alignment. Not by `slice`: that of Node's Buffer shares memory.
-  if (dtype !== "F16" && dtype !== "BF16")
-    return new ARRAYS[dtype](reorder(new Uint8Array(bytes), WIDTH[dtype]).buffer);
+/** The numbers in little-endian bytes that may lie anywhere: a view of them where `copy` is false and one can be. */
+function numbers(dtype: FileDtype, bytes: Uint8Array, copy: boolean): Values {
+  if (dtype !== "F16" && dtype !== "BF16") {
+    const made = ARRAYS[dtype === "BOOL" ? "U8" : dtype];
+    const { buffer, byteOffset: at, byteLength } = bytes;
+    const width = WIDTH[dtype];
+    if (!copy && little() && at % width === 0) return new made(buffer as ArrayBuffer, at, byteLength / width);
+    // Not by `slice`: that of Node's Buffer shares memory.
+    return new made(reorder(new Uint8Array(bytes), width).buffer);
+  }
   // Widened as bits, not as numbers: an engine may change the payload of a NaN that passes as a number.
   const bits = new Uint32Array(bytes.length / 2);
   const floats = new Float32Array(bits.buffer);
@@ -79,7 +91,8 @@ function headerOf(list: readonly Entry[], metadata: Record<string, string>): Byt
 }
 
 /**
- * Takes in the 32-bit words of the header `headerOf` makes, without the checksum, and of the numbers, by
+ * Takes in the 32-bit words of the header `headerOf` makes, without the checksum, and of the numbers, the last one
+ * filled up with zeros, by
  * h = 0x9e3779b1 (h ^ word) and h ^= h >>> 15. Both can be undone, so that a change within one word never passes; any
  * other does once in 2^32 times. It is of what a header says and not of its bytes, and so holds in a file that was
  * written anew. Twice as fast as CRC-32.
@@ -88,8 +101,9 @@ function checksum(list: readonly Entry[], metadata: Record<string, string>, data
   let h = 0;
   for (const part of [headerOf(list, metadata), data]) {
     const view = new DataView(part.buffer, part.byteOffset);
-    for (let i = 0; i + 4 <= part.length; i += 4) {
-      h = Math.imul(h ^ view.getInt32(i, true), 0x9e3779b1);
+    const tail = part.subarray(part.length & ~3).reduceRight((word, byte) => (word << 8) | byte, 0);
+    for (let i = 0; i < part.length; i += 4) {
+      h = Math.imul(h ^ (i + 4 <= part.length ? view.getInt32(i, true) : tail), 0x9e3779b1);
       h ^= h >>> 15;
     }
   }
@@ -101,8 +115,8 @@ function checksum(list: readonly Entry[], metadata: Record<string, string>, data
  *
  *     const bytes = serialize({ weight: { shape: [2, 3], values: new Float32Array(6) } }, { format: "pt" });
  *
- * What `parse` returned can be written again; F16 and BF16 then become F32. Where there are numbers, the metadata gets
- * a checksum, `farsight.checksum`, of all that the file holds.
+ * What `parse` returned can be written again; F16 and BF16 then become F32, and BOOL U8. Where there are numbers, the
+ * metadata gets a checksum, `farsight.checksum`, of all that the file holds.
  */
 export function serialize(tensors: Pairs | Record<string, Storable>, metadata: Record<string, string> = {}): Bytes {
   if (typeof tensors !== "object" || tensors === null)
@@ -156,13 +170,41 @@ export function serialize(tensors: Pairs | Record<string, Storable>, metadata: R
  * file. Any unsound file is a RangeError that says what is wrong, and so is one whose `farsight.checksum` does not
  * hold; the metadata comes without it. A name is any string, even `../x`: never make it a path.
  */
-export function parse(bytes: Uint8Array): { tensors: Map<string, Stored>; metadata: Record<string, string> } {
+export function parse(bytes: Uint8Array): Parsed {
+  const { list, data, metadata } = opened(bytes);
+  const tensors = new Map<string, Stored>();
+  for (const { name, dtype, shape, begin, end } of list)
+    tensors.set(name, { dtype, shape, values: numbers(dtype, data.subarray(begin, end), true) });
+  return { tensors, metadata };
+}
+
+/**
+ * The same without a copy: `values` are read anew each time they are asked for, and are a view of the file where its
+ * numbers lie as the host's do.
+ */
+export function view(bytes: Uint8Array): Parsed {
+  const { list, data, metadata } = opened(bytes);
+  const tensors = new Map<string, Stored>();
+  for (const { name, dtype, shape, begin, end } of list)
+    tensors.set(name, {
+      dtype,
+      shape,
+      get values() {
+        return numbers(dtype, data.subarray(begin, end), false);
+      },
+    });
+  return { tensors, metadata };
+}
+
+/** A file of which all has been checked: its tensors in the order of their numbers, and these. */
+function opened(bytes: Uint8Array): { list: Entry[]; data: Uint8Array; metadata: Record<string, string> } {
   if (!ArrayBuffer.isView(bytes) || kindOf(bytes) !== "Uint8Array")
     wrong(`a file is a Uint8Array, not ${printed(bytes)}`, TypeError);
   if (bytes.length < 8) wrong(`a file has at least 8 bytes, and this one ${bytes.length}`);
   const long = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true);
   const start = 8 + Number(long);
   const size = bytes.length - start;
+  if (long > BigInt(MAX_HEADER) || !/^[{\s]/.test(String.fromCharCode(bytes[8]!))) isNone(bytes);
   if (long > BigInt(MAX_HEADER)) wrong(`the header takes ${long} bytes and may have ${MAX_HEADER}`);
   if (size < 0) wrong(`the header takes ${long} bytes and the file has ${bytes.length - 8} after its length`);
   const entries = readHeader(bytes.subarray(0, start));
@@ -183,10 +225,22 @@ export function parse(bytes: Uint8Array): { tensors: Map<string, Stored>; metada
   const data = bytes.subarray(start);
   if (sum !== undefined && sum !== checksum(list, metadata, data))
     wrong(`damaged or changed: ${CHECKSUM} does not hold`);
-  const tensors = new Map<string, Stored>();
-  for (const { name, dtype, shape, begin, end } of list)
-    tensors.set(name, { dtype, shape, values: numbers(dtype, data.subarray(begin, end)) });
-  return { tensors, metadata };
+  return { list, data, metadata };
+}
+
+/** How files begin that are taken for safetensors files, and what they are. */
+const OTHERS: readonly [start: RegExp, what: string][] = [
+  [/^version https:\/\/git-lfs/, "a Git LFS pointer to a file that was not fetched"],
+  [/^\s*</, "a web page"],
+  [/^PK\x03\x04/, "a zip, as torch.save writes"],
+  [/^\x80[\x02-\x05]/, "a pickle, as Python writes"],
+  [/^\s*\{/, "JSON"],
+];
+/** Refuses a file of another kind by its name. */
+function isNone(bytes: Uint8Array): void {
+  const start = String.fromCharCode(...bytes.subarray(0, 64));
+  const [, what] = OTHERS.find(([begins]) => begins.test(start)) ?? [];
+  if (what) wrong(`the file is ${what}`, RangeError, "a safetensors file");
 }
 
 function readEntry([name, entry]: [string, unknown]): Entry {
@@ -229,10 +283,10 @@ function check(
   if (bytes !== BigInt(has)) wrong(`${label(name)} needs ${bytes} bytes for shape ${printed(shape)} and has ${has}`);
 }
 
+const little = (): boolean => new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 /** Between a file's byte order and the host's, in place: nothing to do but on a big-endian host. */
 function reorder(bytes: Bytes, width: number): Bytes {
-  const little = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
-  if (!little) for (let i = 0; i < bytes.length; i += width) bytes.subarray(i, i + width).reverse();
+  if (!little()) for (let i = 0; i < bytes.length; i += width) bytes.subarray(i, i + width).reverse();
   return bytes;
 }
 

@@ -32,6 +32,16 @@ const retrieving = farsight.rmtR(model, { memory: 1, segment: 3 });
 const retrievingParams = retrieving.params(tape);
 const encoder = farsight.rmtEncoder(post, { memory: 1, segment: 3, classes: 2 });
 const encoderParams = encoder.params(tape);
+const gptConfig = { vocab_size: 5, n_positions: 4, n_embd: 4, n_layer: 1, n_head: 2, n_inner: null };
+const gptWeights = farsight.gpt2(gptConfig).params(tape, { frozen: true });
+const bertConfig = {
+  vocab_size: 5,
+  hidden_size: 4,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  intermediate_size: 4,
+};
+const bertWeights = farsight.bert({ ...bertConfig, max_position_embeddings: 4 }).params(tape, { frozen: true });
 const w = tape.param([2, 3], [1, 2, 3, 4, 5, 6]);
 const trained = { w };
 export const optimizer = farsight.adamw(trained);
@@ -51,6 +61,41 @@ const reads = () => ({ q: t(1, 2, 4), k: t(1, 2, 4), kAt: 0, v: t(1, 2, 4), vAt:
 const mlpWeights = () => ({ c_fc: { weight: t(8, 4), bias: t(8) }, c_proj: { weight: t(4, 8), bias: t(4) } });
 const state = () => model.start(frozen, 1, { cache: 8 });
 const words = (): Tensor => ints([1, 2], [0, 1]);
+
+/** A file of parameters under other names, its matrices the other way round where `turned` is. */
+function published(params: Tree, name: (path: string) => string[], turned: boolean): Uint8Array {
+  const list = farsight.leaves(params).flatMap(([path, x]) => {
+    const names = name(path);
+    const [rows = 0, columns] = x.shape as [number, number?];
+    const shape = turned && columns && /^h\./.test(path) ? [columns, rows] : [rows / names.length, ...x.shape.slice(1)];
+    return names.map(name => [name, { shape, values: new Float32Array(x.size / names.length) }] as const);
+  });
+  return farsight.serialize(list);
+}
+const gptFile = published(gptWeights, path => [path], true);
+const bertFile = published(
+  Object.fromEntries(Object.entries(bertWeights).filter(([name]) => name !== "lm_head")) as Tree,
+  path =>
+    path
+      .replace("wte", "embeddings.word_embeddings")
+      .replace("wpe", "embeddings.position_embeddings")
+      .replace("wtt", "embeddings.token_type_embeddings")
+      .replace("ln_emb", "embeddings.LayerNorm")
+      .replace("ln_1", "attention.output.LayerNorm")
+      .replace("attn.c_proj", "attention.output.dense")
+      .replace("mlp.c_fc", "intermediate.dense")
+      .replace("mlp.c_proj", "output.dense")
+      .replace("ln_2", "output.LayerNorm")
+      .replace("attn.c_attn", "attention.self.query attention.self.key attention.self.value")
+      .replace(/^h\.0\.(.*)\.(\w+)$/, (_, modules: string, end: string) =>
+        modules
+          .split(" ")
+          .map(module => `encoder.layer.0.${module}.${end}`)
+          .join(" "),
+      )
+      .split(" "),
+  false,
+);
 
 /** Arguments of right calls, by where the function is found: exports, `x()` for what x gives, and names in it. */
 export const calls: Record<string, () => unknown[]> = {
@@ -133,6 +178,18 @@ export const calls: Record<string, () => unknown[]> = {
   load: () => [{ params: trained, optimizer, step: 0 }, file],
   loadParams: () => [trained, loose],
   save: () => [{ params: trained, optimizer, step: 1 }, { note: "x" }],
+  gpt2: () => [gptConfig],
+  loadGpt2: () => [gptWeights, gptFile],
+  bert: () => [{ ...bertConfig, architectures: ["BertForSequenceClassification"], id2label: { 0: "a", 1: "b" } }],
+  loadBert: () => [
+    bertWeights,
+    {
+      index: { weight_map: Object.fromEntries([...farsight.parse(bertFile).tensors.keys()].map(name => [name, "a"])) },
+      files: { a: bertFile },
+    },
+  ],
+  nanoGpt: () => [{ vocab_size: 5, block_size: 4, n_layer: 1, n_head: 2, n_embd: 4, dropout: 0.1, bias: false }],
+  saveNanoGpt: () => [gptWeights, { note: "x" }],
   gradcheck: () => [trained, loss, options({ tolerance: 1e-6, h: 1e-5, directions: 1, seed: 0 })],
   op: () => ["mine(x)", "... -> ...", { attrs: { by: 1 }, forward: () => {}, backward: () => {} }],
   "op()": () => [t(2), options({ by: 2 })],
@@ -279,6 +336,7 @@ export const calls: Record<string, () => unknown[]> = {
     options({
       ...{ ...small, inputs: undefined, outputs: 5, kvHeads: 1, inner: 8, norm: "pre", rms: false, bias: true },
       ...{ embeddingNorm: false, causal: true, activation: "gelu", tied: false, headBias: false, dropout: 0.1 },
+      ...{ types: 2, headLayer: true, pooler: false },
       eps: 1e-5,
       position: ["rope", "cope"],
       relative: options({ rows: 3, table: "shared", every: 1 }),
@@ -408,6 +466,7 @@ function how() {
     allowed: ones(3, 3),
     keys: ones(1, 3),
     documents: ints([1, 3], [0, 0, 1]),
+    types: undefined,
     edges: undefined,
     watch: () => {},
   });
@@ -418,7 +477,7 @@ function stepHow() {
 /** Those that all models have alike. */
 function modelCalls(name: string, weights: Tree, input: () => unknown): Record<string, () => unknown[]> {
   return {
-    [`${name}.params`]: () => [tape, options({ seed: 1, frozen: false })],
+    [`${name}.params`]: () => [tape, options({ seed: 1, frozen: false, drawn: true })],
     [`${name}.head`]: () => [weights, t(1, 3, 4)],
     [`${name}.loss`]: () => [weights, input(), ids()],
   };

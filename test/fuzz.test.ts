@@ -16,6 +16,9 @@ interface Target {
 /** What gives the same functions: the name under which their calls stand. */
 const alike: Record<string, string> = {
   "transformer()": "model",
+  "gpt2()": "model",
+  "bert()": "model",
+  "nanoGpt()": "model",
   "rmt()": "memory",
   "armt()": "associative",
   "rmtR()": "retrieving",

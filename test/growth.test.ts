@@ -17,7 +17,9 @@ import {
   generate,
   gradcheck,
   leaves,
+  gpt2,
   load,
+  loadGpt2,
   loadParams,
   memorize,
   mistakes,
@@ -635,6 +637,19 @@ suite(
         const params = tree(n, tape);
         const file = serialize(stored(n, "module.p"));
         return () => loadParams(params, file);
+      },
+    ],
+    "layers of loadGpt2, in two files": [
+      100,
+      (n, tape) => {
+        const params = gpt2({ vocab_size: 3, n_positions: 2, n_embd: 2, n_layer: n, n_head: 1 }).params(tape);
+        const all = leaves(params).map(([path, x]) => {
+          const shape = /^h\./.test(path) ? [...x.shape].reverse() : x.shape;
+          return [path, { shape, values: new Float32Array(x.size) }] as const;
+        });
+        const files = { a: serialize(all.slice(0, 9)), b: serialize(all.slice(9)) };
+        const weight_map = Object.fromEntries(all.map(([path], i) => [path, i < 9 ? "a" : "b"]));
+        return () => loadGpt2(params, { index: { weight_map }, files });
       },
     ],
     "names that loadParams refuses": [

@@ -380,6 +380,12 @@ function checkCommand(file: string, line: string): void {
   else if (program === "node") assert.ok(what === mine || existsSync(what!), `${where}: there is no ${what}`);
   else throw new Error(`${where}: a command that nobody checks`);
   if (script === "bench" && papers.some(p => p.name === words[0])) return checkTable(where, words);
+  if (script === "bench" && ["gpt2", "bert"].includes(words[0]!)) {
+    const known = help("bench", words[0]!);
+    for (const word of words.filter(w => w.startsWith("--")))
+      assert.ok(known.includes(word), `${where}: npm run bench -- ${words[0]} knows no ${word}`);
+    return;
+  }
   if (script === "start" || script === "bench") {
     const known = help(script);
     for (const word of words.filter(w => !/^\d+$/.test(w) && w !== "N"))

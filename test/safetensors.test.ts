@@ -4,7 +4,7 @@ import { parse, serialize } from "farsight";
 import * as assert from "uvu/assert";
 import { suite, thrown } from "./check.ts";
 
-type Numbers = Float32Array | Float64Array | Int32Array | BigInt64Array;
+type Numbers = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
 interface Tensor {
   shape: number[];
   values: Numbers;
@@ -67,9 +67,30 @@ suite("safetensors round trip", {
         d: tensor([2], Float64Array.of(Math.PI, 5e-324)),
         i: tensor([3, 1], Int32Array.of(-(2 ** 31), 0, 2 ** 31 - 1)),
         l: tensor([2], BigInt64Array.of(-(2n ** 63n), 2n ** 53n + 1n)),
+        u: tensor([5], Uint8Array.of(0, 1, 127, 128, 255)),
       },
       { format: "pt", config: '{"d":64,"text":"\\"quoted\\"\\n"}' },
     ),
+  "keeps BOOL as the bytes it is": () => {
+    const { dtype, values } = parse(
+      file(`{${entry("a", "BOOL", "[3]", "[0,3]")}}`, Uint8Array.of(1, 0, 1)),
+    ).tensors.get("a")!;
+    assert.equal([dtype, values], ["BOOL", Uint8Array.of(1, 0, 1)]);
+    assert.is(parse(serialize({ a: tensor([3], values) })).tensors.get("a")!.dtype, "U8");
+  },
+  "guards bytes that fill no word": () => {
+    for (let n = 1; n < 9; n++) {
+      const bytes = serialize({ a: tensor([n], new Uint8Array(n).fill(7)) });
+      for (let i = 1; i <= n; i++) {
+        const changed = bytes.slice();
+        changed[bytes.length - i]! ^= 1;
+        assert.match(
+          thrown(RangeError, () => parse(changed)),
+          /farsight\.checksum does not hold$/,
+        );
+      }
+    }
+  },
   "keeps no tensors at all": () => roundTrip({}),
   "keeps metadata without tensors": () => roundTrip({}, { only: "this" }),
   "keeps rank 0": () => roundTrip({ loss: tensor([], Float32Array.of(0.5)) }),
@@ -365,7 +386,7 @@ suite("safetensors writing", {
       thrown(TypeError, () => serialize(what as never, metadata as never));
     assert.is(
       bad({ w: { shape: [1], values: [1] } }),
-      "safetensors: w holds [1]\n  wants Float32Array, Float64Array, Int32Array or BigInt64Array",
+      "safetensors: w holds [1]\n  wants Float32Array, Float64Array, Int32Array, BigInt64Array or Uint8Array",
     );
     assert.match(bad({ w: { shape: [1], values: Uint8Array.of(1) } }), /: w holds Uint8Array\n/);
     assert.match(
@@ -421,7 +442,7 @@ const hostile: [what: string, bytes: Uint8Array, says: RegExp][] = [
   [
     "an entry without a dtype",
     file('{"a":{"shape":[1],"data_offsets":[0,4]}}', 4),
-    /: a has dtype undefined\n {2}wants F32, F64, F16, BF16, I32 or I64$/,
+    /: a has dtype undefined\n {2}wants F32, F64, F16, BF16, I32, I64, U8 or BOOL$/,
   ],
   ["a dtype from the prototype", file(`{${entry("a", "toString", "[1]", "[0,4]")}}`, 4), /: a has dtype "toString"/],
   ["a dtype __proto__", file(`{${entry("a", "__proto__", "[1]", "[0,4]")}}`, 4), /: a has dtype "__proto__"/],
@@ -431,7 +452,7 @@ const hostile: [what: string, bytes: Uint8Array, says: RegExp][] = [
     file('{"a":{"dtype":["F32"],"shape":[1],"data_offsets":[0,4]}}', 4),
     /: a has dtype \["F32"\]/,
   ],
-  ...["BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "I16", "U16", "U32", "C64", "U64", "F4"].map(
+  ...["I8", "F8_E5M2", "F8_E4M3", "I16", "U16", "U32", "C64", "U64", "F4"].map(
     (dtype): [string, Uint8Array, RegExp] => [
       `the dtype ${dtype}`,
       file(`{${entry("a", dtype, "[1]", "[0,8]")}}`, 8),

@@ -1,7 +1,7 @@
 // encoder.ts: the recurrent memory encoder (Bulatov et al. 2023, arXiv 2304.11062), which sorts sequences into classes:
 // memory once, in front. Only the memory crosses from segment to segment.
 import { flag, integer, largest, refuse, tensor, whole } from "../check.ts";
-import { apply, fitting, fresh, linearWeights, tokens, type Maker, type Weights } from "../nn.ts";
+import { apply, fitting, fresh, linearWeights, tokens, type Maker, type ParamsOptions, type Weights } from "../nn.ts";
 import { scale, tanh } from "../ops/elementwise.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import { concat, reshape, slice } from "../ops/shapes.ts";
@@ -55,7 +55,7 @@ export interface RmtEncoderWeights extends RmtWeights {
 export interface RmtEncoder {
   readonly model: Transformer;
   /** Fresh parameters on `tape`; `frozen` ones want no gradient and claim no memory for it. */
-  params(tape: Tape, options?: { seed?: number; frozen?: boolean }): RmtEncoderWeights;
+  params(tape: Tape, options?: ParamsOptions): RmtEncoderWeights;
   /** Sequences, all of one number of segments, cut from the right: the first segment of each is the short one. */
   segments(sequences: Sequences): number[][][];
   /** The state before the first segment of b sequences. */

@@ -2,7 +2,7 @@
 // before a segment and writes it after; only the memory crosses from segment to segment. Training replays segments
 // (tape.checkpoint), so that the memory it takes does not grow with their number.
 import { flag, get, largest, oneOf, refuse, shapeOf, tensor } from "../check.ts";
-import { fitting, tokens as integers, type Maker } from "../nn.ts";
+import { fitting, tokens as integers, type Maker, type ParamsOptions } from "../nn.ts";
 import { fade, scale } from "../ops/elementwise.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import { embedding } from "../ops/rows.ts";
@@ -65,7 +65,7 @@ export interface Rmt {
   readonly model: Transformer;
   readonly options: Complete;
   /** Fresh parameters on `tape`; `frozen` ones want no gradient and claim no memory for it. */
-  params(tape: Tape, options?: { seed?: number; frozen?: boolean }): RmtWeights;
+  params(tape: Tape, options?: ParamsOptions): RmtWeights;
   /** The state before the first segment of b sequences. */
   start(params: RmtWeights, b: number): RmtState;
   /**

@@ -21,6 +21,7 @@ import {
 import {
   activations,
   apply,
+  bent,
   drop,
   fitting,
   fresh,
@@ -30,13 +31,15 @@ import {
   normWeights,
   type Activation,
   type Maker,
+  type ParamsOptions,
   type Tree,
   type Weights,
 } from "../nn.ts";
 import { linear } from "../ops/products.ts";
 import { crossEntropy } from "../ops/losses.ts";
-import { probability } from "../ops/elementwise.ts";
+import { add, probability, tanh } from "../ops/elementwise.ts";
 import { embedding } from "../ops/rows.ts";
+import { reshape, slice } from "../ops/shapes.ts";
 import {
   optionNames,
   positionsOf,
@@ -82,12 +85,21 @@ export interface TransformerOptions extends PositionOptions {
   bias?: boolean;
   /** Whether the embeddings are normed before the first block, as BERT does. */
   embeddingNorm?: boolean;
+  /** Kinds of token, each with a vector of its own that is added to embeddings, as in BERT; 0, none, unless given. */
+  types?: number;
   causal?: boolean;
   activation?: Activation;
   /** Whether the embedding table is the head's weight too. */
   tied?: boolean;
   /** Whether the head has a bias. */
   headBias?: boolean;
+  /** Whether a layer stands before the head, linear, bend and norm, as where BERT fills in masked words. */
+  headLayer?: boolean;
+  /**
+   * Whether the head reads the first place alone, through a linear layer and tanh, as where BERT sorts into classes:
+   * logits are b outputs.
+   */
+  pooler?: boolean;
   /** Probability of dropout on embeddings, attention's result and MLP's result, while training. */
   dropout?: number;
   /** Inside the root of the norms. */
@@ -110,10 +122,22 @@ export type Config = { readonly [K in keyof Complete]: Complete[K] } & LayerConf
 /** A transformer's parameters. `wte` is a linear layer's weights where the model reads vectors. */
 export interface TransformerWeights extends ModelWeights {
   readonly wte: Weights;
+  /** Vectors of kinds of token, [types d]. */
+  readonly wtt?: Weights | undefined;
   readonly ln_emb?: Weights | undefined;
   readonly h: readonly BlockWeights[];
   readonly ln_f?: Weights | undefined;
-  readonly lm_head?: { weight?: Tensor | undefined; bias?: Tensor | undefined } | undefined;
+  readonly lm_head?: HeadWeights | undefined;
+  readonly [name: string]: Tensor | Tree | undefined;
+}
+
+/** A head's parameters; of one that is tied there is no weight. */
+export interface HeadWeights {
+  readonly weight?: Tensor | undefined;
+  readonly bias?: Tensor | undefined;
+  readonly pooler?: Weights | undefined;
+  readonly dense?: Weights | undefined;
+  readonly ln?: Weights | undefined;
   readonly [name: string]: Tensor | Tree | undefined;
 }
 
@@ -140,6 +164,8 @@ export interface How {
   keys?: Tensor | undefined;
   /** Integers b t, of texts packed into a row: a place sees those of its own document alone. */
   documents?: Tensor | undefined;
+  /** Integers b t, each token's kind; 0 for all unless given. */
+  types?: Tensor | undefined;
   /** Edge weights t t instead of those that `myopic` gives for times 0, 1, 2... */
   edges?: Tensor | undefined;
   /** Only the states of the places from here on come out, and the last layer computes no others; 0 unless given. */
@@ -151,17 +177,20 @@ export interface How {
 /** A model is its configuration and functions of parameters. */
 export interface Transformer {
   readonly config: Config;
-  /** Fresh parameters on `tape`; `frozen` ones want no gradient and claim no memory for it. */
-  params(tape: Tape, options?: { seed?: number; frozen?: boolean }): TransformerWeights;
+  /** Fresh parameters on `tape`. */
+  params(tape: Tape, options?: ParamsOptions): TransformerWeights;
   /** Embeddings b t d of tokens b t, or of vectors b t inputs; positions are added by `states`. */
   embed(params: TransformerWeights, x: Tensor): Tensor;
   /** Blocks over embeddings b t d -> states b t d. */
   states(params: TransformerWeights, x: Tensor, how?: How): Tensor;
-  /** States b t d -> logits b t outputs. */
+  /** States b t d -> logits b t outputs; of a model with a pooler, b outputs. */
   head(params: TransformerWeights, x: Tensor): Tensor;
-  /** Tokens b t (or vectors b t inputs) -> logits b t outputs. Without dropout unless asked. */
+  /** Tokens b t (or vectors b t inputs) -> logits, as `head` gives them. Without dropout unless asked. */
   logits(params: TransformerWeights, x: Tensor, how?: How): Tensor;
-  /** Mean cross-entropy of the logits against targets b t (-100 counts for nothing), with the model's dropout. */
+  /**
+   * Mean cross-entropy of the logits against targets b t, or b where there is a pooler (-100 counts for nothing), with
+   * the model's dropout.
+   */
   loss(params: TransformerWeights, x: Tensor, targets: Tensor): Tensor;
   /** The state before the first token of b sequences. */
   start(params: TransformerWeights, b: number, options?: StartOptions): TransformerState;
@@ -198,9 +227,12 @@ const wants = () =>
     rms: [flag, false],
     bias: [flag, true],
     embeddingNorm: [flag, false],
+    types: [whole(), 0],
     causal: [flag, true],
     tied: [flag, false],
     headBias: [flag, false],
+    headLayer: [flag, false],
+    pooler: [flag, false],
     dropout: [probability, 0],
     eps: [real("from 0"), 1e-5],
     position: [anything as Check<PositionChoice>, "absolute"],
@@ -221,6 +253,10 @@ function completed(options: TransformerOptions): Config {
   if (heads % kvHeads) refuse(RangeError, who, `kvHeads is ${kvHeads} of ${heads} heads`, "a divisor of heads");
   if (o.tied && outputs !== vocab)
     refuse(RangeError, who, `tied with ${outputs} outputs for ${vocab} tokens`, "outputs equal to vocab");
+  if (o.pooler && o.causal)
+    refuse(RangeError, who, "a pooler in a causal model, whose first place sees itself alone", "causal: false");
+  if (o.headLayer && (o.pooler || o.activation === "swiglu"))
+    refuse(RangeError, who, `headLayer with ${o.pooler ? "a pooler" : "swiglu"}`, "one of the two");
   if (o.norm === "post" && myopic?.cut === "pre_ln")
     refuse(RangeError, who, "the cut pre_ln with norm post", "norm pre, or the cut kv or post_ln");
   const positions = positionsOf(o.position, o as PositionOptions, { ...sizes, width: d / heads, bias: o.bias }, who);
@@ -243,8 +279,8 @@ export function transformer(options: TransformerOptions): Transformer {
   const model: Transformer = {
     config: c,
     params(tape, options) {
-      const { seed, frozen } = fresh(tape, options);
-      return tape.allOrNothing(() => make(maker(tape, random(seed).fork("params"), frozen)));
+      const { seed, frozen, drawn } = fresh(tape, options);
+      return tape.allOrNothing(() => make(maker(tape, random(seed).fork("params"), frozen, drawn)));
     },
     embed(params, x) {
       fits(params);
@@ -258,13 +294,13 @@ export function transformer(options: TransformerOptions): Transformer {
     },
     head(params, x) {
       headFits(params);
-      return logitsOf(params, x);
+      return logitsOf(c, params, x);
     },
     logits(params, x, how = {}) {
       fits(params);
       headFits(params);
       const states = embedded(c, params, x);
-      return logitsOf(params, run(c, params, states, chosen("transformer", how, HOW) as How).states);
+      return logitsOf(c, params, run(c, params, states, chosen("transformer", how, HOW) as How).states);
     },
     loss: (params, x, targets) => crossEntropy(model.logits(params, x, { dropout: c.dropout }), targets),
     start(params, b, how = {}) {
@@ -293,6 +329,7 @@ const HOW = {
   allowed: TENSOR,
   keys: TENSOR,
   documents: TENSOR,
+  types: TENSOR,
   edges: TENSOR,
   from: [whole(), 0],
   watch: [callable as Check<How["watch"]>, undefined],
@@ -305,7 +342,7 @@ function run(c: Config, params: TransformerWeights, x: Tensor, how: How, before?
   const starts = before?.starts.some(n => n > 0) ? before.starts : undefined;
   const places = { b, t, starts };
   const { causal } = c;
-  let state = x;
+  let state = withTypes(c, params, x, how.types);
   for (const { embed, model: [key] = [""] } of c.positions)
     if (embed) state = embed(state, params[key] as Tree | undefined, places);
   if (params.ln_emb) state = normed(state, params.ln_emb, c);
@@ -365,9 +402,33 @@ function embedded(c: Config, params: TransformerWeights, x: Tensor): Tensor {
   return c.vocab ? embedding(params.wte.weight, x) : apply(x, params.wte);
 }
 
+/** Embeddings b t d and the vectors of their kinds, b t. */
+function withTypes({ types: n }: Config, { wtt }: TransformerWeights, x: Tensor, types: Tensor | undefined): Tensor {
+  if (!wtt) {
+    if (types) refuse(RangeError, "transformer", "types, of a model without them", "the option types");
+    return x;
+  }
+  const [b, t] = x.shape as [number, number];
+  const kinds = types ?? x.tape.indices([b, t], new Array<number>(b * t).fill(0));
+  if (shapeOf(kinds) !== shapeOf({ shape: [b, t] }) || !kinds.integral)
+    refuse(RangeError, "transformer", `types are ${shapeOf(kinds)}`, `integers [${b} ${t}] below ${n}`);
+  return add(x, embedding(wtt.weight, kinds));
+}
+
 /** Logits of states b t d. */
-const logitsOf = ({ lm_head, wte }: TransformerWeights, x: Tensor): Tensor =>
-  linear(x, lm_head?.weight ?? wte.weight, lm_head?.bias);
+function logitsOf(
+  c: Config,
+  { lm_head: { weight, bias, pooler, dense, ln } = {}, wte }: TransformerWeights,
+  x: Tensor,
+) {
+  let state = x;
+  if (pooler) {
+    tensor("transformer", "the states", x, "b t d");
+    state = tanh(apply(reshape(slice(x, 0, 1, { axis: 1 }), [x.shape[0]!, c.d]), pooler));
+  }
+  if (dense) state = normed(bent(apply(x, dense), c.activation as "gelu"), ln!, c);
+  return linear(state, weight ?? wte.weight, bias);
+}
 
 /** What a carry knows of a model. */
 const carrySizes = (c: Config, tape: Tape, b: number): CarrySizes => ({
@@ -446,14 +507,18 @@ function weightsOf(make: Maker, c: Config): TransformerWeights {
   const head = () => ({
     weight: c.tied ? undefined : make("lm_head.weight", [c.outputs, c.d], 1 / Math.sqrt(3 * c.d)),
     bias: c.headBias ? make("lm_head.bias", [c.outputs], 0) : undefined,
+    pooler: c.pooler ? linearWeights(make, "lm_head.pooler", c.d, c.d, { bias: c.bias }) : undefined,
+    dense: c.headLayer ? linearWeights(make, "lm_head.dense", c.d, c.d, { bias: c.bias }) : undefined,
+    ln: c.headLayer ? norms("lm_head.ln") : undefined,
   });
   return {
     wte: c.vocab ? table("wte", c.vocab) : linearWeights(make, "wte", c.d, c.inputs, { bias: c.bias }),
     ...placed(make, c.positions, "model"),
+    wtt: c.types ? table("wtt", c.types) : undefined,
     ln_emb: c.embeddingNorm ? norms("ln_emb") : undefined,
     h: Array.from({ length: c.layers }, (_, i) => blockOf(make, i, c)),
     ln_f: c.norm === "pre" ? norms("ln_f") : undefined,
-    lm_head: c.tied && !c.headBias ? undefined : head(),
+    lm_head: c.tied && !c.headBias && !c.headLayer && !c.pooler ? undefined : head(),
   };
 }
 
