@@ -36,9 +36,9 @@ const ranks = [
   ["src/models/recurrent.ts"],
   ["src/models/rmt.ts", "src/models/encoder.ts", "src/models/generate.ts"],
   ["src/tasks/text.ts", "src/tasks/mistakes.ts", "src/tasks/sine.ts"],
-  ["src/tasks/sequences.ts"],
-  ["src/tasks/copy.ts", "src/tasks/counting.ts", "src/tasks/flipflop.ts"],
-  ["src/tasks/language.ts", "src/tasks/memorize.ts"],
+  ["src/tasks/sequences.ts", "src/tasks/facts.ts"],
+  ["src/tasks/copy.ts", "src/tasks/counting.ts", "src/tasks/equations.ts", "src/tasks/flipflop.ts"],
+  ["src/tasks/language.ts", "src/tasks/memorize.ts", "src/tasks/reasoning.ts", "src/tasks/recall.ts"],
   ["src/tasks/index.ts"],
   ["src/index.ts"],
 ];
