@@ -72,7 +72,8 @@ export function settling(run: Made, about: Placed, segments: number) {
 
 /** What is left of a disturbance after eight segments, as a share of it: below 1 memories draw neighbours in. */
 function leftOver({ ...run }: Made, { segment }: Placed, rows: readonly number[][], found: readonly Float64Array[][]) {
-  const [from, to] = [8, 16].map(s => Math.min(s, found.length - 1)) as [number, number];
+  const to = Math.min(16, found.length);
+  const from = Math.floor(to / 2);
   const noise = random(2024).fork("disturbance");
   const after = rows.map(row => row.slice(from * segment, to * segment));
   const disturbed = found[from - 1]!.map(row => {
