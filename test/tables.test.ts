@@ -99,7 +99,8 @@ suite("a table's cells", {
         for (const cell of table.cells) {
           assert.ok(cell.arm in table.arms, `${table.name}: ${cell.arm} has no name`);
           const [whole, quick] = [configOf(table, cell, NOW), configOf(table, cell, { ...NOW, quick: true })];
-          assert.ok(Number(quick["steps"]) < Number(whole["steps"]), table.name);
+          const isTrained = whole["steps"] !== 0; // or worked out from a formula
+          assert.ok(Number(quick["steps"]) < Number(whole["steps"]) || !isTrained, table.name);
           assert.not.equal(configOf(table, cell, { ...NOW, fast: true }), whole);
         }
       }

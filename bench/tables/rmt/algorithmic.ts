@@ -188,6 +188,11 @@ const table: Table = {
       paper: "of answers that the model writes by itself",
       here: "of each character given the right ones before it; of equations the last field",
     },
+    {
+      what: "the paper's numbers",
+      paper: "runs one by one; of copy with a cache 18.9 to 45.1 %",
+      here: "their mean; of copy with a cache the middle",
+    },
     { what: "equations without memory", paper: "99 % in one segment; in six not tested", here: "in six segments" },
   ],
   config({ setting }, share): Config {

@@ -155,7 +155,7 @@ function spreading(results: readonly Entry[]): Figure[] {
 export const dropout: Table = {
   name: "dropout",
   title: "Dropout and memory",
-  where: "Not in the papers",
+  where: "Beside the papers",
   question: "Why does a memory that was trained with dropout last?",
   setting: { name: "task", said: value => value },
   arms: Object.fromEntries(Object.entries(ARMS).map(([arm, { name }]) => [arm, name])),
