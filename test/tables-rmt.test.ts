@@ -1,5 +1,5 @@
-// The tables of RMT: what segments save, how questions over segments are asked, what memory's paths and spreads are, the
-// arms that read by segments, and what the tables say of records made up here.
+// The tables of RMT: what segments save, how questions over segments are asked, what memory's paths and spreads are,
+// the arms that read by segments, and what the tables say of records made up here.
 import {
   associativeRetrieval,
   language as bytes,
@@ -437,7 +437,8 @@ suite("the tables of RMT", {
     const start = "Copy in 9 segments of 8: right ";
     assert.is(
       of(99, 40),
-      `${start}99.2 % with RMT, 40.2 % with Transformer-XL and 12.2 % with no memory, beyond chance more with RMT than with Transformer-XL.`,
+      `${start}99.2 % with RMT, 40.2 % with Transformer-XL and 12.2 % with no memory, ` +
+        "beyond chance more with RMT than with Transformer-XL.",
     );
     assert.match(of(40, 99), /beyond chance more with Transformer-XL than with RMT\.$/);
     assert.match(of(40, 40.1), /with no difference beyond chance between RMT and Transformer-XL\.$/);
@@ -453,6 +454,7 @@ suite("the tables of RMT", {
       of(5.01),
       /is level with .* is not found beyond chance \(Transformer-XL, 60 states a layer before RMT, 6 vectors\)\.$/,
     );
+    assert.match(of(4.995), /A tenth as much memory is level with/);
     assert.match(of(4), /A tenth as much memory is better than Transformer-XL, 60 states a layer\./);
   },
 });

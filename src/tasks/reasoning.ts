@@ -1,6 +1,6 @@
-// The reasoning task of RMT (Bulatov et al. 2023, "Scaling transformer to 1M tokens and beyond", section 4.3): two facts
-// about which room is where, as in bAbI's two-argument relations (Weston et al. 2015, task 4), and a question at the
-// very end.
+// The reasoning task of RMT (Bulatov et al. 2023, "Scaling transformer to 1M tokens and beyond", section 4.3): two
+// facts about which room is where, as in bAbI's two-argument relations (Weston et al. 2015, task 4), and a question
+// at the very end.
 import { oneOf } from "../check.ts";
 import type { Random } from "../random.ts";
 import { completed, factsTask, isAmong, PLACES, type FactsOptions, type FactsTask } from "./facts.ts";

@@ -1,5 +1,5 @@
-// algorithmic.ts: copy, reverse, associative retrieval and quadratic equations by segments (2207.06881, figures 3 and 4,
-// table 1): what a recurrent memory carries, what a cache of states does, and what is left without either.
+// algorithmic.ts: copy, reverse, associative retrieval and quadratic equations by segments (2207.06881, figures 3 and
+// 4, table 1): what a recurrent memory carries, what a cache of states does, and what is left without either.
 import {
   associativeRetrieval,
   copyTwice,
@@ -161,7 +161,6 @@ const table: Table = {
   arms: ARMS,
   cells: crossed(Object.keys(ARMS), Object.keys(WAYS)),
   columns,
-  accuracy: "characters of held-out sequences",
   differences: [
     {
       what: "model",
@@ -171,7 +170,7 @@ const table: Table = {
     {
       what: "training",
       paper: "100,000 sequences, 250,000 to 700,000 steps of 32",
-      here: "drawn afresh in every step; lengths grow in the first 60 % of the steps, and any up to the present one comes up",
+      here: "drawn afresh in every step; any length up to one that grows in the first 60 % of the steps",
     },
     {
       what: "copy, reverse: memory",

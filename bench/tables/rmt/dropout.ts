@@ -161,7 +161,7 @@ export const dropout: Table = {
   arms: Object.fromEntries(Object.entries(ARMS).map(([arm, { name }]) => [arm, name])),
   cells: crossed(Object.keys(ARMS), ["memorize"]),
   columns,
-  accuracy: `held-out questions over ${MOST} segments`,
+  accuracy: "over the most segments of training",
   differences: [
     {
       what: "dropout",

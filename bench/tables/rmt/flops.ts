@@ -1,5 +1,5 @@
-// flops.ts: how many operations a recurrent memory saves at two million tokens (2304.11062, figure 3): worked out from a
-// formula, with nothing to train.
+// flops.ts: how many operations a recurrent memory saves at two million tokens (2304.11062, figure 3): worked out
+// from a formula, with nothing to train.
 import { sgd, type Tape } from "farsight";
 import { lines, type Point } from "../../charts/lines.ts";
 import { fitted } from "../../charts/svg.ts";

@@ -113,7 +113,10 @@ export function pathOf(run: Made, task: Placed, rng: Random, segments: number): 
   return { kind: "path", segments, shares, paths };
 }
 
-/** What memory reads in each segment of one sample, by layers: mean over heads, rows the written vectors, then the last token. */
+/**
+ * What memory reads in each segment of one sample, by layers, as means over heads: a row for each written vector, and
+ * one for the last token.
+ */
 export function readingOf({ tape, recurrent, params }: Made, task: Placed, rng: Random, segments: number): FigureData {
   const { memory: m, segment: l } = recurrent.options;
   const { tokens } = task.sample(rng, segments);
@@ -199,8 +202,8 @@ export function readingFigures(results: readonly Entry[], called: (e: Entry) => 
       });
     });
     const caption =
-      `${capital(called(e))}: what each written memory vector and the segment's last token attend to, mean over heads. ` +
-      "The first segment of a sample, one in between, and the one with the question.";
+      `${capital(called(e))}: what each written memory vector and the segment's last token attend to, as means over ` +
+      "heads. The first segment of a sample, one in between, and the one with the question.";
     return [{ charts, caption }];
   });
 }

@@ -5,11 +5,20 @@ import { lines, type Point, type Series } from "../../charts/lines.ts";
 import { fitted, HUES } from "../../charts/svg.ts";
 import { lone } from "../../finding.ts";
 import { bag, num, type Entry } from "../../records.ts";
-import { argmax, stepsOf, type Figure, type Group, type Measure, type Steps } from "../../study.ts";
+import { argmax, stepsOf, type Figure, type FigureData, type Group, type Measure, type Steps } from "../../study.ts";
 import { capital, join, many, mean, percent } from "../../words.ts";
 import { measureOf } from "../groups.ts";
 import { lengthAt, trainingOf, type Recipe } from "../recipe.ts";
-import { crossed, type Cell, type Column, type Config, type Difference, type Table, type Training } from "../table.ts";
+import {
+  crossed,
+  type Cell,
+  type Column,
+  type Config,
+  type Difference,
+  type Share,
+  type Table,
+  type Training,
+} from "../table.ts";
 import { HERE, modelOf, type Made } from "./arms.ts";
 import { pathFigures, pathOf, pieces, readingFigures, readingOf, type Placed } from "./paths.ts";
 
@@ -233,9 +242,36 @@ function curves(about: Remembered, table: Table, results: readonly Entry[]): Fig
   });
 }
 
+function configOf({ segment, steps, options }: Remembered, { arm, setting }: Cell, share: Share): Config {
+  const construction = setting as Construction;
+  return {
+    segment,
+    ...options[construction]!,
+    ...HERE,
+    most: mostOf(arm),
+    grows: 0.6,
+    steps: stepsOf(share, steps[construction]!),
+    questions: share.quick ? 20 : 100,
+    "far questions": share.quick ? 20 : 50,
+    longest: share.quick ? 32 : 4096,
+  };
+}
+
+/** A cell, of whose first seed memory is looked at. */
+function train(about: Remembered, cell: Cell, config: Config, tape: Tape): Training {
+  const tasks = tasksOf(about, config);
+  const { run, held, training, measured } = trained(cell, config, tape, about.name, tasks);
+  const looked = (): FigureData[] => [
+    pathOf(run, tasks.tested, held.fork("path"), Math.min(64, Number(config["longest"]))),
+    readingOf(run, tasks.tested, held.fork("reading"), 3),
+  ];
+  const isLooked = cell.arm === "rmt" && cell.seed === 1;
+  return { ...training, finish: () => ({ metrics: measured(), figures: isLooked ? looked() : [] }) };
+}
+
 /** The table of a task of this kind. */
 export function remembering(about: Remembered): Table {
-  const { name, title, where, question, segment, shorter = [], steps, options, differences } = about;
+  const { name, title, where, question, segment, shorter = [], options, differences } = about;
   const constructions = Object.keys(options) as Construction[];
   const arms = { rmt: "RMT", ...Object.fromEntries(shorter.map(n => [armOf(n), `RMT, trained on ${n}`])) };
   const columns = SHOWN.map((s): Column => ({
@@ -247,7 +283,7 @@ export function remembering(about: Remembered): Table {
   }));
   const table: Table = {
     ...{ name, title, where, question, arms, columns },
-    accuracy: `held-out questions over ${MOST} segments`,
+    accuracy: "over the most segments of training",
     setting: {
       name: "construction",
       said: value => (value === "published" ? "as published" : value === "corrected" ? "corrected" : value),
@@ -261,35 +297,8 @@ export function remembering(about: Remembered): Table {
       ),
     ],
     differences: [...differences, ...SHARED(segment)],
-    config({ arm, setting }, share): Config {
-      const construction = setting as Construction;
-      return {
-        segment,
-        ...options[construction]!,
-        ...HERE,
-        most: mostOf(arm),
-        grows: 0.6,
-        steps: stepsOf(share, steps[construction]!),
-        questions: share.quick ? 20 : 100,
-        "far questions": share.quick ? 20 : 50,
-        longest: share.quick ? 32 : 4096,
-      };
-    },
-    train(cell, config, tape) {
-      const tasks = tasksOf(about, config);
-      const { run, held, training, measured } = trained(cell, config, tape, name, tasks);
-      return {
-        ...training,
-        finish() {
-          const isLooked = cell.arm === "rmt" && cell.seed === 1;
-          const far = Math.min(64, Number(config["longest"]));
-          const figures = isLooked
-            ? [pathOf(run, tasks.tested, held.fork("path"), far), readingOf(run, tasks.tested, held.fork("reading"), 3)]
-            : [];
-          return { metrics: measured(), figures };
-        },
-      };
-    },
+    config: (cell, share) => configOf(about, cell, share),
+    train: (cell, config, tape) => train(about, cell, config, tape),
     conclusion: all => conclusion(table, all),
     figures(results) {
       const called = (e: Entry): string =>

@@ -1,5 +1,5 @@
-// segmental.ts: the arms that read a sequence segment by segment: with a recurrent memory, with the last states of every
-// layer (Transformer-XL), and with nothing that passes on. Otherwise one model.
+// segmental.ts: the arms that read a sequence segment by segment: with a recurrent memory, with the last states of
+// every layer (Transformer-XL), and with nothing that passes on. Otherwise one model.
 import {
   crossEntropy,
   add,
