@@ -4,6 +4,7 @@ import { algorithmic } from "./algorithmic.ts";
 import { detect } from "./detect.ts";
 import { dropout } from "./dropout.ts";
 import { flops } from "./flops.ts";
+import { long } from "./long.ts";
 import { memorize } from "./memorize.ts";
 import { reasoning } from "./reasoning.ts";
 import { text } from "./text.ts";
@@ -13,5 +14,5 @@ export const rmt: Paper = {
   name: "rmt",
   title: "Bulatov et al. 2022 and 2023, Recurrent Memory Transformer",
   link: "https://arxiv.org/abs/2304.11062",
-  tables: [flops, memorize, detect, reasoning, dropout, algorithmic, text],
+  tables: [flops, memorize, detect, reasoning, long, dropout, algorithmic, text],
 };
