@@ -20,7 +20,7 @@ const dtypes = {
 };
 // Bytes at most, minified and gzipped: of what the README's page imports and of every export, both dtypes inside, and
 // of farsight/tasks, which has no kernels.
-const BUDGETS = { "for a page": 60_000, "every export": 84_000, "tasks alone": 11_000 };
+const BUDGETS = { "for a page": 60_000, "every export": 88_000, "tasks alone": 11_000 };
 const PAGE = "Tape, adamw, counting, random, transformer";
 
 const { devDependencies } = JSON.parse(readFileSync("package.json", "utf8"));

@@ -381,14 +381,8 @@ export const calls: Record<string, () => unknown[]> = {
     ],
     8,
   ],
-  flipFlop: () => [options({ instructions: 3, ignore: 0.5 })],
-  "flipFlop().sample": () => [random(1)],
-  "flipFlop().batch": () => [random(1), 2],
-  "flipFlop().words": () => [[0, 1]],
-  selectiveCopy: () => [options({ symbols: 3, blanks: 2, vocab: 5 })],
-  "selectiveCopy().sample": () => [random(1)],
-  "selectiveCopy().batch": () => [random(1), 2],
-  "selectiveCopy().words": () => [[0, 1]],
+  ...sequenceCalls("flipFlop", { instructions: 3, ignore: 0.5 }),
+  ...sequenceCalls("selectiveCopy", { symbols: 3, blanks: 2, vocab: 5 }),
   language: () => [options({ unit: "words", text: "a b a c\nb a", size: 4, least: 1 })],
   "language().encode": () => ["a b"],
   "language().decode": () => [[0, 1]],
@@ -396,10 +390,18 @@ export const calls: Record<string, () => unknown[]> = {
   "language().windows": () => [new Uint8Array([0, 1, 2, 3, 1]), 3, options({ stride: 2, from: 1, b: 2 })],
   "language().words": () => [[0, 1]],
   mistakes: () => [[0.1, 0.2, 0.3, 0.1, 0.5, 0.6, 0.1, 0.9], [1, -100, 0, 1], 2],
-  memorize: () => [options({ segment: 12, at: "random", text: "a b c", words: 5 })],
+  memorize: () => [options({ segment: 12, at: "random", facts: "train", text: "a b c", words: 5 })],
   "memorize().sample": () => [random(1), 2],
   "memorize().batch": () => [random(1), 2, 2],
   "memorize().words": () => [[0, 1]],
+  reasoning: () => [options({ segment: 24, at: "random", facts: "held", needs: "both", text: "a b c", words: 5 })],
+  "reasoning().sample": () => [random(1), 2],
+  "reasoning().batch": () => [random(1), 2, 2],
+  "reasoning().words": () => [[0, 1]],
+  ...sequenceCalls("copyTwice", { symbols: 3 }),
+  ...sequenceCalls("reversal", { symbols: 3 }),
+  ...sequenceCalls("associativeRetrieval", { pairs: 3 }),
+  ...sequenceCalls("quadraticEquations", { unreal: 0.5 }),
   sine: () => [options({ a: 2, b: 3, p: 0.5, t: 4 })],
   "sine().batch": () => [random(1), 2],
   fast: () => ["f32", options({ fma: false, threads: 1, limit: 1 << 20 })],
@@ -473,6 +475,15 @@ function how() {
 }
 function stepHow() {
   return options({ dropout: 0.1, watch: () => {} });
+}
+/** Those of a task of sequences. */
+function sequenceCalls(name: string, given: object): Record<string, () => unknown[]> {
+  return {
+    [name]: () => [options(given)],
+    [`${name}().sample`]: () => [random(1)],
+    [`${name}().batch`]: () => [random(1), 2],
+    [`${name}().words`]: () => [[0, 1]],
+  };
 }
 /** Those that all models have alike. */
 function modelCalls(name: string, weights: Tree, input: () => unknown): Record<string, () => unknown[]> {

@@ -8,6 +8,7 @@ import {
   language,
   memorize,
   random,
+  reasoning,
   selectiveCopy,
   sine,
   type LanguageBatch,
@@ -215,6 +216,7 @@ suite("what a task draws and then throws", {
       "sine's batch": rng => sine().batch(rng, 4),
       "flip-flop's batch": rng => flipFlop().batch(rng, 4),
       "selective copy's sample": rng => selectiveCopy().sample(rng),
+      "reasoning's batch": rng => reasoning({ segment: 32 }).batch(rng, 4, 2),
     };
     for (const [name, draw] of Object.entries(draws)) {
       const last = random(1, 2 ** 53 - 2 ** 33 - 5); // no draw begins five words further

@@ -44,9 +44,9 @@ const ranks = [
     "src/models/nanogpt.ts",
   ],
   ["src/tasks/text.ts", "src/tasks/mistakes.ts", "src/tasks/sine.ts"],
-  ["src/tasks/sequences.ts"],
-  ["src/tasks/copy.ts", "src/tasks/counting.ts", "src/tasks/flipflop.ts"],
-  ["src/tasks/language.ts", "src/tasks/memorize.ts"],
+  ["src/tasks/sequences.ts", "src/tasks/facts.ts"],
+  ["src/tasks/copy.ts", "src/tasks/counting.ts", "src/tasks/equations.ts", "src/tasks/flipflop.ts"],
+  ["src/tasks/language.ts", "src/tasks/memorize.ts", "src/tasks/reasoning.ts", "src/tasks/recall.ts"],
   ["src/tasks/index.ts"],
   ["src/index.ts"],
 ];

@@ -24,7 +24,8 @@ import { studies } from "../bench/studies/index.ts";
 import { papers } from "../bench/tables/papers.ts";
 import { suite, thrown } from "./check.ts";
 
-const { counting, flipFlop, language, memorize, selectiveCopy, sine } = farsight;
+const { counting, flipFlop, language, memorize, reasoning, selectiveCopy, sine } = farsight;
+const { associativeRetrieval, copyTwice, quadraticEquations, reversal } = farsight;
 const { Tape, kinds, ops, armt, random, rmt, rmtEncoder, rmtR, transformer } = farsight;
 
 interface Page {
@@ -628,6 +629,7 @@ const tables: Record<string, () => readonly string[]> = {
   "option of `counting`": () => options(unknown => counting(unknown)),
   "option of `flipFlop`": () => options(unknown => flipFlop(unknown)),
   "option of `selectiveCopy`": () => options(unknown => selectiveCopy(unknown)),
+  "option of `memorize` and `reasoning`": () => options(unknown => reasoning({ segment: 23, ...(unknown as {}) })),
   "option of `language`": () => options(unknown => language(unknown)),
   "what `fit` yields": () => members("Metrics"),
   "member of a tape": () => members("Tape"),
@@ -690,6 +692,11 @@ suite("the tables of the pages", {
       selectiveCopy: selectiveCopy().batch(random(1), 2),
       language: language().batch(random(1), [1, 2, 3], 2, 2),
       memorize: memorize({ segment: 11 }).batch(random(1), 2, 1),
+      reasoning: reasoning({ segment: 23 }).batch(random(1), 2, 1),
+      copyTwice: copyTwice().batch(random(1), 2),
+      reversal: reversal().batch(random(1), 2),
+      associativeRetrieval: associativeRetrieval().batch(random(1), 2),
+      quadraticEquations: quadraticEquations().batch(random(1), 2),
       sine: sine().batch(random(1), 2),
     };
     const rows = rowsOf("batch of a task").map(([task, gives]) => [named(task!)[0], named(gives!).sort()]);

@@ -99,7 +99,8 @@ suite("a table's cells", {
         for (const cell of table.cells) {
           assert.ok(cell.arm in table.arms, `${table.name}: ${cell.arm} has no name`);
           const [whole, quick] = [configOf(table, cell, NOW), configOf(table, cell, { ...NOW, quick: true })];
-          assert.ok(Number(quick["steps"]) < Number(whole["steps"]), table.name);
+          const isTrained = whole["steps"] !== 0; // or worked out from a formula
+          assert.ok(Number(quick["steps"]) < Number(whole["steps"]) || !isTrained, table.name);
           assert.not.equal(configOf(table, cell, { ...NOW, fast: true }), whole);
         }
       }
@@ -651,10 +652,10 @@ suite("what is drawn of a table", {
     for (const paper of papers)
       for (const table of paper.tables) {
         const all = madeUp(paper, table, numberOf(table));
-        const of = ["flip-flop", "selective-copy"].includes(table.name) ? " on the sparse shift" : "";
+        const of = table.accuracy ? ` ${table.accuracy}` : "";
         assert.ok(paged(paper, table, all).includes(`>share answered right${of}<`), table.name);
         const files = table.name === "text" ? " --text FILE --held FILE" : "";
-        const call = `<code>npm run bench -- cope ${table.name}${files}`;
+        const call = `<code>npm run bench -- ${paper.name} ${table.name}${files}`;
         assert.ok(paged(paper, table, all).includes(`${call}</code>`), table.name);
         const more = { quick: true, fast: true, steps: 7, out: "elsewhere" };
         const whole = `${call} --fast --quick --steps 7 --out elsewhere</code>`;

@@ -3,9 +3,13 @@
 export { random, type Random } from "../random.ts";
 export * from "./copy.ts";
 export * from "./counting.ts";
+export * from "./equations.ts";
 export * from "./flipflop.ts";
+export type { FactsBatch, FactsOptions, FactsTask } from "./facts.ts";
 export * from "./language.ts";
 export * from "./memorize.ts";
 export * from "./mistakes.ts";
+export * from "./reasoning.ts";
+export * from "./recall.ts";
 export type { Sequence, SequenceBatch, SequenceTask } from "./sequences.ts";
 export * from "./sine.ts";

@@ -1,14 +1,6 @@
-// arms.ts: the kinds of position that the tables of this paper compare, and the model and the training of a cell.
-import {
-  adamw,
-  schedule,
-  transformer,
-  type PositionName,
-  type Tape,
-  type TransformerOptions,
-  type TransformerWeights,
-} from "farsight";
-import type { Cell, Config, Training } from "../table.ts";
+// arms.ts: the kinds of position that the tables of this paper compare, and the model of a cell.
+import { transformer, type PositionName, type Tape, type TransformerOptions } from "farsight";
+import type { Cell, Config } from "../table.ts";
 
 /** Names for readers; the first is the paper's own. Other arms begin with one of these: "cope-sep", "cope+rope". */
 export const ARMS = {
@@ -30,34 +22,14 @@ export const GATED = {
 /** What gates look at, by the arm. */
 const GATES = { "cope-sep": "sep", "cope-val": "val", "cope-token": "token" } as const;
 
-/** What a cell's model and training need of its config, whatever the task. */
-export interface Recipe {
+/** What a cell's model needs of its config, beside what its training does. */
+export interface Sizes {
   layers: number;
   d: number;
   heads: number;
-  batch: number;
-  lr: number;
-  decay: number;
-  /** Share of the steps in which the rate rises, and what is left of it at the end; a cosine in between. */
-  warmup: number;
-  final: number;
-  /** Norm that gradients are clipped to; 0: they are not. */
-  clip: number;
   norm: "pre" | "post";
   dropout: number;
-  steps: number;
 }
-
-/** The share of the steps in which what is trained on grows to its length, and the length it begins with. */
-export interface Growth {
-  steps: number;
-  grows: number;
-  from: number;
-}
-
-/** The length of what is trained on at a step, `most` in the end. */
-export const lengthAt = (step: number, { steps, grows, from }: Growth, most: number): number =>
-  step < grows * steps ? Math.round(from + ((most - from) * step) / (grows * steps)) : most;
 
 /** What all cells here share. */
 export const HERE = {
@@ -104,25 +76,9 @@ export function modelOf(
   { vocab, context }: { vocab: number; context: number },
   tape: Tape,
 ) {
-  const { layers, d, heads, norm, dropout } = config as unknown as Recipe;
+  const { layers, d, heads, norm, dropout } = config as unknown as Sizes;
   const model = transformer({ vocab, d, layers, heads, context, norm, dropout, ...positionsOf(arm, config) });
   return { tape, model, params: model.params(tape, { seed }), heads };
 }
 /** A model ready to be trained or looked into. */
 export type Made = ReturnType<typeof modelOf>;
-
-/** AdamW under its schedule. */
-export function trainingOf(
-  params: TransformerWeights,
-  config: Config,
-): Pick<Training, "params" | "steps" | "optimizer" | "schedule" | "clip"> {
-  const { steps, lr, decay, warmup, final, clip } = config as unknown as Recipe;
-  const rising = Math.floor(steps * warmup);
-  return {
-    params,
-    steps,
-    optimizer: adamw(params, { lr, decay }),
-    schedule: final < 1 ? schedule("cosine", { lr, steps, warmup: rising, final: lr * final }) : () => lr,
-    clip: clip ? { norm: clip } : {},
-  };
-}

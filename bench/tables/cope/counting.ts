@@ -28,8 +28,10 @@ import {
   type Table,
   type Training,
 } from "../table.ts";
-import { ARMS, GATED, HERE, lengthAt, modelOf, positionConfig, trainingOf, type Growth, type Made } from "./arms.ts";
-import { alone, each, maps, ordered } from "./said.ts";
+import { lengthAt, trainingOf, type Growth } from "../recipe.ts";
+import { ARMS, GATED, HERE, modelOf, positionConfig, type Made } from "./arms.ts";
+import { alone, each, ordered } from "../said.ts";
+import { maps } from "./maps.ts";
 
 /** Test error in per cent with 1, 3 and 5 variables. */
 const PUBLISHED: { readonly [arm: string]: { readonly [variables: string]: number } } = {

@@ -9,9 +9,10 @@ import { stepsOf, type Figure, type Group } from "../../study.ts";
 import { capital, join, many } from "../../words.ts";
 import { measureOf } from "../groups.ts";
 import { crossed, type Cell, type Column, type Config, type Difference, type Table, type Training } from "../table.ts";
-import { ARMS, GATED, HERE, modelOf, positionConfig, trainingOf, type Made, type Recipe } from "./arms.ts";
+import { trainingOf } from "../recipe.ts";
+import { ARMS, GATED, HERE, modelOf, positionConfig, type Made, type Sizes } from "./arms.ts";
 import { boundaries, boundariesFigure, piece } from "./boundaries.ts";
-import { ordered } from "./said.ts";
+import { ordered } from "../said.ts";
 
 const PLACES = 256;
 /** Lengths of the test, in lengths of training. */
@@ -88,7 +89,7 @@ export function perplexity(
 /** The same model with relative positions for `rows` distances: those beyond the trained ones as at first. */
 export function extended(made: Made, config: Config, rows: number, rng: Random): Made {
   const { tape, params } = made;
-  const { layers, d, heads } = config as unknown as Recipe;
+  const { layers, d, heads } = config as unknown as Sizes;
   const relative = { table: "shared", rows } as const;
   const model = transformer({ vocab: 256, d, layers, heads, context: PLACES, position: "relative", relative });
   const { weight } = params.rel!;

@@ -7,8 +7,10 @@ import { argmax, stepsOf, type FigureData, type Group, type Steps } from "../../
 import { capital, many } from "../../words.ts";
 import { measureOf } from "../groups.ts";
 import { crossed, type Cell, type Column, type Config, type Table, type Training } from "../table.ts";
-import { HERE, lengthAt, modelOf, positionConfig, trainingOf, type Growth, type Made } from "./arms.ts";
-import { each, maps, ordered } from "./said.ts";
+import { lengthAt, trainingOf, type Growth } from "../recipe.ts";
+import { HERE, modelOf, positionConfig, type Made } from "./arms.ts";
+import { each, ordered } from "../said.ts";
+import { maps } from "./maps.ts";
 
 /** How many of the tokens asked for, and of the sequences, were answered wrongly, in per cent; and of how many. */
 export interface Errors {

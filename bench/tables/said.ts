@@ -1,12 +1,9 @@
-// said.ts: what the tables of this paper say in the same words: numbers by arm, the paper's order of arms, and maps of
-// gates.
-import { below } from "../../finding.ts";
-import { gatesFigure } from "../../gates.ts";
-import { bag, list, type Entry } from "../../records.ts";
-import type { Figure, Group } from "../../study.ts";
-import { join, percent } from "../../words.ts";
-import { measureOf } from "../groups.ts";
-import type { Table } from "../table.ts";
+// said.ts: what tables say in the same words: numbers by arm, and the paper's order of arms.
+import { below } from "../finding.ts";
+import type { Group } from "../study.ts";
+import { join, percent } from "../words.ts";
+import { measureOf } from "./groups.ts";
+import type { Table } from "./table.ts";
 
 /** "0.0 % with CoPE and 1.8 % with rope", of those that have the measure. */
 export const each = (gs: readonly Group[], key: string): string =>
@@ -49,19 +46,4 @@ export function ordered(
   });
   const names = of(whole[0]!).map(g => g.label);
   return `The paper's order${where}, ${names.join(" before ")}, ${join(parts)}.`;
-}
-
-/** The maps of gates on record, the first of each setting and arm. */
-export function maps(table: Table, results: readonly Entry[]): Figure[] {
-  const mapped = results.filter(e => list(e["figures"]).some(f => bag(f)["kind"] === "gates"));
-  const isFirst = (e: Entry, i: number): boolean =>
-    mapped.findIndex(m => m["arm"] === e["arm"] && m["setting"] === e["setting"]) === i;
-  return mapped.filter(isFirst).map(e => {
-    const map = list(e["figures"])
-      .map(bag)
-      .find(f => f["kind"] === "gates");
-    const { charts, caption } = gatesFigure({ ...map, type: "figure" });
-    const arm = table.arms[String(e["arm"])] ?? String(e["arm"]);
-    return { charts, caption: `${arm}, ${table.setting.said(String(e["setting"]))}. ${caption}` };
-  });
 }
