@@ -388,7 +388,8 @@ suite("safetensors writing", {
       bad({ w: { shape: [1], values: [1] } }),
       "safetensors: w holds [1]\n  wants Float32Array, Float64Array, Int32Array, BigInt64Array or Uint8Array",
     );
-    assert.match(bad({ w: { shape: [1], values: Uint8Array.of(1) } }), /: w holds Uint8Array\n/);
+    for (const values of [Int8Array.of(1), Uint8ClampedArray.of(1), Uint32Array.of(1), BigUint64Array.of(1n)])
+      assert.match(bad({ w: { shape: [1], values } }), new RegExp(`: w holds ${values.constructor.name}\n`));
     assert.match(
       bad({ w: { shape: [1], values: { [Symbol.toStringTag]: "Float32Array" } } }),
       /^safetensors: w holds Float32Array\n {2}wants Float32Array, /,
