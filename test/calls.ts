@@ -169,7 +169,7 @@ export const calls: Record<string, () => unknown[]> = {
   ],
   curriculum: () => [
     options({
-      ...{ params: trained, optimizer, loss, stages: [1, 2], steps: [1, 1], lengths: "random", seed: 1, fresh: false },
+      ...{ params: trained, optimizer, loss, stages: [1, 2], steps: 1, lengths: "random", seed: 1, fresh: false },
       ...{ schedule: () => 0.1, clip: options({ norm: 1, value: 1 }), accumulate: 1, signal: { aborted: false } },
       ...{ evaluate: () => 1, every: 1, patience: 1, goal: 0 },
       from: { stage: 0, step: 0, made: 0, stale: 0, best: undefined, weights: undefined },
@@ -408,6 +408,7 @@ export const calls: Record<string, () => unknown[]> = {
   "fast().working": () => [],
   "fast().close": () => [],
   ...modelCalls("model", params, ids),
+  "model.fits": () => [params],
   "model.embed": () => [params, ids()],
   "model.states": () => [params, t(1, 3, 4), how()],
   "model.logits": () => [params, ids(), how()],

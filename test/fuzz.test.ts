@@ -402,7 +402,9 @@ async function tried(target: Target, rng: Rng, before: State): Promise<string | 
   } catch (error) {
     left += same(before, holds());
     // What an evaluation throws comes after its step.
-    const why = complaint(error) ?? (left && !s?.what.startsWith("fit, 0.evaluate") ? `changed ${left}` : undefined);
+    const why =
+      complaint(error) ??
+      (left && !/^(fit|curriculum), 0\.evaluate/.test(s?.what ?? "") ? `changed ${left}` : undefined);
     bad = why && `${why}: ${String((error as Error)?.stack ?? error).slice(0, 700)}`;
   }
   restore(before);

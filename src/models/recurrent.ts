@@ -108,7 +108,7 @@ export function completed<const Own extends Wants>(who: string, options: object,
 /** The configuration of a model to put inside. */
 export function configOf(who: string, model: Transformer): Config {
   const c = get(model, "config");
-  const can = ["params", "embed", "states", "head", "start", "step"].every(
+  const can = ["params", "fits", "embed", "states", "head", "start", "step"].every(
     name => typeof get(model, name) === "function",
   );
   if (can && typeof c === "object" && c !== null) return c as Config;

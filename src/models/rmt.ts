@@ -220,6 +220,7 @@ function ran(
 ): { states: Tensor | undefined; state: RmtState } {
   const c = model.config;
   const m = o.memory;
+  model.fits(weights);
   const { tape } = weights.wte.weight;
   const { ids, longest, lengths } = placed(tape, input, o);
   const [b, n] = ids.shape as [number, number];
@@ -325,6 +326,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
     },
     begin(params, state, fresh) {
       const weights = inner(params);
+      model.fits(weights);
       const memory = tensor(who, "memory", get(state, "memory") as Tensor, "b m d");
       follows(who, state, memory.shape[0]!, 0, o, c.d);
       const allowed = o.bidirectional ? memory.tape.tensor([m, m], new Float64Array(m * m).fill(1)) : undefined;

@@ -179,6 +179,8 @@ export interface Transformer {
   readonly config: Config;
   /** Fresh parameters on `tape`. */
   params(tape: Tape, options?: ParamsOptions): TransformerWeights;
+  /** Throws unless these have all that this model reads before its head, in its shapes. */
+  fits(params: TransformerWeights): void;
   /** Embeddings b t d of tokens b t, or of vectors b t inputs; positions are added by `states`. */
   embed(params: TransformerWeights, x: Tensor): Tensor;
   /** Blocks over embeddings b t d -> states b t d. */
@@ -282,6 +284,7 @@ export function transformer(options: TransformerOptions): Transformer {
       const { seed, frozen, drawn } = fresh(tape, options);
       return tape.allOrNothing(() => make(maker(tape, random(seed).fork("params"), frozen, drawn)));
     },
+    fits,
     embed(params, x) {
       fits(params);
       return embedded(c, params, x);
