@@ -30,7 +30,7 @@ import type { Cell, Config, Table } from "../bench/tables/table.ts";
 import { close, suite } from "./check.ts";
 
 const NOW = { steps: undefined, quick: false, fast: false };
-const SMALL = { d: 8, layers: 1, heads: 2, memory: 2, dropout: 0 };
+const SMALL = { d: 8, layers: 1, heads: 2, memory: 2, dropout: 0, position: "absolute" };
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
 /** The conclusion of a table from values of a cell's metrics, of those cells that have any. */
@@ -129,24 +129,32 @@ suite("questions over segments", {
   "are trained on as many segments as the step allows, any number up to that"() {
     const cell = memorize.cells[0]!;
     const config = { ...configOf(memorize, cell, NOW), ...SMALL, batch: 1, steps: 50 };
-    const tape = tapeOf({ seed: 1 });
     const task = memorizeTask({ segment: 16 });
-    const { training } = trained(cell, config, tape, "memorize", { trained: task, tested: task });
-    const made = tape.integers.bind(tape);
-    const seen: number[] = [];
-    tape.integers = (shape, values) => {
-      if (shape[1]! % 16 === 0 && shape.length === 2) seen.push(shape[1]! / 16);
-      return made(shape, values);
-    };
-    const longest = range(50).map(step => {
-      seen.length = 0;
-      tape.scope(() => void training.loss(step));
-      return Math.max(...seen);
-    });
+    function lengths(config: Config): number[] {
+      const tape = tapeOf({ seed: 1 });
+      const { training } = trained(cell, config, tape, "memorize", { trained: task, tested: task });
+      const made = tape.integers.bind(tape);
+      const seen: number[] = [];
+      tape.integers = (shape, values) => {
+        if (shape[1]! % 16 === 0 && shape.length === 2) seen.push(shape[1]! / 16);
+        return made(shape, values);
+      };
+      return range(50).map(step => {
+        seen.length = 0;
+        tape.scope(() => void training.loss(step));
+        return Math.max(...seen);
+      });
+    }
+    const longest = lengths(config);
     longest.forEach((s, step) => assert.ok(s <= Math.min(10, 1 + Math.round((9 * step) / 30)), `${step}: ${s}`));
     assert.is(longest[0], 1);
     assert.is(Math.max(...longest), 10);
     assert.ok(new Set(longest.slice(30)).size > 5);
+    // Held at one segment first, and the growth in what is left.
+    const late = lengths({ ...config, holds: 0.4 });
+    assert.equal(new Set(late.slice(0, 20)), new Set([1]));
+    late.slice(20).forEach((s, step) => assert.ok(s <= Math.min(10, 1 + Math.round((9 * step) / 18)), `${step}: ${s}`));
+    assert.is(Math.max(...late), 10);
   },
   "have the loss of the model where noise on memory is next to nothing, and another where it is not"() {
     const cell = dropout.cells[0]!;

@@ -8,6 +8,7 @@ export const HERE = {
   d: 64,
   heads: 4,
   memory: 4,
+  position: "absolute",
   dropout: 0.1,
   batch: 16,
   lr: 3e-3,
@@ -23,6 +24,7 @@ export interface Sizes {
   d: number;
   heads: number;
   memory: number;
+  position: "absolute" | "rope";
   dropout: number;
   segment: number;
 }
@@ -36,9 +38,9 @@ export interface Made {
 
 /** The recurrent model of a cell and its parameters on a tape. */
 export function modelOf({ seed }: Pick<Cell, "seed">, config: Config, vocab: number, tape: Tape): Made {
-  const { layers, d, heads, memory, dropout, segment } = config as unknown as Sizes;
+  const { layers, d, heads, memory, position, dropout, segment } = config as unknown as Sizes;
   const context = segment + 2 * memory;
-  const model = transformer({ vocab, d, layers, heads, dropout, context, position: "absolute" });
+  const model = transformer({ vocab, d, layers, heads, dropout, context, position });
   const recurrent = rmt(model, { memory, segment, replay: false });
   return { tape, recurrent, params: recurrent.params(tape, { seed }) };
 }

@@ -176,6 +176,7 @@ export const dropout: Table = {
     ...HERE,
     ...ARMS[arm]!.config,
     most: MOST,
+    holds: 0,
     grows: 0.6,
     steps: stepsOf(share, STEPS),
     questions: share.quick ? 20 : 200,

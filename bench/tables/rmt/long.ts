@@ -243,7 +243,7 @@ export const long: Table = {
     segment: SEGMENT,
     at: "segment",
     ...HERE,
-    ...{ memory: 10, batch: 8, most: 5, grows: 0.6, lr: 2e-3 },
+    ...{ memory: 10, batch: 8, most: 5, holds: 0, grows: 0.6, lr: 2e-3 },
     steps: stepsOf(share, STEPS),
     questions: share.quick ? 2 : 20,
     "far questions": 0,

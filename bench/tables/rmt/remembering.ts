@@ -36,6 +36,8 @@ export const keyOf = (segments: number): string => `s${segments}`;
 interface Asked {
   segment: number;
   most: number;
+  /** The share of the steps that have one segment, and of the others that in which the number grows to the most. */
+  holds: number;
   grows: number;
   noise?: number;
   questions: number;
@@ -99,8 +101,10 @@ export function trained(cell: Cell, config: Config, tape: Tape, name: string, { 
   const data = random(cell.seed).fork(name);
   const held = random(2024).fork(`${name}, held out`);
   const validation = random(2024).fork(`${name}, validation`);
+  const before = asked.holds * asked.steps;
+  const growth = { steps: asked.steps - before, grows: asked.grows, from: 1 };
   const length = (step: number): number =>
-    1 + data.fork(`length ${step}`).integer(lengthAt(step, { ...asked, from: 1 }, most));
+    1 + data.fork(`length ${step}`).integer(step < before ? 1 : lengthAt(step - before, growth, most));
   const training: Omit<Training, "finish"> = {
     ...trainingOf(run.params, config),
     tokens: (batch * asked.segment * (most + 1)) / 2,
@@ -143,6 +147,8 @@ export interface Remembered extends Pick<Table, "name" | "title" | "where" | "qu
   steps: { readonly [C in Construction]?: Steps };
   /** What goes into the config of a construction, and the task that it means; `facts` are those to train or to test. */
   options: { readonly [C in Construction]?: Config };
+  /** What is trained otherwise than the other tasks are. */
+  more?: Config;
   task(config: Config, facts: "all" | "train" | "held"): Placed;
   published: Published;
   differences: readonly Difference[];
@@ -242,14 +248,16 @@ function curves(about: Remembered, table: Table, results: readonly Entry[]): Fig
   });
 }
 
-function configOf({ segment, steps, options }: Remembered, { arm, setting }: Cell, share: Share): Config {
+function configOf({ segment, steps, options, more }: Remembered, { arm, setting }: Cell, share: Share): Config {
   const construction = setting as Construction;
   return {
     segment,
     ...options[construction]!,
     ...HERE,
     most: mostOf(arm),
+    holds: 0,
     grows: 0.6,
+    ...more,
     steps: stepsOf(share, steps[construction]!),
     questions: share.quick ? 20 : 100,
     "far questions": share.quick ? 20 : 50,
