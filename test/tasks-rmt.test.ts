@@ -131,12 +131,15 @@ suite("reasoning", {
   "corrected is answered by both facts, and guessed half the time from one"() {
     const all = stories({ needs: "both", at: "random" }, 800);
     let guessed = 0;
+    let along = 0; // facts that name the way that is asked for, and not its opposite
     for (const { told, question, answer } of all) {
       const way = /^what is farthest (\w+) \?$/.exec(question)![1] as Way;
       assert.is(farthest(told, way), answer, `${told.join(" ")} ${question}`);
       if (farthest([told[0]!], way) === answer) guessed++;
+      along += told.filter(fact => FACT.exec(fact)![2] === way).length;
     }
     likely(guessed, all.length, 0.5, "the first fact's farther room");
+    likely(along, 2 * all.length, 0.5, "the way that is asked for");
     for (const room of PLACES) likely(all.filter(s => s.answer === room).length, all.length, 1 / 6, room);
     const starts = all.flatMap(s => s.facts);
     assert.ok(new Set(starts).size > 60 && Math.min(...starts) < 3 && Math.max(...starts) > 70);
