@@ -76,11 +76,6 @@ function stories(options: Omit<ReasoningOptions, "segment">, n: number, segments
     return { told, question, answer: PLACES[place]!, facts };
   });
 }
-const pairOf = (fact: string): string =>
-  [...FACT.exec(fact)!]
-    .filter(word => PLACES.includes(word))
-    .sort()
-    .join(" ");
 
 suite("facts of memorize", {
   "that are held out are never trained on, and both kinds have answers that are as likely"() {
@@ -136,24 +131,41 @@ suite("reasoning", {
   "corrected is answered by both facts, and guessed half the time from one"() {
     const all = stories({ needs: "both", at: "random" }, 800);
     let guessed = 0;
+    let along = 0; // facts that name the way that is asked for, and not its opposite
     for (const { told, question, answer } of all) {
       const way = /^what is farthest (\w+) \?$/.exec(question)![1] as Way;
       assert.is(farthest(told, way), answer, `${told.join(" ")} ${question}`);
       if (farthest([told[0]!], way) === answer) guessed++;
+      along += told.filter(fact => FACT.exec(fact)![2] === way).length;
     }
     likely(guessed, all.length, 0.5, "the first fact's farther room");
+    likely(along, 2 * all.length, 0.5, "the way that is asked for");
     for (const room of PLACES) likely(all.filter(s => s.answer === room).length, all.length, 1 / 6, room);
     const starts = all.flatMap(s => s.facts);
     assert.ok(new Set(starts).size > 60 && Math.min(...starts) < 3 && Math.max(...starts) > 70);
     assert.ok(all.some(s => s.facts[0]! > s.facts[1]!) && all.some(s => s.facts[0]! < s.facts[1]!));
   },
-  "that is held out tells of pairs of rooms of which training tells nothing"() {
-    const pairs = (facts: "all" | "train" | "held") =>
-      new Set(stories({ needs: "both", facts }, 400).flatMap(s => s.told.map(pairOf)));
-    const [all, train, held] = [pairs("all"), pairs("train"), pairs("held")];
-    assert.equal([all.size, train.size, held.size], [15, 9, 6]);
-    for (const pair of held) assert.not(train.has(pair), pair);
-    for (const room of PLACES) assert.is([...held].filter(pair => pair.split(" ").includes(room)).length, 2, room);
+  "that is held out is told in sentences that training never shows, and training betrays no room in the middle"() {
+    const all = { all: stories({ needs: "both" }, 1500), train: stories({ needs: "both", facts: "train" }, 3000) };
+    const held = stories({ needs: "both", facts: "held" }, 400);
+    const sentences = (list: readonly { told: string[] }[]): Set<string> => new Set(list.flatMap(s => s.told));
+    const [every, train, other] = [sentences(all.all), sentences(all.train), sentences(held)];
+    assert.equal([every.size, train.size, other.size], [120, 96, 24]);
+    for (const fact of other) assert.not(train.has(fact), fact);
+    // Of each three rooms each is in the middle as often as the others: the room that both facts name.
+    const middles = new Map<string, number[]>();
+    for (const { told } of all.train) {
+      const rooms = told.map(fact => FACT.exec(fact)!.filter(word => PLACES.includes(word)));
+      const three = [...new Set(rooms.flat())].sort();
+      const counts = middles.get(three.join(" ")) ?? [0, 0, 0];
+      counts[three.indexOf(rooms[0]!.find(room => rooms[1]!.includes(room))!)]!++;
+      middles.set(three.join(" "), counts);
+    }
+    assert.is(middles.size, 20);
+    for (const [three, counts] of middles) {
+      const n = counts.reduce((a, b) => a + b, 0);
+      for (const count of counts) likely(count, n, 1 / 3, three);
+    }
   },
   "begins with its facts where asked, fits into one segment, and is refused in less"() {
     for (const { facts } of stories({ at: "start" }, 20, 1))

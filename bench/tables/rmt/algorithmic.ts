@@ -47,13 +47,13 @@ const WAYS: { readonly [setting: string]: Way } = {
   copy: {
     ...{ said: "copy in 9 segments of 8", segments: 9, segment: 8, layers: 2, batch: 16, length: 24, from: 3 },
     task: symbols => copyTwice({ symbols }),
-    steps: { full: 4000, quick: 10 },
+    steps: { full: 10_000, quick: 10 },
     published: { rmt: 100, xl: mean(0.189, 0.451), none: 10 },
   },
   reverse: {
     ...{ said: "reverse in 4 segments of 12", segments: 4, segment: 12, layers: 2, batch: 16, length: 24, from: 3 },
     task: symbols => reversal({ symbols }),
-    steps: { full: 4000, quick: 10 },
+    steps: { full: 10_000, quick: 10 },
     published: { rmt: 100, xl: mean(0.877, 0.872, 0.833), none: 10 },
   },
   retrieval: {
