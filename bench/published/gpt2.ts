@@ -22,10 +22,10 @@ export async function continued(asked: Asked): Promise<void> {
   process.stdout.write(asked.text);
   let written = tokenizer.decode(ids);
   let first = 0;
-  let count = 0;
+  let made = 0;
   for (const [token] of texts) {
     first ||= performance.now();
-    count++;
+    made++;
     ids.push(token!);
     const text = tokenizer.decode(ids);
     if (text.endsWith("\ufffd")) continue; // half a character
@@ -34,6 +34,6 @@ export async function continued(asked: Asked): Promise<void> {
     await new Promise(setImmediate); // what is written goes out
   }
   process.stdout.write("\n");
-  const rate = ((count - 1) / (performance.now() - first)) * 1000;
-  process.stderr.write(`${count} tokens, ${rate.toFixed(1)} a second; ${resident()} MiB resident\n`);
+  const rate = ((made - 1) / (performance.now() - first)) * 1000;
+  process.stderr.write(`${made} tokens, ${rate.toFixed(1)} a second; ${resident()} MiB resident\n`);
 }
