@@ -5,6 +5,7 @@ import { parse, type Spec } from "../bench/cli.ts";
 import { progress, span } from "../bench/progress.ts";
 import { heat } from "../bench/charts/heat.ts";
 import { lines, thin, type Point } from "../bench/charts/lines.ts";
+import { short } from "../bench/charts/svg.ts";
 import { finding, table } from "../bench/finding.ts";
 import { parsed, type Entry } from "../bench/records.ts";
 import { report } from "../bench/report.ts";
@@ -160,6 +161,10 @@ const axes = { x: { label: "step" }, y: { label: "loss" } };
 const evil = `"><script>alert('1')</script>&`;
 
 suite("charts", {
+  "write numbers of every size in a few letters"() {
+    const sizes = [0, 0.00021, 0.5, 9999, 12_345, 1e6, 2_043_904, 1e9, 2.5e15, -3e21, Infinity];
+    assert.is(sizes.map(short).join(" "), "0 2e-4 0.5 10000 12.3k 1M 2.04M 1e9 2.5e15 -3e21 ");
+  },
   "escapes every label": () => {
     const curve = lines({
       title: evil,

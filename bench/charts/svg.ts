@@ -72,6 +72,7 @@ export const wide = (words: string, size = 12): number => [...words].length * si
 export function short(x: number): string {
   const size = Math.abs(x);
   if (x === 0 || !Number.isFinite(x)) return x === 0 ? "0" : "";
+  if (size >= 1e9) return Number(x.toPrecision(3)).toExponential().replace("e+", "e");
   if (size >= 1e6) return `${Number((x / 1e6).toPrecision(3))}M`;
   if (size >= 1e4) return `${Number((x / 1e3).toPrecision(3))}k`;
   return size < 1e-3 ? x.toExponential(0) : String(Number(x.toPrecision(3)));

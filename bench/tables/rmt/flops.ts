@@ -125,8 +125,8 @@ function figures(): Figure[] {
         draw("How many times fewer by segments", savings, "times fewer (log scale)"),
       ],
       caption:
-        "Slopes tend to 2 where all tokens see each other, and are 1 by segments. On the left memory's places are " +
-        "counted, on the right they are not, as in the paper's figure 3.",
+        "Slopes tend to 2 where all tokens see each other, and are 1 by segments. The first chart counts memory's " +
+        "places, the second does not, as the paper's figure 3.",
     },
   ];
 }
