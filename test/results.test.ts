@@ -6,17 +6,18 @@ import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { studies } from "../bench/studies/index.ts";
 import type { Highlight, Study } from "../bench/study.ts";
-import { groups, rowsOf } from "../bench/tables/groups.ts";
+import { groups, measureOf, rowsOf, said, seedsOf } from "../bench/tables/groups.ts";
 import { ledger } from "../bench/tables/ledger.ts";
 import { papers } from "../bench/tables/papers.ts";
 import { sorted } from "../bench/tables/shown.ts";
-import type { Paper, Table } from "../bench/tables/table.ts";
+import type { Entry } from "../bench/records.ts";
+import type { Column, Paper, Table } from "../bench/tables/table.ts";
 import { suite } from "./check.ts";
 import { read, recorded, records, seeds } from "./recorded.ts";
 
 /** Holds a marked part of the page that has it to `want`, or with WRITE=1 writes it. */
 function shown(name: string, want: string): void {
-  const page = name === "results" ? "README.md" : "bench/README.md";
+  const page = name === "results" || name === "found" ? "README.md" : "bench/README.md";
   const readme = readFileSync(page, "utf8");
   const parts = new RegExp(`(<!-- ${name} -->\\n)([^]*?)(<!-- /${name} -->)`);
   if (process.env.WRITE)
@@ -71,10 +72,31 @@ function wrapped(text: string): string {
   return lines.join("\n");
 }
 
+/** The results on record of a table, of the config that it has now. */
+function cellsOf(paper: Paper, about: Table): readonly Entry[] {
+  const file = join("bench/results", `${paper.name}-${about.name}.jsonl`);
+  return sorted({ paper, table: about, quick: false, steps: undefined, fast: false }, ledger(file).results).here;
+}
+
+/** A row of the first page: a table's first setting, in the last column that its paper has numbers for, or its first. */
+function rowOf(paper: Paper, about: Table): string[] {
+  const all = groups(about, cellsOf(paper, about));
+  const first = all.filter(g => g.setting === all[0]!.setting);
+  const isPublished = (c: Column): boolean =>
+    about.cells.some(({ arm, setting }) => c.published?.(arm, setting) != null);
+  const column = about.columns.filter(isPublished).at(-1) ?? about.columns[0]!;
+  const values = first.map(g => {
+    const { here, paper } = measureOf(g, column)!;
+    const beside = [paper !== undefined && `paper ${said(column, paper)}`, `seeds ${seedsOf(about, g)}`];
+    return `${g.label} ${said(column, here)} (${beside.filter(Boolean).join("; ")})`;
+  });
+  const title = `${about.title}, ${about.setting.said(first[0]!.setting)}: ${column.label}`;
+  return first.length ? [`| ${title} | ${values.join(", ")} |`.replaceAll("\u00a0", " ")] : [];
+}
+
 /** What the results on record say of a table: its rows, and its conclusion. */
 function tableOf(paper: Paper, about: Table): string {
-  const file = join("bench/results", `${paper.name}-${about.name}.jsonl`);
-  const { here } = sorted({ paper, table: about, quick: false, steps: undefined, fast: false }, ledger(file).results);
+  const here = cellsOf(paper, about);
   const head = `#### ${about.title}\n\n${about.where}.\n${about.question}`;
   if (here.length === 0) return `${head}\n\nNo cell is trained yet.`;
   const all = groups(about, here);
@@ -97,6 +119,11 @@ suite("recorded cells", {
           assert.ok(e["machine"] && e["versions"] && Number(e["seconds"]) >= 0);
         }
       }
+  },
+  "are what the first page shows"() {
+    const trained = papers.flatMap(paper => paper.tables.map(about => [paper, about] as const));
+    const rows = trained.filter(([paper, about]) => cellsOf(paper, about).length > 0);
+    shown("found", ["| of a table | here |", "|---|---|", ...rows.flatMap(([p, t]) => rowOf(p, t))].join("\n"));
   },
   "are what the page on benchmarks shows"() {
     for (const paper of papers) shown(paper.name, paper.tables.map(about => tableOf(paper, about)).join("\n\n"));
