@@ -78,7 +78,7 @@ function cellsOf(paper: Paper, about: Table): readonly Entry[] {
   return sorted({ paper, table: about, quick: false, steps: undefined, fast: false }, ledger(file).results).here;
 }
 
-/** A row of the first page: a table's first setting, in the last column that its paper has numbers for, or its first. */
+/** A row of the first page: a table's first setting, in its last column with numbers of the paper, or its first. */
 function rowOf(paper: Paper, about: Table): string[] {
   const all = groups(about, cellsOf(paper, about));
   const first = all.filter(g => g.setting === all[0]!.setting);
