@@ -49,7 +49,7 @@ const PUBLISHED_DATA: { readonly [arm: string]: { readonly [samples: string]: nu
 const SIZES = { "program steps": 128, ...HERE, lr: 1e-3, asked: "all", tests: 1000 };
 /** Programs grow to their length, where they are drawn afresh. */
 const GROWTH = { grows: 0.5, from: 12 };
-const STEPS = { full: 12_000, quick: 40 };
+const STEPS = { full: 8000, quick: 40 };
 /** Rows of CoPE's table. */
 const ROWS = 16;
 /** Distances of relative positions, the last of which stands for all beyond: those that training has often. */
