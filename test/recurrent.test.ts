@@ -616,6 +616,7 @@ continuing["a stop ends a text, steps are a segment unless given, and no memory 
   const fresh = model.model.start(model.inner(params), 1);
   fails(() => model.begin(params, three, fresh), "rmt: memory is [1 3 8]\n  wants [1 2 8]", RangeError);
   fails(() => generate(model, params, [1], { cache: 9 }), "generate: a cache with a recurrent model", RangeError);
+  fails(() => generate(model, model.inner(params), [1]).next(), "rmt: 1 parameters are of another model", RangeError);
 };
 continuing["a text grows in constant memory, whatever its length"] = () => {
   const top = (steps: number): number => {
