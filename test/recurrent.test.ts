@@ -490,6 +490,22 @@ ragged["a segment that is padded takes the time of a full one, so that no row's 
     assert.is(model.step(params, [[1, 2]], model.start(params, 1)).state.at, padded ? 4 : 2);
   }
 };
+ragged["an encoder's sequences may be a tensor"] = () => {
+  const both = transformer({ ...sizes, causal: false, norm: "post" });
+  const model = rmtEncoder(both, { memory: 2, segment: 4, classes: 3 });
+  const tape = new Tape("f64");
+  const params = stir(model.params(tape));
+  const [lists, tensor] = [
+    [texts[0]!.slice(0, 7), texts[2]!],
+    tape.integers([2, 7], texts[0]!.slice(0, 7).concat(texts[2]!)),
+  ];
+  tape.scope(() => {
+    const [want, got] = [lists, tensor].map(x => model.logits(params, x).logits.map(y => [...y.values()]));
+    assert.equal(got, want);
+    const [a, b] = [lists, tensor].map(x => model.loss(params, x, tape.integers([2], [0, 2])).item());
+    assert.is(a, b);
+  });
+};
 ragged["rows of different lengths want padding, and targets as long as their rows"] = () => {
   const [model, plain] = [true, false].map(padded => rmt(transformer(sizes), { memory: 2, segment: 4, padded }));
   const tape = new Tape("f64");
