@@ -631,6 +631,8 @@ continuing["a stop ends a text, steps are a segment unless given, and no memory 
   const three = { memory: numbers(tape, [1, 3, 8], 1), at: 4 };
   const fresh = model.model.start(model.inner(params), 1);
   fails(() => model.begin(params, three, fresh), "rmt: memory is [1 3 8]\n  wants [1 2 8]", RangeError);
+  const used = { ...fresh, starts: [3] };
+  fails(() => model.begin(params, model.start(params, 1), used), "rmt: the state of the model inside", RangeError);
   fails(() => generate(model, params, [1], { cache: 9 }), "generate: a cache with a recurrent model", RangeError);
   fails(() => generate(model, model.inner(params), [1]).next(), "rmt: 1 parameters are of another model", RangeError);
 };

@@ -330,6 +330,9 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       model.fits(weights);
       const memory = tensor(who, "memory", get(state, "memory") as Tensor, "b m d");
       follows(who, state, memory.shape[0]!, 0, o, c.d);
+      const starts = get(fresh, "starts") as TransformerState["starts"] | undefined;
+      if (starts?.some?.(n => n > 0))
+        refuse(RangeError, who, `the state of the model inside is behind ${starts.join(", ")} places`, "a fresh one");
       const allowed = o.bidirectional ? memory.tape.tensor([m, m], new Float64Array(m * m).fill(1)) : undefined;
       return stepped(c, weights, memory, fresh, { allowed }).state;
     },
