@@ -102,12 +102,17 @@ const wants = () =>
 
 const START: Progress = { stage: 0, step: 0, made: 0, stale: 0, best: undefined, weights: undefined };
 
-/** Checks for progress. */
+/** Checks for progress, such as was yielded: JSON makes null of an infinite `best`, and leaves an undefined one out. */
 function progress(who: string, name: string, value: unknown): Progress {
   for (const key of ["stage", "step", "made", "stale"]) integer(who, `${name}.${key}`, get(value, key));
-  const weights = get(value, "weights");
+  integer(who, `${name}.step`, get(value, "step"), 0, get(value, "made") as number); // a part of all
+  const [best, weights] = [get(value, "best"), get(value, "weights")];
+  if (best !== undefined && typeof best !== "number")
+    refuse(TypeError, who, `${name}.best is ${printed(best)}`, "a number, or undefined");
   if (weights !== undefined && !(weights instanceof Uint8Array))
     refuse(TypeError, who, `${name}.weights is ${printed(weights)}`, "bytes of a file");
+  if ((best === undefined) !== (weights === undefined))
+    refuse(TypeError, who, `${name} has ${weights ? "weights and no best" : "a best and no weights"}`, "both or none");
   return value as Progress;
 }
 
@@ -159,6 +164,7 @@ function completed(options: CurriculumOptions) {
   const steps = list(who, "steps", many);
   if (steps.length !== stages.length)
     refuse(RangeError, who, `${steps.length} numbers of steps for ${stages.length} stages`, "one a stage");
+  if (o.from) integer(who, "from.stage", o.from.stage, 0, stages.length - 1);
   if (!evaluate && (o.patience ?? o.goal) !== undefined)
     refuse(TypeError, who, "patience or a goal, and nothing to validate by", "evaluate");
   const shared = { params, optimizer, clip, accumulate, signal, every } as Omit<FitOptions, "loss" | "steps">;

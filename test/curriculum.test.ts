@@ -258,6 +258,14 @@ suite("curriculum", {
       [{ goal: 0 }, "TypeError: curriculum: patience or a goal, and nothing to validate by"],
       [{ from: { stage: 0 } }, "TypeError: curriculum: from.step is undefined"],
       [{ from: { stage: 0, step: 0, made: 0, stale: 0, weights: "w" } }, 'TypeError: curriculum: from.weights is "w"'],
+      // A run that goes on from what was no run's progress does nothing, or goes on with other weights than its best.
+      [{ from: { stage: 3, step: 0, made: 0, stale: 0 } }, "RangeError: curriculum: from.stage is 3"],
+      [{ from: { stage: 0, step: 2, made: 1, stale: 0 } }, "RangeError: curriculum: from.step is 2"],
+      [{ from: { stage: 0, step: 1, made: 1, stale: 0, best: null } }, "TypeError: curriculum: from.best is null"],
+      [
+        { from: { stage: 0, step: 1, made: 1, stale: 0, best: 2 } },
+        "TypeError: curriculum: from has a best and no weights",
+      ],
       [{ optimizer: 3 }, "TypeError: curriculum: optimizer is 3"],
     ] as const)
       assert.is(await failure(more), text);

@@ -587,6 +587,8 @@ suite("models", {
       [RangeError, () => mem.step(mp, ids, start), "rmt: memory is [1 2 8]\n  wants [2 2 8]"],
       [TypeError, () => mem.step(mp, ids, start.memory as never), "rmt: memory is undefined\n  wants a tensor [b m d]"],
       [RangeError, () => mem.step(mp, one, { ...start, at: -1 }), "rmt: at is -1..."],
+      [TypeError, () => mem.step(mp, one, start, null as never), "rmt: the options are null..."],
+      [RangeError, () => mem.step(mp, one, start, { asked: false } as never), "rmt: unknown option asked..."],
       [RangeError, () => mem.start(mp, 0), "start: b is 0..."],
       [RangeError, () => enc.step(ep, [[1, 2, 3, 4]], start), "rmtEncoder: a segment of 4 tokens\n  wants at most 3"],
       [RangeError, () => enc.step(ep, [[1], [2]], start), "rmtEncoder: memory is [1 2 8]\n  wants [2 2 8]"],
@@ -598,6 +600,11 @@ suite("models", {
       [RangeError, () => mem.stream(mp, [one], { asked: 1 } as never).next(), "stream: unknown option asked..."],
       [RangeError, () => drain(mem.stream(mp, [[[1]], [[1], [2]]])), "stream: a piece has other rows..."],
       [RangeError, () => drain(mem.stream(mp, [[[1, 2], [1]]])), "stream: a piece has other rows..."],
+      [
+        RangeError,
+        () => drain(mem.stream(mp, [[[1], [2]], { input: [[1]], targets: [[1]] }])),
+        "stream: a piece has other rows...",
+      ],
       [RangeError, () => enc.logits(ep, []), "rmtEncoder: 0 sequences..."],
       [RangeError, () => enc.loss(ep, [[]], flat), "rmtEncoder: 1 sequences, the first of 0 tokens..."],
       [
@@ -649,7 +656,11 @@ suite("models", {
         () => association(weights!, 1, { matrix, sum: matrix }),
         "association: sum is [1 24 8]\n  wants [1 24 1]",
       ],
-      [RangeError, () => association(weights!, 3, { matrix, sum: keys }).next(places, places), "slice: start is -1..."],
+      [
+        RangeError,
+        () => association(weights!, 3, { matrix, sum: keys }).next(places, places),
+        "association: 2 places are left of what the layer made\n  wants 3 that write, its last",
+      ],
       [RangeError, () => association(weights!, 1, as.layers[0]!).enter!(A), "association: x is [2 3]..."],
     ]);
   },

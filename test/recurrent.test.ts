@@ -490,6 +490,22 @@ ragged["a segment that is padded takes the time of a full one, so that no row's 
     assert.is(model.step(params, [[1, 2]], model.start(params, 1)).state.at, padded ? 4 : 2);
   }
 };
+ragged["an encoder's sequences may be a tensor"] = () => {
+  const both = transformer({ ...sizes, causal: false, norm: "post" });
+  const model = rmtEncoder(both, { memory: 2, segment: 4, classes: 3 });
+  const tape = new Tape("f64");
+  const params = stir(model.params(tape));
+  const [lists, tensor] = [
+    [texts[0]!.slice(0, 7), texts[2]!],
+    tape.integers([2, 7], texts[0]!.slice(0, 7).concat(texts[2]!)),
+  ];
+  tape.scope(() => {
+    const [want, got] = [lists, tensor].map(x => model.logits(params, x).logits.map(y => [...y.values()]));
+    assert.equal(got, want);
+    const [a, b] = [lists, tensor].map(x => model.loss(params, x, tape.integers([2], [0, 2])).item());
+    assert.is(a, b);
+  });
+};
 ragged["rows of different lengths want padding, and targets as long as their rows"] = () => {
   const [model, plain] = [true, false].map(padded => rmt(transformer(sizes), { memory: 2, segment: 4, padded }));
   const tape = new Tape("f64");
@@ -615,7 +631,10 @@ continuing["a stop ends a text, steps are a segment unless given, and no memory 
   const three = { memory: numbers(tape, [1, 3, 8], 1), at: 4 };
   const fresh = model.model.start(model.inner(params), 1);
   fails(() => model.begin(params, three, fresh), "rmt: memory is [1 3 8]\n  wants [1 2 8]", RangeError);
+  const used = { ...fresh, starts: [3] };
+  fails(() => model.begin(params, model.start(params, 1), used), "rmt: the state of the model inside", RangeError);
   fails(() => generate(model, params, [1], { cache: 9 }), "generate: a cache with a recurrent model", RangeError);
+  fails(() => generate(model, model.inner(params), [1]).next(), "rmt: 1 parameters are of another model", RangeError);
 };
 continuing["a text grows in constant memory, whatever its length"] = () => {
   const top = (steps: number): number => {

@@ -2,7 +2,7 @@
 // around any decoder. Each layer has a memory of its own, which the places at a segment's end write and all places of
 // the next segment read.
 import { get, integer, items, refuse, whole } from "../check.ts";
-import { fitting, tokens as integers, type Maker } from "../nn.ts";
+import { fitting, tokens as integers, type Maker, type ParamsOptions } from "../nn.ts";
 import { concat, slice } from "../ops/shapes.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
@@ -57,7 +57,7 @@ export interface Armt {
   readonly model: Transformer;
   readonly options: Recurrent & { readonly width: number };
   /** Fresh parameters on `tape`; `frozen` ones want no gradient and claim no memory for it. */
-  params(tape: Tape, options?: { seed?: number; frozen?: boolean }): ArmtWeights;
+  params(tape: Tape, options?: ParamsOptions): ArmtWeights;
   /** The state before the first segment of b sequences: empty memories. */
   start(params: ArmtWeights, b: number): ArmtState;
   /**

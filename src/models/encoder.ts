@@ -29,7 +29,7 @@ import {
   type RmtStep,
   type RmtWeights,
 } from "./recurrent.ts";
-import { streamed, type Chunk, type Given, type Rows, type Sequences, type StreamOptions } from "./stream.ts";
+import { streamed, type Chunk, type Given, type Rows, type StreamOptions } from "./stream.ts";
 import type { Transformer, TransformerWeights } from "./transformer.ts";
 
 /**
@@ -56,8 +56,11 @@ export interface RmtEncoder {
   readonly model: Transformer;
   /** Fresh parameters on `tape`; `frozen` ones want no gradient and claim no memory for it. */
   params(tape: Tape, options?: ParamsOptions): RmtEncoderWeights;
-  /** Sequences, all of one number of segments, cut from the right: the first segment of each is the short one. */
-  segments(sequences: Sequences): number[][][];
+  /**
+   * Sequences, as lists or a tensor b t, all of one number of segments, cut from the right: the first segment of each
+   * is the short one.
+   */
+  segments(sequences: Rows): number[][][];
   /** The state before the first segment of b sequences. */
   start(params: RmtEncoderWeights, b: number): RmtState;
   /**
@@ -71,9 +74,9 @@ export interface RmtEncoder {
    * Sequences as `segments` takes them -> class logits of each segment [b classes], and the memories: one before the
    * first segment and one after each. Without dropout.
    */
-  logits(params: RmtEncoderWeights, sequences: Sequences): { logits: Tensor[]; memories: Tensor[] };
+  logits(params: RmtEncoderWeights, sequences: Rows): { logits: Tensor[]; memories: Tensor[] };
   /** Mean cross-entropy of the class logits of the last segment, or of all, with the model's dropout; labels b. */
-  loss(params: RmtEncoderWeights, sequences: Sequences, labels: Tensor, how?: LossOptions): Tensor;
+  loss(params: RmtEncoderWeights, sequences: Rows, labels: Tensor, how?: LossOptions): Tensor;
   /**
    * Runs through segments, each a piece, in the memory of one, and gives what is asked for of each: class logits
    * b classes, states b t d, or the loss against targets, which are labels b; see `streamed`.
@@ -88,7 +91,7 @@ export interface RmtEncoder {
 const who = "rmtEncoder";
 
 /** Sequences in segments of l tokens, cut from the right. */
-function cut(sequences: Sequences, l: number): number[][][] {
+function cut(sequences: Rows, l: number): number[][][] {
   const rows = rowsOf(sequences);
   const length = rows[0]?.length;
   if (!length) {
@@ -149,14 +152,14 @@ function lossOf(
   self: RmtEncoder,
   o: Recurrent & LossOptions,
   params: RmtEncoderWeights,
-  sequences: Sequences,
+  sequences: Rows,
   labels: Tensor,
 ): Tensor {
   const segments = self.segments(sequences);
   const { dropout } = self.model.config;
   const n = segments.length;
   const counted = segments.map((_, s) => o.losses === "all" || s === n - 1);
-  const sum = summed(counted, self.start(params, sequences.length), heldState, o, (s, before, asked) => {
+  const sum = summed(counted, self.start(params, segments[0]!.length), heldState, o, (s, before, asked) => {
     const { states, state } = self.step(params, segments[s]!, before, { dropout });
     return { state, loss: asked ? crossEntropy(self.head(params, states), labels) : undefined };
   });
@@ -210,7 +213,7 @@ export function rmtEncoder(model: Transformer, options: RmtEncoderOptions): RmtE
       const step = (rows: Rows, state: RmtState) => self.step(params, rows, state);
       const segments = cut(sequences, l);
       const head = (states: Tensor) => self.head(params, states);
-      const { logits, passed } = through(segments, self.start(params, sequences.length), step, head);
+      const { logits, passed } = through(segments, self.start(params, segments[0]!.length), step, head);
       return { logits, memories: passed.map(state => state.memory) };
     },
     loss: (params, sequences, labels, how) => lossOf(self, { ...o, ...lossHow(who, how) }, params, sequences, labels),

@@ -214,8 +214,8 @@ interface Line {
 function apart(outer: Recalling, params: RmtWeights, { rows: { length: b }, capacity }: Complete) {
   const { model } = outer;
   const l = outer.options.segment;
+  const inner = outer.inner(params); // looks at them before they are read
   const { tape } = params.memory;
-  const inner = outer.inner(params);
   const { made: lines, release } = tape.lend(() =>
     tape.noGrad(() =>
       Array.from({ length: b }, (): Line => {

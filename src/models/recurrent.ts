@@ -19,7 +19,7 @@ import {
   type Chosen,
   type Wants,
 } from "../check.ts";
-import { fresh, maker, tokens, type Maker } from "../nn.ts";
+import { fresh, maker, tokens, type Maker, type ParamsOptions } from "../nn.ts";
 import { add, probability } from "../ops/elementwise.ts";
 import { embedding } from "../ops/rows.ts";
 import { stopGradient } from "../ops/shapes.ts";
@@ -67,7 +67,8 @@ export interface RmtWeights extends TransformerWeights {
   readonly memory: Tensor;
 }
 /**
- * What passes from one segment to the next: the memory b m d, and how many tokens of the longest sequence it has seen.
+ * What passes from one segment to the next: the memory b m d, and how many tokens of the longest sequence it has seen,
+ * places filled up among them where segments are `padded`.
  */
 export interface RmtState {
   readonly memory: Tensor;
@@ -155,10 +156,10 @@ export function shaped(who: string, state: object, name: string, shape: readonly
 /** Fresh parameters of a model and of what is put around it, `own`. */
 export const paramsAround =
   <Own extends object>(model: Transformer, own: (make: Maker) => Own) =>
-  (tape: Tape, options?: { seed?: number; frozen?: boolean }): TransformerWeights & Own => {
+  (tape: Tape, options?: ParamsOptions): TransformerWeights & Own => {
     const how = fresh(tape, options);
-    const ours = () => own(maker(tape, random(how.seed).fork("rmt"), how.frozen));
-    return tape.allOrNothing(() => ({ ...model.params(tape, how), ...ours() }));
+    const { seed, frozen } = how;
+    return tape.allOrNothing(() => ({ ...model.params(tape, how), ...own(makerOf(tape, seed, frozen)) }));
   };
 /** The configuration of a model to put inside; throws unless it is causal, over tokens and not myopic. */
 export function plainConfig(who: string, model: Transformer): Config {
@@ -172,7 +173,7 @@ export function plainConfig(who: string, model: Transformer): Config {
 export function firstMemory(make: Maker, m: number, d: number): Tensor {
   return make("memory", [m, d], 1 / Math.sqrt(d));
 }
-/** What makes a recurrent model's own parameters. */
+/** What makes a recurrent model's own parameters, which are always drawn: a file for the model inside has none. */
 export function makerOf(tape: Tape, seed: number, frozen: boolean): Maker {
   return maker(tape, random(seed).fork("rmt"), frozen);
 }

@@ -1,7 +1,16 @@
 // retrieval.ts: RMT that looks up all memories it ever had, RMT-R (Kuratov et al. 2024, "In search of needles in a 11M
 // haystack", arXiv 2402.10790, section 3), around any decoder.
 import { get, refuse, shapeOf, tensor } from "../check.ts";
-import { apply, fitting, linearWeights, tokens as integers, type Maker, type Tree, type Weights } from "../nn.ts";
+import {
+  apply,
+  fitting,
+  linearWeights,
+  tokens as integers,
+  type Maker,
+  type ParamsOptions,
+  type Tree,
+  type Weights,
+} from "../nn.ts";
 import { concat, reshape, slice } from "../ops/shapes.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
@@ -51,7 +60,7 @@ export interface RmtR {
   readonly model: Transformer;
   readonly options: Recurrent;
   /** Fresh parameters on `tape`; `frozen` ones want no gradient and claim no memory for it. */
-  params(tape: Tape, options?: { seed?: number; frozen?: boolean }): RmtRWeights;
+  params(tape: Tape, options?: ParamsOptions): RmtRWeights;
   /** The state before the first segment of b sequences: the first memory. */
   start(params: RmtRWeights, b: number): RmtRState;
   /**

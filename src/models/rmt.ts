@@ -149,10 +149,9 @@ export function* segments(chunks: Iterable<Chunk>, l: number) {
   for (const { input, targets } of pieces(chunks)) {
     const read = rowsOf(input);
     const more = targets ? read.concat(rowsOf(targets, -100)) : read;
-    rows ??= more.map(() => []);
-    if (more.length !== rows.length || more.some(row => row.length !== more[0]!.length))
+    if (!rows) [rows, b] = [more.map(() => []), read.length];
+    if (read.length !== b || more.length !== rows.length || more.some(row => row.length !== more[0]!.length))
       refuse(RangeError, "stream", "a piece has other rows than those before it", "b t, and targets b t if any do");
-    b = read.length;
     rows.forEach((row, i) => {
       for (const id of more[i]!) row.push(id);
     });
@@ -216,11 +215,13 @@ function ran(
   weights: TransformerWeights,
   input: Rows,
   state: RmtState,
-  { asked, ...how }: RmtHow & { asked: boolean },
+  how: RmtHow,
+  asked: boolean,
 ): { states: Tensor | undefined; state: RmtState } {
   const c = model.config;
   const m = o.memory;
   model.fits(weights);
+  const run = howOf("rmt", how);
   const { tape } = weights.wte.weight;
   const { ids, longest, lengths } = placed(tape, input, o);
   const [b, n] = ids.shape as [number, number];
@@ -232,9 +233,9 @@ function ran(
   const faded = c.myopic && at > 0 && o.exempt === "none";
   const write = faded ? fade(memory, { by: edgeWeight(n, c.myopic!) }) : memory;
   const x = concat([memory, model.embed(weights, ids), write], { axis: 1 });
-  const from = how.watch ? 0 : asked ? m : m + n;
+  const from = run.watch ? 0 : asked ? m : m + n;
   const y = model.states(weights, x, {
-    ...howOf("rmt", how),
+    ...run,
     from,
     allowed: o.bidirectional ? tape.tensor([t, t], opened(m, n)) : undefined,
     keys: lengths && tape.tensor([b, t], keysOf(lengths, m, t)),
@@ -321,7 +322,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
     params: paramsAround(model, own),
     start: startWith(inner),
     step(params, input, state, how = {}) {
-      const { states, ...after } = ran(self, inner(params), input, state, { ...how, asked: true });
+      const { states, ...after } = ran(self, inner(params), input, state, how, true);
       return { states: states!, ...after };
     },
     begin(params, state, fresh) {
@@ -329,6 +330,9 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
       model.fits(weights);
       const memory = tensor(who, "memory", get(state, "memory") as Tensor, "b m d");
       follows(who, state, memory.shape[0]!, 0, o, c.d);
+      const starts = get(fresh, "starts") as TransformerState["starts"] | undefined;
+      if (starts?.some?.(n => n > 0))
+        refuse(RangeError, who, `the state of the model inside is behind ${starts.join(", ")} places`, "a fresh one");
       const allowed = o.bidirectional ? memory.tape.tensor([m, m], new Float64Array(m * m).fill(1)) : undefined;
       return stepped(c, weights, memory, fresh, { allowed }).state;
     },
@@ -345,7 +349,7 @@ export function rmt(model: Transformer, options: RmtOptions): Rmt {
     ...self,
     who,
     held: heldState,
-    step: (params, tokens, state, how, asked) => ran(self, inner(params), tokens, state, { ...how, asked }),
+    step: (params, tokens, state, how, asked) => ran(self, inner(params), tokens, state, how, asked),
   };
   return self;
 }

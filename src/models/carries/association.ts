@@ -121,6 +121,7 @@ export function association(weights: AssociationWeights, m: number, associations
     },
     next(_, y) {
       const t = tensor(who, "y", y, "b t d").shape[1]!;
+      if (t < m) refuse(RangeError, who, `${t} places are left of what the layer made`, `${m} that write, its last`);
       const memory = slice(y, t - m, t, { axis: 1 });
       return association(weights, m, written({ matrix, sum }, memory, weights));
     },
