@@ -165,6 +165,20 @@ suite("npm run bench -- bert", {
       Array.from(logits.at(-1)!.values(), x => x.toFixed(4)),
     );
   },
+  async "takes the classifier of a folder that has one, of as many classes"() {
+    const { tensors } = parse(bytes("bert"));
+    const classes = tensors.get("classifier.bias")!.shape[0]!;
+    assert.is.not(classes, 2);
+    const own = { model_type: "bert", architectures: ["BertForSequenceClassification"], num_labels: classes };
+    const config = { ...configs["bert"]!.config, ...own };
+    const at = folder("classes", config, wordPiece, { "model.safetensors": bytes("bert") });
+    const file = path("words.txt");
+    writeFileSync(file, "ab c de fgh\n");
+    const { code, out, err } = await run("../bench/bench", ["bert", at, file, "--memory", "3", "--segment", "9"]);
+    assert.is(code, 0, err);
+    assert.match(err, /not in it, and untrained: memory\n/);
+    assert.is(out.trimEnd().split("\n").at(-1)!.trim().split(/\s+/).length, 5 + classes);
+  },
 });
 /** BERT's file with no classifier, as the published ones are. */
 function withoutClassifier(): Uint8Array {
