@@ -484,6 +484,15 @@ suite("the tables of RMT", {
       for (const { measures } of all) for (const m of measures) assert.ok(Number.isFinite(m.here), m.key);
     }
   },
+  "say where corrected facts stand, and of which steps a share is meant"() {
+    const said = ({ differences }: Table, what: string): string =>
+      differences.filter(d => d.what === what).at(-1)!.here;
+    const tested = "tested on facts that training never shows";
+    assert.is(said(memorize, "corrected"), tested); // at the start, as published
+    for (const table of [detect, reasoning]) assert.is(said(table, "corrected"), `${tested}, at any place`);
+    assert.match(said(memorize, "curriculum"), /the first 60 % of the steps$/);
+    assert.match(said(reasoning, "curriculum"), /the first 60 % of those steps$/); // that follow those of one segment
+  },
   "say how far a memory reaches beside the paper's numbers"() {
     const of = (far: number): string =>
       concluded(detect, ({ seed }, key) => (key === keyOf(4096) ? far + seed / 10 : key === keyOf(15) ? 99 : 100));
