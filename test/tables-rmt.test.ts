@@ -420,6 +420,15 @@ suite("two million tokens", {
     }
     assert.equal([...places].sort(), [0, 1, 2, 3, 4]);
   },
+  "have all their facts in two segments too, one after the other in the first"() {
+    const task = reasoningTask({ segment: 499 });
+    const [first, second] = [...told("reasoning", random(5), 4, 2).pieces];
+    for (let i = 0; i < 4; i++) {
+      const words = task.words(first![i]!).slice(0, 16).join(" ");
+      assert.match(words, /^(?:the \w+ is \w+ of the \w+ \. ?){2}$/);
+      assert.ok(task.words(second![i]!).at(-1) === "?");
+    }
+  },
   "are read in the memory of a segment, and answered by the last token's logits"() {
     const task = memorizeTask({ segment: 499 });
     const run = small(499, task.size);
