@@ -6,6 +6,7 @@ import {
   memorize as memorizeTask,
   random,
   reasoning as reasoningTask,
+  reversal,
   type RmtWeights,
   type Tensor,
 } from "farsight";
@@ -379,6 +380,26 @@ suite("arms that read by segments", {
     const share = (100 * asked.filter(id => id === zero).length) / 40;
     assert.ok(share > 0 && share < 100);
     assert.equal(right(none, task, random(6), 40), { characters: share, answers: share });
+    // A head that says one symbol everywhere: an answer of two is right where both are that, its last where that is.
+    const pairs = reversal({ symbols: 2 });
+    const logits = (n: number) => Float32Array.from({ length: n * 37 }, (_, i) => Number(i % 37 === 5));
+    const one = {
+      ...run,
+      head: ({ shape: [b, n] }: Tensor) => run.tape.tensor([b!, n!, 37], logits(b! * n!)),
+    };
+    const both = [0, 50].flatMap(from => {
+      const { targets, t } = pairs.batch(random(10).fork(from), 50);
+      return Array.from({ length: 50 }, (_, i) => [...targets.subarray((i + 1) * t - 2, (i + 1) * t)]);
+    });
+    const percent = (good: (answer: number[]) => boolean): number => both.filter(good).length;
+    const [first, second, whole] = [
+      percent(([a]) => a === 5),
+      percent(([, b]) => b === 5),
+      percent(([a, b]) => a === 5 && b === 5),
+    ];
+    assert.ok(whole > 0 && whole < second && second !== first);
+    assert.equal(right(one, pairs, random(10), 100), { characters: (first + second) / 2, answers: whole });
+    assert.equal(right(one, pairs, random(10), 100, 1), { characters: second, answers: second });
     const last = algorithmic.config({ arm: "rmt", setting: "equations", seed: 1 }, { quick: true });
     assert.equal([last["segment"], last["passes"]], [30, 30]);
   },
