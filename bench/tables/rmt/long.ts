@@ -41,8 +41,9 @@ function of<Sample extends { tokens: number[]; place: number; answer: number }>(
 const cut = (tokens: number[], s: number): number[] => tokens.slice(s * SEGMENT, (s + 1) * SEGMENT);
 
 /**
- * b texts of s segments, 2 at least, told segment by segment, so that none is ever held: facts at the starts of segments
- * of their own, of memorize the first, all before the last, which has the question. In 2 segments all stand in one.
+ * b texts of s segments, 2 at least, told segment by segment, so that none is ever held: facts at the starts of
+ * segments of their own, of memorize the first, all before the last, which has the question. In 2
+ * segments all stand in one.
  */
 export function told(name: Name, rng: Random, b: number, s: number) {
   const { draw } = TASKS[name]();
