@@ -141,7 +141,7 @@ function matched(
       continue;
     }
     const before = found.get(bare);
-    if (before && !alike(before.values, stored.values))
+    if (before && !alike(before, stored))
       refuse(RangeError, who, `two tensors of the file are tied to ${places.get(bare)!.path} and differ`);
     found.set(bare, stored);
   }
@@ -152,7 +152,9 @@ function matched(
   }
   return { found, extra, unused };
 }
-function alike(a: ArrayLike<unknown>, b: ArrayLike<unknown>): boolean {
+function alike(one: Stored, other: Stored): boolean {
+  if (shapeOf(one) !== shapeOf(other)) return false;
+  const [a, b] = [one.values, other.values];
   for (let i = 0; i < b.length; i++) if (!Object.is(a[i], b[i])) return false;
   return true;
 }

@@ -58,7 +58,7 @@ const gptConfig = { ...configs["gpt2"]!.config, model_type: "gpt2", eos_token_id
 const gptFolder = folder("gpt2", gptConfig, bytePairs, { "model.safetensors": bytes("gpt2.old-names") });
 
 /** What the library itself makes of a prompt. */
-function wanted(prompt: string, steps: number): string {
+function wanted(prompt: string, steps: number, drawn: { temperature?: number; seed?: number } = {}): string {
   const vocab = bytePairs.model.vocab;
   const tape = new Tape("f32");
   const model = gpt2(gptConfig);
@@ -66,7 +66,7 @@ function wanted(prompt: string, steps: number): string {
   loadGpt2(params, bytes("gpt2"));
   const ids = [...prompt].map(x => vocab[x === " " ? "Ġ" : x]!);
   const names = Object.keys(vocab);
-  const texts = generate(model, params, ids, { steps, stop: [60] });
+  const texts = generate(model, params, ids, { ...drawn, steps, stop: [60] });
   let text = prompt;
   for (const [id] of texts) text += (names[id!] ?? "").replace("Ġ", " ");
   return text;
@@ -78,6 +78,15 @@ suite("npm run bench -- gpt2", {
     assert.is(code, 0, err);
     assert.is(out, `${wanted("hello my", 9)}\n`);
     assert.match(err, /read in [\d.]+ s; \d+ MiB resident\n\d tokens, [\d.]+ a second; \d+ MiB resident\n$/);
+  },
+  async "writes spaces before points as they are"() {
+    const drawn = { temperature: 3, seed: 20 };
+    const text = wanted("hello my", 20, drawn);
+    assert.match(text, / [.!?,]./);
+    const words = ["gpt2", gptFolder, "--text", "hello my", "--steps", "20", "--temperature", "3", "--seed", "20"];
+    const { code, out, err } = await run("../bench/bench", words);
+    assert.is(code, 0, err);
+    assert.is(out, `${text}\n`);
   },
   async "reads weights in several files, by their index"() {
     const list = [...parse(bytes("gpt2")).tensors];
@@ -155,6 +164,20 @@ suite("npm run bench -- bert", {
       cells.at(-1)!.slice(-2),
       Array.from(logits.at(-1)!.values(), x => x.toFixed(4)),
     );
+  },
+  async "takes the classifier of a folder that has one, of as many classes"() {
+    const { tensors } = parse(bytes("bert"));
+    const classes = tensors.get("classifier.bias")!.shape[0]!;
+    assert.is.not(classes, 2);
+    const own = { model_type: "bert", architectures: ["BertForSequenceClassification"], num_labels: classes };
+    const config = { ...configs["bert"]!.config, ...own };
+    const at = folder("classes", config, wordPiece, { "model.safetensors": bytes("bert") });
+    const file = path("words.txt");
+    writeFileSync(file, "ab c de fgh\n");
+    const { code, out, err } = await run("../bench/bench", ["bert", at, file, "--memory", "3", "--segment", "9"]);
+    assert.is(code, 0, err);
+    assert.match(err, /not in it, and untrained: memory\n/);
+    assert.is(out.trimEnd().split("\n").at(-1)!.trim().split(/\s+/).length, 5 + classes);
   },
 });
 /** BERT's file with no classifier, as the published ones are. */

@@ -19,9 +19,12 @@ import {
   serialize,
   transformer,
   type Dtype,
+  type Rmt,
   type Storable,
   type Stored,
   type Tensor,
+  type Transformer,
+  type TransformerWeights,
   type Tree,
 } from "farsight";
 import * as assert from "uvu/assert";
@@ -397,10 +400,16 @@ suite("files of published weights", {
     }
     const { params, numbers } = other();
     const before = numbers();
-    assert.is(
-      thrown(RangeError, () => loadGpt2(params, serialize([...tensors, ["lm_head.weight", head]]))),
-      "loadGpt2: two tensors of the file are tied to wte.weight and differ",
-    );
+    const [v, d] = table.shape as [number, number];
+    const longer = {
+      shape: [v + 1, d],
+      values: Float32Array.of(...(table.values as Float32Array), ...Array(d).fill(0)),
+    };
+    for (const differing of [head, longer])
+      assert.is(
+        thrown(RangeError, () => loadGpt2(params, serialize([...tensors, ["lm_head.weight", differing]]))),
+        "loadGpt2: two tensors of the file are tied to wte.weight and differ",
+      );
     assert.equal(numbers(), before);
     const untied = other({ tie_word_embeddings: false });
     loadGpt2(untied.params, serialize([...tensors, ["lm_head.weight", head]]));
@@ -607,6 +616,27 @@ suite("nanoGPT", {
       for (const [path, { shape, values }] of theirs)
         assert.equal([tensors.get(path)!.shape, tensors.get(path)!.values], [shape, values], path);
     }
+  },
+  "what its models do not have is not saved for it"() {
+    const tape = new Tape("f32");
+    const sizes = { vocab: 5, d: 4, layers: 1, heads: 2, context: 8 };
+    const weights = (model: Pick<Transformer, "params"> | Rmt) => model.params(tape) as TransformerWeights;
+    const plain = transformer({ ...sizes, position: "absolute" });
+    assert.ok(saveNanoGpt(weights(plain)).length);
+    for (const [model, name] of [
+      [rmt(plain, { memory: 2, segment: 4 }), "memory"],
+      [transformer({ ...sizes, position: "absolute", headBias: true }), "lm_head.bias"],
+      [transformer({ ...sizes, position: "absolute", types: 2 }), "wtt.weight"],
+    ] as const)
+      assert.is(
+        thrown(RangeError, () => saveNanoGpt(weights(model))),
+        `saveNanoGpt: nanoGPT has no ${name}`,
+      );
+    const rope = weights(transformer({ ...sizes, position: "rope" }));
+    assert.match(
+      thrown(TypeError, () => saveNanoGpt(rope)),
+      /^saveNanoGpt: wpe\.weight is undefined/,
+    );
   },
 });
 

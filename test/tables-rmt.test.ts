@@ -6,6 +6,7 @@ import {
   memorize as memorizeTask,
   random,
   reasoning as reasoningTask,
+  reversal,
   type RmtWeights,
   type Tensor,
 } from "farsight";
@@ -379,6 +380,26 @@ suite("arms that read by segments", {
     const share = (100 * asked.filter(id => id === zero).length) / 40;
     assert.ok(share > 0 && share < 100);
     assert.equal(right(none, task, random(6), 40), { characters: share, answers: share });
+    // A head that says one symbol everywhere: an answer of two is right where both are that, its last where that is.
+    const pairs = reversal({ symbols: 2 });
+    const logits = (n: number) => Float32Array.from({ length: n * 37 }, (_, i) => Number(i % 37 === 5));
+    const one = {
+      ...run,
+      head: ({ shape: [b, n] }: Tensor) => run.tape.tensor([b!, n!, 37], logits(b! * n!)),
+    };
+    const both = [0, 50].flatMap(from => {
+      const { targets, t } = pairs.batch(random(10).fork(from), 50);
+      return Array.from({ length: 50 }, (_, i) => [...targets.subarray((i + 1) * t - 2, (i + 1) * t)]);
+    });
+    const percent = (good: (answer: number[]) => boolean): number => both.filter(good).length;
+    const [first, second, whole] = [
+      percent(([a]) => a === 5),
+      percent(([, b]) => b === 5),
+      percent(([a, b]) => a === 5 && b === 5),
+    ];
+    assert.ok(whole > 0 && whole < second && second !== first);
+    assert.equal(right(one, pairs, random(10), 100), { characters: (first + second) / 2, answers: whole });
+    assert.equal(right(one, pairs, random(10), 100, 1), { characters: second, answers: second });
     const last = algorithmic.config({ arm: "rmt", setting: "equations", seed: 1 }, { quick: true });
     assert.equal([last["segment"], last["passes"]], [30, 30]);
   },
@@ -419,6 +440,15 @@ suite("two million tokens", {
       }
     }
     assert.equal([...places].sort(), [0, 1, 2, 3, 4]);
+  },
+  "have all their facts in two segments too, one after the other in the first"() {
+    const task = reasoningTask({ segment: 499 });
+    const [first, second] = [...told("reasoning", random(5), 4, 2).pieces];
+    for (let i = 0; i < 4; i++) {
+      const words = task.words(first![i]!).slice(0, 16).join(" ");
+      assert.match(words, /^(?:the \w+ is \w+ of the \w+ \. ?){2}$/);
+      assert.ok(task.words(second![i]!).at(-1) === "?");
+    }
   },
   "are read in the memory of a segment, and answered by the last token's logits"() {
     const task = memorizeTask({ segment: 499 });
@@ -483,6 +513,15 @@ suite("the tables of RMT", {
       assert.not.match(drawn, /NaN|undefined|Infinity|\[object/, table.name);
       for (const { measures } of all) for (const m of measures) assert.ok(Number.isFinite(m.here), m.key);
     }
+  },
+  "say where corrected facts stand, and of which steps a share is meant"() {
+    const said = ({ differences }: Table, what: string): string =>
+      differences.filter(d => d.what === what).at(-1)!.here;
+    const tested = "tested on facts that training never shows";
+    assert.is(said(memorize, "corrected"), tested); // at the start, as published
+    for (const table of [detect, reasoning]) assert.is(said(table, "corrected"), `${tested}, at any place`);
+    assert.match(said(memorize, "curriculum"), /the first 60 % of the steps$/);
+    assert.match(said(reasoning, "curriculum"), /the first 60 % of those steps$/); // that follow those of one segment
   },
   "say how far a memory reaches beside the paper's numbers"() {
     const of = (far: number): string =>

@@ -23,7 +23,9 @@ export async function read(asked: Asked): Promise<void> {
     return id;
   });
   const inner = bert(jsonOf(folder, "config.json"));
-  const model = rmtEncoder(inner, { memory, segment, classes: 2, pooler: true, cls, sep, pad });
+  const { pooler, outputs } = inner.config;
+  const classes = pooler ? outputs : 2; // those of a classifier that the folder has
+  const model = rmtEncoder(inner, { memory, segment, classes, pooler: true, cls, sep, pad });
   const ids = idsOf(tokenizer, new TextDecoder().decode(bytesOf(asked.file!)));
   const segments = model.segments([ids]);
   const tape = tapeOf(asked);

@@ -19,15 +19,17 @@ export async function continued(asked: Asked): Promise<void> {
   const end = config["eos_token_id"];
   const stop = typeof end === "number" && end < model.config.vocab ? [end] : [];
   const texts = generate(model, params, ids, { steps, temperature, seed, stop });
+  // As it is: tidied, " ." would lose its space and what follows its place.
+  const decoded = (): string => tokenizer.decode(ids, { clean_up_tokenization_spaces: false });
   process.stdout.write(asked.text);
-  let written = tokenizer.decode(ids);
+  let written = decoded();
   let first = 0;
   let made = 0;
   for (const [token] of texts) {
     first ||= performance.now();
     made++;
     ids.push(token!);
-    const text = tokenizer.decode(ids);
+    const text = decoded();
     if (text.endsWith("\ufffd")) continue; // half a character
     process.stdout.write(text.slice(written.length));
     written = text;

@@ -3,7 +3,7 @@ import { flag, real, whole } from "../check.ts";
 import { byPath, filled, read, type Filled, type TensorFiles } from "../names.ts";
 import { leaves, type Tree } from "../nn.ts";
 import { probability } from "../ops/elementwise.ts";
-import { bend, said } from "./published.ts";
+import { bend, GPT, said } from "./published.ts";
 import { transformer, type Transformer } from "./transformer.ts";
 
 /**
@@ -38,9 +38,6 @@ export function gpt2(config: object): Transformer {
   return transformer(said("gpt2", config, options, fixed));
 }
 
-const OWN =
-  /^(?:(?:wte|wpe|ln_f|lm_head)|h\.\d+\.(?:ln_[12]|attn\.c_(?:attn|proj)|mlp\.c_(?:fc|proj)))\.(?:weight|bias)$/;
-
 /**
  * Fills the parameters of a `gpt2`, or of what is built around one, from Hugging Face's files: with and without
  * prefixes, linear weights [in, out], masks passed over, the head stored or tied. Parameters that GPT-2 has not, like a
@@ -50,7 +47,7 @@ const OWN =
 export function loadGpt2(params: Tree, files: TensorFiles): Filled {
   const who = "loadGpt2";
   return filled(who, byPath(who, leaves(params)), read(who, files), {
-    parts: path => (OWN.test(path) ? [path] : []),
+    parts: path => (GPT.test(path) ? [path] : []),
     turned: /^h\.\d+\.(?:attn|mlp)\.\w+\.weight$/,
     tied: ["lm_head.weight", "wte.weight"],
     body: /^(?:wte|wpe|h|ln_f|lm_head)\./,

@@ -1,10 +1,10 @@
 // nanogpt.ts: the models of nanoGPT (github.com/karpathy/nanoGPT), there and back: `loadParams` reads what it names.
-import { flag, whole } from "../check.ts";
+import { flag, refuse, whole } from "../check.ts";
 import { save } from "../checkpoint.ts";
-import { having } from "../nn.ts";
+import { having, leaves } from "../nn.ts";
 import { probability } from "../ops/elementwise.ts";
 import type { Bytes } from "../safetensors.ts";
-import { said } from "./published.ts";
+import { GPT, said } from "./published.ts";
 import { transformer, type Transformer, type TransformerWeights } from "./transformer.ts";
 
 /**
@@ -25,13 +25,16 @@ export function nanoGpt(args: object): Transformer {
   return transformer({ ...said("nanoGpt", args, options, {}), activation: "geluErf", tied: true });
 }
 
-const parts = /* @__PURE__ */ having("saveNanoGpt", "wte.weight");
+const parts = /* @__PURE__ */ having("saveNanoGpt", "wte.weight", "wpe.weight");
 /**
  * Parameters as the safetensors file of a state dict that nanoGPT's own model takes with `load_state_dict`: names
- * behind `transformer.`, and a tied head under both its names.
+ * behind `transformer.`, and a tied head under both its names. Throws where there are parameters that it has not, like
+ * a memory.
  */
 export function saveNanoGpt(params: TransformerWeights, metadata: Record<string, string> = {}): Bytes {
   parts(params);
+  const [other] = leaves(params).filter(([path]) => !GPT.test(path) || path === "lm_head.bias");
+  if (other) refuse(RangeError, "saveNanoGpt", `nanoGPT has no ${other[0]}`);
   const { lm_head, ...transformer } = params;
   const head = { ...lm_head, weight: lm_head?.weight ?? params.wte.weight };
   return save({ params: { transformer, lm_head: head } }, metadata);

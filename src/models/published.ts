@@ -1,4 +1,4 @@
-// published.ts: what readers of published weights share: what a config.json says, as options of a transformer.
+// published.ts: what readers of published weights share: what a config.json says, as a transformer's options; names.
 import { get, kindOf, oneOf, printed, refuse, type Check } from "../check.ts";
 import type { Activation } from "../nn.ts";
 
@@ -30,3 +30,7 @@ const BENDS = { gelu: "geluErf", gelu_new: "gelu", gelu_pytorch_tanh: "gelu", re
 /** Checks for one of those names, and gives ours. */
 export const bend: Check<Activation> = (who, name, value) =>
   BENDS[oneOf(...(Object.keys(BENDS) as (keyof typeof BENDS)[]))(who, name, value)];
+
+/** The paths of GPT-2's parameters, and nanoGPT's. */
+export const GPT =
+  /^(?:(?:wte|wpe|ln_f|lm_head)|h\.\d+\.(?:ln_[12]|attn\.c_(?:attn|proj)|mlp\.c_(?:fc|proj)))\.(?:weight|bias)$/;

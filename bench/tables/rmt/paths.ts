@@ -181,7 +181,7 @@ export function pathFigures(results: readonly Entry[], called: (e: Entry) => str
   });
 }
 
-/** What memory read, on record: the last layer's map of each segment. */
+/** What memory read, on record: a map of each segment and layer. */
 export function readingFigures(results: readonly Entry[], called: (e: Entry) => string): Figure[] {
   return results.flatMap((e): Figure[] => {
     const figure = found(e, "reading");

@@ -279,7 +279,7 @@ function train(about: Remembered, cell: Cell, config: Config, tape: Tape): Train
 
 /** The table of a task of this kind. */
 export function remembering(about: Remembered): Table {
-  const { name, title, where, question, segment, shorter = [], options, differences } = about;
+  const { name, title, where, question, shorter = [], options, differences } = about;
   const constructions = Object.keys(options) as Construction[];
   const arms = { rmt: "RMT", ...Object.fromEntries(shorter.map(n => [armOf(n), `RMT, trained on ${n}`])) };
   const columns = SHOWN.map((s): Column => ({
@@ -304,7 +304,7 @@ export function remembering(about: Remembered): Table {
         [1],
       ),
     ],
-    differences: [...differences, ...SHARED(segment)],
+    differences: [...differences, ...shared(about)],
     config: (cell, share) => configOf(about, cell, share),
     train: (cell, config, tape) => train(about, cell, config, tape),
     conclusion: all => conclusion(table, all),
@@ -318,23 +318,31 @@ export function remembering(about: Remembered): Table {
 }
 
 /** What is not as in the paper, whatever the task. */
-const SHARED = (segment: number): Difference[] => [
-  {
-    what: "model",
-    paper: "BERT base, pre-trained: 12 layers, d 768, memory once, in front; a classifier of six",
-    here: `decoder from nothing: ${HERE.layers} layers, d ${HERE.d}, memory read and written; the next token`,
-  },
-  { what: "segment", paper: "499 tokens, 10 memory vectors", here: `${segment} tokens, ${HERE.memory} memory vectors` },
-  { what: "background", paper: "QuALITY's books", here: "made-up words" },
-  {
-    what: "curriculum",
-    paper: "1 to 7 segments, one more once the last is learned, always so many",
-    here: `a random number of segments from 1 to n; n rises to ${MOST} in the first 60 % of the steps`,
-  },
-  { what: "dropout", paper: "0.1, as BERT has it", here: `${HERE.dropout}; table dropout says what it does` },
-  {
-    what: "corrected",
-    paper: "no such thing: facts of tests were trained on, and stand at the starts of segments",
-    here: "tested on facts that training never shows, at any place of a segment",
-  },
-];
+function shared({ segment, options, more }: Remembered): Difference[] {
+  const steps = more?.["holds"] ? "those steps" : "the steps";
+  const where = options.corrected?.["at"] === "random" ? ", at any place" : "";
+  return [
+    {
+      what: "model",
+      paper: "BERT base, pre-trained: 12 layers, d 768, memory once, in front; a classifier of six",
+      here: `decoder from nothing: ${HERE.layers} layers, d ${HERE.d}, memory read and written; the next token`,
+    },
+    {
+      what: "segment",
+      paper: "499 tokens, 10 memory vectors",
+      here: `${segment} tokens, ${HERE.memory} memory vectors`,
+    },
+    { what: "background", paper: "QuALITY's books", here: "made-up words" },
+    {
+      what: "curriculum",
+      paper: "1 to 7 segments, one more once the last is learned, always so many",
+      here: `a random number of segments from 1 to n; n rises to ${MOST} in the first 60 % of ${steps}`,
+    },
+    { what: "dropout", paper: "0.1, as BERT has it", here: `${HERE.dropout}; table dropout says what it does` },
+    {
+      what: "corrected",
+      paper: "no such thing: facts of tests were trained on, and stand at the starts of segments",
+      here: `tested on facts that training never shows${where}`,
+    },
+  ];
+}
