@@ -115,6 +115,7 @@ export type { Ask, Chunk, Given, Rows, StreamOptions } from "./models/stream.ts"
 export type {
   LossOptions,
   Recalling,
+  RecurrentDecoder,
   RecurrentOptions,
   RmtHow,
   RmtState,

@@ -24,6 +24,7 @@ import {
   type Dtype,
   type Myopia,
   type PositionName,
+  type RecurrentDecoder,
   type Tensor,
   type TransformerOptions,
   type Tree,
@@ -204,42 +205,6 @@ function gptCase(g: Golden, dtype: Dtype, v: string): void {
   gradients(g, dtype, v, params);
 }
 
-function decoderCase(g: Golden, dtype: Dtype, v: string, replay: boolean): void {
-  const c = variant(g, v);
-  const r = c.rmt as unknown as Record<string, never>;
-  const tape = new Tape(dtype);
-  const model = rmt(transformer(modelOf(c.model!)), {
-    memory: r.memory!,
-    segment: r.segment!,
-    bidirectional: (r.mask as string) === "bidirectional",
-    losses: r.losses!,
-    k: r.k ?? undefined,
-    truncation: r.truncation!,
-    exempt: r.exempt!,
-    replay,
-  });
-  const params = model.params(tape);
-  fill(g, params);
-  const tokens = tape.integers(g.shape("in.tokens"), g.values("in.tokens"));
-  const targets = tape.integers(g.shape("in.targets"), g.values("in.targets"));
-  tape.scope(() => {
-    const { logits, memories } = model.logits(params, tokens);
-    match(g, dtype, logits.values(), g.expected("out", "logits", v), `${v} logits`);
-    match(g, dtype, concat(memories, { axis: 0 }).values(), g.expected("out", "memories", v), `${v} memories`);
-    match(
-      g,
-      dtype,
-      [...model.stream(params, [tokens])].at(-1)!.values,
-      logits.values().filter((_, i) => i % (13 * 11) >= 10 * 11) as unknown as Float64Array,
-      `${v} stream`,
-    );
-  });
-  const loss = model.loss(params, tokens, targets);
-  match(g, dtype, loss.values(), g.expected("out", "loss", v), `${v} loss`);
-  tape.backward(loss);
-  gradients(g, dtype, v, params);
-}
-
 /** The options that recurrent decoders share. */
 const recurrentOf = (r: Record<string, never>, replay: boolean) => ({
   memory: r.memory!,
@@ -249,11 +214,13 @@ const recurrentOf = (r: Record<string, never>, replay: boolean) => ({
   truncation: r.truncation!,
   replay,
 });
-function associativeCase(g: Golden, dtype: Dtype, v: string, replay: boolean): void {
-  const c = variant(g, v);
-  const r = c.rmt as unknown as Record<string, never>;
-  const tape = new Tape(dtype);
-  const model = armt(transformer(modelOf(c.model!)), { ...recurrentOf(r, replay), width: r.width! });
+/** Holds logits, loss and gradients of a recurrent decoder to a variant's, and its memories, which `look` is given. */
+function recurrentCase<Params extends Tree, State, Memory>(
+  { g, tape, v }: { g: Golden; tape: Tape; v: string },
+  model: RecurrentDecoder<Params, State, Memory>,
+  look: (memories: Memory[], seen: { params: Params; tokens: Tensor; logits: Tensor }) => void,
+): void {
+  const { dtype } = tape;
   const params = model.params(tape);
   fill(g, params);
   const tokens = tape.integers(g.shape("in.tokens"), g.values("in.tokens"));
@@ -261,6 +228,37 @@ function associativeCase(g: Golden, dtype: Dtype, v: string, replay: boolean): v
   tape.scope(() => {
     const { logits, memories } = model.logits(params, tokens);
     match(g, dtype, logits.values(), g.expected("out", "logits", v), `${v} logits`);
+    look(memories, { params, tokens, logits });
+  });
+  const loss = model.loss(params, tokens, targets);
+  match(g, dtype, loss.values(), g.expected("out", "loss", v), `${v} loss`);
+  tape.backward(loss);
+  gradients(g, dtype, v, params);
+}
+function decoderCase(g: Golden, dtype: Dtype, v: string, replay: boolean): void {
+  const c = variant(g, v);
+  const r = c.rmt as unknown as Record<string, never>;
+  const tape = new Tape(dtype);
+  const bidirectional = (r.mask as string) === "bidirectional";
+  const options = { ...recurrentOf(r, replay), bidirectional, exempt: r.exempt! };
+  const model = rmt(transformer(modelOf(c.model!)), options);
+  recurrentCase({ g, tape, v }, model, (memories, { params, tokens, logits }) => {
+    match(g, dtype, concat(memories, { axis: 0 }).values(), g.expected("out", "memories", v), `${v} memories`);
+    match(
+      g,
+      dtype,
+      [...model.stream(params, [tokens])].at(-1)!.values,
+      logits.values().filter((_, i) => i % (13 * 11) >= 10 * 11) as unknown as Float64Array,
+      `${v} stream`,
+    );
+  });
+}
+function associativeCase(g: Golden, dtype: Dtype, v: string, replay: boolean): void {
+  const c = variant(g, v);
+  const r = c.rmt as unknown as Record<string, never>;
+  const tape = new Tape(dtype);
+  const model = armt(transformer(modelOf(c.model!)), { ...recurrentOf(r, replay), width: r.width! });
+  recurrentCase({ g, tape, v }, model, memories => {
     for (let i = 0; i < model.model.config.layers; i++)
       for (const name of ["matrix", "sum"] as const) {
         const all = concat(
@@ -270,28 +268,14 @@ function associativeCase(g: Golden, dtype: Dtype, v: string, replay: boolean): v
         match(g, dtype, all.values(), g.expected("out", `${name}.${i}`, v), `${v} ${name} of layer ${i}`);
       }
   });
-  const loss = model.loss(params, tokens, targets);
-  match(g, dtype, loss.values(), g.expected("out", "loss", v), `${v} loss`);
-  tape.backward(loss);
-  gradients(g, dtype, v, params);
 }
 function retrievalCase(g: Golden, dtype: Dtype, v: string, replay: boolean): void {
   const c = variant(g, v);
   const tape = new Tape(dtype);
   const model = rmtR(transformer(modelOf(c.model!)), recurrentOf(c.rmt as never, replay));
-  const params = model.params(tape);
-  fill(g, params);
-  const tokens = tape.integers(g.shape("in.tokens"), g.values("in.tokens"));
-  const targets = tape.integers(g.shape("in.targets"), g.values("in.targets"));
-  tape.scope(() => {
-    const { logits, memories } = model.logits(params, tokens);
-    match(g, dtype, logits.values(), g.expected("out", "logits", v), `${v} logits`);
+  recurrentCase({ g, tape, v }, model, memories => {
     match(g, dtype, concat(memories, { axis: 0 }).values(), g.expected("out", "memories", v), `${v} memories`);
   });
-  const loss = model.loss(params, tokens, targets);
-  match(g, dtype, loss.values(), g.expected("out", "loss", v), `${v} loss`);
-  tape.backward(loss);
-  gradients(g, dtype, v, params);
 }
 
 function encoderCase(g: Golden, dtype: Dtype, v: string): void {

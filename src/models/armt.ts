@@ -2,9 +2,8 @@
 // around any decoder. Each layer has a memory of its own, which the places at a segment's end write and all places of
 // the next segment read.
 import { get, integer, items, refuse, whole } from "../check.ts";
-import { fitting, tokens as integers, type Maker, type ParamsOptions } from "../nn.ts";
+import { fitting, tokens as integers, type Maker } from "../nn.ts";
 import { concat, slice } from "../ops/shapes.ts";
-import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 import {
   FEATURES,
@@ -24,14 +23,14 @@ import {
   plainConfig,
   comesAfter,
   shaped,
-  type LossOptions,
   type Recurrent,
+  type RecurrentDecoder,
   type RecurrentOptions,
   type RmtHow,
   type RmtWeights,
 } from "./recurrent.ts";
 import { logitsOf, lossOf, segments, type Cell } from "./rmt.ts";
-import { streamed, type Chunk, type Given, type Held, type Rows, type StreamOptions } from "./stream.ts";
+import { streamed, type Held, type Rows } from "./stream.ts";
 import { stepped, type Transformer, type TransformerWeights } from "./transformer.ts";
 
 /** Options of `armt`. */
@@ -52,42 +51,12 @@ export interface ArmtState {
   readonly at: number;
 }
 
-/** A decoder with an associative memory in each layer. */
-export interface Armt {
-  readonly model: Transformer;
+/**
+ * A decoder with an associative memory in each layer, empty before the first segment. A short segment costs as much as
+ * a whole one: memory places stand behind place l of each.
+ */
+export interface Armt extends RecurrentDecoder<ArmtWeights, ArmtState, readonly Associations[]> {
   readonly options: Recurrent & { readonly width: number };
-  /** Fresh parameters on `tape`; `frozen` ones want no gradient and claim no memory for it. */
-  params(tape: Tape, options?: ParamsOptions): ArmtWeights;
-  /** The state before the first segment of b sequences: empty memories. */
-  start(params: ArmtWeights, b: number): ArmtState;
-  /**
-   * One segment, tokens b l or fewer -> states of the tokens b l d, and the state after it. Without dropout unless
-   * asked. A short segment costs as much as a whole one: memory places stand behind place l of each.
-   */
-  step(
-    params: ArmtWeights,
-    tokens: Rows,
-    state: ArmtState,
-    how?: RmtHow,
-  ): { readonly states: Tensor; readonly state: ArmtState };
-  /** States b l d -> logits b l v. */
-  head(params: ArmtWeights, states: Tensor): Tensor;
-  /**
-   * Tokens b t of any length -> logits b t v, and the memories of all layers: before the first segment and after each.
-   * Without dropout.
-   */
-  logits(params: ArmtWeights, tokens: Rows): { logits: Tensor; memories: (readonly Associations[])[] };
-  /** Mean cross-entropy over the targets b t that are not -100, with the model's dropout; see `LossOptions`. */
-  loss(params: ArmtWeights, tokens: Rows, targets: Rows, how?: LossOptions): Tensor;
-  /**
-   * Runs through tokens that come in pieces of any length, in the memory of one segment, and gives what is asked for
-   * of each segment, as soon as it is full or the pieces end; see `streamed`.
-   */
-  stream(
-    params: ArmtWeights,
-    chunks: Iterable<Chunk>,
-    options?: StreamOptions<ArmtState>,
-  ): Generator<Given, ArmtState | undefined, void>;
 }
 
 const who = "armt";

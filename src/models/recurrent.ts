@@ -27,7 +27,7 @@ import { random } from "../random.ts";
 import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 import { MOST } from "./carry.ts";
-import type { Held, Rows, Sequences } from "./stream.ts";
+import type { Chunk, Given, StreamOptions, Held, Rows, Sequences } from "./stream.ts";
 import type { Config, How, Transformer, TransformerState, TransformerWeights } from "./transformer.ts";
 
 /**
@@ -78,6 +78,40 @@ export interface RmtState {
 export interface RmtStep {
   readonly states: Tensor;
   readonly state: RmtState;
+}
+/**
+ * A decoder that reads an input of any length segment by segment. Only its state passes from one to the next; a
+ * `Memory` is what `logits` tells of each state.
+ */
+export interface RecurrentDecoder<Params, State, Memory> {
+  readonly model: Transformer;
+  /** Fresh parameters on `tape`; `frozen` ones want no gradient and claim no memory for it. */
+  params(tape: Tape, options?: ParamsOptions): Params;
+  /** The state before the first segment of b sequences. */
+  start(params: Params, b: number): State;
+  /**
+   * One segment, tokens b l or fewer -> states of the tokens b l d, and the state after it. Without dropout unless
+   * asked.
+   */
+  step(params: Params, tokens: Rows, state: State, how?: RmtHow): { readonly states: Tensor; readonly state: State };
+  /** States b l d -> logits b l v. */
+  head(params: Params, states: Tensor): Tensor;
+  /**
+   * Tokens b t of any length -> logits b t v, and the memories: before the first segment and after each. Without
+   * dropout.
+   */
+  logits(params: Params, tokens: Rows): { logits: Tensor; memories: Memory[] };
+  /** Mean cross-entropy over the targets b t that are not -100, with the model's dropout; see `LossOptions`. */
+  loss(params: Params, tokens: Rows, targets: Rows, how?: LossOptions): Tensor;
+  /**
+   * Runs through tokens that come in pieces of any length, in the memory of one segment and a state, and gives what is
+   * asked for of each segment, as soon as it is full or the pieces end; see `streamed`.
+   */
+  stream(
+    params: Params,
+    chunks: Iterable<Chunk>,
+    options?: StreamOptions<State>,
+  ): Generator<Given, State | undefined, void>;
 }
 /** What `generate` needs of a recurrent decoder; see `Rmt`. */
 export interface Recalling {

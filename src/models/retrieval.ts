@@ -1,18 +1,8 @@
 // retrieval.ts: RMT that looks up all memories it ever had, RMT-R (Kuratov et al. 2024, "In search of needles in a 11M
 // haystack", arXiv 2402.10790, section 3), around any decoder.
 import { get, refuse, shapeOf, tensor } from "../check.ts";
-import {
-  apply,
-  fitting,
-  linearWeights,
-  tokens as integers,
-  type Maker,
-  type ParamsOptions,
-  type Tree,
-  type Weights,
-} from "../nn.ts";
+import { apply, fitting, linearWeights, tokens as integers, type Maker, type Tree, type Weights } from "../nn.ts";
 import { concat, reshape, slice } from "../ops/shapes.ts";
-import type { Tape } from "../tape.ts";
 import type { Tensor } from "../tensor.ts";
 import { attention } from "./attention.ts";
 import {
@@ -24,14 +14,14 @@ import {
   plainConfig,
   comesAfter,
   startWith,
-  type LossOptions,
   type Recurrent,
+  type RecurrentDecoder,
   type RecurrentOptions,
   type RmtHow,
   type RmtWeights,
 } from "./recurrent.ts";
 import { logitsOf, lossOf, segments, type Cell } from "./rmt.ts";
-import { streamed, type Chunk, type Given, type Held, type Rows, type StreamOptions } from "./stream.ts";
+import { streamed, type Held, type Rows } from "./stream.ts";
 import type { Transformer, TransformerWeights } from "./transformer.ts";
 
 /** The four matrices of the retrieval, [d d] each. */
@@ -55,43 +45,12 @@ export interface RmtRState {
   readonly at: number;
 }
 
-/** A recurrent memory decoder that looks up its earlier memories. */
-export interface RmtR {
-  readonly model: Transformer;
+/**
+ * A recurrent memory decoder that looks up its earlier memories. A segment makes the state larger by b m d numbers, for
+ * which `stream` makes room for up to twice as many.
+ */
+export interface RmtR extends RecurrentDecoder<RmtRWeights, RmtRState, Tensor> {
   readonly options: Recurrent;
-  /** Fresh parameters on `tape`; `frozen` ones want no gradient and claim no memory for it. */
-  params(tape: Tape, options?: ParamsOptions): RmtRWeights;
-  /** The state before the first segment of b sequences: the first memory. */
-  start(params: RmtRWeights, b: number): RmtRState;
-  /**
-   * One segment, tokens b l or fewer -> states of the tokens b l d, and the state after it, which is larger by
-   * b m d numbers. Without dropout unless asked.
-   */
-  step(
-    params: RmtRWeights,
-    tokens: Rows,
-    state: RmtRState,
-    how?: RmtHow,
-  ): { readonly states: Tensor; readonly state: RmtRState };
-  /** States b l d -> logits b l v. */
-  head(params: RmtRWeights, states: Tensor): Tensor;
-  /**
-   * Tokens b t of any length -> logits b t v, and the memories: one before the first segment and one after each.
-   * Without dropout.
-   */
-  logits(params: RmtRWeights, tokens: Rows): { logits: Tensor; memories: Tensor[] };
-  /** Mean cross-entropy over the targets b t that are not -100, with the model's dropout; see `LossOptions`. */
-  loss(params: RmtRWeights, tokens: Rows, targets: Rows, how?: LossOptions): Tensor;
-  /**
-   * Runs through tokens that come in pieces of any length, and gives what is asked for of each segment, as soon as it
-   * is full or the pieces end; see `streamed`. Its memory grows: by b m d numbers a segment, in room made for up to
-   * twice as many.
-   */
-  stream(
-    params: RmtRWeights,
-    chunks: Iterable<Chunk>,
-    options?: StreamOptions<RmtRState>,
-  ): Generator<Given, RmtRState | undefined, void>;
 }
 
 const who = "rmtR";

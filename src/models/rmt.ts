@@ -2,7 +2,7 @@
 // before a segment and writes it after; only the memory crosses from segment to segment. Training replays segments
 // (tape.checkpoint), so that the memory it takes does not grow with their number.
 import { flag, get, largest, oneOf, refuse, shapeOf, tensor } from "../check.ts";
-import { fitting, tokens as integers, type Maker, type ParamsOptions } from "../nn.ts";
+import { fitting, tokens as integers, type Maker } from "../nn.ts";
 import { fade, scale } from "../ops/elementwise.ts";
 import { crossEntropy } from "../ops/losses.ts";
 import { embedding } from "../ops/rows.ts";
@@ -27,13 +27,13 @@ import {
   through,
   type LossOptions,
   type Recurrent,
+  type RecurrentDecoder,
   type RecurrentOptions,
   type RmtHow,
   type RmtState,
-  type RmtStep,
   type RmtWeights,
 } from "./recurrent.ts";
-import { pieces, streamed, type Chunk, type Given, type Held, type Rows, type StreamOptions } from "./stream.ts";
+import { pieces, streamed, type Chunk, type Held, type Rows } from "./stream.ts";
 import { stepped, type Transformer, type TransformerState, type TransformerWeights } from "./transformer.ts";
 
 /**
@@ -60,19 +60,12 @@ export interface RmtOptions extends RecurrentOptions {
 /** The same, complete. */
 type Complete = Recurrent & Required<Pick<RmtOptions, "bidirectional" | "padded" | "exempt">>;
 
-/** A recurrent memory decoder. Where it is `padded`, rows of different lengths may be given as lists. */
-export interface Rmt {
-  readonly model: Transformer;
+/**
+ * A recurrent memory decoder. Where it is `padded`, rows of different lengths may be given as lists: behind the end of
+ * a shorter one states mean nothing, and the memory of a row without tokens stays as it was.
+ */
+export interface Rmt extends RecurrentDecoder<RmtWeights, RmtState, Tensor> {
   readonly options: Complete;
-  /** Fresh parameters on `tape`; `frozen` ones want no gradient and claim no memory for it. */
-  params(tape: Tape, options?: ParamsOptions): RmtWeights;
-  /** The state before the first segment of b sequences. */
-  start(params: RmtWeights, b: number): RmtState;
-  /**
-   * One segment, tokens b l or fewer -> states of the tokens b l d, and the state after it. Without dropout unless
-   * asked. Behind the end of a shorter row states mean nothing; the memory of a row without tokens stays as it was.
-   */
-  step(params: RmtWeights, tokens: Rows, state: RmtState, how?: RmtHow): RmtStep;
   /**
    * What tokens of a segment follow by `model.step` with the parameters `inner(params)`, so that no write memory stands
    * among them, as `generate` reads them: the state of `model` behind read memory, given a fresh one.
@@ -80,24 +73,6 @@ export interface Rmt {
   begin(params: RmtWeights, state: RmtState, fresh: TransformerState): TransformerState;
   /** The parameters of `model` among those. */
   inner(params: RmtWeights): TransformerWeights;
-  /** States b l d -> logits b l v. */
-  head(params: RmtWeights, states: Tensor): Tensor;
-  /**
-   * Tokens b t of any length -> logits b t v, and the memories: one before the first segment and one after each.
-   * Without dropout.
-   */
-  logits(params: RmtWeights, tokens: Rows): { logits: Tensor; memories: Tensor[] };
-  /** Mean cross-entropy over the targets b t that are not -100, with the model's dropout. */
-  loss(params: RmtWeights, tokens: Rows, targets: Rows, how?: LossOptions): Tensor;
-  /**
-   * Runs through tokens that come in pieces of any length, in the memory of one segment, and gives what is asked for
-   * of each segment, as soon as it is full or the pieces end; see `streamed`.
-   */
-  stream(
-    params: RmtWeights,
-    chunks: Iterable<Chunk>,
-    options?: StreamOptions<RmtState>,
-  ): Generator<Given, RmtState | undefined, void>;
 }
 
 /** What reads segments one after the other: what logits and loss of a recurrent decoder are made of. */
